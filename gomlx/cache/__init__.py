@@ -1,0 +1,1 @@
+"""Bytes to bytes: the tiers of the cache, which know no models."""

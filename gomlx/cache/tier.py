@@ -1,0 +1,19 @@
+"""The protocol of a tier."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+
+class Tier(Protocol):
+    """One level of the cache. A miss is absence from the returned dict."""
+
+    name: str
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those keys that are known and not expired."""
+
+    def set_many(self, items: Mapping[bytes, bytes]) -> None:
+        """Keep values for as long as the tier's time to live says."""
+
+    def close(self) -> None:
+        """Let go of connections and maps; nothing may be called afterwards."""

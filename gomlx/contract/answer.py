@@ -1,0 +1,87 @@
+"""One row's outputs ↔ bytes: compact UTF-8 JSON that a response joins undecoded.
+
+`{"expand":3.5714285}`: outputs in signature order, a scalar for outputs of shape [n]
+or [n, 1], nested lists for wider ones. Floats have the shortest digits that read
+back to the same float of their width, never an exponent (readers exist that refuse
+large ones); NaN and the infinities are strings; text that is not UTF-8 is
+`{"b64":"…"}`. Arrays are taken as numpy arrays, without importing numpy.
+"""
+
+import base64
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from gomlx.contract.signature import Tensor
+
+
+class AnswerFormat:
+    """Writes the answers of one version."""
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        names = [orjson.dumps(tensor.name) for tensor in outputs]
+        self._prefixes = [b"{" + names[0] + b":"]
+        self._prefixes += [b"," + name + b":" for name in names[1:]]
+
+    def encode(self, arrays: Sequence[Any]) -> list[bytes]:
+        """Return each row's answer from one array per output, of shape [n, …]."""
+        if len(arrays) == 1:
+            prefix = self._prefixes[0]
+            return [prefix + token + b"}" for token in _tokens(arrays[0])]
+        columns = []
+        for prefix, array in zip(self._prefixes, arrays, strict=True):
+            columns.append([prefix + token for token in _tokens(array)])
+        return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
+
+
+def joined(answers: Sequence[bytes], is_batch: bool) -> bytes:
+    """Return the `data` of a response."""
+    return b"[" + b",".join(answers) + b"]" if is_batch else answers[0]
+
+
+def _tokens(array: Any) -> list[bytes]:
+    """The JSON text of each row of one output."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array.reshape(-1)
+    if array.ndim == 1:
+        return list(_elements(array))
+    return [_nested(row.shape, iter(_elements(row.reshape(-1)))) for row in array]
+
+
+def _elements(array: Any) -> Sequence[bytes]:
+    """The JSON text of each element of a rank 1 array."""
+    if array.dtype.kind == "O":
+        return [_text(value) for value in array]
+    if not len(array):
+        return []
+    text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    tokens: list[bytes] = text.split(b",")
+    if array.dtype.kind == "f" and (b"e" in text or b"null" in text):
+        values = array.tolist()
+        return [_float(t, v) for t, v in zip(tokens, values, strict=True)]
+    return tokens
+
+
+def _nested(shape: Sequence[int], tokens: Iterator[bytes]) -> bytes:
+    if not shape:
+        return next(tokens)
+    rest = shape[1:]
+    return b"[" + b",".join([_nested(rest, tokens) for _ in range(shape[0])]) + b"]"
+
+
+def _float(token: bytes, value: float) -> bytes:
+    if token == b"null":  # how orjson writes what JSON has no number for
+        if value != value:
+            return b'"NaN"'
+        return b'"Infinity"' if value > 0 else b'"-Infinity"'
+    return format(Decimal(token.decode()), "f").encode() if b"e" in token else token
+
+
+def _text(value: bytes | str) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    try:
+        return orjson.dumps(data.decode())
+    except UnicodeDecodeError:
+        return orjson.dumps({"b64": base64.b64encode(data).decode()})

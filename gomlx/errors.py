@@ -1,0 +1,93 @@
+"""Everything that can go wrong, and the HTTP status that says so.
+
+GomlxError                 500
+├── InvalidInput           400  the question is wrong: change it
+├── ModelNotFound          404  no such model in the config
+├── TooLarge               413  send less at once
+├── Overloaded             429  the queue is full: come back later
+├── RunFailed              500  TensorFlow refused the row
+├── NotReady               503  the model is not loaded (yet)
+├── StageFailed                 a version cannot be served; the last good one stays
+├── StoreUnavailable            shared memory cannot be had
+└── ConfigInvalid               the config file is wrong
+"""
+
+from collections.abc import Iterable, Sequence
+
+
+class GomlxError(Exception):
+    """Base of every error that gomlx raises on purpose."""
+
+    status = 500
+    retry_after: int | None = None  # seconds
+
+
+class InvalidInput(GomlxError):
+    """A question that the model's signature does not admit."""
+
+    status = 400
+
+    def __init__(self, reason: str, name: str = "", row: int | None = None) -> None:
+        where = f"input {name!r}" if name else ""
+        if row is not None:
+            where += f", row {row}"
+        super().__init__(f"{where}: {reason}" if where else reason)
+        self.name, self.row = name, row
+
+
+class ModelNotFound(GomlxError):
+    """No model of that name is configured."""
+
+    status = 404
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        models = ", ".join(sorted(known)) or "none"
+        super().__init__(f"no model {name!r}; there are: {models}")
+
+
+class TooLarge(GomlxError):
+    """More bytes or rows in one request than the limits allow."""
+
+    status = 413
+
+
+class Overloaded(GomlxError):
+    """The queue of a model is full; nothing was computed."""
+
+    status = 429
+    retry_after = 1
+
+    def __init__(self, name: str, max_rows: int) -> None:
+        super().__init__(
+            f"overloaded: model {name!r} has {max_rows} rows waiting; try again later"
+        )
+
+
+class RunFailed(GomlxError):
+    """TensorFlow raised while the model ran."""
+
+
+class NotReady(GomlxError):
+    """A configured model without a version that can answer."""
+
+    status = 503
+    retry_after = 2
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"model {name!r} is not ready: {reason}")
+
+
+class StageFailed(GomlxError):
+    """A version that cannot be served."""
+
+
+class StoreUnavailable(GomlxError):
+    """Shared memory for a datastore cannot be had."""
+
+
+class ConfigInvalid(GomlxError):
+    """A config file, with everything that is wrong with it."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.problems = list(problems)

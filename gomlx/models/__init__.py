@@ -1,0 +1,1 @@
+"""What runs: staging, loading and running versions of models."""

@@ -1,0 +1,75 @@
+"""What the graph of a model proves about it."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tensorflow.python.framework import op_def_registry
+
+# Stateful by TensorFlow's book, yet they give the same for the same input as long as
+# nobody writes: variables, tables, and calls (whose bodies are looked at too).
+_STEADY = frozenset(
+    {
+        *("VarHandleOp", "ReadVariableOp", "ResourceGather", "ResourceGatherNd"),
+        *("VariableV2", "Variable", "VarIsInitializedOp", "ImmutableConst"),
+        *("HashTableV2", "HashTable", "MutableHashTableV2", "MutableHashTable"),
+        *("MutableDenseHashTableV2", "MutableHashTableOfTensorsV2"),
+        *("LookupTableFindV2", "LookupTableFind", "LookupTableSizeV2"),
+        *("LookupTableExportV2", "StatefulPartitionedCall", "If", "While", "Case"),
+        *("Assert", "Print", "PrintV2", "Placeholder", "PlaceholderWithDefault"),
+    }
+)
+
+
+def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
+    """Return the kinds of operation that may answer one question in two ways.
+
+    Randomness, writes to variables, counters, Python functions, … found in what the
+    fetched tensors depend on, in functions and branches too. Empty: the model is a
+    function of its inputs, and may be cached.
+    """
+    functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    found: set[str] = set()
+    seen: set[str] = set()
+    todo = deque(_needed(nodes, fetches))
+    while todo:
+        node = todo.popleft()
+        if node.op not in functions and _is_unsteady(node.op):
+            found.add(node.op)
+        for name in _called(node):
+            if name in functions and name not in seen:
+                seen.add(name)
+                todo.extend(functions[name].node_def)
+    return found
+
+
+def _needed(nodes: dict[str, Any], fetches: Iterable[str]) -> Iterator[Any]:
+    """The nodes that the fetches depend on."""
+    todo = [_node_name(fetch) for fetch in fetches]
+    seen = set(todo)
+    while todo:
+        node = nodes[todo.pop()]
+        yield node
+        new = {_node_name(source) for source in node.input} - seen
+        seen |= new
+        todo.extend(new)
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _called(node: Any) -> Iterator[str]:
+    yield node.op
+    for attribute in node.attr.values():
+        if attribute.HasField("func"):
+            yield attribute.func.name
+        yield from (function.name for function in attribute.list.func)
+
+
+def _is_unsteady(op: str) -> bool:
+    definition = op_def_registry.get(op)
+    if definition is None:
+        return True
+    return definition.is_stateful and op not in _STEADY

@@ -1,0 +1,183 @@
+"""A version loaded and able to run: rows → answers.
+
+What staging wrote, a directory:
+
+    servable.json     signature, feeds, fetches and the state below (Description)
+    saved_model/      graph and assets
+    weights/N         one variable each: raw little-endian elements, mapped into
+                      every worker, or (state that cannot be mapped) a serialized
+                      TensorProto
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from gomlx.contract.answer import AnswerFormat
+from gomlx.contract.signature import DTYPES, Block, Row, Signature, Tensor
+from gomlx.errors import RunFailed
+from gomlx.models import session as tf_session
+from gomlx.models import weights
+from gomlx.models.version import ModelVersion
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that a worker must know to serve a staged version.
+
+    feeds and fetches name tensors of the graph. unsteady: kinds of operation that
+    forbid caching. joins_rows: rows may run together. example: a row to warm with.
+    """
+
+    signature: Signature
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+    state: weights.State
+    unsteady: tuple[str, ...]
+    joins_rows: bool
+    example: dict[str, Any]
+
+    def write(self, directory: Path) -> None:
+        (directory / "servable.json").write_text(json.dumps(asdict(self)))
+
+    @classmethod
+    def read(cls, directory: Path) -> "Description":
+        document = json.loads((directory / "servable.json").read_text())
+        tensors = document["signature"]
+        return cls(
+            Signature(_tensors(tensors["inputs"]), _tensors(tensors["outputs"])),
+            tuple(document["feeds"]),
+            tuple(document["fetches"]),
+            weights.State.from_json(document["state"]),
+            tuple(document["unsteady"]),
+            document["joins_rows"],
+            document["example"],
+        )
+
+
+def _tensors(documents: list[dict[str, Any]]) -> tuple[Tensor, ...]:
+    shapes = (d["shape"] for d in documents)
+    return tuple(
+        Tensor(d["name"], d["dtype"], None if shape is None else tuple(shape))
+        for d, shape in zip(documents, shapes, strict=True)
+    )
+
+
+_NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}
+
+
+class Servable:
+    """A loaded version. Any one thread at a time may run it."""
+
+    def __init__(self, version: ModelVersion) -> None:
+        self.version = version
+        self.description = Description.read(version.directory)
+        self.signature = self.description.signature
+        self._answers = AnswerFormat(self.signature.outputs)
+        self._is_ragged = any(
+            t.shape is None or None in t.shape for t in self.signature.inputs
+        )
+        self._session = tf_session.open_session(tf.Graph())
+        loader = tf_session.import_graph(
+            self._session, version.directory / "saved_model"
+        )
+        folder = version.directory / "weights"
+        weights.load(self._session, loader, folder, self.description.state)
+        self._call = tf_session.make_callable(
+            self._session, self.description.feeds, self.description.fetches
+        )
+
+    def run(self, rows: Sequence[Row]) -> list[bytes]:
+        """Return the answer of every row, computed together where shapes agree.
+
+        Raises RunFailed.
+        """
+        try:
+            if not self._is_ragged:
+                return self._run(rows)
+            return self._run_by_shape(rows)
+        except tf_session.TensorFlowError as error:
+            name = self.version.name
+            raise RunFailed(f"model {name!r} failed: {error.message[:500]}") from None
+
+    def outputs(self, rows: Sequence[Row]) -> list[Any]:
+        """Run rows of equal shapes: one array per output, of shape [rows, …]."""
+        return self._call(*feeds_of(self.signature, rows))
+
+    def warm(self) -> None:
+        """Run a few times: the first runs of a batch size optimize and allocate."""
+        row = self.signature.question(self.description.example).rows
+        sizes = (1, 1, 2, 8) if self.description.joins_rows else (1, 1)
+        for size in sizes:
+            try:
+                self.run(row * size)
+            except RunFailed:
+                return  # staging has told that the example does not suit the model
+
+    def close(self) -> None:
+        """Free the session. The callable must go first, or it keeps it alive."""
+        del self._call
+        self._session.close()
+
+    def _run(self, rows: Sequence[Row]) -> list[bytes]:
+        arrays = self.outputs(rows)
+        for tensor, array in zip(self.signature.outputs, arrays, strict=True):
+            if not array.ndim or len(array) != len(rows):
+                raise RunFailed(
+                    f"output {tensor.name!r} has shape {list(array.shape)} for "
+                    f"{len(rows)} rows: its first dimension must be the batch"
+                )
+        return self._answers.encode([_plain(array) for array in arrays])
+
+    def _run_by_shape(self, rows: Sequence[Row]) -> list[bytes]:
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for i, row in enumerate(rows):
+            shapes = tuple(v.shape if isinstance(v, Block) else () for v in row)
+            groups.setdefault(shapes, []).append(i)
+        answers: list[bytes] = [b""] * len(rows)
+        for members in groups.values():
+            for i, answer in zip(members, self._run([rows[i] for i in members]), strict=True):
+                answers[i] = answer
+        return answers
+
+
+def feeds_of(signature: Signature, rows: Sequence[Row]) -> list[Any]:
+    """Return one array per input, of shape [rows, …], from rows of equal shapes."""
+    columns = zip(*rows, strict=True)
+    return [_array(t, c) for t, c in zip(signature.inputs, columns, strict=True)]
+
+
+def _array(tensor: Tensor, values: Sequence[Any]) -> Any:
+    dtype = _NUMPY[tensor.dtype]
+    if not tensor.is_scalar:
+        return _blocks(values, dtype)
+    shape = (len(values), *(tensor.shape or ()))
+    if dtype is object:
+        return _texts(values, shape)
+    return np.array(values, dtype).reshape(shape)
+
+
+def _texts(values: Sequence[Any], shape: tuple[int, ...]) -> Any:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape)
+
+
+def _blocks(values: Sequence[Any], dtype: Any) -> Any:
+    shape = (len(values), *values[0].shape)
+    leaves = [leaf for block in values for leaf in block.leaves]
+    if dtype is object:
+        return _texts(leaves, shape)
+    return np.array(leaves, dtype).reshape(shape)
+
+
+def _plain(array: Any) -> Any:
+    """An array as the answer format takes it: contiguous, of a dtype JSON knows."""
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    return np.ascontiguousarray(array)

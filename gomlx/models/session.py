@@ -1,0 +1,86 @@
+"""TensorFlow, the way it is cheap to call.
+
+A v1 session whose callable runs in the thread that calls it costs a tenth of a
+signature call (ARCHITECTURE.md, "What was measured"). `tests/models/test_session.py`
+pins that, so that a TensorFlow upgrade cannot lose it silently.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.saved_model import loader_impl
+
+from gomlx.errors import StageFailed
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+TAGS = ["serve"]
+# Errors that the values of a row can cause; anything else is the model's own.
+InvalidArgument = tf.errors.InvalidArgumentError
+TensorFlowError = tf.errors.OpError
+
+
+def open_session(graph: Any) -> Any:
+    """Return a session of one thread that leaves mapped constants where they are."""
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+    )
+    # At its default level the constant folder copies mapped weights to the heap.
+    config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
+    return tf.compat.v1.Session(graph=graph, config=config)
+
+
+def make_callable(
+    session: Any, feeds: Sequence[str], fetches: Sequence[str]
+) -> Callable[..., list[Any]]:
+    """Return a function from numpy arrays, one per feed, to numpy arrays."""
+    options = config_pb2.CallableOptions()
+    options.feed.extend(feeds)
+    options.fetch.extend(fetches)
+    options.run_options.inter_op_thread_pool = -1  # run in the caller's thread
+    return session._make_callable_from_options(options)  # type: ignore[no-any-return]
+
+
+def parse(saved_model: Path) -> Any:
+    """Return the MetaGraphDef tagged for serving. Raises StageFailed."""
+    try:
+        parsed = loader_impl.parse_saved_model(str(saved_model))
+    except OSError as error:
+        raise StageFailed(f"saved_model.pb cannot be read: {error}") from None
+    graphs = [g for g in parsed.meta_graphs if set(g.meta_info_def.tags) == set(TAGS)]
+    if not graphs:
+        tags = [list(g.meta_info_def.tags) for g in parsed.meta_graphs]
+        raise StageFailed(f"no graph is tagged {TAGS}; there are: {tags}")
+    return graphs[0]
+
+
+def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
+    """Import the serving graph into the session's graph, without its variables."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = loader_impl.SavedModelLoader(str(saved_model))
+        saver, _ = loader.load_graph(session.graph, TAGS)
+    return GraphLoader(session, loader, saver)
+
+
+class GraphLoader:
+    """An imported graph, and how its state comes to life."""
+
+    def __init__(self, session: Any, loader: Any, saver: Any) -> None:
+        self._session, self._loader, self._saver = session, loader, saver
+
+    def restore(self) -> None:
+        """Read every variable from the checkpoint, into the heap."""
+        self._loader.restore_variables(self._session, self._saver)
+
+    def run_init_ops(self) -> None:
+        """Fill the tables that are made from constants and asset files."""
+        self._loader.run_init_ops(self._session, TAGS)

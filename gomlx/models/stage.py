@@ -1,0 +1,163 @@
+"""Stage one version, in a process of its own: fetch, check, digest, weights to files,
+a trial run. What it leaves in place is complete, or nothing is left.
+"""
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from gomlx.contract.signature import DTYPES, RESERVED, Signature, Tensor
+from gomlx.errors import GomlxError, InvalidInput, StageFailed
+from gomlx.models.source import Source
+from gomlx.models.version import ModelVersion, StageRequest, staged
+
+log = logging.getLogger(__name__)
+
+# Raised when what staging writes, or what a key or an answer looks like, changes.
+FORMAT = 1
+
+
+def stage(request: StageRequest) -> ModelVersion:
+    """Stage a source's newest version and return it. Raises StageFailed."""
+    source = Source(request.url)
+    snapshot = source.snapshot()
+    if snapshot is None:
+        raise StageFailed("no saved_model.pb there")
+    request.into.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
+    try:
+        content = source.fetch(snapshot, work / "saved_model")
+        if source.snapshot() != snapshot:
+            raise StageFailed("the files changed while they were read")
+        directory = request.into / _digest(content, request)
+        if not directory.exists():
+            _prepare(work, request)
+            work.rename(directory)
+        return staged(request.name, directory)
+    except GomlxError:
+        raise
+    except Exception as error:  # whatever TensorFlow makes of hostile files
+        log.exception("staging failed")
+        raise StageFailed(f"{type(error).__name__}: {str(error)[:500]}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _digest(content: str, request: StageRequest) -> str:
+    """Digest all that changes an answer or a key; no times, no paths."""
+    parts = json.dumps([FORMAT, content, request.signature])
+    return blake2b(parts.encode(), digest_size=16).hexdigest()
+
+
+def _prepare(work: Path, request: StageRequest) -> None:
+    """Turn fetched files into a staged version, tried from beginning to end."""
+    # TensorFlow is imported only for files that no earlier staging has seen.
+    from gomlx.models import graph, session, weights
+    from gomlx.models.servable import Description, Servable
+    from gomlx.models.trial import Trial
+
+    saved_model = work / "saved_model"
+    meta_graph = session.parse(saved_model)
+    signature, feeds, fetches = _signature(meta_graph, request.signature)
+    example = _example(signature, request.example)
+    (work / "weights").mkdir()
+    with _loaded(saved_model) as loaded:
+        state = weights.export(loaded, work / "weights")
+        call = session.make_callable(loaded, feeds, fetches)
+        trial = Trial(signature, call, signature.question(example).rows[0])
+    trial.check_shapes()
+    unsteady = tuple(sorted(graph.unsteady_ops(meta_graph, fetches)))
+    if unsteady:
+        log.warning("not cached: its answers may vary (%s)", ", ".join(unsteady))
+    Description(
+        signature, feeds, fetches, state, unsteady, trial.joins_rows(), example
+    ).write(work)
+    if not state.restores:
+        shutil.rmtree(saved_model / "variables", ignore_errors=True)
+    servable = Servable(ModelVersion(request.name, "trial", work))
+    if not unsteady:
+        trial.compare(servable)
+    servable.close()
+
+
+def _signature(
+    meta_graph: Any, name: str
+) -> tuple[Signature, tuple[str, ...], tuple[str, ...]]:
+    """Return the signature, and the names of the tensors to feed and to fetch."""
+    definitions = dict(meta_graph.signature_def)
+    if name not in definitions:
+        known = ", ".join(sorted(n for n in definitions if not n.startswith("__")))
+        raise StageFailed(f"no signature {name!r}; there are: {known or 'none'}")
+    inputs = sorted(definitions[name].inputs.items())
+    outputs = sorted(definitions[name].outputs.items())
+    if not inputs or not outputs:
+        raise StageFailed("the signature needs an input and an output at least")
+    if taken := sorted(RESERVED & dict(inputs).keys()):
+        raise StageFailed(f"an input may not be named {taken[0]!r}")
+    signature = Signature(
+        tuple(_tensor(name, info, "input") for name, info in inputs),
+        tuple(_tensor(name, info, "output") for name, info in outputs),
+    )
+    feeds, fetches = (tuple(i.name for _, i in infos) for infos in (inputs, outputs))
+    return signature, feeds, fetches
+
+
+def _tensor(name: str, info: Any, role: str) -> Tensor:
+    import tensorflow as tf
+
+    if info.WhichOneof("encoding") != "name":
+        raise StageFailed(f"{role} {name!r}: sparse and ragged tensors are not served")
+    dtype = tf.as_dtype(info.dtype).name
+    if dtype not in DTYPES:
+        raise StageFailed(f"{role} {name!r}: dtype {dtype} is not served")
+    if info.tensor_shape.unknown_rank:
+        return Tensor(name, dtype, None)
+    dims = [None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim]
+    if role == "input" and (not dims or dims[0] is not None):
+        raise StageFailed(
+            f"input {name!r} has shape {dims}: its first dimension must be the batch, "
+            "of any size (None)"
+        )
+    return Tensor(name, dtype, tuple(dims[1:]))
+
+
+def _example(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:
+    """A row to try: what the config gives, zeros and empty strings for the rest."""
+    row = {tensor.name: _zero(tensor) for tensor in signature.inputs} | given
+    try:
+        signature.question(row)
+    except InvalidInput as error:
+        raise StageFailed(f"example: {error}") from None
+    return row
+
+
+def _zero(tensor: Tensor) -> Any:
+    value: Any = {"string": "", "bool": False}.get(tensor.dtype, 0)
+    for size in reversed(tensor.shape or ()):
+        value = [value] * (1 if size is None else size)
+    return value
+
+
+@contextmanager
+def _loaded(saved_model: Path) -> Iterator[Any]:
+    """The model in a session, loaded the ordinary way."""
+    import tensorflow as tf
+
+    from gomlx.models import session as tf_session
+    from gomlx.models.trial import first_line
+
+    session = tf_session.open_session(tf.Graph())
+    with session:
+        try:
+            loader = tf_session.import_graph(session, saved_model)
+            loader.restore()
+            loader.run_init_ops()
+        except Exception as error:
+            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
+        yield session

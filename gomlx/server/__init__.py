@@ -1,0 +1,1 @@
+"""One worker process, in the order in which a request meets it."""

@@ -1,0 +1,1 @@
+"""The parent process: watch, stage, publish, signal, reap."""
