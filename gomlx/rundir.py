@@ -1,6 +1,7 @@
 """The run directory: the files that the processes of one service share.
 
     lock                 held by the supervisor; says whose directory this is
+    config.json          the config as it was checked (it may hold secrets)
     manifest.json        which versions should be live (models.version.Manifest)
     models/ID/DIGEST/    staged versions
     workers/PID          workers that take SIGUSR2
@@ -31,6 +32,10 @@ class RunDir:
     """The paths below one run directory."""
 
     root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
 
     @property
     def manifest(self) -> Path:
@@ -126,6 +131,7 @@ def _locked(lock: int) -> bool:
 
 def _clear(rundir: RunDir) -> None:
     rundir.manifest.unlink(missing_ok=True)
+    rundir.config.unlink(missing_ok=True)
     for path in (rundir.workers, rundir.metrics, rundir.slots, rundir.shared):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -6,13 +6,10 @@ pins that, so that a TensorFlow upgrade cannot lose it silently.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2

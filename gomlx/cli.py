@@ -1,0 +1,216 @@
+"""gomlx serve · check · demo · stage: what a person, or the supervisor, calls."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from gomlx import __version__
+from gomlx.cache.shm import create_store
+from gomlx.config import Config, load, masked_url
+from gomlx.errors import ConfigInvalid, GomlxError, StoreUnavailable
+from gomlx.models.version import StageRequest
+from gomlx.process import die_with_parent, log_to_stderr
+from gomlx.rundir import Lease, RunDir, RunDirInUse
+from gomlx.supervisor.supervisor import Supervisor, Timing
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Serve TensorFlow models; answer every repeated question from a cache.",
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True)
+
+FAILED, INVALID = 1, 2  # exit codes
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.print(f"gomlx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it."),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The config file (YAML).")
+    ],
+) -> None:
+    """Serve the models of a config file until Ctrl-C or SIGTERM.
+
+    Exit codes: 0 stopped, 1 could not start, 2 the config is wrong.
+    """
+    with _reported():
+        checked = load(config)
+        log_to_stderr(checked.log_level)
+        run_service(checked)
+
+
+@app.command()
+def check(
+    config: Annotated[Path, typer.Argument(help="The config file (YAML).")],
+) -> None:
+    """Say all that is wrong with a config file at once.
+
+    Exit codes: 0 fine, 2 wrong.
+    """
+    with _reported():
+        checked = load(config)
+    for model in checked.models:
+        cached = f"cached in {model.datastore}" if model.datastore else "not cached"
+        output.print(f"model {model.id}: {masked_url(model.url)} ({cached})")
+        if "://" not in model.url and not Path(model.url).exists():
+            errors.print(f"[yellow]warning:[/] {model.url} does not exist (yet)")
+    output.print(f"[green]{config} is fine[/]")
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        Path, typer.Option(help="Where the model and its config are kept.")
+    ] = Path("gomlx-demo"),
+    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the two predictions.")
+    ] = False,
+) -> None:
+    """Train a model on real flights, serve it, and ask it the same thing twice."""
+    from gomlx import demo as flights
+
+    with _reported():
+        checked = load(flights.prepare(directory, port))
+        log_to_stderr("warning")
+        run_service(checked, lambda url: flights.tour(url, directory, once))
+
+
+@app.command(hidden=True)
+def stage(
+    request: Annotated[str, typer.Argument(help="A StageRequest, as JSON.")],
+    parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
+) -> None:
+    """Stage one version of a model and print its digest, or the error, as JSON."""
+    from gomlx.models.stage import stage as stage_version
+
+    if parent:
+        die_with_parent(parent, signal.SIGKILL)
+    log_to_stderr("warning")
+    try:
+        version = stage_version(StageRequest.from_json(request))
+    except GomlxError as error:
+        print(json.dumps({"error": str(error)}))  # noqa: T201  # read by the parent
+        raise typer.Exit(FAILED) from None
+    print(json.dumps({"digest": version.digest}))  # noqa: T201  # read by the parent
+
+
+def run_service(
+    config: Config, visit: Callable[[str], Awaitable[bool]] | None = None
+) -> None:
+    """Run the service until it is told to stop.
+
+    visit, if given, runs beside it with its URL; the service stops when it returns
+    False. Raises RunDirInUse, StoreUnavailable, OSError when the port is taken.
+    """
+    listener = _listen(config)
+    lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
+    try:
+        for store in config.datastores:
+            create_store(lease.rundir.store(store.id), store.memory_mb << 20)
+        _write_privately(lease.rundir.config, msgspec.json.encode(config))
+        asyncio.run(_run(config, lease.rundir, listener, visit))
+    finally:
+        lease.release()
+        listener.close()
+
+
+async def _run(
+    config: Config,
+    rundir: RunDir,
+    listener: socket.socket,
+    visit: Callable[[str], Awaitable[bool]] | None,
+) -> None:
+    watch, graceful = config.watch, config.endpoint.graceful_seconds
+    timing = Timing(
+        watch.poll_seconds, watch.settle_seconds, watch.stage_seconds, graceful
+    )
+    requests = [
+        StageRequest(m.id, m.url, rundir.models / m.id, m.signature, m.example)
+        for m in config.models
+    ]
+    supervisor = Supervisor(requests, rundir, listener, timing)
+    if visit is None:
+        await supervisor.run()
+        return
+    serving = asyncio.create_task(supervisor.run())
+    visiting = asyncio.create_task(visit(_url(listener)))
+    await asyncio.wait({serving, visiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not visiting.done():
+        visiting.cancel()
+    elif visiting.exception() or not visiting.result():
+        supervisor.stop()
+    await serving
+    if visiting.done() and not visiting.cancelled():
+        visiting.result()  # raises what went wrong
+
+
+def _listen(config: Config) -> socket.socket:
+    """Open the port now: connections wait in it while workers come and go."""
+    endpoint = config.endpoint
+    host = endpoint.host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, endpoint.port))
+    except OSError as error:
+        listener.close()
+        where = f"{host}:{endpoint.port}"
+        raise GomlxError(f"cannot listen on {where}: {error.strerror}") from None
+    listener.listen(2048)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _write_privately(path: Path, data: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        file.write(data)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Errors that a person can mend are sentences, not stack traces."""
+    try:
+        yield
+    except ConfigInvalid as error:
+        for line in str(error).splitlines():
+            errors.print(f"[red]error:[/] {line}", markup=True)
+        raise typer.Exit(INVALID) from None
+    except (StoreUnavailable, RunDirInUse, GomlxError) as error:
+        errors.print(f"[red]error:[/] {error}")
+        raise typer.Exit(FAILED) from None

@@ -1,0 +1,65 @@
+"""The live version of each model: pin it for a request, swap it, drain the old one."""
+
+from collections.abc import Callable, Iterable
+
+from gomlx.contract.key import KeyMaker
+from gomlx.errors import ModelNotFound, NotReady
+from gomlx.models.batcher import Batcher
+from gomlx.models.servable import Servable
+
+
+class Live:
+    """A servable with what is made for it: its batcher and its keys.
+
+    pins counts the requests that still need it; `Current` alone changes it.
+    """
+
+    __slots__ = ("batcher", "keys", "pins", "prefix", "servable", "signature", "when_drained")
+
+    def __init__(self, servable: Servable, batcher: Batcher) -> None:
+        version = servable.version
+        self.servable, self.batcher = servable, batcher
+        self.signature = servable.signature
+        self.keys = KeyMaker(version.digest, servable.signature)
+        # The beginning of every response, so that it names the version it is from.
+        self.prefix = b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash
+        self.pins = 0
+        self.when_drained: Callable[[Live], None] | None = None
+
+
+class Current:
+    """Which version of each model answers. For one thread: the event loop's."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._live: dict[str, Live | None] = dict.fromkeys(names)
+        self.reasons: dict[str, str] = {}  # why a model has no live version
+
+    def get(self, name: str) -> Live | None:
+        """Return what is live, without holding it."""
+        return self._live.get(name)
+
+    def pin(self, name: str) -> Live:
+        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
+        live = self._live.get(name)
+        if live is None:
+            if name not in self._live:
+                raise ModelNotFound(name, self._live)
+            raise NotReady(name, self.reasons.get(name, "it is being loaded"))
+        live.pins += 1
+        return live
+
+    def unpin(self, live: Live) -> None:
+        """Let go. The last one to leave a replaced version drains it."""
+        live.pins -= 1
+        if not live.pins and live.when_drained:
+            live.when_drained(live)
+
+    def swap(self, name: str, live: Live, when_drained: Callable[[Live], None]) -> None:
+        """Make a version live; call when_drained when nobody holds the old one."""
+        old, self._live[name] = self._live[name], live
+        if old is None:
+            return
+        if old.pins:
+            old.when_drained = when_drained
+        else:
+            when_drained(old)

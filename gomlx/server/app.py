@@ -1,0 +1,181 @@
+"""Falcon: every route but the hot ones, and those too for unusual requests.
+
+The one place where errors become responses that Falcon sends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import falcon.asgi
+import orjson
+
+from gomlx.errors import GomlxError, TooLarge
+from gomlx.server.predict import Predictor, Reply, refusal
+from gomlx.server.status import Status
+
+
+log = logging.getLogger(__name__)
+
+
+class App:
+    """The routes. An instance makes one Falcon application."""
+
+    def __init__(self, predictor: Predictor, status: Status, max_body: int) -> None:
+        self._predictor, self._status, self._max_body = predictor, status, max_body
+
+    def asgi(self) -> Any:
+        """Return the ASGI application."""
+        app = falcon.asgi.App()
+        app.req_options.keep_blank_qs_values = True
+        app.add_error_handler(GomlxError, _on_error)
+        app.add_error_handler(falcon.HTTPError, _on_http_error)
+        app.add_error_handler(Exception, _on_bug)
+        status = self._status
+        model = "/v1/api/model/{name}"
+        app.add_route(f"{model}/eval", _Eval(self._predictor, self._max_body))
+        app.add_route(f"{model}/meta/config", _Document(status.meta_config))
+        for path, document in {
+            "/v1/api/health": status.health,
+            "/v1/api/config": status.config,
+            "/v1/api/config/": status.config,
+            "/livez": status.live,
+            "/readyz": status.ready,
+        }.items():
+            app.add_route(path, _Document(document))
+        for path in ("/metrics", "/v1/prometheus"):
+            app.add_route(path, _Metrics(status))
+        app.add_sink(self._not_found)
+        return app
+
+    async def _not_found(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, **_: Any
+    ) -> None:
+        models = ", ".join(sorted(self._status.models)) or "none"
+        routes = "/v1/api/model/ID/eval, /v1/api/health, /livez, /readyz, /metrics"
+        message = f"nothing at {request.path}; routes: {routes}; models: {models}"
+        _send_error(response, 404, message)
+
+
+class _Eval:
+    def __init__(self, predictor: Predictor, max_body: int) -> None:
+        self._predictor, self._max_body = predictor, max_body
+
+    async def on_get(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        await _answer(self._predictor.get, name, request.query_string, response)
+
+    async def on_post(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        body = await self._body(request)
+        await _answer(self._predictor.post, name, body, response)
+
+    async def _body(self, request: falcon.asgi.Request) -> bytes:
+        """Read the body, but never more of it than may be."""
+        limit = self._max_body
+        if (request.content_length or 0) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        body = bytearray()
+        async for chunk in request.stream:
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
+        return bytes(body)
+
+
+class _Document:
+    """A route that answers GET with JSON; make returns it, with its status."""
+
+    def __init__(self, make: Callable[..., tuple[int, Any]]) -> None:
+        self._make = make
+
+    async def on_get(
+        self, _: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
+    ) -> None:
+        response.status, document = self._make(**path)
+        _send_json(response, orjson.dumps(document))
+
+
+class _Metrics:
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    async def on_get(
+        self, _: falcon.asgi.Request, response: falcon.asgi.Response
+    ) -> None:
+        response.data = await self._status.metrics()
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def _answer(
+    ask: Callable[[str, Any, Callable[[Reply], None]], None],
+    name: str,
+    question: bytes | str,
+    response: falcon.asgi.Response,
+) -> None:
+    """Put a question to the predictor and send its reply."""
+    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def done(reply: Reply) -> None:
+        if not answered.done():  # else the client has left
+            answered.set_result(reply)
+
+    ask(name, question, done)
+    _send(response, await answered)
+
+
+def _send(response: falcon.asgi.Response, reply: Reply) -> None:
+    response.status = reply.status
+    _send_json(response, reply.body)
+    if reply.cache_status:
+        response.set_header("Cache-Status", reply.cache_status)
+    if reply.version:
+        response.set_header("Gomlx-Version", reply.version)
+    if reply.retry_after is not None:
+        response.set_header("Retry-After", str(reply.retry_after))
+
+
+def _send_json(response: falcon.asgi.Response, body: bytes) -> None:
+    response.data = body
+    response.content_type = "application/json"
+
+
+def _send_error(response: falcon.asgi.Response, status: int, message: str) -> None:
+    response.status = status
+    _send_json(response, orjson.dumps({"status": "error", "error": message}))
+
+
+async def _on_error(
+    request: falcon.asgi.Request,
+    response: falcon.asgi.Response,
+    error: GomlxError,
+    params: dict[str, Any],
+) -> None:
+    _send(response, refusal(error))
+
+
+async def _on_http_error(
+    request: falcon.asgi.Request,
+    response: falcon.asgi.Response,
+    error: falcon.HTTPError,
+    params: dict[str, Any],
+) -> None:
+    message = error.description or error.title
+    if error.status_code == 405:
+        message = f"{request.method} does not go with {request.path}"
+    for name, value in dict(error.headers or {}).items():
+        response.set_header(name, value)
+    _send_error(response, error.status_code, message)
+
+
+async def _on_bug(
+    request: falcon.asgi.Request,
+    response: falcon.asgi.Response,
+    error: Exception,
+    params: dict[str, Any],
+) -> None:
+    log.error("unexpected", exc_info=error)
+    _send_error(response, 500, "internal error; the log tells more")

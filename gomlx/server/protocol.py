@@ -1,0 +1,308 @@
+"""The hot routes, straight from the socket.
+
+Every connection starts here. A request for `/v1/api/model/ID/eval` (GET, or POST with
+a Content-Length) is parsed by llhttp and answered by the predictor, in the call that
+read it if all of its rows are known. Any other request, or anything unusual, hands
+the connection for good to Gunicorn's ASGI protocol and so to Falcon, with the bytes
+that were not answered yet.
+
+    data_received ─► _advance ─► _head ─► _body ─► predictor ─► _reply ─► _advance …
+                                   └► _hand_over
+
+One request at a time: pipelined ones wait in the buffer, so answers keep their order.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple, cast
+
+import httptools
+
+from gomlx.errors import GomlxError
+from gomlx.server.predict import Predictor, Reply, refusal
+
+log = logging.getLogger(__name__)
+
+_STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+    for status in HTTPStatus
+}
+# Headers whose presence makes a request unusual: Gunicorn knows what to do.
+_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+
+
+class ReceiveTimeout(GomlxError):
+    """A request that did not arrive in time."""
+
+    status = 408
+
+
+class Limits(NamedTuple):
+    """What one connection may take."""
+
+    body_bytes: int
+    header_bytes: int
+    receive_seconds: float
+    keepalive_seconds: float
+    connections: int
+
+
+class Connections:
+    """The connections of one worker that are still on the hot protocol.
+
+    hand_over makes the protocol that takes one over; count is told of each one that
+    comes (1) and goes (-1).
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[bytes, str],
+        predictor: Predictor,
+        limits: Limits,
+        hand_over: Callable[[], asyncio.Protocol],
+        count: Callable[[int], None],
+    ) -> None:
+        self.routes, self.predictor, self.limits = routes, predictor, limits
+        self.hand_over, self.count = hand_over, count
+        self.open: set[HotProtocol] = set()
+        self.is_stopping = False
+        self.answered = 0  # requests
+        self.tick()
+
+    def tick(self) -> None:
+        """Once a second: the time, and the connections whose time is up."""
+        self.now = asyncio.get_running_loop().time()
+        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        for connection in list(self.open):
+            connection.check(self.now)
+
+    def stop(self) -> None:
+        """Close every connection as soon as it owes no answer."""
+        self.is_stopping = True
+        self.tick()
+
+
+class HotProtocol(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._since = connections.now  # of the last answer, or of a part of a request
+        self._is_busy = False  # an answer is owed
+        self._is_slow = False  # the peer does not read what was written
+        self._is_advancing = False
+        self._is_paused = False  # reading from the peer
+        self._forget_head()
+
+    # --- asyncio's calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
+        self._connections.open.add(self)
+        self._connections.count(1)
+        if len(self._connections.open) > self._connections.limits.connections:
+            self._refuse(_TooManyConnections("too many connections"))
+
+    def data_received(self, data: bytes) -> None:
+        if not self._buffer:
+            self._since = self._connections.now
+            self._buffer = data
+        else:
+            self._buffer += data
+        if self._is_busy or self._is_slow:
+            self._bound_buffer()
+        else:
+            self._advance()
+
+    def pause_writing(self) -> None:
+        self._is_slow = True
+
+    def resume_writing(self) -> None:
+        self._is_slow = False
+        self._advance()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._leave()
+
+    # --- the parser's calls ---
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self._length = int(value)
+        elif name == b"host":
+            self._has_host = True
+        elif name in _UNUSUAL:
+            self._is_unusual = True
+
+    # --- one request after the other ---
+
+    def check(self, now: float) -> None:
+        """Close the connection if it has been idle, or incomplete, for too long."""
+        if self._is_busy or self._transport is None:
+            return
+        waited, limits = now - self._since, self._connections.limits
+        if self._buffer and not self._is_slow:
+            if waited > limits.receive_seconds:
+                self._refuse(ReceiveTimeout("the request did not arrive in time"))
+        elif waited > limits.keepalive_seconds or self._connections.is_stopping:
+            self._transport.close()
+
+    def _advance(self) -> None:
+        """Take requests from the buffer until one has to wait."""
+        if self._is_advancing:
+            return  # an answer that came at once: the loop below goes on
+        self._is_advancing = True
+        while self._buffer and not self._is_busy and not self._is_slow:
+            if self._transport is None or not (self._end or self._head()):
+                break
+            if not self._body():
+                break
+        self._is_advancing = False
+        self._bound_buffer()
+
+    def _head(self) -> bool:
+        """Read the next head; False when it is incomplete or not for us."""
+        size = self._buffer.find(b"\r\n\r\n") + 4
+        if size < 4:
+            if len(self._buffer) > self._connections.limits.header_bytes:
+                self._hand_over()
+            elif not _may_be_hot(self._buffer):
+                self._hand_over()
+            return False
+        line = self._buffer[: self._buffer.find(b"\r\n")].split(b" ")
+        if len(line) != 3 or line[2] != b"HTTP/1.1":
+            return self._hand_over()
+        path, _, self._query = line[1].partition(b"?")
+        name = self._connections.routes.get(path)
+        if name is None or line[0] not in (b"GET", b"POST"):
+            return self._hand_over()
+        try:
+            self._parser.feed_data(self._buffer[:size])
+        except httptools.HttpParserError:
+            return self._hand_over()
+        limits = self._connections.limits
+        if self._is_unusual or not self._has_host or size > limits.header_bytes:
+            return self._hand_over()
+        if self._length > limits.body_bytes or (self._length and line[0] == b"GET"):
+            return self._hand_over()
+        self._model, self._is_get = name, line[0] == b"GET"
+        self._start, self._end = size, size + self._length
+        return True
+
+    def _body(self) -> bool:
+        """Ask the predictor once the body is there."""
+        if len(self._buffer) < self._end:
+            return False
+        body = self._buffer[self._start : self._end]
+        self._buffer = self._buffer[self._end :]
+        if body:
+            self._parser.feed_data(body)  # so that it expects a head next
+        self._keeps_alive = self._parser.should_keep_alive()
+        model, query, is_get = self._model, self._query, self._is_get
+        self._forget_head()
+        self._is_busy = True
+        predictor = self._connections.predictor
+        if is_get:
+            predictor.get(model, query.decode("latin-1"), self._reply)
+        else:
+            predictor.post(model, body, self._reply)
+        return True
+
+    def _reply(self, reply: Reply) -> None:
+        self._is_busy = False
+        self._connections.answered += 1
+        self._since = self._connections.now
+        if self._transport is None:
+            return  # the peer has left
+        closes = not self._keeps_alive or self._connections.is_stopping
+        self._transport.write(self._response(reply, closes))
+        if closes:
+            self._transport.close()
+            self._leave()
+        elif self._buffer:
+            self._advance()
+
+    def _response(self, reply: Reply, closes: bool) -> bytes:
+        return b"%b%bcontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+            _STATUS_LINES[reply.status],
+            self._connections.date,
+            _extra_headers(reply),
+            b"connection: close\r\n" if closes else b"",
+            len(reply.body),
+            reply.body,
+        )
+
+    def _refuse(self, error: GomlxError) -> None:
+        """Say what is wrong, and close."""
+        self._keeps_alive = False
+        self._reply(refusal(error))
+
+    def _hand_over(self) -> bool:
+        """Give the connection, from the unanswered request on, to Gunicorn."""
+        transport, buffer = self._transport, self._buffer
+        assert transport is not None
+        self._leave()
+        protocol = self._connections.hand_over()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        protocol.data_received(buffer)
+        return False
+
+    def _leave(self) -> None:
+        if self._transport is not None:
+            self._transport = None
+            self._buffer = b""
+            self._connections.open.discard(self)
+            self._connections.count(-1)
+
+    def _forget_head(self) -> None:
+        self._length = self._start = self._end = 0
+        self._is_unusual = self._is_get = self._has_host = False
+        self._keeps_alive = True
+        self._model, self._query = "", b""
+
+    def _bound_buffer(self) -> None:
+        """Stop reading from a peer that sends faster than it takes answers."""
+        if self._transport is None:
+            return
+        limits = self._connections.limits
+        waits = self._is_busy or self._is_slow
+        if self._is_paused and not waits:
+            self._is_paused = False
+            self._transport.resume_reading()
+        elif waits and len(self._buffer) > limits.header_bytes + limits.body_bytes:
+            if not self._is_paused:
+                self._is_paused = True
+                self._transport.pause_reading()
+
+
+class _TooManyConnections(GomlxError):
+    """The worker has as many connections as it may."""
+
+    status = 503
+    retry_after = 1
+
+
+def _may_be_hot(start: bytes) -> bool:
+    """False when the first bytes can belong to no request of ours."""
+    return b"POST /v1/api/model/".startswith(start[:19]) or b"GET /v1/api/model/".startswith(
+        start[:18]
+    )
+
+
+def _extra_headers(reply: Reply) -> bytes:
+    lines = ""
+    if reply.cache_status:
+        lines += f"cache-status: {reply.cache_status}\r\n"
+    if reply.version:
+        lines += f"gomlx-version: {reply.version}\r\n"
+    if reply.retry_after is not None:
+        lines += f"retry-after: {reply.retry_after}\r\n"
+    return lines.encode()

@@ -1,0 +1,128 @@
+"""What a worker tells about itself: health, readiness, config, metrics."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gomlx.contract.signature import Tensor
+from gomlx.errors import ModelNotFound
+from gomlx.metrics import Metrics, State
+from gomlx.models.current import Current, Live
+from gomlx.models.version import Manifest
+
+# What mly's clients call the dtypes of inputs; outputs keep TensorFlow's names.
+_MLY_INPUT_DTYPES = {"float32": "float"}
+
+
+class Status:
+    """The documents behind the routes that are not predictions.
+
+    Each returns an HTTP status and a document. config is the whole config, already
+    masked; manifest reads what the supervisor published last.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        config: Mapping[str, Any],
+        manifest: Callable[[], Manifest],
+        metrics: Metrics,
+    ) -> None:
+        self._current, self._config = current, config
+        self._manifest, self._metrics = manifest, metrics
+        self.models = [model["id"] for model in config["models"]]
+
+    def live(self) -> tuple[int, Any]:
+        """The process runs."""
+        return 200, {"live": True}
+
+    def ready(self) -> tuple[int, Any]:
+        """Every model has a version that answers."""
+        problems = self._manifest().failures
+        models = {}
+        for name in self.models:
+            live = self._current.get(name)
+            version = live and live.servable.version.digest
+            problem = problems.get(name) or self._current.reasons.get(name)
+            models[name] = {"ready": live is not None, "version": version}
+            if problem:
+                models[name]["problem"] = problem
+        ready = all(model["ready"] for model in models.values())
+        return 200 if ready else 503, {"ready": ready, "models": models}
+
+    def health(self) -> tuple[int, Any]:
+        """1 for each model whose newest files are live, 0 for the others."""
+        failures = self._manifest().failures.keys() | self._current.reasons.keys()
+        return 200, {
+            name: int(self._current.get(name) is not None and name not in failures)
+            for name in self.models
+        }
+
+    def config(self) -> tuple[int, Any]:
+        return 200, self._config
+
+    def meta_config(self, name: str) -> tuple[int, Any]:
+        """What mly's clients need to know of a model to start."""
+        live = self._current.pin(name)  # raises what there is to say
+        try:
+            return 200, self._meta_config(name, live)
+        finally:
+            self._current.unpin(live)
+
+    async def metrics(self) -> bytes:
+        """The metrics of all workers, in Prometheus' text format."""
+        self._metrics.flush()
+        # Reading the files of all workers takes milliseconds: not on the loop.
+        return await asyncio.to_thread(self._metrics.exposition, self._states())
+
+    def _meta_config(self, name: str, live: Live) -> dict[str, Any]:
+        signature = live.signature
+        model = next((m for m in self._config["models"] if m["id"] == name), None)
+        if model is None:
+            raise ModelNotFound(name, self.models)
+        store = next(
+            (d for d in self._config["datastores"] if d["id"] == model["datastore"]),
+            None,
+        )
+        outputs = [_field(t, i, t.dtype) for i, t in enumerate(signature.outputs)]
+        inputs = [
+            _field(t, i, _MLY_INPUT_DTYPES.get(t.dtype, t.dtype))
+            for i, t in enumerate(signature.inputs)
+        ]
+        document: dict[str, Any] = {"Connections": None, "ID": name, "Cache": None}
+        fields = None
+        if store:
+            document["Cache"] = {
+                "MaxEntries": 0,
+                "EntrySize": 0,
+                "SizeMb": store["memory_mb"],
+                "Shards": 0,
+                "Location": "",
+            }
+            document |= {"Connection": "", "Namespace": "", "Dataset": ""}
+            document["TimeToLiveMs"] = int(store["ttl_seconds"] * 1000)
+            fields = [{"Name": signature.outputs[0].name, "DataType": ""}]
+        document |= {"Storable": "", "Fields": fields, "Inputs": inputs}
+        if store:
+            document["KeyFields"] = list(signature.names)
+        return document | {"Outputs": outputs}
+
+    def _states(self) -> list[State]:
+        manifest = self._manifest()
+        info = State("gomlx_model_info", "The live versions.", ("model", "version"))
+        up = State("gomlx_model_up", "1: the newest files are live.", ("model",))
+        reloads = State(
+            "gomlx_reloads_total", "Versions published or failed.", ("model", "outcome")
+        )
+        for name in self.models:
+            version = manifest.versions.get(name)
+            if version:
+                info.add(1, name, version.digest)
+            up.add(int(bool(version) and name not in manifest.failures), name)
+            for outcome, n in manifest.reloads.get(name, {}).items():
+                reloads.add(n, name, outcome)
+        return [info, up, reloads]
+
+
+def _field(tensor: Tensor, index: int, dtype: str) -> dict[str, Any]:
+    return {"Name": tensor.name, "Index": index, "DataType": dtype}

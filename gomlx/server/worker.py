@@ -1,0 +1,279 @@
+"""Builds one worker from the config, and runs it under Gunicorn.
+
+Started by the supervisor as `python -m gomlx.server.worker`: Gunicorn's master, which
+forks the workers. TensorFlow is imported after the fork only, so everything that
+needs it is imported where it is built.
+"""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from gunicorn.app.base import BaseApplication
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers.gasgi import ASGIWorker
+
+from gomlx.config import Config, Model, masked
+from gomlx.process import die_with_parent, log_to_stderr
+from gomlx.rundir import SHARED_MEMORY, RunDir, take_slot
+
+if TYPE_CHECKING:
+    from gomlx.models.current import Live
+    from gomlx.models.version import ModelVersion
+
+log = logging.getLogger(__name__)
+
+# Handed-over connections are for people, probes and scrapers; Gunicorn cannot close
+# an idle one when it stops, so it may not be idle for long.
+_ASGI_KEEPALIVE_SECONDS = 5
+_FLUSH_SECONDS = 0.25
+# Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
+_FAILED_START_SECONDS = 5
+
+
+class Service:
+    """Everything in one worker process. Made on the event loop, after the fork."""
+
+    def __init__(self, config: Config, rundir: RunDir, worker: "Worker") -> None:
+        # Metrics before all else: prometheus_client must find its directory.
+        from gomlx.metrics import Metrics
+
+        self._slot, _ = take_slot(rundir)
+        self.metrics = Metrics(rundir.metrics, self._slot)
+
+        from gomlx.models.current import Current
+        from gomlx.models.version import Manifest
+        from gomlx.server.app import App
+        from gomlx.server.predict import Predictor
+        from gomlx.server.protocol import Connections, Limits
+        from gomlx.server.reload import Reloader
+        from gomlx.server.status import Status
+
+        # What is here now stays: later collections need not look at it.
+        gc.collect()
+        gc.freeze()
+        self._models = {model.id: model for model in config.models}
+        self._rundir = rundir
+        self.current = Current(self._models)
+        self._stores = _open_stores(config, rundir, self.metrics)
+        endpoint = config.endpoint
+        predictor = Predictor(
+            self.current,
+            {model.id: self._caching(model) for model in config.models},
+            {m.id: m.batch.max_queued_rows for m in config.models},
+            self.metrics,
+        )
+        self.reloader = Reloader(
+            rundir.manifest, self.current, self._load, self.metrics
+        )
+        status = Status(
+            self.current,
+            masked(config),
+            lambda: Manifest.read(rundir.manifest),
+            self.metrics,
+        )
+        self.app = App(predictor, status, endpoint.max_body_bytes).asgi()
+        self.connections = Connections(
+            {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
+            predictor,
+            Limits(
+                endpoint.max_body_bytes,
+                endpoint.max_header_bytes,
+                endpoint.receive_seconds,
+                endpoint.keepalive_seconds,
+                endpoint.max_connections,
+            ),
+            lambda: ASGIProtocol(worker),
+            worker.count_connection,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Load every model, then announce that SIGUSR2 is welcome."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR2, self.reloader.wake)
+        await self.reloader.catch_up()
+        self._announcement.touch()
+        self._tasks = [
+            loop.create_task(self.reloader.follow()),
+            loop.create_task(self._flush()),
+            loop.create_task(self._tick()),
+        ]
+
+    def stop(self) -> None:
+        """Take no more requests; those that are under way go on."""
+        self._announcement.unlink(missing_ok=True)
+        self.connections.stop()
+
+    async def close(self) -> None:
+        """Write what waits, and let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        for store in self._stores.values():
+            await store.close()
+        self.metrics.flush()
+
+    @property
+    def _announcement(self) -> Path:
+        return self._rundir.workers / str(os.getpid())
+
+    def _caching(self, model: Model) -> Any:
+        from gomlx.server.predict import Caching
+
+        return Caching(self._stores.get(model.datastore or ""))
+
+    def _load(self, version: "ModelVersion") -> "Live":
+        """Load and warm a version. Runs in a thread."""
+        from gomlx.models.batcher import Batcher, Limits, RunCounts
+        from gomlx.models.current import Live
+        from gomlx.models.servable import Servable
+
+        servable = Servable(version)
+        seconds = servable.warm()
+        name, batch = version.name, self._models[version.name].batch
+        joins = servable.description.joins_rows
+        limits = Limits(
+            batch.max_rows if joins else 1, batch.linger_ms / 1000, batch.max_queued_rows
+        )
+        counts = RunCounts(
+            self.metrics.count("gomlx_model_runs", name),
+            self.metrics.count("gomlx_model_run_failures", name),
+            self.metrics.spread("gomlx_model_run_seconds", name),
+            self.metrics.spread("gomlx_batch_rows", name),
+        )
+        return Live(servable, Batcher(name, servable.run, limits, counts, seconds))
+
+    async def _flush(self) -> None:
+        while True:
+            self.metrics.flush()
+            await asyncio.sleep(_FLUSH_SECONDS)
+
+    async def _tick(self) -> None:
+        while True:
+            self.connections.tick()
+            await asyncio.sleep(1)
+
+
+def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]:
+    from gomlx.cache.shm import SharedMemory
+    from gomlx.cache.tiered import TierCounts, Tiered
+
+    stores = {}
+    for store in config.datastores:
+        tier = SharedMemory(rundir.store(store.id), store.ttl_seconds)
+        name = store.id
+
+        def counter(outcome: str, name: str = name, tier: str = tier.name) -> Any:
+            return metrics.count("gomlx_cache_lookups", name, tier, outcome)
+
+        stores[store.id] = Tiered(tier, TierCounts(counter))
+    return stores
+
+
+class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
+    """Gunicorn's ASGI worker, whose connections begin on the hot protocol."""
+
+    asgi: Any = None
+    service: Service | None = None
+
+    def count_connection(self, change: int) -> None:
+        self.nr_conns += change
+
+    def load_wsgi(self) -> None:
+        """Nothing to load yet: the service is built on the event loop."""
+
+    async def _serve(self) -> None:
+        from gomlx.server.protocol import HotProtocol
+
+        beating = self.loop.create_task(self._heartbeat())
+        service = await self._started()
+        for listener in self.sockets:
+            self.servers.append(
+                await self.loop.create_server(
+                    lambda: HotProtocol(service.connections), sock=listener.sock
+                )
+            )
+        await beating
+        service.stop()
+        await self._shutdown()
+        await service.close()
+
+    async def _started(self) -> Service:
+        try:
+            self.service = Service(self.app.config, self.app.rundir, self)
+            self.asgi = self.service.app
+            await self.service.start()
+        except Exception:
+            log.exception("cannot start")
+            await asyncio.sleep(_FAILED_START_SECONDS)
+            sys.exit(1)
+        return self.service
+
+    async def _heartbeat(self) -> None:
+        """Tell the master that this worker lives, until it has to stop."""
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            if self.service and self.service.connections.answered >= self.max_requests:
+                self.alive = False
+            await asyncio.sleep(0.25)
+
+
+class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no types
+    """Gunicorn with settings from our config instead of its own."""
+
+    def __init__(self, config: Config, rundir: RunDir, listener: int) -> None:
+        self.config, self.rundir, self._listener = config, rundir, listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        endpoint = self.config.endpoint
+        for name, value in {
+            "bind": f"fd://{self._listener}",
+            "workers": self.config.workers,
+            "worker_class": Worker,
+            "asgi_loop": "uvloop",
+            "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
+            "timeout": endpoint.worker_timeout_seconds,
+            "graceful_timeout": int(endpoint.graceful_seconds) or 1,
+            "keepalive": _ASGI_KEEPALIVE_SECONDS,
+            "max_requests": endpoint.max_requests,
+            "max_requests_jitter": endpoint.max_requests // 10,
+            "http_protocols": "h1,h2",
+            "http2_cleartext": "both",
+            "forwarded_allow_ips": ",".join(endpoint.trusted_proxies),
+            "control_socket_disable": True,
+            "loglevel": "warning",
+            "proc_name": "gomlx",
+        }.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> None:
+        """Nothing: each worker builds its own application."""
+
+
+def main() -> None:
+    """Run Gunicorn's master in this process."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--listener", type=int, required=True)
+    arguments = parser.parse_args()
+    die_with_parent(arguments.parent, signal.SIGTERM)
+    rundir = RunDir(arguments.run_dir)
+    config = msgspec.json.decode(rundir.config.read_bytes(), type=Config)
+    log_to_stderr(config.log_level)
+    sys.argv = sys.argv[:1]  # Gunicorn would read it
+    with suppress(KeyboardInterrupt):
+        Application(config, rundir, arguments.listener).run()
+
+
+if __name__ == "__main__":
+    main()
