@@ -5,10 +5,10 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -89,7 +89,7 @@ def check(
 @app.command()
 def demo(
     directory: Annotated[
-        Path, typer.Option(help="Where the model and its config are kept.")
+        Path, typer.Option(help="Keeps the model and its config.")
     ] = Path("gomlx-demo"),
     port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
     once: Annotated[
@@ -125,7 +125,7 @@ def stage(
 
 
 def run_service(
-    config: Config, visit: Callable[[str], Awaitable[bool]] | None = None
+    config: Config, visit: Callable[[str], Coroutine[Any, Any, bool]] | None = None
 ) -> None:
     """Run the service until it is told to stop.
 
@@ -148,7 +148,7 @@ async def _run(
     config: Config,
     rundir: RunDir,
     listener: socket.socket,
-    visit: Callable[[str], Awaitable[bool]] | None,
+    visit: Callable[[str], Coroutine[Any, Any, bool]] | None,
 ) -> None:
     watch, graceful = config.watch, config.endpoint.graceful_seconds
     timing = Timing(

@@ -192,7 +192,8 @@ def _value_problems(kind: Any, value: Any, path: str) -> Iterator[tuple[str, str
 
 def _reference_problems(config: Config) -> Iterator[tuple[str, str]]:
     stores = [store.id for store in config.datastores]
-    for group, ids in (("models", [m.id for m in config.models]), ("datastores", stores)):
+    named = {"models": [model.id for model in config.models], "datastores": stores}
+    for group, ids in named.items():
         for i, name in enumerate(ids):
             if name in ids[:i]:
                 where = f"{group}[{i}].id"

@@ -145,9 +145,9 @@ class SharedMemory:
         with self._environment.begin(write=True) as transaction:
             young, _ = self._tables = self._generations(transaction)
             transaction.cursor(young).putmulti(entries.items())
-            statistics = transaction.stat(young)
-        pages = ("leaf_pages", "branch_pages", "overflow_pages")
-        if sum(statistics[page] for page in pages) >= self._max_pages:
+            used = transaction.stat(young)
+        pages = used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"]
+        if pages >= self._max_pages:
             self._rotate()
 
     def _rotate(self) -> None:

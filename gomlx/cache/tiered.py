@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from gomlx.cache.tier import Tier
 from gomlx.metrics import Count
@@ -39,7 +40,8 @@ class Tiered:
         self._waiting: dict[bytes, bytes] = {}
         self._waiting_bytes = 0
         self._writer = ThreadPoolExecutor(1, "write-behind")
-        self._is_due = False
+        self._idle = asyncio.Event()  # nothing waits, nothing is being written
+        self._idle.set()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known of keys; a tier that fails knows nothing."""
@@ -66,17 +68,15 @@ class Tiered:
         while self._waiting_bytes > _MAX_WAITING_BYTES:
             self._forget(next(iter(self._waiting)))
             self._counts.dropped.n += 1
-        if not self._is_due:
-            self._is_due = True
+        if self._idle.is_set():
+            self._idle.clear()
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
     async def close(self, timeout_seconds: float = 2) -> None:
         """Write what waits, then let go of the tier."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_seconds
-        while self._is_due and loop.time() < deadline:
-            await asyncio.sleep(_GATHER_SECONDS)
-        self._writer.shutdown(wait=not self._is_due)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+        self._writer.shutdown(wait=self._idle.is_set())
         self._tier.close()
 
     def _flush(self) -> None:
@@ -98,8 +98,9 @@ class Tiered:
             log.error("%s: %d answers not kept: %s", self._tier.name, len(batch), error)
         for key in batch.keys() & self._waiting.keys():
             self._forget(key)
-        self._is_due = bool(self._waiting)
-        if self._is_due:
+        if not self._waiting:
+            self._idle.set()
+        else:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
     def _forget(self, key: bytes) -> None:

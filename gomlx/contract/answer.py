@@ -8,6 +8,7 @@ large ones); NaN and the infinities are strings; text that is not UTF-8 is
 """
 
 import base64
+import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -73,7 +74,7 @@ def _nested(shape: Sequence[int], tokens: Iterator[bytes]) -> bytes:
 
 def _float(token: bytes, value: float) -> bytes:
     if token == b"null":  # how orjson writes what JSON has no number for
-        if value != value:
+        if math.isnan(value):
             return b'"NaN"'
         return b'"Infinity"' if value > 0 else b'"-Infinity"'
     return format(Decimal(token.decode()), "f").encode() if b"e" in token else token

@@ -14,7 +14,15 @@ class Live:
     pins counts the requests that still need it; `Current` alone changes it.
     """
 
-    __slots__ = ("batcher", "keys", "pins", "prefix", "servable", "signature", "when_drained")
+    __slots__ = (
+        "batcher",
+        "keys",
+        "pins",
+        "prefix",
+        "servable",
+        "signature",
+        "when_drained",
+    )
 
     def __init__(self, servable: Servable, batcher: Batcher) -> None:
         version = servable.version
@@ -22,7 +30,9 @@ class Live:
         self.signature = servable.signature
         self.keys = KeyMaker(version.digest, servable.signature)
         # The beginning of every response, so that it names the version it is from.
-        self.prefix = b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash
+        self.prefix = (
+            b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash
+        )
         self.pins = 0
         self.when_drained: Callable[[Live], None] | None = None
 

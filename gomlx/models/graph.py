@@ -21,6 +21,12 @@ _STEADY = frozenset(
 )
 
 
+def needed_nodes(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
+    """Return the names of the graph's nodes that the fetched tensors depend on."""
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    return {node.name for node in _needed(nodes, fetches)}
+
+
 def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     """Return the kinds of operation that may answer one question in two ways.
 

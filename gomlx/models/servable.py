@@ -148,7 +148,8 @@ class Servable:
             groups.setdefault(shapes, []).append(i)
         answers: list[bytes] = [b""] * len(rows)
         for members in groups.values():
-            for i, answer in zip(members, self._run([rows[i] for i in members]), strict=True):
+            run = self._run([rows[i] for i in members])
+            for i, answer in zip(members, run, strict=True):
                 answers[i] = answer
         return answers
 
@@ -169,7 +170,7 @@ def _array(tensor: Tensor, values: Sequence[Any]) -> Any:
     return np.array(values, dtype).reshape(shape)
 
 
-def _texts(values: Sequence[Any], shape: tuple[int, ...]) -> Any:
+def _texts(values: Sequence[Any], shape: Sequence[int | None]) -> Any:
     array = np.empty(len(values), object)
     array[:] = values
     return array.reshape(shape)

@@ -117,5 +117,8 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 def _stamp(info: dict[str, Any]) -> str:
     """All that a store tells about a file and that changes with its content."""
-    keys = ("size", "mtime", "ino", "LastModified", "ETag", "etag", "md5Hash", "updated")
-    return " ".join(str(info.get(key)) for key in keys)
+    local, remote = (
+        ("size", "mtime", "ino"),
+        ("LastModified", "ETag", "etag", "md5Hash"),
+    )
+    return " ".join(str(info.get(key)) for key in (*local, *remote, "updated"))

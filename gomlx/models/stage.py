@@ -68,7 +68,8 @@ def _prepare(work: Path, request: StageRequest) -> None:
     example = _example(signature, request.example)
     (work / "weights").mkdir()
     with _loaded(saved_model) as loaded:
-        state = weights.export(loaded, work / "weights")
+        needed = graph.needed_nodes(meta_graph, fetches)
+        state = weights.export(loaded, needed, work / "weights")
         call = session.make_callable(loaded, feeds, fetches)
         trial = Trial(signature, call, signature.question(example).rows[0])
     trial.check_shapes()

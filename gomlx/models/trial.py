@@ -34,8 +34,8 @@ class Trial:
         for tensor, array in self._outputs(self._alone):
             if not array.ndim or len(array) != 1:
                 raise StageFailed(
-                    f"output {tensor.name!r} has shape {list(array.shape)} for one row: "
-                    "its first dimension must be the batch"
+                    f"output {tensor.name!r} has shape {list(array.shape)} for one "
+                    "row: its first dimension must be the batch"
                 )
 
     def joins_rows(self) -> bool:

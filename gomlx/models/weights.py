@@ -5,7 +5,7 @@ processes share its pages. What cannot be mapped (strings, empty and old variabl
 the contents of mutable tables) is a serialized TensorProto, read into each process.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,13 @@ class State:
         )
 
 
-def export(session: Any, folder: Path) -> State:
-    """Write the state of an ordinarily loaded model into an empty folder."""
-    operations = session.graph.get_operations()
+def export(session: Any, needed: Container[str], folder: Path) -> State:
+    """Write the state of an ordinarily loaded model into an empty folder.
+
+    needed names the operations that serving depends on; Keras exports every variable
+    twice, training leaves optimizers behind.
+    """
+    operations = [o for o in session.graph.get_operations() if o.name in needed]
     write = _writer(folder)
     with session.graph.as_default():
         return State(

@@ -15,7 +15,6 @@ from gomlx.errors import GomlxError, TooLarge
 from gomlx.server.predict import Predictor, Reply, refusal
 from gomlx.server.status import Status
 
-
 log = logging.getLogger(__name__)
 
 
@@ -49,13 +48,11 @@ class App:
         app.add_sink(self._not_found)
         return app
 
-    async def _not_found(
-        self, request: falcon.asgi.Request, response: falcon.asgi.Response, **_: Any
-    ) -> None:
+    async def _not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         models = ", ".join(sorted(self._status.models)) or "none"
         routes = "/v1/api/model/ID/eval, /v1/api/health, /livez, /readyz, /metrics"
-        message = f"nothing at {request.path}; routes: {routes}; models: {models}"
-        _send_error(response, 404, message)
+        message = f"nothing at {req.path}; routes: {routes}; models: {models}"
+        _send_error(resp, 404, message)
 
 
 class _Eval:

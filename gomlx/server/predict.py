@@ -26,7 +26,6 @@ from gomlx.metrics import Metrics
 from gomlx.models.batcher import Outcome
 from gomlx.models.current import Current, Live
 
-
 _MAX_DIAGNOSED_ROWS = 10_000
 
 

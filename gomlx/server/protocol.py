@@ -30,6 +30,8 @@ _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
 }
+_RESPONSE = b"%b%bcontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n%b"
+_METHODS = (b"POST", b"GET")
 # Headers whose presence makes a request unusual: Gunicorn knows what to do.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 
@@ -89,7 +91,7 @@ class HotProtocol(asyncio.Protocol):
     """One connection."""
 
     def __init__(self, connections: Connections) -> None:
-        self._connections = connections
+        self._connections, self._limits = connections, connections.limits
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
@@ -106,7 +108,7 @@ class HotProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
         self._connections.open.add(self)
         self._connections.count(1)
-        if len(self._connections.open) > self._connections.limits.connections:
+        if len(self._connections.open) > self._limits.connections:
             self._refuse(_TooManyConnections("too many connections"))
 
     def data_received(self, data: bytes) -> None:
@@ -147,7 +149,7 @@ class HotProtocol(asyncio.Protocol):
         """Close the connection if it has been idle, or incomplete, for too long."""
         if self._is_busy or self._transport is None:
             return
-        waited, limits = now - self._since, self._connections.limits
+        waited, limits = now - self._since, self._limits
         if self._buffer and not self._is_slow:
             if waited > limits.receive_seconds:
                 self._refuse(ReceiveTimeout("the request did not arrive in time"))
@@ -169,32 +171,33 @@ class HotProtocol(asyncio.Protocol):
 
     def _head(self) -> bool:
         """Read the next head; False when it is incomplete or not for us."""
-        size = self._buffer.find(b"\r\n\r\n") + 4
-        if size < 4:
-            if len(self._buffer) > self._connections.limits.header_bytes:
-                self._hand_over()
-            elif not _may_be_hot(self._buffer):
-                self._hand_over()
-            return False
-        line = self._buffer[: self._buffer.find(b"\r\n")].split(b" ")
-        if len(line) != 3 or line[2] != b"HTTP/1.1":
+        end = self._buffer.find(b"\r\n\r\n")
+        size = end + 4 if end >= 0 else len(self._buffer)
+        if size > self._limits.header_bytes:
             return self._hand_over()
-        path, _, self._query = line[1].partition(b"?")
-        name = self._connections.routes.get(path)
-        if name is None or line[0] not in (b"GET", b"POST"):
+        if end < 0:
+            return not _may_be_hot(self._buffer) and self._hand_over()
+        if not self._is_hot(self._buffer[:size]):
             return self._hand_over()
-        try:
-            self._parser.feed_data(self._buffer[:size])
-        except httptools.HttpParserError:
-            return self._hand_over()
-        limits = self._connections.limits
-        if self._is_unusual or not self._has_host or size > limits.header_bytes:
-            return self._hand_over()
-        if self._length > limits.body_bytes or (self._length and line[0] == b"GET"):
-            return self._hand_over()
-        self._model, self._is_get = name, line[0] == b"GET"
         self._start, self._end = size, size + self._length
         return True
+
+    def _is_hot(self, head: bytes) -> bool:
+        """Route and parse a head; False for what Gunicorn should look at."""
+        line = head[: head.find(b"\r\n")].split(b" ")
+        if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+            return False
+        path, _, self._query = line[1].partition(b"?")
+        self._model = self._connections.routes.get(path, "")
+        self._is_get = line[0] == b"GET"
+        if not self._model:
+            return False
+        try:
+            self._parser.feed_data(head)
+        except httptools.HttpParserError:
+            return False
+        most = 0 if self._is_get else self._limits.body_bytes
+        return self._has_host and not self._is_unusual and self._length <= most
 
     def _body(self) -> bool:
         """Ask the predictor once the body is there."""
@@ -230,7 +233,7 @@ class HotProtocol(asyncio.Protocol):
             self._advance()
 
     def _response(self, reply: Reply, closes: bool) -> bytes:
-        return b"%b%bcontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n%b" % (
+        return _RESPONSE % (
             _STATUS_LINES[reply.status],
             self._connections.date,
             _extra_headers(reply),
@@ -272,7 +275,7 @@ class HotProtocol(asyncio.Protocol):
         """Stop reading from a peer that sends faster than it takes answers."""
         if self._transport is None:
             return
-        limits = self._connections.limits
+        limits = self._limits
         waits = self._is_busy or self._is_slow
         if self._is_paused and not waits:
             self._is_paused = False
@@ -292,9 +295,8 @@ class _TooManyConnections(GomlxError):
 
 def _may_be_hot(start: bytes) -> bool:
     """False when the first bytes can belong to no request of ours."""
-    return b"POST /v1/api/model/".startswith(start[:19]) or b"GET /v1/api/model/".startswith(
-        start[:18]
-    )
+    routes = (b"POST /v1/api/model/", b"GET /v1/api/model/")
+    return any(start[: len(route)] == route[: len(start)] for route in routes)
 
 
 def _extra_headers(reply: Reply) -> bytes:

@@ -139,10 +139,8 @@ class Service:
         servable = Servable(version)
         seconds = servable.warm()
         name, batch = version.name, self._models[version.name].batch
-        joins = servable.description.joins_rows
-        limits = Limits(
-            batch.max_rows if joins else 1, batch.linger_ms / 1000, batch.max_queued_rows
-        )
+        max_rows = batch.max_rows if servable.description.joins_rows else 1
+        limits = Limits(max_rows, batch.linger_ms / 1000, batch.max_queued_rows)
         counts = RunCounts(
             self.metrics.count("gomlx_model_runs", name),
             self.metrics.count("gomlx_model_run_failures", name),
@@ -181,6 +179,7 @@ def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     """Gunicorn's ASGI worker, whose connections begin on the hot protocol."""
 
+    alive: bool
     asgi: Any = None
     service: Service | None = None
 

@@ -214,9 +214,7 @@ class Supervisor:
         await process.wait()
 
 
-def _staged(
-    request: StageRequest, output: bytes, code: int | None
-) -> ModelVersion:
+def _staged(request: StageRequest, output: bytes, code: int | None) -> ModelVersion:
     """Read what a staging process printed last."""
     try:
         result = json.loads(output.splitlines()[-1])

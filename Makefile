@@ -1,0 +1,39 @@
+# What a fresh machine needs: Python 3.11 or newer with venv, make, a package index.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= .demo
+PORT ?= 8080
+
+.PHONY: help run demo test lint clean
+help:
+	@echo "make run    train the demo model (once), serve it until Ctrl-C   PORT=$(PORT)"
+	@echo "make demo   the same, but end after two predictions"
+	@echo "make test   ruff, mypy --strict, pytest"
+	@echo "make lint   ruff and mypy only"
+	@echo "make clean  remove $(VENV), $(DEMO) and caches"
+
+run: $(VENV)/.demo-installed
+	@exec $(VENV)/bin/gomlx demo --directory $(DEMO) --port $(PORT)
+
+demo: $(VENV)/.demo-installed
+	@exec $(VENV)/bin/gomlx demo --directory $(DEMO) --port 0 --once
+
+test: lint
+	$(VENV)/bin/pytest -n 2 --dist loadgroup
+
+lint: $(VENV)/.test-installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gomlx needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+# A file a set of extras: installed again when what they ask for changes.
+$(VENV)/.%-installed: setup.cfg | $(VENV)/bin/python
+	$(VENV)/bin/pip install --disable-pip-version-check --quiet --editable '.[server,$*]'
+	@touch $@
