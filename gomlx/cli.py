@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Serve TensorFlow models; answer every repeated question from a cache.",
 )
+log = logging.getLogger("gomlx")
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 
@@ -137,6 +139,7 @@ def run_service(
     try:
         for store in config.datastores:
             create_store(lease.rundir.store(store.id), store.memory_mb << 20)
+        log.info("listening at %s", _url(listener))
         _write_privately(lease.rundir.config, msgspec.json.encode(config))
         asyncio.run(_run(config, lease.rundir, listener, visit))
     finally:

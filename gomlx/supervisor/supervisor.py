@@ -137,9 +137,9 @@ class Supervisor:
         name = version.name
         old = self._manifest.versions.get(name)
         self._manifest.failures.pop(name, None)
+        self._count(name, "unchanged" if old == version else "published")
         if old != version:
             self._manifest.versions[name] = version
-            self._count(name, "published")
             log.info("model %s: publishing version %s", name, version.digest)
         self._manifest.write(self._rundir.manifest)
         self._signal_workers()

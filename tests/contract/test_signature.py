@@ -1,0 +1,443 @@
+"""Questions checked against a signature: rows, or an error that says why not."""
+
+import base64
+import math
+from itertools import permutations
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gomlx.contract.signature import DTYPES, Block, Signature, Tensor
+from gomlx.errors import InvalidInput, TooLarge
+
+INTS = {
+    "int8": (-128, 127),
+    "int16": (-32768, 32767),
+    "int32": (-2147483648, 2147483647),
+    "int64": (-9223372036854775808, 9223372036854775807),
+    "uint8": (0, 255),
+    "uint16": (0, 65535),
+    "uint32": (0, 4294967295),
+    "uint64": (0, 18446744073709551615),
+}
+FLOATS = {
+    "float16": (2 - 2**-10) * 2.0**15,
+    "bfloat16": (2 - 2**-7) * 2.0**127,
+    "float32": (2 - 2**-23) * 2.0**127,
+    "float64": (2 - 2**-52) * 2.0**1023,
+}
+PLACE_PRICE = Signature(
+    (Tensor("place", "string", ()), Tensor("price", "float32", ())), ()
+)
+
+
+def one(dtype: str, shape: tuple[int | None, ...] | None = ()) -> Signature:
+    return Signature((Tensor("x", dtype, shape),), ())
+
+
+def value(signature: Signature, given: Any) -> Any:
+    """What a single row's only value becomes."""
+    ((taken,),) = signature.question({"x": given}).rows
+    return taken
+
+
+def refusal(signature: Signature, asked: Any) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        signature.question(asked)
+    return caught.value
+
+
+def test_a_question_without_batch_size_is_one_row() -> None:
+    question = PLACE_PRICE.question({"price": 1.5, "place": "a"})
+    assert question == ([("a", 1.5)], False)
+
+
+@pytest.mark.parametrize(
+    "items",
+    list(permutations([("place", ["a", "b"]), ("price", [1.5, 2]), ("batch_size", 2)])),
+)
+def test_batch_size_may_stand_anywhere(items: tuple[tuple[str, Any], ...]) -> None:
+    assert PLACE_PRICE.question(dict(items)) == ([("a", 1.5), ("b", 2)], True)
+
+
+def test_a_batch_of_one_is_a_batch() -> None:
+    asked = {"place": ["a"], "price": [1], "batch_size": 1}
+    assert PLACE_PRICE.question(asked) == ([("a", 1)], True)
+
+
+def test_a_column_of_one_value_is_that_value_in_every_row() -> None:
+    asked = {"batch_size": 3, "place": ["a"], "price": [1, 2, 3]}
+    assert PLACE_PRICE.question(asked).rows == [("a", 1), ("a", 2), ("a", 3)]
+
+
+def test_cache_key_is_not_an_input() -> None:
+    asked = {"place": "a", "price": 1, "cache_key": "k"}
+    assert PLACE_PRICE.question(asked).rows == [("a", 1)]
+
+
+@pytest.mark.parametrize("column", [[], ["a", "b"], ["a"] * 4, "abc", None, {}])
+def test_a_column_of_another_length_is_refused(column: Any) -> None:
+    error = refusal(one("string"), {"x": column, "batch_size": 3})
+    assert error.name == "x"
+    assert "expected a list of 3 values (batch_size) or of 1" in str(error)
+
+
+@pytest.mark.parametrize("size", [0, -1, True, False, "2", 2.0, [2], {}])
+def test_a_wrong_batch_size_is_refused(size: Any) -> None:
+    error = refusal(one("string"), {"x": ["a", "b"], "batch_size": size})
+    assert "batch_size: expected an integer of 1 or more" in str(error)
+
+
+@pytest.mark.parametrize("column", [["a"], None])
+def test_too_many_rows_are_refused_before_a_column_is_looked_at(column: Any) -> None:
+    with pytest.raises(TooLarge, match="at most 8 rows in one request, got 9"):
+        one("string").question({"x": column, "batch_size": 9}, 8)
+    with pytest.raises(TooLarge):
+        one("string").question({"x": column, "batch_size": 10**15}, 10**9)
+
+
+def test_as_many_rows_as_allowed_are_taken() -> None:
+    asked = {"x": ["a"], "batch_size": 8}
+    assert len(one("string").question(asked, 8).rows) == 8
+
+
+@pytest.mark.parametrize("dtype", INTS)
+def test_integers_are_taken_up_to_their_exact_bounds(dtype: str) -> None:
+    low, high = INTS[dtype]
+    asked = {"x": [low, high], "batch_size": 2}
+    assert one(dtype).question(asked).rows == [(low,), (high,)]
+    for past in (low - 1, high + 1):
+        assert f"from {low} to {high}" in str(refusal(one(dtype), {"x": past}))
+
+
+@pytest.mark.parametrize("dtype", INTS)
+@pytest.mark.parametrize("wrong", [True, 1.0, 1.5, "1", None, [1], {"b64": "MQ=="}])
+def test_only_integers_are_integers(dtype: str, wrong: Any) -> None:
+    refusal(one(dtype), {"x": wrong})
+    assert refusal(one(dtype), {"x": [1, wrong], "batch_size": 2}).row == 1
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_floats_are_taken_up_to_the_largest_of_their_width(dtype: str) -> None:
+    limit = FLOATS[dtype]
+    for taken in (limit, -limit, 0.0, 5e-324, 0.1):
+        assert value(one(dtype), taken) == taken
+    past = math.nextafter(limit, math.inf) if dtype != "float64" else 2**1024
+    for wrong in (past, -past):
+        refusal(one(dtype), {"x": wrong})
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_integers_are_floats(dtype: str) -> None:
+    assert value(one(dtype), -3) == -3
+    assert value(one(dtype, (2,)), [1, 2.5]) == Block((2,), (1, 2.5))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize(
+    "wrong", [math.nan, math.inf, -math.inf, True, "1", "NaN", None, [1.0]]
+)
+def test_only_finite_numbers_are_floats(dtype: str, wrong: Any) -> None:
+    refusal(one(dtype), {"x": wrong})
+    assert refusal(one(dtype), {"x": [1.5, wrong], "batch_size": 2}).row == 1
+    assert refusal(one(dtype), {"x": [wrong, 1.5], "batch_size": 2}).row == 0
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 0.0, "true", None, [True]])
+def test_only_booleans_are_booleans(wrong: Any) -> None:
+    assert value(one("bool"), False) is False
+    assert "expected true or false" in str(refusal(one("bool"), {"x": wrong}))
+
+
+@pytest.mark.parametrize("text", ["", "a", "ä€😀", "\0", '"', "a" * 10_000])
+def test_strings_are_taken_as_they_are(text: str) -> None:
+    assert value(one("string"), text) == text
+
+
+@pytest.mark.parametrize("wrong", [0, 1.5, True, None, ["a"]])
+def test_only_strings_are_strings(wrong: Any) -> None:
+    assert "expected a string" in str(refusal(one("string"), {"x": wrong}))
+
+
+@pytest.mark.parametrize("text", ["", "a", "ä€😀"])
+def test_base64_of_utf8_is_the_text(text: str) -> None:
+    encoded = {"b64": base64.b64encode(text.encode()).decode()}
+    assert value(one("string"), encoded) == text
+    assert value(one("string", (2,)), ["z", encoded]) == Block((2,), ("z", text))
+
+
+def test_base64_of_anything_else_is_bytes() -> None:
+    asked = {"x": [{"b64": "/wA="}, "a"], "batch_size": 2}
+    assert one("string").question(asked).rows == [(b"\xff\0",), ("a",)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"b64": 1},
+        {"b64": None},
+        {"b64": ["YQ=="]},
+        {"b64": "YQ"},
+        {"b64": "Y Q=="},
+        {"b64": "ä"},
+        {"B64": "YQ=="},
+        {"b64": "YQ==", "more": 1},
+    ],
+)
+def test_malformed_base64_is_refused(wrong: Any) -> None:
+    error = refusal(one("string"), {"x": wrong})
+    assert 'not {"b64": "…"}' in str(error)
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "expected"),
+    [
+        ((3,), [1, 2, 3], ((3,), (1, 2, 3))),
+        ((2, 3), [[1, 2, 3], [4, 5, 6]], ((2, 3), (1, 2, 3, 4, 5, 6))),
+        ((1, 2, 1), [[[1], [2]]], ((1, 2, 1), (1, 2))),
+        ((None,), [1, 2], ((2,), (1, 2))),
+        ((None,), [1], ((1,), (1,))),
+        ((None, 2), [[1, 2], [3, 4]], ((2, 2), (1, 2, 3, 4))),
+        (None, 7, ((), (7,))),
+        (None, [7], ((1,), (7,))),
+        (None, [[1, 2], [3, 4]], ((2, 2), (1, 2, 3, 4))),
+        ((None,), [], ((0,), ())),
+        ((2, None), [[], []], ((2, 0), ())),
+        ((None, 3), [], ((0, 3), ())),
+        ((None, None), [], ((0, 0), ())),
+        (None, [], ((0,), ())),
+        (None, [[], []], ((2, 0), ())),
+        (None, [[[[[[[[7]]]]]]]], ((1,) * 8, (7,))),
+    ],
+)
+def test_nested_lists_become_blocks(shape: Any, given: Any, expected: Any) -> None:
+    assert value(one("int64", shape), given) == Block(*expected)
+    asked = {"x": [given, given], "batch_size": 2}
+    assert one("int64", shape).question(asked).rows == [(Block(*expected),)] * 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "wrong"),
+    [
+        ((3,), [1, 2]),
+        ((3,), 1),
+        ((3,), [[1, 2, 3]]),
+        ((3,), []),
+        ((3,), {"0": 1}),
+        ((2, 3), [[1, 2], [3, 4]]),
+        ((2, 3), [1, 2, 3, 4, 5, 6]),
+        ((2, 3), [[], []]),
+        ((None, 2), [[1], [2]]),
+        ((None,), None),
+        ((2, 2), [[1, 2], [3]]),
+        ((None, None), [[1, 2], [3]]),
+        ((None,), [1, [2]]),
+        (None, [[1], 2]),
+        (None, [[1, 2], [3]]),
+        (None, [[[1]], [1]]),
+        (None, [None]),
+        (None, [True]),
+        ((), [1]),
+        ((1,), []),
+        ((1,), [1, 2]),
+        ((1,), [[1]]),
+    ],
+)
+def test_lists_of_another_shape_are_refused(shape: Any, wrong: Any) -> None:
+    assert refusal(one("int64", shape), {"x": wrong}).name == "x"
+    asked = {"x": [wrong], "batch_size": 1}
+    assert refusal(one("int64", shape), asked).row == 0
+
+
+def test_the_expected_shape_is_said() -> None:
+    error = refusal(one("int8", (2, None)), {"x": [1]})
+    assert "in nested lists of shape [2, any], got a value of shape [1]" in str(error)
+
+
+@pytest.mark.parametrize("given", [7, [7]])
+def test_an_input_of_one_element_takes_it_bare_and_in_a_list(given: Any) -> None:
+    assert value(one("int64", (1,)), given) == 7
+    asked = {"x": [given, 8], "batch_size": 2}
+    assert one("int64", (1,)).question(asked).rows == [(7,), (8,)]
+
+
+@pytest.mark.parametrize("asked", [None, 1, "x", [], [{"x": 1}]])
+def test_only_an_object_is_a_question(asked: Any) -> None:
+    assert "expected a JSON object" in str(refusal(one("int8"), asked))
+
+
+def test_an_unknown_input_is_named_with_those_that_exist() -> None:
+    error = refusal(PLACE_PRICE, {"place": "a", "price": 1, "prize": 1})
+    assert str(error) == "input 'prize': no such input; the model has: place, price"
+
+
+def test_a_missing_input_is_named_with_those_that_exist() -> None:
+    error = refusal(PLACE_PRICE, {"place": "a"})
+    assert str(error) == "input 'price': missing; the model takes: place, price"
+
+
+def test_an_error_names_input_row_and_what_was_expected() -> None:
+    asked = {"place": ["a", "b"], "price": [1, "x"], "batch_size": 2}
+    error = refusal(PLACE_PRICE, asked)
+    assert (error.name, error.row) == ("price", 1)
+    assert str(error) == (
+        "input 'price', row 1: expected float32 (a finite number), got \"x\""
+    )
+
+
+def test_an_error_in_a_single_row_has_no_row_number() -> None:
+    error = refusal(PLACE_PRICE, {"place": 5, "price": 1})
+    assert str(error) == "input 'place': expected a string, got 5"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"x": "v" * 1000},
+        {"x": ["v" * 1000] * 1000},
+        {"x": {"v" * 1000: 1}},
+        {"x": {"b64": "v" * 1000}},
+        {"x": ["v" * 1000], "batch_size": 2},
+        {"x": "v" * 1000, "batch_size": 2},
+        {"x": 1, "batch_size": "v" * 1000},
+        {"v" * 1000: 1},
+        "v" * 1000,
+    ],
+)
+@pytest.mark.parametrize("shape", [(), (2,), None])
+def test_an_error_never_echoes_a_long_value(asked: Any, shape: Any) -> None:
+    assert "v" * 61 not in str(refusal(one("int8", shape), asked))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,), None])
+def test_a_value_of_any_depth_is_refused(shape: Any) -> None:
+    nested = orjson.loads("[" * 1000 + "]" * 1000)
+    refusal(one("int8", shape), {"x": nested})
+    refusal(one("string", shape), {"x": {"b64": nested}})
+
+
+@pytest.mark.parametrize(
+    "asked", [{"x": 10**5000}, {"x": [1], "batch_size": -(10**5000)}]
+)
+def test_an_integer_of_any_size_is_refused(asked: Any) -> None:
+    refusal(one("int8"), asked)
+
+
+def test_a_batch_size_of_any_size_is_too_large() -> None:
+    with pytest.raises(TooLarge):
+        one("int8").question({"x": [1], "batch_size": 10**5000})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "text", "expected"),
+    [
+        ("string", (), "a", "a"),
+        ("string", (), "", ""),
+        ("string", (), "17", "17"),
+        ("string", (2,), '["a","b"]', ["a", "b"]),
+        ("int32", (), "-17", -17),
+        ("float32", (), "1.5", 1.5),
+        ("float32", (), "3", 3),
+        ("float32", (2, 1), "[[1],[2.5]]", [[1], [2.5]]),
+        ("bool", (), "1", True),
+        ("bool", (), "t", True),
+        ("bool", (), "T", True),
+        ("bool", (), "TRUE", True),
+        ("bool", (), "0", False),
+        ("bool", (), "f", False),
+        ("bool", (), "False", False),
+        ("bool", (2,), "[true,False]", [True, False]),
+    ],
+)
+def test_query_text_is_read_as_its_dtype(
+    dtype: str, shape: Any, text: str, expected: Any
+) -> None:
+    asked = one(dtype, shape).parse([("x", text)])
+    assert asked == {"x": expected}
+    assert type(asked["x"]) is type(expected)
+    one(dtype, shape).question(asked)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "text"),
+    [("int32", "1x"), ("int32", ""), ("float32", "NaN"), ("bool", "yes"), ("bool", "")],
+)
+def test_query_text_of_another_dtype_is_refused(dtype: str, text: str) -> None:
+    with pytest.raises(InvalidInput, match="input 'x': expected ") as caught:
+        one(dtype).parse([("x", text)])
+    assert f'got "{text}"' in str(caught.value)
+
+
+def test_a_repeated_query_parameter_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="input 'place': given more than once"):
+        PLACE_PRICE.parse([("place", "a"), ("price", "1"), ("place", "a")])
+
+
+def test_reserved_query_parameters_are_ignored() -> None:
+    pairs = [("batch_size", "x"), ("x", "1"), ("cache_key", "1"), ("cache_key", "2")]
+    assert one("int8").parse(pairs) == {"x": 1}
+
+
+def test_an_unknown_query_parameter_is_left_to_the_question() -> None:
+    asked = one("int8").parse([("x", "1"), ("y", "2")])
+    assert refusal(one("int8"), asked).name == "y"
+
+
+@pytest.mark.parametrize("name", ["x", "v" * 1000])
+def test_query_errors_never_echo_a_long_value(name: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        one("int8").question(one("int8").parse([(name, "v" * 1000)]))
+    assert "v" * 61 not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["b64", "x"]), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+SHAPES = st.none() | st.lists(st.none() | st.integers(0, 3), max_size=3).map(tuple)
+TENSORS = st.tuples(
+    *(
+        st.builds(Tensor, st.just(name), st.sampled_from(sorted(DTYPES)), SHAPES)
+        for name in "ab"
+    )
+)
+LIKELY = (
+    st.integers(-2, 300)
+    | st.booleans()
+    | st.floats(width=16)
+    | st.just({"b64": "/w=="})
+    | st.text(max_size=2)
+)
+COLUMNS = JSON | LIKELY | st.lists(LIKELY | st.lists(LIKELY, max_size=3), max_size=3)
+ASKED = JSON | st.fixed_dictionaries(
+    {"a": COLUMNS, "b": COLUMNS},
+    optional={"batch_size": st.integers(0, 4) | JSON, "cache_key": JSON},
+)
+
+
+@given(TENSORS, ASKED)
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+def test_any_question_gives_plain_rows_or_is_refused(
+    tensors: tuple[Tensor, ...], asked: Any
+) -> None:
+    try:
+        rows = Signature(tensors, ()).question(asked, 3).rows
+    except (InvalidInput, TooLarge):
+        return
+    for row in rows:
+        for tensor, taken in zip(tensors, row, strict=True):
+            assert tensor.is_plain(_leaves(tensor, taken))
+
+
+def _leaves(tensor: Tensor, taken: Any) -> list[Any]:
+    """The elements of a value, but for the bytes that came as base64."""
+    leaves = taken.leaves if isinstance(taken, Block) else (taken,)
+    return [e for e in leaves if tensor.dtype != "string" or type(e) is not bytes]

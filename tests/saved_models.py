@@ -1,0 +1,142 @@
+"""Small SavedModels of many kinds, built with TensorFlow and Keras for the tests."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+
+
+def save(
+    path: Path, function: Callable[..., Any], specs: list[Any], state: Any = None
+) -> Path:
+    """Save a function of tensors as a SavedModel's serving_default."""
+    module = tf.Module()
+    module.state = state
+    module.f = tf.function(function, input_signature=specs)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.f})
+    return path
+
+
+def spec(name: str, dtype: str = "float32", shape: Any = (None, 1)) -> Any:
+    return tf.TensorSpec(shape, tf.as_dtype(dtype), name=name)
+
+
+def scale(path: Path, factor: float) -> Path:
+    """y = x * factor: the answer tells which version gave it."""
+    weight = tf.Variable([factor], name="factor")
+    return save(path, lambda x: {"y": x * weight}, [spec("x")], weight)
+
+
+def lookup(path: Path, words: list[str], shift: float = 0.0) -> Path:
+    """y = the number of a word + shift, -1 + shift for one not known."""
+    keys, values = tf.constant(words), tf.range(len(words), dtype=tf.int64)
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(keys, values), default_value=-1
+    )
+
+    def f(word: Any) -> Any:
+        return {"y": tf.cast(table.lookup(word), tf.float32) + shift}
+
+    return save(path, f, [spec("word", "string")], table)
+
+
+def echo(path: Path, dtype: str, shape: Any) -> Path:
+    """y = x, for any dtype and shape."""
+    return save(path, lambda x: {"y": tf.identity(x)}, [spec("x", dtype, shape)])
+
+
+def embedding(path: Path, megabytes: int) -> Path:
+    """y = the mean of row x of a table of so many megabytes."""
+    rows = megabytes * 2**20 // (64 * 4)
+    generator = np.random.default_rng(7)
+    table = tf.Variable(generator.random((rows, 64), np.float32), name="table")
+
+    def f(x: Any) -> Any:
+        found = tf.gather(table, tf.reshape(x, [-1]) % rows)
+        return {"y": tf.reduce_mean(found, axis=1, keepdims=True)}
+
+    return save(path, f, [spec("x", "int64")], table)
+
+
+def dense(path: Path, units: int = 8, seed: int = 1) -> Path:
+    """Two inputs through two layers: what a small ranking model costs."""
+    rng = np.random.default_rng(seed)
+    a = tf.Variable(rng.standard_normal((2, units)).astype("float32"))
+    b = tf.Variable(rng.standard_normal((units, 1)).astype("float32"))
+
+    def f(p: Any, q: Any) -> Any:
+        return {"y": tf.nn.relu(tf.concat([p, q], 1) @ a) @ b}
+
+    return save(path, f, [spec("p"), spec("q")], [a, b])
+
+
+def dice(path: Path) -> Path:
+    """A model that never answers twice the same."""
+    return save(path, lambda x: {"y": x + tf.random.uniform(tf.shape(x))}, [spec("x")])
+
+
+def counter(path: Path) -> Path:
+    """A model that writes to its own variable."""
+    seen = tf.Variable([0.0])
+
+    def f(x: Any) -> Any:
+        return {"y": x + seen.assign_add([1.0])}
+
+    return save(path, f, [spec("x")], seen)
+
+
+def softmax(path: Path) -> Path:
+    """A model whose answers depend on the other rows of a batch."""
+    return save(path, lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
+
+
+def pick(path: Path) -> Path:
+    """Fails for an x that is not 0, 1 or 2."""
+    table = tf.constant([10.0, 11.0, 12.0])
+
+    def f(x: Any) -> Any:
+        with tf.control_dependencies(
+            [tf.debugging.assert_less(x, tf.constant(3, x.dtype))]
+        ):
+            return {"y": tf.gather(table, x)}
+
+    return save(path, f, [spec("x", "int64")])
+
+
+def sleeper(path: Path, size: int = 1500) -> Path:
+    """A dear model: tens of milliseconds a row."""
+    matrix = tf.Variable(tf.eye(size))
+
+    def f(x: Any) -> Any:
+        big = matrix + tf.reduce_sum(x)
+        return {"y": x + 0.0 * tf.reduce_sum(big @ big)}
+
+    return save(path, f, [spec("x")], matrix)
+
+
+def keras(path: Path) -> Path:
+    """A Keras 3 model with vocabularies given and adapted, and a Discretization."""
+    import keras as k
+
+    k.utils.set_random_seed(3)
+    city = k.Input((1,), name="city", dtype="string")
+    day = k.Input((1,), name="day", dtype="int64")
+    price = k.Input((1,), name="price", dtype="float32")
+    cities = k.layers.StringLookup()
+    cities.adapt(np.array(["rome", "oslo", "lima"]))
+    days = k.layers.IntegerLookup(vocabulary=[1, 2, 3])
+    bins = k.layers.Discretization(bin_boundaries=[1.0, 5.0])
+    parts = [
+        k.layers.Embedding(4, 3)(cities(city)),
+        k.layers.Embedding(4, 3)(days(day)),
+        k.layers.Embedding(3, 3)(bins(price)),
+    ]
+    hidden = k.layers.Flatten()(k.layers.Concatenate()(parts))
+    score = k.layers.Dense(1, name="score")(hidden)
+    k.Model([city, day, price], {"score": score}).export(str(path), verbose=False)
+    return path

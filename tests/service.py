@@ -1,0 +1,149 @@
+"""A real service for tests: `gomlx serve` as a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], seconds: float = 30, what: str = "") -> T:
+    """Return the first true value of a condition; fail when the time is up."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain: {what or condition}")
+        time.sleep(0.05)
+
+
+class Service:
+    """A running service: its URL, its processes, its log."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.folder, self.run_dir = folder, folder / "run"
+        self.log = folder / "log"
+        endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
+        document = {
+            "run_dir": str(self.run_dir),
+            "watch": {"poll_seconds": 0.5, "settle_seconds": 0.3},
+            **config,
+            "endpoint": endpoint | config.get("endpoint", {}),
+        }
+        (folder / "config.yaml").write_text(yaml.safe_dump(document))
+        self.workers: int = document["endpoint"]["workers"]
+
+    def start(self) -> None:
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gomlx", "serve", "-c", "config.yaml"],
+                cwd=self.folder,
+                stderr=log,
+                stdout=log,
+            )
+        wait_for(self._has_started, 60, "the service to start")
+        self.client = httpx.Client(base_url=self.url, timeout=30)
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Stop it, and return the exit code."""
+        if hasattr(self, "client"):
+            self.client.close()
+        self.process.send_signal(signum)
+        return self.process.wait(30)
+
+    @property
+    def url(self) -> str:
+        line = next(x for x in self.text().splitlines() if "listening at" in x)
+        return line.split()[-1]
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def post(self, model: str, question: Any, **kwargs: Any) -> httpx.Response:
+        return self.client.post(f"/v1/api/model/{model}/eval", json=question, **kwargs)
+
+    def get(self, path: str) -> httpx.Response:
+        return self.client.get(path)
+
+    def ready(self) -> dict[str, Any]:
+        document: dict[str, Any] = self.get("/readyz").json()
+        return document
+
+    def version(self, model: str) -> str:
+        """The digest that the manifest names for a model."""
+        manifest = json.loads((self.run_dir / "manifest.json").read_text())
+        digest: str = manifest["versions"].get(model, {}).get("digest", "")
+        return digest
+
+    def worker_pids(self) -> list[int]:
+        """The workers that have announced themselves and still run."""
+        pids = [int(path.name) for path in (self.run_dir / "workers").iterdir()]
+        return [pid for pid in pids if is_running(pid)]
+
+    def master_pid(self) -> int:
+        (pid,) = {parent_of(pid) for pid in self.worker_pids()}
+        return pid
+
+    def _has_started(self) -> bool:
+        if self.process.poll() is not None:
+            raise AssertionError(
+                f"ended with {self.process.returncode}:\n{self.text()}"
+            )
+        return len(self.worker_pids_if_any()) >= self.workers
+
+    def worker_pids_if_any(self) -> list[int]:
+        return self.worker_pids() if (self.run_dir / "workers").is_dir() else []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Every process whose command line names the folder."""
+    found = []
+    for path in Path("/proc").iterdir():
+        if path.name.isdecimal() and int(path.name) != os.getpid():
+            try:
+                command = (path / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if bytes(folder) in command and is_running(int(path.name)):
+                found.append(int(path.name))
+    return found
+
+
+@contextmanager
+def running(folder: Path, config: dict[str, Any]) -> Iterator[Service]:
+    """A service that is stopped at the end, whatever happens."""
+    service = Service(folder, config)
+    try:
+        service.start()
+        yield service
+    except BaseException:
+        if service.log.exists():
+            sys.stderr.write(service.text()[-5000:])
+        raise
+    finally:
+        if service.process.poll() is None:
+            service.stop()

@@ -1,0 +1,142 @@
+"""Processes that die: the service goes on, and nothing is left behind."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import saved_models
+from tests.service import Service, is_running, processes_of, running, wait_for
+
+pytestmark = pytest.mark.xdist_group("faults")
+
+
+def config_for(folder: Path) -> dict[str, Any]:
+    saved_models.scale(folder / "model", 2.0)
+    return {
+        "endpoint": {"workers": 2},
+        "models": [{"id": "m", "url": "./model", "datastore": "s"}],
+        "datastores": [{"id": "s", "memory_mb": 16}],
+    }
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("faults")
+    with running(folder, config_for(folder)) as service:
+        yield service
+
+
+def answers(service: Service) -> bool:
+    try:
+        response = httpx.post(
+            f"{service.url}/v1/api/model/m/eval", json={"x": 4}, timeout=20
+        )
+    except httpx.TransportError:
+        return False
+    return response.status_code == 200 and response.json()["data"] == {"y": 8.0}
+
+
+def test_a_worker_is_killed(service: Service) -> None:
+    victim, other = service.worker_pids()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: answers(service), 10)
+    wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    assert other in service.worker_pids()
+    assert answers(service)
+
+
+def test_gunicorns_master_is_killed(service: Service) -> None:
+    master, workers = service.master_pid(), service.worker_pids()
+    os.kill(master, signal.SIGKILL)
+    wait_for(lambda: not any(map(is_running, workers)), 30)
+    wait_for(lambda: len(service.worker_pids()) == 2, 60)
+    assert service.master_pid() != master
+    assert answers(service)
+
+
+def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) -> None:
+    before = service.version("m")
+    saved_models.scale(service.folder / "model", 2.0 + 1e-7)
+    wait_for(lambda: service.version("m") != before, 30)
+    wait_for(
+        lambda: all(
+            model["version"] == service.version("m")
+            for _ in range(6)
+            for model in httpx.get(f"{service.url}/readyz").json()["models"].values()
+        ),
+        10,
+    )
+
+
+def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
+    files = {path.name for path in (service.run_dir / "metrics").iterdir()}
+    for _ in range(2):
+        victim = service.worker_pids()[0]
+        os.kill(victim, signal.SIGTERM)
+        wait_for(lambda victim=victim: not is_running(victim), 20)
+        wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    after = {path.name for path in (service.run_dir / "metrics").iterdir()}
+    # One slot more than workers: a new one may start before the old one has ended.
+    assert len(after) <= len(files) * 3 / 2
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_nothing_behind(tmp_path: Path, signum: int) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    with running(tmp_path, config_for(tmp_path)) as service:
+        assert answers(service)
+        store = set(Path("/dev/shm").iterdir()) - before
+        assert store
+        assert service.stop(signum) == 0
+    assert not processes_of(tmp_path)
+    assert not any(path.exists() for path in store)
+    left = {path.name for path in service.run_dir.iterdir()}
+    assert left <= {"lock", "models"}
+
+
+def test_the_supervisor_is_killed(tmp_path: Path) -> None:
+    with running(tmp_path, config_for(tmp_path)) as service:
+        pids = [service.master_pid(), *service.worker_pids()]
+        service.process.kill()
+        service.process.wait(10)
+        wait_for(lambda: not any(map(is_running, pids)), 30)
+    with running(tmp_path, config_for(tmp_path)) as again:
+        assert answers(again)
+        assert again.stop() == 0
+
+
+def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
+    saved_models.sleeper(tmp_path / "model", 4000)
+    config = {"models": [{"id": "m", "url": "./model"}]}
+    with running(tmp_path, config) as service:
+        connection = httpx.Client(base_url=service.url, timeout=30)
+        question = connection.build_request(
+            "POST", "/v1/api/model/m/eval", json={"x": 1.0}
+        )
+        import threading
+
+        replies: list[httpx.Response] = []
+        asking = threading.Thread(
+            target=lambda: replies.append(connection.send(question))
+        )
+        asking.start()
+        wait_for(lambda: is_busy(service.worker_pids()[0]), 10)
+        assert service.stop() == 0
+        asking.join()
+        connection.close()
+    assert replies[0].status_code == 200
+    assert replies[0].headers["connection"] == "close"
+
+
+def is_busy(pid: int) -> bool:
+    """True when a thread of the process is on a processor."""
+    states = [
+        path.read_text().rpartition(")")[2].split()[0]
+        for path in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return "R" in states

@@ -1,0 +1,200 @@
+"""Models that change while they are asked: no failed request, no old answer."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import saved_models
+from tests.service import Service, running, wait_for
+
+pytestmark = pytest.mark.xdist_group("swap")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("swap")
+    saved_models.scale(folder / "model", 1.0)
+    config = {
+        "endpoint": {"workers": 2},
+        "models": [{"id": "m", "url": "./model", "datastore": "s"}],
+        "datastores": [{"id": "s", "memory_mb": 16}],
+    }
+    with running(folder, config) as service:
+        yield service
+
+
+def replace(target: Path, factor: float) -> None:
+    """Put a new version in the place of the old one, as a deployment would."""
+    swap_in(target, saved_models.scale(target.with_name(f"new-{factor}"), factor))
+
+
+def swap_in(target: Path, new: Path) -> None:
+    old = target.with_name("old")
+    target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old)
+
+
+Answer = tuple[int, str, float, float]  # status, version, x, y
+
+
+async def ask(
+    client: httpx.AsyncClient, answers: list[Answer], stop: asyncio.Event
+) -> None:
+    x = 0
+    while not stop.is_set():
+        x = (x + 1) % 50
+        response = await client.post("/v1/api/model/m/eval", json={"x": x})
+        document = response.json()
+        version = response.headers.get("gomlx-version", "")
+        y = document["data"]["y"] if response.status_code == 200 else -1.0
+        answers.append((response.status_code, version, x, y))
+
+
+async def replaced_five_times(
+    service: Service, versions: dict[str, float]
+) -> list[Answer]:
+    answers: list[Answer] = []
+    stop = asyncio.Event()
+    limits = httpx.Limits(max_connections=200)
+    async with (
+        httpx.AsyncClient(base_url=service.url, timeout=30, limits=limits) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        for _ in range(200):
+            tasks.create_task(ask(client, answers, stop))
+        for factor in (2.0, 3.0, 4.0, 5.0, 6.0):
+            await asyncio.to_thread(
+                replaced, service, factor, lambda: answers[-1][1], versions
+            )
+        stop.set()
+    return answers
+
+
+def replaced(
+    service: Service, factor: float, seen: Any, versions: dict[str, float]
+) -> None:
+    """Replace the model, and wait until the new version answers requests."""
+    before = service.version("m")
+    replace(service.folder / "model", factor)
+    version = wait_for(lambda: changed(service, before), 60)
+    versions[version] = factor
+    wait_for(lambda: seen() == version, 60)
+
+
+def changed(service: Service, before: str) -> str:
+    version = service.version("m")
+    return "" if version == before else version
+
+
+@pytest.mark.timeout(240)
+def test_two_hundred_concurrent_requests_and_five_replacements(
+    service: Service,
+) -> None:
+    versions = {service.version("m"): 1.0}
+    answers = asyncio.run(replaced_five_times(service, versions))
+    assert {status for status, *_ in answers} == {200}
+    wrong = [a for a in answers if a[3] != a[2] * versions[a[1]]]
+    assert not wrong
+    assert {version for _, version, _, _ in answers} == set(versions)
+    last = service.version("m")
+    wait_for(lambda: only_version(service) == {last}, 10)
+    for x in range(50):
+        assert httpx.post(f"{service.url}/v1/api/model/m/eval", json={"x": x}).json()[
+            "data"
+        ] == {"y": x * 6.0}
+
+
+def only_version(service: Service) -> set[str]:
+    """The versions that answer on fresh connections, to whichever worker."""
+    url = f"{service.url}/v1/api/model/m/eval"
+    replies = [httpx.post(url, json={"x": 1}) for _ in range(10)]
+    return {reply.headers["gomlx-version"] for reply in replies}
+
+
+def reloads(service: Service, outcome: str) -> int:
+    """How often the supervisor has had this outcome."""
+    manifest = json.loads((service.run_dir / "manifest.json").read_text())
+    count: int = manifest["reloads"]["m"].get(outcome, 0)
+    return count
+
+
+def test_touched_files_are_the_same_version(service: Service) -> None:
+    before, published = service.version("m"), reloads(service, "published")
+    unchanged = reloads(service, "unchanged")
+    for path in (service.folder / "model").rglob("*"):
+        os.utime(path)
+    wait_for(lambda: reloads(service, "unchanged") > unchanged)
+    assert service.version("m") == before
+    assert reloads(service, "published") == published
+
+
+def truncated(model: Path) -> None:
+    """A graph that is cut off."""
+    graph = model / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
+
+
+def without_variables(model: Path) -> None:
+    shutil.rmtree(model / "variables")
+
+
+def half_the_variables(model: Path) -> None:
+    (data,) = (model / "variables").glob("*.data*")
+    data.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncated, without_variables, half_the_variables])
+def test_a_damaged_model_never_replaces_a_good_one(
+    service: Service, damage: Any
+) -> None:
+    before = service.version("m")
+    good = service.folder / f"good-{damage.__name__}"
+    shutil.copytree(service.folder / "model", good)
+    replace_damaged(service.folder / "model", damage)
+    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 0}, 30)
+    response = service.post("m", {"x": 3})
+    assert response.status_code == 200
+    assert response.headers["gomlx-version"] == before
+    assert service.ready()["ready"]
+    assert service.ready()["models"]["m"]["problem"]
+    replace(service.folder / "model", 9.0)
+    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 1}, 30)
+    wait_for(lambda: service.post("m", {"x": 3}).json()["data"] == {"y": 27.0}, 10)
+    swap_in(service.folder / "model", good)
+    wait_for(lambda: service.version("m") == before, 30)  # rolled back
+
+
+def replace_damaged(target: Path, damage: Any) -> None:
+    new = saved_models.scale(target.with_name("new-damaged"), 8.0)
+    damage(new)
+    swap_in(target, new)
+
+
+def test_a_file_that_still_grows_is_waited_for(service: Service) -> None:
+    target = service.folder / "model"
+    before = service.version("m")
+    new = saved_models.scale(target.with_name("new-grown"), 11.0)
+    for path in sorted(p.relative_to(new) for p in new.rglob("*") if p.is_file()):
+        data = (new / path).read_bytes()
+        with (target / path).open("wb") as file:
+            for start in range(0, len(data), max(1, len(data) // 5)):
+                file.write(data[start : start + max(1, len(data) // 5)])
+                file.flush()
+                response = service.post("m", {"x": 1})
+                assert response.status_code == 200
+                assert response.json()["data"]["y"] in (6.0, 11.0)
+    wait_for(lambda: service.version("m") != before, 30)
+    wait_for(lambda: service.post("m", {"x": 1}).json()["data"] == {"y": 11.0}, 10)
+
+
+def test_staged_versions_do_not_pile_up(service: Service) -> None:
+    staged = list((service.run_dir / "models" / "m").iterdir())
+    assert len(staged) <= 2
