@@ -111,7 +111,7 @@ def test_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
-    saved_models.sleeper(tmp_path / "model", 4000)
+    saved_models.sleeper(tmp_path / "model", 2500)
     config = {"models": [{"id": "m", "url": "./model"}]}
     with running(tmp_path, config) as service:
         connection = httpx.Client(base_url=service.url, timeout=30)

@@ -22,18 +22,20 @@ class AnswerFormat:
     """Writes the answers of one version."""
 
     def __init__(self, outputs: Sequence[Tensor]) -> None:
+        # The signature decides, not the array: a list of any length may have one.
+        self._squeezes = [t.is_scalar or t.shape is None for t in outputs]
         names = [orjson.dumps(tensor.name) for tensor in outputs]
         self._prefixes = [b"{" + names[0] + b":"]
         self._prefixes += [b"," + name + b":" for name in names[1:]]
 
     def encode(self, arrays: Sequence[Any]) -> list[bytes]:
         """Return each row's answer from one array per output, of shape [n, …]."""
-        if len(arrays) == 1:
-            prefix = self._prefixes[0]
-            return [prefix + token + b"}" for token in _tokens(arrays[0])]
         columns = []
-        for prefix, array in zip(self._prefixes, arrays, strict=True):
-            columns.append([prefix + token for token in _tokens(array)])
+        for prefix, array, squeezes in zip(
+            self._prefixes, arrays, self._squeezes, strict=True
+        ):
+            tokens = _tokens(array, squeezes)
+            columns.append([prefix + token for token in tokens])
         return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
 
 
@@ -42,9 +44,9 @@ def joined(answers: Sequence[bytes], is_batch: bool) -> bytes:
     return b"[" + b",".join(answers) + b"]" if is_batch else answers[0]
 
 
-def _tokens(array: Any) -> list[bytes]:
-    """The JSON text of each row of one output."""
-    if array.ndim == 2 and array.shape[1] == 1:
+def _tokens(array: Any, squeezes: bool) -> list[bytes]:
+    """The JSON text of each row of one output; squeezes: [n, 1] counts as [n]."""
+    if squeezes and array.ndim == 2 and array.shape[1] == 1:
         array = array.reshape(-1)
     if array.ndim == 1:
         return list(_elements(array))
@@ -77,7 +79,10 @@ def _float(token: bytes, value: float) -> bytes:
         if math.isnan(value):
             return b'"NaN"'
         return b'"Infinity"' if value > 0 else b'"-Infinity"'
-    return format(Decimal(token.decode()), "f").encode() if b"e" in token else token
+    if b"e" not in token:
+        return token
+    text = format(Decimal(token.decode()), "f")
+    return (text if "." in text else f"{text}.0").encode()
 
 
 def _text(value: bytes | str) -> bytes:

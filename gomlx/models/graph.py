@@ -21,6 +21,24 @@ _STEADY = frozenset(
 )
 
 
+# Of the unsteady ones, those that leave variables alone.
+_DRAWING = frozenset(
+    {
+        *("RandomUniform", "RandomUniformInt", "RandomStandardNormal"),
+        *("TruncatedNormal", "ParameterizedTruncatedNormal", "RandomShuffle"),
+        *("Multinomial", "RandomGamma", "RandomPoisson", "RandomPoissonV2"),
+    }
+)
+
+
+def may_write(unsteady: Iterable[str]) -> bool:
+    """True when one of these operations may write to a variable.
+
+    Mapped weights are read-only memory: writing to one ends the process.
+    """
+    return not _DRAWING.issuperset(unsteady)
+
+
 def needed_nodes(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     """Return the names of the graph's nodes that the fetched tensors depend on."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}

@@ -66,16 +66,20 @@ def _prepare(work: Path, request: StageRequest) -> None:
     meta_graph = session.parse(saved_model)
     signature, feeds, fetches = _signature(meta_graph, request.signature)
     example = _example(signature, request.example)
-    (work / "weights").mkdir()
-    with _loaded(saved_model) as loaded:
-        needed = graph.needed_nodes(meta_graph, fetches)
-        state = weights.export(loaded, needed, work / "weights")
-        call = session.make_callable(loaded, feeds, fetches)
-        trial = Trial(signature, call, signature.question(example).rows[0])
-    trial.check_shapes()
     unsteady = tuple(sorted(graph.unsteady_ops(meta_graph, fetches)))
     if unsteady:
         log.warning("not cached: its answers may vary (%s)", ", ".join(unsteady))
+    (work / "weights").mkdir()
+    with _loaded(saved_model) as loaded:
+        state = weights.export(
+            loaded,
+            work / "weights",
+            graph.needed_nodes(meta_graph, fetches),
+            not graph.may_write(unsteady),
+        )
+        call = session.make_callable(loaded, feeds, fetches)
+        trial = Trial(signature, call, signature.question(example).rows[0])
+    trial.check_shapes()
     Description(
         signature, feeds, fetches, state, unsteady, trial.joins_rows(), example
     ).write(work)

@@ -65,17 +65,18 @@ class State:
         )
 
 
-def export(session: Any, needed: Container[str], folder: Path) -> State:
+def export(session: Any, folder: Path, needed: Container[str], can_map: bool) -> State:
     """Write the state of an ordinarily loaded model into an empty folder.
 
     needed names the operations that serving depends on; Keras exports every variable
-    twice, training leaves optimizers behind.
+    twice, training leaves optimizers behind. can_map: nobody writes to variables.
     """
     operations = [o for o in session.graph.get_operations() if o.name in needed]
     write = _writer(folder)
+    kinds = "fiu" if can_map else ""
     with session.graph.as_default():
         return State(
-            tuple(_export_variables(session, operations, write)),
+            tuple(_export_variables(session, operations, kinds, write)),
             tuple(_export_tables(session, operations, write)),
             any(map(_is_unknown, operations)),
         )
@@ -94,7 +95,10 @@ def load(session: Any, loader: GraphLoader, folder: Path, state: State) -> None:
 
 
 def _export_variables(
-    session: Any, operations: list[Any], write: Callable[[Any, str, str], str]
+    session: Any,
+    operations: list[Any],
+    mapped_kinds: str,
+    write: Callable[[Any, str, str], str],
 ) -> Iterator[Variable]:
     for operation in operations:
         if operation.type != "VarHandleOp" and operation.type not in _REFERENCES:
@@ -103,7 +107,8 @@ def _export_variables(
             value = session.run(_value_of(operation))
         except tf.errors.FailedPreconditionError:
             continue  # in the graph, but not in the checkpoint: nothing to serve
-        kind = "mapped" if value.dtype.kind in "fiu" and value.size else "parsed"
+        can_map = value.size and value.dtype.kind in mapped_kinds
+        kind = "mapped" if can_map else "parsed"
         if operation.type in _REFERENCES:
             kind = "reference"
         dtype = operation.get_attr("dtype").name

@@ -1,0 +1,216 @@
+"""Answers: what arrays of a model's outputs look like as JSON."""
+
+import json
+import math
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gomlx.contract.answer import AnswerFormat, joined
+from gomlx.contract.signature import Tensor
+
+relaxed = settings(
+    deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
+)
+INTS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
+HARD_FLOATS = [
+    *(0.0, -0.0, 0.1, 1 / 3, 1.0, 1e7, 16777216.0, 1e10, 1e15, 1e16, 1e17, 1e38),
+    *(1e-4, 1e-5, 1e-6, 1e-7, 1.1754944e-38, 1e-45, 3.4028234663852886e38),
+]
+
+
+def answers(*arrays: Any, names: str = "abc") -> list[bytes]:
+    # Only the outputs' names matter: dtypes and shapes are the arrays'.
+    outputs = [Tensor(name, "float32", None) for name in names[: len(arrays)]]
+    return AnswerFormat(outputs).encode(arrays)
+
+
+def value(array: Any) -> Any:
+    """The first row's value, through JSON and back."""
+    return json.loads(answers(array)[0])["a"]
+
+
+def text(number: Any) -> str:
+    """How a numpy number is written."""
+    (answer,) = answers(np.array([number]))
+    return answer.decode().removeprefix('{"a":').removesuffix("}")
+
+
+def texts(*values: bytes | str) -> Any:
+    return np.array(values, object)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_one_element_a_row_is_a_scalar(shape: tuple[int, ...]) -> None:
+    array = np.array([1, 2, 3], np.int64).reshape(shape)
+    assert answers(array) == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3), (2, 1, 1), (2, 1, 3), (2, 3, 1), (1, 2, 3, 4), (2, 0), (2, 2, 0)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "object"])
+def test_wider_rows_are_nested_lists(shape: tuple[int, ...], dtype: str) -> None:
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    array = numbers.astype("str" if dtype == "object" else dtype).astype(dtype)
+    assert [json.loads(a)["a"] for a in answers(array)] == array.tolist()
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 1), (0, 3)])
+def test_no_rows_have_no_answers(shape: tuple[int, ...]) -> None:
+    assert answers(np.zeros(shape, np.float32)) == []
+    assert answers(np.zeros(shape, np.float32), np.zeros(shape, object)) == []
+
+
+@pytest.mark.parametrize("dtype", INTS)
+def test_integers_are_exact_at_their_bounds(dtype: str) -> None:
+    bounds = np.iinfo(dtype)
+    array = np.array([bounds.min, bounds.max], dtype)
+    assert [json.loads(a)["a"] for a in answers(array)] == [bounds.min, bounds.max]
+
+
+def test_booleans_are_true_and_false() -> None:
+    assert answers(np.array([True, False])) == [b'{"a":true}', b'{"a":false}']
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("number", HARD_FLOATS)
+def test_floats_read_back_to_themselves_without_exponents(
+    kind: Any, number: float
+) -> None:
+    with np.errstate(over="ignore"):
+        written = kind(number)
+    if np.isfinite(written):
+        assert "e" not in text(written).lower()
+        assert same(kind(json.loads(text(written))), written)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, and both or none negative: zero has a sign."""
+    return bool(a == b and np.signbit(a) == np.signbit(b))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (np.float32(3.5714285), "3.5714285"),
+        (np.float32(0.1), "0.1"),
+        (np.float64(0.1), "0.1"),
+        (np.float64(0.1) + np.float64(0.2), "0.30000000000000004"),
+        (np.float32(1), "1.0"),
+        (np.float32(-0.0), "-0.0"),
+        (np.float32(1e-7), "0.0000001"),
+        (np.float64(1e22), "10000000000000000000000"),
+        (np.float16(0.1), "0.1"),
+    ],
+)
+def test_floats_have_the_shortest_digits_of_their_width(
+    number: Any, expected: str
+) -> None:
+    assert text(number) == expected
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+@relaxed
+def test_any_float32_reads_back_to_itself(numbers: list[float]) -> None:
+    array = np.array(numbers, np.float32)
+    for written, answer in zip(array, answers(array), strict=True):
+        token = answer.decode().removeprefix('{"a":').removesuffix("}")
+        assert "e" not in token.lower()
+        assert same(np.float32(json.loads(token)), written)
+        assert _digits(token) <= _digits(np.format_float_positional(written))
+
+
+def _digits(token: str) -> int:
+    return len(Decimal(token).normalize().as_tuple().digits)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+@relaxed
+def test_any_float64_reads_back_to_itself(numbers: list[float]) -> None:
+    found = answers(np.array(numbers, np.float64))
+    assert not any(b"e" in answer for answer in found)
+    for number, answer in zip(numbers, found, strict=True):
+        assert same(float(json.loads(answer)["a"]), number)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_non_finite_floats_are_strings(dtype: str) -> None:
+    numbers = np.array([math.nan, math.inf, -math.inf, 1.5], dtype)
+    expected = ["NaN", "Infinity", "-Infinity", 1.5]
+    assert [json.loads(a)["a"] for a in answers(numbers)] == expected
+    assert value(numbers.reshape(1, 2, 2)) == [expected[:2], expected[2:]]
+
+
+@pytest.mark.parametrize(
+    "given", ["", "a", 'say "hi"', "back\\slash", "ä€😀", "\n\t\0\x7f", "a,b", "[1]"]
+)
+def test_text_is_escaped(given: str) -> None:
+    assert value(texts(given.encode(), b"z")) == given
+    assert value(texts(given, "z")) == given
+    assert value(texts("z", given).reshape(1, 2)) == ["z", given]
+
+
+def test_text_that_is_not_utf8_is_base64() -> None:
+    assert value(texts(b"\xff\0")) == {"b64": "/wA="}
+    assert value(texts(b"\xff\0", b"a").reshape(1, 2)) == [{"b64": "/wA="}, "a"]
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "ä€😀", "a:b,c", "\n"])
+def test_names_are_escaped(name: str) -> None:
+    outputs = [Tensor(name, "int8", ()), Tensor("z" + name, "int8", ())]
+    arrays = [np.array([1], np.int8), np.array([2], np.int8)]
+    (answer,) = AnswerFormat(outputs).encode(arrays)
+    assert json.loads(answer) == {name: 1, "z" + name: 2}
+    (alone,) = AnswerFormat(outputs[:1]).encode(arrays[:1])
+    assert json.loads(alone) == {name: 1}
+
+
+def test_outputs_stand_in_the_order_of_the_signature() -> None:
+    numbers, wide = np.array([1.5, 2.5], np.float32), np.array([[1, 2], [3, 4]])
+    found = answers(wide, texts(b"x", b"y"), numbers, names="zya")
+    assert found == [b'{"z":[1,2],"y":"x","a":1.5}', b'{"z":[3,4],"y":"y","a":2.5}']
+
+
+def test_outputs_of_different_lengths_are_never_paired() -> None:
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        answers(np.array([1, 2]), np.array([1]))
+
+
+def test_a_single_answer_is_the_data() -> None:
+    assert joined([b'{"a":1}'], False) == b'{"a":1}'
+
+
+def test_the_answers_of_a_batch_are_a_list() -> None:
+    assert joined([b'{"a":1}'], True) == b'[{"a":1}]'
+    assert joined([b'{"a":1}', b'{"a":2}'], True) == b'[{"a":1},{"a":2}]'
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(width=32),
+            st.lists(
+                st.binary(max_size=3) | st.text(max_size=3), min_size=2, max_size=2
+            ),
+            st.integers(-(2**63), 2**63 - 1),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@relaxed
+def test_any_answer_is_json(rows: list[tuple[float, list[bytes | str], int]]) -> None:
+    numbers, words, integers = zip(*rows, strict=True)
+    found = answers(
+        np.array(numbers, np.float32),
+        texts(*(word for pair in words for word in pair)).reshape(-1, 2),
+        np.array(integers, np.int64),
+    )
+    parsed = json.loads(joined(found, True))
+    assert [list(row) for row in parsed] == [["a", "b", "c"]] * len(rows)
+    assert [row["c"] for row in parsed] == list(integers)

@@ -1,0 +1,129 @@
+"""Batches by turn of the event loop; bad rows; shedding; dear models in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gomlx.contract.signature import Row
+from gomlx.errors import Overloaded, RunFailed
+from gomlx.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.batcher import Batcher, Limits, Outcome, RunCounts
+
+
+class Model:
+    """Doubles numbers; refuses 13; remembers its batches and threads."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.threads: set[int] = set()
+
+    def run(self, rows: Sequence[Row]) -> list[bytes]:
+        self.threads.add(threading.get_ident())
+        self.batches.append([x for (x,) in rows])
+        if (13,) in rows:
+            raise RunFailed("thirteen")
+        return [b"%d" % (2 * x) for (x,) in rows]  # type: ignore[operator]
+
+
+def batcher_of(
+    run: Callable[[Sequence[Row]], list[bytes]],
+    max_rows: int = 64,
+    linger: float = 0,
+    queued: int = 100,
+    seconds: float = 0.0,
+) -> Batcher:
+    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+    return Batcher("m", run, Limits(max_rows, linger, queued), counts, seconds)
+
+
+async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[Outcome]:
+    """Add rows in one turn, and wait for all of their outcomes."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in values]
+    for value, future in zip(values, futures, strict=True):
+        batcher.add((value,), future.set_result)
+    return await asyncio.gather(*futures)
+
+
+@pytest.mark.asyncio
+async def test_rows_of_one_turn_run_together() -> None:
+    model = Model()
+    assert await outcomes(batcher_of(model.run), [1, 2, 3]) == [b"2", b"4", b"6"]
+    assert model.batches == [[1, 2, 3]]
+    assert model.threads == {threading.get_ident()}
+
+
+@pytest.mark.asyncio
+async def test_max_rows_is_exact() -> None:
+    model = Model()
+    await outcomes(batcher_of(model.run, max_rows=2), [1, 2, 3, 4, 5])
+    assert model.batches == [[1, 2], [3, 4], [5]]
+
+
+@pytest.mark.asyncio
+async def test_a_linger_joins_rows_of_several_turns() -> None:
+    model = Model()
+    batcher = batcher_of(model.run, linger=0.05)
+    first = asyncio.create_task(outcomes(batcher, [1]))
+    await asyncio.sleep(0)
+    await asyncio.gather(first, outcomes(batcher, [2]))
+    assert model.batches == [[1, 2]]
+
+
+@pytest.mark.asyncio
+async def test_a_bad_row_fails_alone() -> None:
+    found = await outcomes(batcher_of(Model().run), [1, 13, 3])
+    assert found[0] == b"2"
+    assert isinstance(found[1], RunFailed)
+    assert found[2] == b"6"
+
+
+@pytest.mark.asyncio
+async def test_a_bug_is_an_outcome_too() -> None:
+    def run(rows: Sequence[Row]) -> list[bytes]:
+        raise ZeroDivisionError("oops")
+
+    (found,) = await outcomes(batcher_of(run), [1])
+    assert isinstance(found, RunFailed)
+    assert "oops" in str(found)
+
+
+@pytest.mark.asyncio
+async def test_a_full_queue_sheds_and_recovers() -> None:
+    model = Model()
+    batcher = batcher_of(model.run, queued=2)
+    waiting = asyncio.create_task(outcomes(batcher, [1, 2]))
+    await asyncio.sleep(0)
+    if len(batcher):
+        with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
+            batcher.check_room(1)
+    await waiting
+    batcher.check_room(2)
+    with pytest.raises(Overloaded):
+        batcher.check_room(3)
+
+
+@pytest.mark.asyncio
+async def test_a_dear_model_runs_in_a_thread_and_gathers_meanwhile() -> None:
+    model, started, go = Model(), threading.Event(), threading.Event()
+
+    def slow(rows: Sequence[Row]) -> list[bytes]:
+        started.set()
+        assert go.wait(10)
+        return model.run(rows)
+
+    batcher = batcher_of(slow, seconds=1.0)
+    first = asyncio.create_task(outcomes(batcher, [1]))
+    await asyncio.to_thread(started.wait, 10)
+    rest = [asyncio.create_task(outcomes(batcher, [n])) for n in (2, 3)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(batcher) == 2
+    go.set()
+    await asyncio.gather(first, *rest)
+    assert model.batches == [[1], [2, 3]]
+    assert threading.get_ident() not in model.threads
+    batcher.close()

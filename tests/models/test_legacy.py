@@ -1,0 +1,56 @@
+"""SavedModels that TensorFlow 2.4 wrote, served beside one of Keras 3."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gomlx.models.servable import Servable
+from gomlx.models.version import ModelVersion
+from tests import saved_models
+from tests.service import running
+
+Stage = Callable[..., ModelVersion]
+
+
+@pytest.mark.xdist_group("legacy")
+def test_served_beside_keras_3(tmp_path: Path, legacy_models: Path) -> None:
+    names = ("string_lookups_float_model", "float_input_float_model")
+    models = [
+        {"id": name, "url": str(legacy_models / name), "datastore": "s"}
+        for name in names
+    ]
+    keras = saved_models.keras(tmp_path / "keras")
+    models.append({"id": "keras", "url": str(keras), "datastore": "s"})
+    config = {"models": models, "datastores": [{"id": "s", "memory_mb": 8}]}
+    with running(tmp_path, config) as service:
+
+        def body(model: str, question: dict[str, Any]) -> bytes:
+            return service.post(model, question).content
+
+        lookups, floats = names
+        expected = b'"data":{"expand":3.5714285}}'
+        assert body(lookups, {"sa": "a", "sl": "a"}).endswith(expected)
+        expected = b'"data":{"expand":1.4285715}}'
+        assert body(lookups, {"sa": "d", "sl": "a"}).endswith(expected)
+        expected = b'"data":{"expand":3.4571428}}'
+        assert body(floats, {"fl": 14.4, "sl": "a"}).endswith(expected)
+        assert service.post("keras", {"city": "x", "day": 1, "price": 1}).status_code
+
+
+@pytest.mark.parametrize("sl", ["a", "d", "", "[UNK]"])
+@pytest.mark.parametrize("fl", [1.2, 0.0, -3.0, 14.4])
+def test_float_input_answers_as_tensorflow_does(
+    staged: Stage, legacy_models: Path, fl: float, sl: str
+) -> None:
+    source = legacy_models / "float_input_float_model"
+    ordinary = tf.saved_model.load(str(source)).signatures["serving_default"]
+    theirs = ordinary(fl=tf.constant([[fl]]), sl=tf.constant([[sl]]))["expand"]
+    servable = Servable(staged(source))
+    rows = servable.signature.question({"fl": fl, "sl": sl}).rows
+    (answer,) = servable.run(rows)
+    assert np.float32(json.loads(answer)["expand"]) == theirs.numpy()[0, 0]

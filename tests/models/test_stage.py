@@ -1,0 +1,312 @@
+"""Staging: what it makes of good, odd and broken models."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from gomlx.errors import StageFailed
+from gomlx.models.servable import Description, Servable
+from gomlx.models.version import ModelVersion
+from tests import saved_models
+from tests.saved_models import save, spec
+
+Stage = Callable[..., ModelVersion]
+
+
+def ask(servable: Servable, question: dict[str, Any]) -> list[Any]:
+    rows = servable.signature.question(question).rows
+    return [json.loads(answer) for answer in servable.run(rows)]
+
+
+DTYPES = {
+    "string": ["a", "ä€😀", ""],
+    "bool": [True, False, True],
+    **{f"int{n}": [-(2 ** (n - 1)), 0, 2 ** (n - 1) - 1] for n in (8, 16, 32, 64)},
+    **{f"uint{n}": [0, 1, 2**n - 1] for n in (8, 16, 32, 64)},
+    "float16": [0.5, -2.0, 65504.0],
+    "bfloat16": [0.5, -2.0, 3.0],
+    "float32": [0.1, -1e-7, 3.4e38],
+    "float64": [0.1, -1e-300, 1.7e308],
+}
+SHAPES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "n": ((None,), lambda v: v),
+    "n,1": ((None, 1), lambda v: v),
+    "n,2": ((None, 2), lambda v: [v, v]),
+    "n,any": ((None, None), lambda v: [v, v, v]),
+    "n,2,any": ((None, 2, None), lambda v: [[v], [v]]),
+    "unknown": (None, lambda v: [[v, v]]),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_goes_in_and_out(tmp_path: Path, staged: Stage, dtype: str) -> None:
+    servable = Servable(staged(saved_models.echo(tmp_path / "m", dtype, (None, 1))))
+    values = DTYPES[dtype]
+    answers = ask(servable, {"x": values, "batch_size": len(values)})
+    assert [answer["y"] for answer in answers] == values
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["string", "int32", "float32"])
+def test_every_rank_goes_in_and_out(
+    tmp_path: Path, staged: Stage, shape: str, dtype: str
+) -> None:
+    dims, nested = SHAPES[shape]
+    servable = Servable(staged(saved_models.echo(tmp_path / "m", dtype, dims)))
+    columns = [nested({"string": "q", "int32": 3, "float32": 1.5}[dtype])] * 3
+    answers = ask(servable, {"x": columns, "batch_size": 3})
+    assert [answer["y"] for answer in answers] == columns
+
+
+def test_rows_of_different_shapes_in_one_batch(tmp_path: Path, staged: Stage) -> None:
+    servable = Servable(
+        staged(saved_models.echo(tmp_path / "m", "int64", (None, None)))
+    )
+    columns: list[Any] = [[1], [1, 2], [], [3], [4, 5]]
+    answers = ask(servable, {"x": columns, "batch_size": 5})
+    assert [answer["y"] for answer in answers] == columns
+
+
+def test_binary_strings(tmp_path: Path, staged: Stage) -> None:
+    servable = Servable(staged(saved_models.echo(tmp_path / "m", "string", (None, 1))))
+    assert ask(servable, {"x": {"b64": "//4="}}) == [{"y": {"b64": "//4="}}]
+
+
+def test_many_outputs_in_the_order_of_their_names(
+    tmp_path: Path, staged: Stage
+) -> None:
+    def f(x: Any) -> Any:
+        text = tf.strings.as_string(x)
+        return {"b": x * 2, "a": text, "c": tf.tile(x, [1, 3]), "d": x > 1.0}
+
+    servable = Servable(staged(save(tmp_path / "m", f, [spec("x")])))
+    rows = servable.signature.question({"x": 1.5}).rows
+    expected = b'{"a":"1.500000","b":3.0,"c":[1.5,1.5,1.5],"d":true}'
+    assert servable.run(rows) == [expected]
+
+
+def test_keras_answers_as_tensorflow_does(tmp_path: Path, staged: Stage) -> None:
+    source = saved_models.keras(tmp_path / "m")
+    servable = Servable(staged(source))
+    ordinary = tf.saved_model.load(str(source)).signatures["serving_default"]
+    for city in ("rome", "oslo", "nowhere", ""):
+        for day in (1, 3, 99):
+            for price in (0.5, 1.0, 7.0):
+                (answer,) = ask(servable, {"city": city, "day": day, "price": price})
+                (theirs,) = ordinary(
+                    city=tf.constant([[city]]),
+                    day=tf.constant([[day]], tf.int64),
+                    price=tf.constant([[price]]),
+                ).values()
+                assert np.float32(answer["score"]) == theirs.numpy()[0, 0]
+
+
+def test_the_version_is_of_the_files_not_of_their_times(
+    tmp_path: Path, staged: Stage
+) -> None:
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    first = staged(source)
+    copy = Path(shutil.copytree(source, tmp_path / "elsewhere"))
+    (copy / "notes.txt").write_text("not served")
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1))
+    assert staged(copy, name="again").digest == first.digest
+
+
+def test_the_version_follows_the_weights(tmp_path: Path, staged: Stage) -> None:
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    first = staged(source)
+    (data,) = (source / "variables").glob("*.data*")
+    other = saved_models.scale(tmp_path / "other", 3.0)
+    (new,) = (other / "variables").glob("*.data*")
+    before = hashlib.sha256(data.read_bytes()).digest()
+    assert hashlib.sha256(new.read_bytes()).digest() != before
+    shutil.rmtree(source / "variables")
+    shutil.copytree(other / "variables", source / "variables")
+    assert staged(source).digest != first.digest
+
+
+def test_weights_are_mapped_files_and_not_kept_twice(
+    tmp_path: Path, staged: Stage
+) -> None:
+    version = staged(saved_models.embedding(tmp_path / "m", 4))
+    description = Description.read(version.directory)
+    (variable,) = description.state.variables
+    assert variable.kind == "mapped"
+    file = version.directory / "weights" / variable.file
+    assert file.stat().st_size == 4 * 2**20
+    assert not (version.directory / "saved_model" / "variables").exists()
+    servable = Servable(version)
+    assert servable.signature.names == ("x",)
+    assert str(file) in Path("/proc/self/maps").read_text()
+
+
+def test_only_what_serving_needs_is_staged(tmp_path: Path, staged: Stage) -> None:
+    version = staged(saved_models.keras(tmp_path / "m"))
+    variables = Description.read(version.directory).state.variables
+    assert len(variables) == 5  # three embeddings, a kernel, a bias
+
+
+@pytest.mark.parametrize("make", [saved_models.dice, saved_models.counter])
+def test_what_varies_is_found(tmp_path: Path, staged: Stage, make: Any) -> None:
+    version = staged(make(tmp_path / "m"))
+    assert Description.read(version.directory).unsteady
+
+
+@pytest.mark.parametrize("make", [saved_models.keras, saved_models.dense])
+def test_what_is_steady_is_found(tmp_path: Path, staged: Stage, make: Any) -> None:
+    version = staged(make(tmp_path / "m"))
+    assert not Description.read(version.directory).unsteady
+
+
+def test_a_model_that_writes_its_variable_still_runs(
+    tmp_path: Path, staged: Stage
+) -> None:
+    servable = Servable(staged(saved_models.counter(tmp_path / "m")))
+    (first,), (second,) = ask(servable, {"x": 0.0}), ask(servable, {"x": 0.0})
+    assert second["y"] == first["y"] + 1
+
+
+def test_rows_that_disturb_each_other_run_alone(tmp_path: Path, staged: Stage) -> None:
+    assert not Description.read(
+        staged(saved_models.softmax(tmp_path / "m")).directory
+    ).joins_rows
+    steady = staged(saved_models.dense(tmp_path / "d"), name="d")
+    assert Description.read(steady.directory).joins_rows
+
+
+def test_variables_of_strings_and_of_no_elements(tmp_path: Path, staged: Stage) -> None:
+    names = tf.Variable(["zero", "one"])
+    nothing = tf.Variable(tf.zeros([0, 1]))
+
+    def f(x: Any) -> Any:
+        return {
+            "name": tf.gather(names, x),
+            "size": x + tf.cast(tf.size(nothing), x.dtype),
+        }
+
+    source = save(tmp_path / "m", f, [spec("x", "int64")], [names, nothing])
+    assert ask(Servable(staged(source)), {"x": 1}) == [{"name": "one", "size": 1}]
+
+
+def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("red\ngreen\n")
+    table = tf.lookup.StaticVocabularyTable(
+        tf.lookup.TextFileInitializer(
+            str(words),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        ),
+        num_oov_buckets=2,
+    )
+    source = save(
+        tmp_path / "m", lambda w: {"y": table.lookup(w)}, [spec("w", "string")], table
+    )
+    words.unlink()
+    version = staged(source)
+    shutil.rmtree(source)
+    assert ask(Servable(version), {"w": "green"}) == [{"y": 1}]
+
+
+def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
+    """Variables of the old reference form, and a tag set of its time."""
+    v1 = tf.compat.v1
+    with v1.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 1], name="x")
+        weight = v1.get_variable("w", initializer=[[4.0]], use_resource=False)
+        y = tf.matmul(x, weight)
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
+    assert ask(Servable(staged(tmp_path / "m")), {"x": 2.5}) == [{"y": 10.0}]
+
+
+def test_an_example_for_a_model_that_zeros_do_not_suit(
+    tmp_path: Path, staged: Stage
+) -> None:
+    def f(x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_positive(x)]):
+            return {"y": tf.math.log(x)}
+
+    source = save(tmp_path / "m", f, [spec("x")])
+    without = staged(source)
+    assert ask(Servable(without), {"x": 1.0}) == [{"y": 0.0}]
+    given = staged(source, name="given", example={"x": 2.0})
+    assert Servable(given).warm() > 0
+    with pytest.raises(StageFailed, match="example: input 'x'"):
+        staged(saved_models.dense(tmp_path / "other"), name="bad", example={"x": 1})
+
+
+def broken(tmp_path: Path) -> dict[str, tuple[Path, str]]:
+    """Models that must not be served, and what is said of them."""
+    truncated = saved_models.scale(tmp_path / "truncated", 1.0)
+    graph = truncated / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes()[:200])
+    bare = saved_models.scale(tmp_path / "bare", 1.0)
+    shutil.rmtree(bare / "variables")
+    short = saved_models.embedding(tmp_path / "short", 1)
+    (data,) = (short / "variables").glob("*.data*")
+    data.write_bytes(data.read_bytes()[:1000])
+    flipped = saved_models.embedding(tmp_path / "flipped", 1)
+    (data,) = (flipped / "variables").glob("*.data*")
+    content = bytearray(data.read_bytes())
+    content[5000] ^= 0xFF
+    data.write_bytes(bytes(content))
+    scalar = save(tmp_path / "scalar", lambda x: {"y": x}, [spec("x", shape=())])
+    total = save(
+        tmp_path / "total",
+        lambda x: {"y": tf.reduce_sum(x)},
+        [spec("x", shape=(None,))],
+    )
+    taken = save(tmp_path / "taken", lambda x: {"y": x}, [spec("batch_size")])
+    return {
+        "truncated": (truncated, "cannot"),
+        "no variables": (bare, "cannot be loaded"),
+        "short variables": (short, "cannot be loaded"),
+        "flipped bits": (flipped, "cannot be loaded"),
+        "no batch dimension": (scalar, "first dimension must be the batch"),
+        "no batch in the output": (total, "first dimension must be the batch"),
+        "reserved name": (taken, "may not be named 'batch_size'"),
+        "nothing": (tmp_path / "nothing", "no saved_model.pb"),
+    }
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "truncated",
+        "no variables",
+        "short variables",
+        "flipped bits",
+        "no batch dimension",
+        "no batch in the output",
+        "reserved name",
+        "nothing",
+    ],
+)
+def test_what_cannot_be_served_is_said_and_leaves_nothing(
+    tmp_path: Path, staged: Stage, what: str
+) -> None:
+    source, message = broken(tmp_path)[what]
+    with pytest.raises(StageFailed, match=message):
+        staged(source)
+    into = tmp_path / "staged" / "m"
+    assert not into.exists() or not list(into.iterdir())
+
+
+def test_an_unknown_signature_names_those_there_are(
+    tmp_path: Path, staged: Stage
+) -> None:
+    source = saved_models.scale(tmp_path / "m", 1.0)
+    with pytest.raises(StageFailed, match="serving_default"):
+        staged(source, signature="predict")
