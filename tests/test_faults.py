@@ -76,13 +76,17 @@ def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) ->
 def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
     files = {path.name for path in (service.run_dir / "metrics").iterdir()}
     for _ in range(2):
-        victim = service.worker_pids()[0]
-        os.kill(victim, signal.SIGTERM)
-        wait_for(lambda victim=victim: not is_running(victim), 20)
-        wait_for(lambda: len(service.worker_pids()) == 2, 30)
+        recycle_a_worker(service)
     after = {path.name for path in (service.run_dir / "metrics").iterdir()}
     # One slot more than workers: a new one may start before the old one has ended.
     assert len(after) <= len(files) * 3 / 2
+
+
+def recycle_a_worker(service: Service) -> None:
+    victim = service.worker_pids()[0]
+    os.kill(victim, signal.SIGTERM)
+    wait_for(lambda: not is_running(victim), 20)
+    wait_for(lambda: len(service.worker_pids()) == 2, 30)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -81,11 +81,12 @@ def test_get(service: Service) -> None:
 
 
 def test_a_batch_with_its_size_last_and_a_broadcast_column(service: Service) -> None:
-    batch = {"city": ["rome", "oslo", "?"], "day": [1], "price": [0, 2, 9]}
-    response = service.post("keras", batch | {"batch_size": 3})
+    cities, prices = ["rome", "oslo", "?"], [0, 2, 9]
+    batch = {"city": cities, "day": [1], "price": prices, "batch_size": 3}
+    response = service.post("keras", batch)
     rows = [
         service.post("keras", {"city": city, "day": 1, "price": price}).json()["data"]
-        for city, price in zip(batch["city"], batch["price"], strict=True)
+        for city, price in zip(cities, prices, strict=True)
     ]
     assert response.json()["data"] == rows
 

@@ -100,6 +100,7 @@ class HotProtocol(asyncio.Protocol):
         self._is_slow = False  # the peer does not read what was written
         self._is_advancing = False
         self._is_paused = False  # reading from the peer
+        self._keeps_alive = True
         self._forget_head()
 
     # --- asyncio's calls ---
@@ -142,6 +143,9 @@ class HotProtocol(asyncio.Protocol):
             self._has_host = True
         elif name in _UNUSUAL:
             self._is_unusual = True
+
+    def on_headers_complete(self) -> None:
+        self._keeps_alive = self._parser.should_keep_alive()
 
     # --- one request after the other ---
 
@@ -194,7 +198,7 @@ class HotProtocol(asyncio.Protocol):
             return False
         try:
             self._parser.feed_data(head)
-        except httptools.HttpParserError:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return False
         most = 0 if self._is_get else self._limits.body_bytes
         return self._has_host and not self._is_unusual and self._length <= most
@@ -207,7 +211,6 @@ class HotProtocol(asyncio.Protocol):
         self._buffer = self._buffer[self._end :]
         if body:
             self._parser.feed_data(body)  # so that it expects a head next
-        self._keeps_alive = self._parser.should_keep_alive()
         model, query, is_get = self._model, self._query, self._is_get
         self._forget_head()
         self._is_busy = True
@@ -268,7 +271,6 @@ class HotProtocol(asyncio.Protocol):
     def _forget_head(self) -> None:
         self._length = self._start = self._end = 0
         self._is_unusual = self._is_get = self._has_host = False
-        self._keeps_alive = True
         self._model, self._query = "", b""
 
     def _bound_buffer(self) -> None:

@@ -25,7 +25,7 @@ class Model:
         self.batches.append([x for (x,) in rows])
         if (13,) in rows:
             raise RunFailed("thirteen")
-        return [b"%d" % (2 * x) for (x,) in rows]  # type: ignore[operator]
+        return [str(2 * int(x)).encode() for (x,) in rows]  # type: ignore[arg-type]
 
 
 def batcher_of(

@@ -26,7 +26,7 @@ def ask(servable: Servable, question: dict[str, Any]) -> list[Any]:
     return [json.loads(answer) for answer in servable.run(rows)]
 
 
-DTYPES = {
+DTYPES: dict[str, list[Any]] = {
     "string": ["a", "ä€😀", ""],
     "bool": [True, False, True],
     **{f"int{n}": [-(2 ** (n - 1)), 0, 2 ** (n - 1) - 1] for n in (8, 16, 32, 64)},

