@@ -167,12 +167,21 @@ def test_a_config_without_models_is_refused(path: Path, text: str) -> None:
     assert found.startswith("line 1: models: expected ")
 
 
-@pytest.mark.parametrize("group", ["models", "datastores"])
-def test_an_id_given_twice_is_refused(path: Path, group: str) -> None:
-    texts = {"models": LEAST, group: f"{group}:\n- &x {{id: a, url: y}}\n- *x\n"}
-    text = "".join(texts.values()).replace(", url: y", ", url: y" * (group == "models"))
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("models: [{id: a, url: x}, {id: b, url: x}, {id: a, url: y}]\n", "models[2]"),
+        (LEAST + "datastores: [{id: b}, {id: a}, {id: b}]\n", "datastores[2]"),
+    ],
+)
+def test_an_id_given_twice_is_refused(path: Path, text: str, where: str) -> None:
     (found,) = problems(path, text)
-    assert f"{group}[1].id: 'a' is taken by {group}[0]" in found
+    assert f"{where}.id: " in found
+    assert f"is taken by {where.replace('2', '0')}" in found
+
+
+def test_a_model_and_a_datastore_may_share_an_id(path: Path) -> None:
+    loaded(path, LEAST + "datastores: [{id: ml0}]\n")
 
 
 @pytest.mark.parametrize(
@@ -376,15 +385,20 @@ MODELS = st.fixed_dictionaries(
         "batch": YAMLABLE,
     },
 )
+STORES = st.fixed_dictionaries({"id": st.sampled_from("st")}, optional={"prot": ATOMS})
 CONFIGS = st.fixed_dictionaries(
-    {"models": st.lists(MODELS | YAMLABLE, max_size=2) | YAMLABLE},
-    optional={"datastores": YAMLABLE, "endpoint": YAMLABLE, "run_dir": YAMLABLE},
+    {"models": st.lists(MODELS, min_size=1, max_size=2) | YAMLABLE},
+    optional={
+        "datastores": st.lists(STORES, max_size=2) | YAMLABLE,
+        "endpoint": st.dictionaries(KEYS, ATOMS, max_size=2),
+        "run_dir": st.text(max_size=5) | ATOMS,
+    },
 )
 
 
 @given(CONFIGS | YAMLABLE)
 @example({"models": [{"id": "a", "url": "x", "example": {"y": [1, {"b64": "YQ=="}]}}]})
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_any_data_is_a_config_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: Any
 ) -> None:

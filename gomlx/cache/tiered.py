@@ -46,7 +46,7 @@ class Tiered:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known of keys; a tier that fails knows nothing."""
         waiting = self._waiting
-        found = {key: waiting[key] for key in keys if key in waiting}
+        found = {key: waiting[key] for key in keys if key in waiting} if waiting else {}
         asked = [key for key in keys if key not in found] if found else keys
         if asked:
             try:
@@ -54,7 +54,7 @@ class Tiered:
             except Exception:
                 self._counts.failed.n += 1
                 log.exception("%s: look-up failed", self._tier.name)
-        hits = sum(key in found for key in keys)
+        hits = sum([key in found for key in keys])
         self._counts.hit.n += hits
         self._counts.miss.n += len(keys) - hits
         return found

@@ -218,6 +218,8 @@ class Signature:
         return asked
 
     def _check_names(self, asked: Mapping[str, Any]) -> None:
+        if asked.keys() == self._nameset:
+            return
         present = asked.keys() - RESERVED
         if present == self._nameset:
             return
@@ -267,16 +269,18 @@ def _shown(value: Any) -> str:
 def _plain_test(dtype: str) -> Callable[[Sequence[Any]], bool]:
     if dtype in _INTS:
         low, high = _INTS[dtype]
+        only_ints = frozenset({int}).issuperset
         return lambda values: (
-            {int}.issuperset(map(type, values))
+            only_ints(map(type, values))
             and (not values or (low <= min(values) and max(values) <= high))
         )
     if dtype in _FLOATS:
         limit = _FLOATS[dtype]
+        only_numbers = frozenset({float, int}).issuperset
         return lambda values: (
-            {float, int}.issuperset(map(type, values))
+            only_numbers(map(type, values))
             and (not values or (-limit <= min(values) and max(values) <= limit))
             and all(map(math.isfinite, values))  # NaN compares as it likes
         )
-    kind = {"string": str, "bool": bool}[dtype]
-    return lambda values: {kind}.issuperset(map(type, values))
+    only_these = frozenset({str if dtype == "string" else bool}).issuperset
+    return lambda values: only_these(map(type, values))

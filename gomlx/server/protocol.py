@@ -302,11 +302,12 @@ def _may_be_hot(start: bytes) -> bool:
 
 
 def _extra_headers(reply: Reply) -> bytes:
-    lines = ""
-    if reply.cache_status:
-        lines += f"cache-status: {reply.cache_status}\r\n"
     if reply.version:
-        lines += f"gomlx-version: {reply.version}\r\n"
-    if reply.retry_after is not None:
-        lines += f"retry-after: {reply.retry_after}\r\n"
+        lines = (
+            f"cache-status: {reply.cache_status}\r\ngomlx-version: {reply.version}\r\n"
+        )
+    elif reply.retry_after is not None:
+        lines = f"retry-after: {reply.retry_after}\r\n"
+    else:
+        return b""
     return lines.encode()

@@ -44,10 +44,21 @@ def texts(*values: bytes | str) -> Any:
     return np.array(values, object)
 
 
+@pytest.mark.parametrize("declared", [(), (1,), None])
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
-def test_one_element_a_row_is_a_scalar(shape: tuple[int, ...]) -> None:
+def test_one_element_a_row_is_a_scalar(
+    declared: tuple[int, ...] | None, shape: tuple[int, ...]
+) -> None:
     array = np.array([1, 2, 3], np.int64).reshape(shape)
-    assert answers(array) == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+    found = AnswerFormat([Tensor("a", "int64", declared)]).encode([array])
+    assert found == [b'{"a":1}', b'{"a":2}', b'{"a":3}']
+
+
+@pytest.mark.parametrize("dims", [(None,), (None, None), (1, None)])
+def test_a_list_that_happens_to_have_one_element_stays_a_list(dims: Any) -> None:
+    array = np.full((1,) * (len(dims) + 1), 7)
+    (answer,) = AnswerFormat([Tensor("a", "int64", dims)]).encode([array])
+    assert json.loads(answer) == {"a": array[0].tolist()}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +115,8 @@ def same(a: Any, b: Any) -> bool:
         (np.float32(1), "1.0"),
         (np.float32(-0.0), "-0.0"),
         (np.float32(1e-7), "0.0000001"),
-        (np.float64(1e22), "10000000000000000000000"),
+        (np.float64(1e22), "10000000000000000000000.0"),
+        (np.float32(-1e16), "-10000000000000000.0"),
         (np.float16(0.1), "0.1"),
     ],
 )
