@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import yaml
@@ -23,7 +22,8 @@ from gomlx.errors import ConfigInvalid
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+_YEAR = 366 * 86400.0
+Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -67,14 +67,14 @@ class Datastore(Struct, frozen=True, kw_only=True):
 
     id: Id
     memory_mb: Annotated[int, Meta(ge=1)] = 256
-    ttl_seconds: Annotated[float, Meta(gt=0, le=10 * 365 * 86400)] = 3600.0
+    ttl_seconds: Annotated[float, Meta(ge=1, le=3650 * 86400)] = 3600.0
 
 
 class Watch(Struct, frozen=True, kw_only=True):
     """How changes of models are noticed and staged."""
 
     poll_seconds: Seconds = 5.0
-    settle_seconds: Annotated[float, Meta(ge=0)] = 1.0
+    settle_seconds: Annotated[float, Meta(ge=0, le=_YEAR)] = 1.0
     stage_seconds: Seconds = 600.0
 
 
@@ -105,17 +105,19 @@ def load(path: Path) -> Config:
     """
     try:
         text = path.read_text()
-        node = yaml.compose(text, yaml.SafeLoader)
-        data = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalid(str(path), [str(error)]) from None
-    except yaml.YAMLError as error:
+    try:
+        node = yaml.compose(text, yaml.SafeLoader)
+        data = yaml.safe_load(text)
+        lines = dict(_lines(node))
+        problems = [
+            f"line {lines[where]}: {problem}" if where in lines else problem
+            for where, problem in _problems(data, node)
+        ]
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        # PyYAML's own constructors raise these for `!!int b`, 2024-13-45, …
         raise ConfigInvalid(str(path), [f"not YAML: {error}"]) from None
-    lines = dict(_lines(node))
-    problems = [
-        f"line {lines[where]}: {problem}" if where in lines else problem
-        for where, problem in _problems(data, node)
-    ]
     if problems:
         raise ConfigInvalid(str(path), problems)
     return _absolute(msgspec.convert(data, Config), path.parent)
@@ -131,12 +133,9 @@ def masked(config: Config) -> dict[str, Any]:
 
 def masked_url(url: str) -> str:
     """Replace the credentials in a URL: user, password and query values."""
-    parts = urlsplit(url)
-    netloc = parts.netloc
-    if "@" in netloc:
-        netloc = "***@" + netloc.rpartition("@")[2]
-    query = re.sub(r"=[^&]*", "=***", parts.query)
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    # No parser: a chain such as simplecache::https://user:pass@host is no URL to one.
+    without_user = re.sub(r"//[^/\s]*@", "//***@", url)
+    return re.sub(r"([?&][^=&#]*=)[^&#]*", r"\1***", without_user)
 
 
 def _problems(data: Any, node: yaml.Node | None) -> Iterator[tuple[str, str]]:
@@ -210,6 +209,10 @@ def _reference_problems(config: Config) -> Iterator[tuple[str, str]]:
         except ValueError:
             where = f"endpoint.trusted_proxies[{i}]"
             yield where, f"{where}: expected an address or CIDR, got {proxy!r}"
+    try:
+        msgspec.json.encode(config)  # how workers get it
+    except (TypeError, ValueError) as error:
+        yield "", f"cannot be written as JSON: {error}"
 
 
 def _repeated(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str]]:

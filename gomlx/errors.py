@@ -28,7 +28,8 @@ class InvalidInput(GomlxError):
     status = 400
 
     def __init__(self, reason: str, name: str = "", row: int | None = None) -> None:
-        where = f"input {name!r}" if name else ""
+        shown = name if len(name) <= 60 else f"{name[:57]}…"
+        where = f"input {shown!r}" if name else ""
         if row is not None:
             where += f", row {row}"
         super().__init__(f"{where}: {reason}" if where else reason)

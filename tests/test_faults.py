@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gomlx.rundir import RunDir
 from tests import saved_models
 from tests.service import Service, is_running, processes_of, running, wait_for
 
@@ -91,14 +92,13 @@ def recycle_a_worker(service: Service) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_leaves_nothing_behind(tmp_path: Path, signum: int) -> None:
-    before = set(Path("/dev/shm").iterdir())
     with running(tmp_path, config_for(tmp_path)) as service:
         assert answers(service)
-        store = set(Path("/dev/shm").iterdir()) - before
-        assert store
+        shared = RunDir(service.run_dir).shared
+        assert shared.is_dir()
         assert service.stop(signum) == 0
     assert not processes_of(tmp_path)
-    assert not any(path.exists() for path in store)
+    assert not shared.exists()
     left = {path.name for path in service.run_dir.iterdir()}
     assert left <= {"lock", "models"}
 

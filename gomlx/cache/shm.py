@@ -17,25 +17,28 @@ pages are copied on write, its locks are robust). Not safe: opening it before a 
 or twice in one process.
 """
 
+import math
 import os
 import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from gomlx.errors import StoreUnavailable
+from gomlx.errors import StoreUnavailable, TooLarge
 
 _EXPIRY = struct.Struct("<I")
 _TABLES = (b"a", b"b")
 # A generation's share of the pages. The rest is for pages that a transaction copies
 # and for those that readers still hold.
 _GENERATION_SHARE = 0.4
+_LARGEST_SHARE = 0.35  # of the store, that one answer may take
 _MAX_READERS = 1024
+_AGAIN_BYTES = 1 << 20
 
 
 def create_store(directory: Path, size_bytes: int) -> None:
@@ -96,18 +99,23 @@ class SharedMemory:
             self._environment.open_db(table) for table in (*_TABLES, b"meta")
         )
         self._ttl, self._clock = ttl_seconds, clock
-        page_bytes = self._environment.stat()["psize"]
-        self._max_pages = int(self._size * _GENERATION_SHARE / page_bytes)
+        self._page_bytes = self._environment.stat()["psize"]
+        self._max_pages = int(self._size * _GENERATION_SHARE / self._page_bytes)
         self._tables = (self._a, self._b)  # young, old; replaced as one
-        self._again: dict[bytes, bytes] = {}  # guarded by _lock
+        self._looked = 0.0  # when _tables was read
+        self._again: dict[bytes, bytes] = {}  # guarded by _lock, as is its size
+        self._again_bytes = 0
         self._lock = threading.Lock()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the answers that are known; never waits for a writer."""
         now = self._clock()
-        young, old = self._tables
         found = {}
         with self._environment.begin() as transaction:
+            if now > self._looked + 1:  # who only reads must learn of rotations too
+                self._looked = now
+                self._tables = self._generations(transaction)
+            young, old = self._tables
             for key in keys:
                 entry = transaction.get(key, db=young)
                 if entry is None:
@@ -120,46 +128,83 @@ class SharedMemory:
         return found
 
     def set_many(self, items: Mapping[bytes, bytes]) -> None:
-        """Write answers. Blocks while another process writes: call it in a thread."""
-        expiry = _EXPIRY.pack(int(self._clock() + self._ttl) & 0xFFFFFFFF)
+        """Write answers, and again those that were found in the old generation.
+
+        Blocks while another process writes: call it in a thread. Raises TooLarge,
+        after writing the others, for answers that would push out most of the rest.
+        """
+        expiry = _EXPIRY.pack(min(math.ceil(self._clock() + self._ttl), 2**32 - 1))
         with self._lock:
-            again, self._again = self._again, {}
+            again, self._again, self._again_bytes = self._again, {}, 0
         entries = again | {key: expiry + value for key, value in items.items()}
-        try:
-            self._write(entries)
-        except lmdb.MapFullError:
-            # The dead may hold pages; the old generation surely does.
-            self._environment.reader_check()
-            self._rotate()
-            self._write(entries)
+        largest = int(self._size * _LARGEST_SHARE)
+        fitting = {k: entry for k, entry in entries.items() if len(entry) <= largest}
+        for part in _parts(fitting, self._max_pages * self._page_bytes // 2):
+            self._write_with_room(part)
+        if len(fitting) < len(entries):
+            raise TooLarge(f"an answer of over {largest} bytes; raise memory_mb")
 
     def close(self) -> None:
         self._environment.close()
 
     def _keep(self, key: bytes, entry: bytes) -> None:
+        """Have an entry of the old generation written to the young one."""
         with self._lock:
-            if len(self._again) < 10_000:
+            if self._again_bytes < _AGAIN_BYTES and key not in self._again:
                 self._again[key] = entry
+                self._again_bytes += len(entry)
+
+    def _write_with_room(self, entries: Mapping[bytes, bytes]) -> None:
+        for _ in _TABLES:
+            try:
+                self._write(entries)
+                return
+            except lmdb.MapFullError:
+                self._make_room()
+        self._write(entries)
 
     def _write(self, entries: Mapping[bytes, bytes]) -> None:
         with self._environment.begin(write=True) as transaction:
             young, _ = self._tables = self._generations(transaction)
             transaction.cursor(young).putmulti(entries.items())
             used = transaction.stat(young)
-        pages = used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"]
-        if pages >= self._max_pages:
-            self._rotate()
+            pages = used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"]
+            if pages >= self._max_pages:
+                self._rotate(transaction)
 
-    def _rotate(self) -> None:
-        """Drop the old generation; the young one is old from now on."""
+    def _make_room(self) -> None:
+        self._environment.reader_check()  # the dead may hold pages
         with self._environment.begin(write=True) as transaction:
-            young, old = self._generations(transaction)
-            transaction.drop(old, delete=False)
-            name = b"b" if old is self._b else b"a"
-            transaction.put(b"young", name, db=self._meta)
-            self._tables = (old, young)
+            self._rotate(transaction)
+        # LMDB uses the pages that a transaction freed from the next but one on.
+        with self._environment.begin(write=True) as transaction:
+            transaction.put(b"nudge", os.urandom(8), db=self._meta)
+
+    def _rotate(self, transaction: lmdb.Transaction) -> None:
+        """Drop the old generation; the young one is old from now on."""
+        young, old = self._generations(transaction)
+        transaction.drop(old, delete=False)
+        name = b"b" if old is self._b else b"a"
+        transaction.put(b"young", name, db=self._meta)
+        self._tables = (old, young)
 
     def _generations(self, transaction: lmdb.Transaction) -> tuple[Any, Any]:
         """Return the young and the old table: another process may have rotated."""
         is_b = transaction.get(b"young", db=self._meta) == b"b"
         return (self._b, self._a) if is_b else (self._a, self._b)
+
+
+def _parts(
+    entries: Mapping[bytes, bytes], most_bytes: int
+) -> Iterator[dict[bytes, bytes]]:
+    """Cut entries into transactions that leave room for what they copy."""
+    part: dict[bytes, bytes] = {}
+    size = 0
+    for key, entry in entries.items():
+        if part and size + len(entry) > most_bytes:
+            yield part
+            part, size = {}, 0
+        part[key] = entry
+        size += len(key) + len(entry)
+    if part:
+        yield part

@@ -13,7 +13,10 @@ class Tier(Protocol):
         """Return the values of those keys that are known and not expired."""
 
     def set_many(self, items: Mapping[bytes, bytes]) -> None:
-        """Keep values for as long as the tier's time to live says."""
+        """Keep values for as long as the tier's time to live says.
+
+        Called with none now and then, so that a tier may tidy up.
+        """
 
     def close(self) -> None:
         """Let go of connections and maps; nothing may be called afterwards."""

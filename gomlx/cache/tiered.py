@@ -72,6 +72,12 @@ class Tiered:
             self._idle.clear()
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
+    def tick(self) -> None:
+        """Once a second: let the tier write what it has held back for a write."""
+        if self._idle.is_set():
+            self._idle.clear()
+            self._flush()
+
     async def close(self, timeout_seconds: float = 2) -> None:
         """Write what waits, then let go of the tier."""
         with suppress(TimeoutError):

@@ -59,6 +59,9 @@ def _elements(array: Any) -> Sequence[bytes]:
         return [_text(value) for value in array]
     if not len(array):
         return []
+    if array.dtype.itemsize == 2 and array.dtype.kind == "f":
+        # orjson widens float16, and prints the digits of the wider type
+        return [_float(str(v).encode(), float(v)) for v in array]
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
     tokens: list[bytes] = text.split(b",")
     if array.dtype.kind == "f" and (b"e" in text or b"null" in text):
@@ -75,9 +78,9 @@ def _nested(shape: Sequence[int], tokens: Iterator[bytes]) -> bytes:
 
 
 def _float(token: bytes, value: float) -> bytes:
-    if token == b"null":  # how orjson writes what JSON has no number for
-        if math.isnan(value):
-            return b'"NaN"'
+    if math.isnan(value):
+        return b'"NaN"'
+    if math.isinf(value):
         return b'"Infinity"' if value > 0 else b'"-Infinity"'
     if b"e" not in token:
         return token

@@ -52,6 +52,8 @@ class KeyMaker:
         """Return the key of every row, in order."""
         if len(rows) == 1:
             return [self._key(rows[0])]
+        if not rows:
+            return []
         heads: list[Iterable[Value]] = []
         tails: list[list[bytes]] = []
         # PERF: column by column, so that what is the same for every row of a batch

@@ -199,7 +199,7 @@ class Signature:
             )
         if size > max_rows:
             raise TooLarge(
-                f"batch_size: at most {max_rows} rows in one request, got {size}"
+                f"batch_size: at most {max_rows} rows in a request, got {_shown(size)}"
             )
         columns = [_batch_column(t, asked[t.name], size) for t in self.inputs]
         return Question(list(zip(*columns, strict=True)), True)
@@ -261,8 +261,8 @@ def _shown(value: Any) -> str:
     """A value as the asker wrote it, cut short: error text must not echo bodies."""
     try:
         text = orjson.dumps(value).decode()
-    except (TypeError, orjson.JSONEncodeError):
-        text = repr(value)
+    except TypeError:  # what JSON cannot hold: too deep, beyond 64 bits, an object
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

@@ -157,6 +157,8 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.connections.tick()
+            for store in self._stores.values():
+                store.tick()
             await asyncio.sleep(1)
 
 

@@ -93,7 +93,7 @@ def test_a_wrong_batch_size_is_refused(size: Any) -> None:
 
 @pytest.mark.parametrize("column", [["a"], None])
 def test_too_many_rows_are_refused_before_a_column_is_looked_at(column: Any) -> None:
-    with pytest.raises(TooLarge, match="at most 8 rows in one request, got 9"):
+    with pytest.raises(TooLarge, match="at most 8 rows in a request, got 9"):
         one("string").question({"x": column, "batch_size": 9}, 8)
     with pytest.raises(TooLarge):
         one("string").question({"x": column, "batch_size": 10**15}, 10**9)
