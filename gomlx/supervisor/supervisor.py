@@ -71,15 +71,22 @@ class Supervisor:
         self._manifest.write(self._rundir.manifest)
         stopping = loop.create_task(self._stopping.wait())
         serving = loop.create_task(self._serve())
-        await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        serving.cancel()
-        with suppress(asyncio.CancelledError):
-            await serving  # raises what ended it, if it was not us
-        await self._stop_gunicorn()
+        try:
+            await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            serving.cancel()
+            with suppress(asyncio.CancelledError):
+                await serving  # raises what ended it, if it was not us
+        finally:
+            await self._stop_gunicorn()
 
     def stop(self) -> None:
-        """End the service, gracefully. Safe in a signal handler of the loop."""
+        """End the service, gracefully; called again, at once.
+
+        Safe in a signal handler of the loop.
+        """
+        if self._stopping.is_set():
+            self._kill_gunicorn()
         self._stopping.set()
 
     async def _serve(self) -> None:
@@ -209,9 +216,14 @@ class Supervisor:
             # Gunicorn looks after the time itself; this is for a hung master.
             with suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), self._timing.graceful + 5)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        self._kill_gunicorn()
         await process.wait()
+
+    def _kill_gunicorn(self) -> None:
+        """End the master and its workers, which are one process group."""
+        if self._gunicorn:
+            with suppress(ProcessLookupError):
+                os.killpg(self._gunicorn.pid, signal.SIGKILL)
 
 
 def _staged(request: StageRequest, output: bytes, code: int | None) -> ModelVersion:

@@ -51,7 +51,10 @@ def test_every_dtype_goes_in_and_out(tmp_path: Path, staged: Stage, dtype: str) 
     servable = Servable(staged(saved_models.echo(tmp_path / "m", dtype, (None, 1))))
     values = DTYPES[dtype]
     answers = ask(servable, {"x": values, "batch_size": len(values)})
-    assert [answer["y"] for answer in answers] == values
+    found = [answer["y"] for answer in answers]
+    if dtype == "float16":  # its shortest digits are few: 65500 is 65504
+        found = [float(np.float16(value)) for value in found]
+    assert found == values
 
 
 @pytest.mark.parametrize("shape", SHAPES)
