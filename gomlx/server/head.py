@@ -1,0 +1,87 @@
+"""Parse the head of a request: is it one for the hot routes, and what does it ask?
+
+A pure function of the bytes, so what it made of a head can be kept: a client sends the
+same head again and again, and then the strict parser (llhttp) runs once.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import httptools
+
+_METHODS = (b"POST", b"GET")
+# Headers whose presence makes a request unusual: Gunicorn knows what to do.
+_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_KEPT_HEADS, _KEPT_BYTES = 1024, 1024
+
+
+class Head(NamedTuple):
+    """A request for a hot route. query is None for a POST, whose body has length."""
+
+    model: str
+    query: str | None
+    length: int
+    keeps_alive: bool
+
+
+def head_parser(
+    routes: Mapping[bytes, str], max_body: int
+) -> Callable[[bytes], Head | None]:
+    """Return a parser from a whole head (to its empty line) to what it asks.
+
+    routes: path → model. None means: not for us, or unusual, or wrong.
+    """
+
+    @lru_cache(_KEPT_HEADS)
+    def known(head: bytes) -> Head | None:
+        return _parse(head, routes, max_body)
+
+    def parse(head: bytes) -> Head | None:
+        kept = len(head) <= _KEPT_BYTES
+        return known(head) if kept else _parse(head, routes, max_body)
+
+    return parse
+
+
+def _parse(head: bytes, routes: Mapping[bytes, str], max_body: int) -> Head | None:
+    line = head[: head.find(b"\r\n")].split(b" ")
+    if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+        return None
+    path, _, query = line[1].partition(b"?")
+    if path not in routes:
+        return None
+    seen = _Headers()
+    try:
+        httptools.HttpRequestParser(seen).feed_data(head)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    is_get = line[0] == b"GET"
+    if not seen.suits or seen.length > (0 if is_get else max_body):
+        return None
+    text = query.decode("latin-1") if is_get else None
+    return Head(routes[path], text, seen.length, not seen.closes)
+
+
+class _Headers:
+    """What the parser tells of the headers."""
+
+    def __init__(self) -> None:
+        self.length = 0
+        self.closes = False
+        self._has_host = self._is_unusual = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        if name == b"content-length":
+            self.length = int(value)
+        elif name == b"host":
+            self._has_host = True
+        elif name == b"connection":
+            self.closes = b"close" in value.lower()
+        elif name in _UNUSUAL:
+            self._is_unusual = True
+
+    @property
+    def suits(self) -> bool:
+        return self._has_host and not self._is_unusual
