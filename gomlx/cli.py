@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from gomlx import __version__
 from gomlx.cache.shm import create_store
-from gomlx.config import Config, load, masked_url
-from gomlx.errors import ConfigInvalid, GomlxError, StoreUnavailable
+from gomlx.config import Config, load
+from gomlx.errors import ConfigInvalid, GomlxError
+from gomlx.masking import masked
 from gomlx.models.version import StageRequest
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import Lease, RunDir, RunDirInUse
@@ -82,9 +85,9 @@ def check(
         checked = load(config)
     for model in checked.models:
         cached = f"cached in {model.datastore}" if model.datastore else "not cached"
-        output.print(f"model {model.id}: {masked_url(model.url)} ({cached})")
+        output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
         if "://" not in model.url and not Path(model.url).exists():
-            errors.print(f"[yellow]warning:[/] {model.url} does not exist (yet)")
+            errors.print("[yellow]warning:[/]", escape(model.url), "is not there (yet)")
     output.print(f"[green]{config} is fine[/]")
 
 
@@ -109,17 +112,16 @@ def demo(
 
 @app.command(hidden=True)
 def stage(
-    request: Annotated[str, typer.Argument(help="A StageRequest, as JSON.")],
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
 ) -> None:
-    """Stage one version of a model and print its digest, or the error, as JSON."""
+    """Stage a model (a StageRequest on standard input); print its digest, as JSON."""
     from gomlx.models.stage import stage as stage_version
 
     if parent:
         die_with_parent(parent, signal.SIGKILL)
     log_to_stderr("warning")
     try:
-        version = stage_version(StageRequest.from_json(request))
+        version = stage_version(StageRequest.from_json(sys.stdin.read()))
     except GomlxError as error:
         print(json.dumps({"error": str(error)}))  # noqa: T201  # read by the parent
         raise typer.Exit(FAILED) from None
@@ -132,7 +134,7 @@ def run_service(
     """Run the service until it is told to stop.
 
     visit, if given, runs beside it with its URL; the service stops when it returns
-    False. Raises RunDirInUse, StoreUnavailable, OSError when the port is taken.
+    False. Raises RunDirInUse, GomlxError when the port is taken or memory is short.
     """
     listener = _listen(config)
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
@@ -214,8 +216,8 @@ def _reported() -> Iterator[None]:
         yield
     except ConfigInvalid as error:
         for line in str(error).splitlines():
-            errors.print(f"[red]error:[/] {line}", markup=True)
+            errors.print("[red]error:[/]", escape(line))
         raise typer.Exit(INVALID) from None
-    except (StoreUnavailable, RunDirInUse, GomlxError) as error:
-        errors.print(f"[red]error:[/] {error}")
+    except (GomlxError, RunDirInUse, OSError) as error:
+        errors.print("[red]error:[/]", escape(str(error)))
         raise typer.Exit(FAILED) from None

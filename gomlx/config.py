@@ -9,7 +9,6 @@ references that lead nowhere.
 import difflib
 import ipaddress
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -19,9 +18,11 @@ import yaml
 from msgspec import Meta, Struct
 
 from gomlx.errors import ConfigInvalid
+from gomlx.masking import masked
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 Positive = Annotated[int, Meta(ge=1)]
+_MAX_NODES = 20_000
 _YEAR = 366 * 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
 
@@ -108,12 +109,12 @@ def load(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigInvalid(str(path), [str(error)]) from None
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
+        nodes = _walk(yaml.compose(text, yaml.SafeLoader))
         data = yaml.safe_load(text)
-        lines = dict(_lines(node))
+        lines = {where: node.start_mark.line + 1 for where, node in nodes}
         problems = [
             f"line {lines[where]}: {problem}" if where in lines else problem
-            for where, problem in _problems(data, node)
+            for where, problem in _problems(data, nodes)
         ]
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         # PyYAML's own constructors raise these for `!!int b`, 2024-13-45, …
@@ -123,27 +124,22 @@ def load(path: Path) -> Config:
     return _absolute(msgspec.convert(data, Config), path.parent)
 
 
-def masked(config: Config) -> dict[str, Any]:
+def masked_config(config: Config) -> dict[str, Any]:
     """Return the config as JSON types, without what could open a door."""
     shown: dict[str, Any] = msgspec.to_builtins(config)
     for model in shown["models"]:
-        model["url"] = masked_url(model["url"])
+        model["url"] = masked(model["url"])
     return shown
 
 
-def masked_url(url: str) -> str:
-    """Replace the credentials in a URL: user, password and query values."""
-    # No parser: a chain such as simplecache::https://user:pass@host is no URL to one.
-    without_user = re.sub(r"//[^/\s]*@", "//***@", url)
-    return re.sub(r"([?&][^=&#]*=)[^&#]*", r"\1***", without_user)
-
-
-def _problems(data: Any, node: yaml.Node | None) -> Iterator[tuple[str, str]]:
+def _problems(
+    data: Any, nodes: list[tuple[str, yaml.Node]]
+) -> Iterator[tuple[str, str]]:
     """Yield (path, message) of everything that is wrong."""
     if not isinstance(data, dict):
         yield "", "expected keys such as `models:`"
         return
-    found = [*_repeated(node), *_struct_problems(Config, data, "")]
+    found = [*_repeated(nodes), *_struct_problems(Config, data, "")]
     yield from found
     if not found:
         yield from _reference_problems(msgspec.convert(data, Config))
@@ -156,7 +152,7 @@ def _struct_problems(
         yield path, f"{path}: expected keys and values, got {_shown(data)}"
         return
     fields = {field.name: field for field in msgspec.structs.fields(struct)}
-    for key in data.keys() - fields.keys():
+    for key in [key for key in data if key not in fields]:
         where = _below(path, key)
         near = difflib.get_close_matches(str(key), fields, 1, 0.5)
         known = ", ".join(fields)
@@ -215,20 +211,26 @@ def _reference_problems(config: Config) -> Iterator[tuple[str, str]]:
         yield "", f"cannot be written as JSON: {error}"
 
 
-def _repeated(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, str]]:
+def _repeated(nodes: list[tuple[str, yaml.Node]]) -> Iterator[tuple[str, str]]:
     """Keys given twice, of which YAML would silently take the last."""
     seen: set[str] = set()
-    for where, child in _children(node, path):
+    for where, _ in nodes:
         if where in seen:
             yield where, f"{where}: given more than once"
         seen.add(where)
-        yield from _repeated(child, where)
 
 
-def _lines(node: yaml.Node | None, path: str = "") -> Iterator[tuple[str, int]]:
-    for where, child in _children(node, path):
-        yield where, child.start_mark.line + 1
-        yield from _lines(child, where)
+def _walk(node: yaml.Node | None) -> list[tuple[str, yaml.Node]]:
+    """Every node below one, with its path. Raises ValueError if there are too many."""
+    found: list[tuple[str, yaml.Node]] = []
+    todo = list(_children(node, ""))
+    while todo:
+        where, child = todo.pop(0)
+        found.append((where, child))
+        todo += _children(child, where)
+        if len(found) + len(todo) > _MAX_NODES:  # a few aliases can stand for billions
+            raise ValueError(f"more than {_MAX_NODES} values")
+    return found
 
 
 def _children(node: yaml.Node | None, path: str) -> Iterator[tuple[str, yaml.Node]]:

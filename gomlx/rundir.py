@@ -90,6 +90,8 @@ class Lease:
             root = Path(tempfile.mkdtemp(prefix=_PREFIX))
         rundir = RunDir(root)
         rundir.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if any(root.iterdir()) and not (root / "lock").is_file():
+            raise RunDirInUse(f"run_dir {root} holds files that are not ours")
         lock = os.open(rundir.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         if not _locked(lock):
             holder = os.read(lock, 32).decode(errors="replace").strip()

@@ -90,11 +90,6 @@ def counter(path: Path) -> Path:
     return save(path, f, [spec("x")], seen)
 
 
-def softmax(path: Path) -> Path:
-    """A model whose answers depend on the other rows of a batch."""
-    return save(path, lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
-
-
 def pick(path: Path) -> Path:
     """Fails for an x that is not 0, 1 or 2."""
     table = tf.constant([10.0, 11.0, 12.0])

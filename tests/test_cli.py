@@ -75,6 +75,38 @@ def test_serve_with_a_bad_config_ends_with_2(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'log_level: "[/x]"\nmodels: [{id: a, url: x}]',
+        "a: &a [x, x, x, x, x, x, x, x, x]\n"
+        + "".join(
+            f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n"
+            for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+        ),
+    ],
+)
+def test_a_hostile_config_is_only_wrong(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text)
+    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("run_dir", ["/proc/nope", "."])
+def test_a_run_dir_that_will_not_do_ends_with_1(tmp_path: Path, run_dir: str) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "mine").write_text("precious")
+    write(
+        tmp_path,
+        f"run_dir: {run_dir}\nendpoint: {{port: 0}}\nmodels: [{{id: a, url: x}}]",
+    )
+    done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "metrics" / "mine").read_text() == "precious"
+
+
 def test_serve_without_a_file_ends_with_2(tmp_path: Path) -> None:
     done = gomlx("serve", "-c", "nothing.yaml", cwd=tmp_path)
     assert done.returncode == 2

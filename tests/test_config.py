@@ -9,7 +9,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from gomlx.config import Config, load, masked
+from gomlx.config import Config, load, masked_config
 from gomlx.errors import ConfigInvalid
 
 LEAST = "models: [{id: ml0, url: ./ml0}]\n"
@@ -299,7 +299,7 @@ def test_a_local_url_is_relative_to_the_config(
 
 def shown_url(path: Path, url: str) -> Any:
     text = yaml.safe_dump({"models": [{"id": "a", "url": url}]})
-    return masked(loaded(path, text))["models"][0]["url"]
+    return masked_config(loaded(path, text))["models"][0]["url"]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_malformed_url_is_refused_or_masked(path: Path) -> None:
 
 def test_masking_leaves_the_rest(path: Path) -> None:
     config = loaded(path, LEAST + "endpoint: {port: 9}\ndatastores: [{id: s}]\n")
-    shown = masked(config)
+    shown = masked_config(config)
     assert shown["endpoint"]["port"] == 9
     assert shown["datastores"][0]["id"] == "s"
     assert shown["models"][0]["id"] == "ml0"
@@ -408,4 +408,4 @@ def test_any_data_is_a_config_or_refused(
     except ConfigInvalid as error:
         assert error.problems
         return
-    assert masked(config)["models"]
+    assert masked_config(config)["models"]

@@ -16,24 +16,28 @@ MODULES = sorted(ROOT.rglob("*.py"))
 # An arrow per line: a package or module, and what it may import of ours.
 ARROWS = {
     "errors": set[str](),
-    "config": {"errors"},
+    "masking": set[str](),
+    "config": {"errors", "masking"},
     "metrics": set[str](),
     "rundir": set[str](),
     "process": set[str](),
     "contract": {"contract", "errors"},
     "cache": {"cache", "errors", "metrics"},
-    "models": {"models", "contract", "errors", "metrics"},
+    "models": {"models", "contract", "errors", "masking", "metrics"},
     "server": {
         *("server", "models", "cache", "contract", "errors"),
         *("config", "metrics", "rundir", "process"),
     },
-    "supervisor": {"supervisor", "models.version", "models.source", "errors", "rundir"},
+    "supervisor": {
+        *("supervisor", "models.version", "models.source"),
+        *("errors", "masking", "rundir"),
+    },
     "__init__": {"errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
     "cli": {
         *("cache.shm", "config", "demo", "errors", "models.version", "models.stage"),
-        *("process", "rundir", "supervisor", "__init__"),
+        *("masking", "process", "rundir", "supervisor", "__init__"),
     },
 }
 # Each library has one home; TensorFlow a package.

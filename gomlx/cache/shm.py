@@ -122,7 +122,8 @@ class SharedMemory:
                     entry = transaction.get(key, db=old)
                     if entry is None:
                         continue
-                    self._keep(key, entry)
+                    if _EXPIRY.unpack_from(entry)[0] > now:
+                        self._keep(key, entry)
                 if _EXPIRY.unpack_from(entry)[0] > now:
                     found[key] = entry[_EXPIRY.size :]
         return found

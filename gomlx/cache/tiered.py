@@ -39,6 +39,7 @@ class Tiered:
         self._tier, self._counts = tier, counts
         self._waiting: dict[bytes, bytes] = {}
         self._waiting_bytes = 0
+        self._is_failing = False
         self._writer = ThreadPoolExecutor(1, "write-behind")
         self._idle = asyncio.Event()  # nothing waits, nothing is being written
         self._idle.set()
@@ -51,9 +52,13 @@ class Tiered:
         if asked:
             try:
                 found |= self._tier.get_many(asked)
-            except Exception:
+            except Exception as error:
                 self._counts.failed.n += 1
-                log.exception("%s: look-up failed", self._tier.name)
+                if not self._is_failing:  # said once is enough
+                    log.error("%s: look-ups fail: %s", self._tier.name, error)
+                self._is_failing = True
+            else:
+                self._is_failing = False
         hits = sum([key in found for key in keys])
         self._counts.hit.n += hits
         self._counts.miss.n += len(keys) - hits
@@ -83,7 +88,8 @@ class Tiered:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         self._writer.shutdown(wait=self._idle.is_set())
-        self._tier.close()
+        if self._idle.is_set():  # else the writer is still in there
+            self._tier.close()
 
     def _flush(self) -> None:
         batch, size = {}, 0

@@ -19,6 +19,8 @@ import orjson
 from gomlx.errors import InvalidInput, TooLarge
 
 Scalar = str | bytes | bool | int | float
+# A column of length 1 stands for every row of its batch; a key is made of each.
+_MAX_BROADCAST = 16 << 20
 RESERVED = frozenset({"batch_size", "cache_key"})
 
 
@@ -242,7 +244,18 @@ def _batch_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
             tensor.name,
         )
     column = tensor.column(values)
-    return column if len(column) == size else list(column) * size
+    if len(column) == size:
+        return column
+    if _size(column[0]) * size > _MAX_BROADCAST:
+        raise TooLarge(f"input {tensor.name!r}: too large to stand for {size} rows")
+    return list(column) * size
+
+
+def _size(value: Value) -> int:
+    """About how many bytes a value takes."""
+    if isinstance(value, Block):
+        return sum(map(_size, value.leaves))
+    return len(value) if isinstance(value, str | bytes) else 8
 
 
 def _parsed(tensor: Tensor, text: str) -> Any:
@@ -259,6 +272,8 @@ def _parsed(tensor: Tensor, text: str) -> Any:
 
 def _shown(value: Any) -> str:
     """A value as the asker wrote it, cut short: error text must not echo bodies."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{value:+}".replace("inf", "Infinity")
     try:
         text = orjson.dumps(value).decode()
     except TypeError:  # what JSON cannot hold: too deep, beyond 64 bits, an object

@@ -8,6 +8,7 @@ runs in a thread, and what is added meanwhile forms its next run.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,8 @@ from time import perf_counter
 from gomlx.contract.signature import Row
 from gomlx.errors import GomlxError, Overloaded, RunFailed
 from gomlx.metrics import Count, Spread
+
+log = logging.getLogger(__name__)
 
 Outcome = bytes | GomlxError
 Land = Callable[[Outcome], None]
@@ -103,7 +106,10 @@ class Batcher:
     ) -> None:
         self._count(len(batch), seconds)
         for (_, land), outcome in zip(batch, outcomes, strict=True):
-            land(outcome)
+            try:
+                land(outcome)
+            except Exception:  # one caller's bug is not another's
+                log.exception("model %s: a bug", self._name)
         self._is_due = bool(self._queue)
         if self._is_due:  # in a turn of its own: the loop must breathe
             asyncio.get_running_loop().call_soon(self._next)

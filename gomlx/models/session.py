@@ -20,8 +20,6 @@ from gomlx.errors import StageFailed
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 TAGS = ["serve"]
-# Errors that the values of a row can cause; anything else is the model's own.
-InvalidArgument = tf.errors.InvalidArgumentError
 TensorFlowError = tf.errors.OpError
 
 

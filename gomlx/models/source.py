@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 
 from gomlx.errors import StageFailed
+from gomlx.masking import masked
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
 _CHUNK_BYTES = 4 << 20
@@ -41,7 +42,7 @@ class Source:
         try:
             self._files, self._root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise StageFailed(f"{url}: {error}") from None
+            raise StageFailed(masked(f"{url}: {error}")) from None
 
     @property
     def local_path(self) -> Path | None:
@@ -107,7 +108,7 @@ class Source:
             yield
         except Exception as error:  # every store raises its own kinds
             message = f"{self.url}: {type(error).__name__}: {error}"
-            raise StageFailed(message) from error
+            raise StageFailed(masked(message)) from None
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from typing import Any
 
 from gomlx.contract.signature import DTYPES, RESERVED, Signature, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
+from gomlx.masking import masked
 from gomlx.models.source import Source
-from gomlx.models.version import ModelVersion, StageRequest, staged
+from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest, staged
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def stage(request: StageRequest) -> ModelVersion:
     source = Source(request.url)
     snapshot = source.snapshot()
     if snapshot is None:
-        raise StageFailed("no saved_model.pb there")
+        raise StageFailed(NOTHING_THERE)
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
     try:
@@ -44,14 +45,17 @@ def stage(request: StageRequest) -> ModelVersion:
         raise
     except Exception as error:  # whatever TensorFlow makes of hostile files
         log.exception("staging failed")
-        raise StageFailed(f"{type(error).__name__}: {str(error)[:500]}") from error
+        reason = masked(f"{type(error).__name__}: {str(error)[:500]}")
+        raise StageFailed(reason) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def _digest(content: str, request: StageRequest) -> str:
     """Digest all that changes an answer or a key; no times, no paths."""
-    parts = json.dumps([FORMAT, content, request.signature])
+    # The example decides what staging finds out about a version.
+    example = sorted(request.example.items())
+    parts = json.dumps([FORMAT, content, request.signature, example])
     return blake2b(parts.encode(), digest_size=16).hexdigest()
 
 
@@ -79,10 +83,10 @@ def _prepare(work: Path, request: StageRequest) -> None:
         )
         call = session.make_callable(loaded, feeds, fetches)
         trial = Trial(signature, call, signature.question(example).rows[0])
-    trial.check_shapes()
-    Description(
-        signature, feeds, fetches, state, unsteady, trial.joins_rows(), example
-    ).write(work)
+        joins_rows = trial.joins_rows()
+    Description(signature, feeds, fetches, state, unsteady, joins_rows, example).write(
+        work
+    )
     if not state.restores:
         shutil.rmtree(saved_model / "variables", ignore_errors=True)
     servable = Servable(ModelVersion(request.name, "trial", work))

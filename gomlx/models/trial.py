@@ -1,14 +1,14 @@
-"""What a model answers when it is loaded the ordinary way, and whether the mapped one
-answers the same.
+"""What a model answers when it is loaded the ordinary way: the measure for the mapped
+one, and for whether rows may run together.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from gomlx.contract.signature import Row, Signature
+from gomlx.contract.signature import Row, Signature, Value
 from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
 from gomlx.models.servable import Servable, feeds_of
@@ -17,67 +17,82 @@ log = logging.getLogger(__name__)
 
 
 class Trial:
-    """The outputs for one example row, alone and three times in a batch."""
+    """The outputs for an example row and for others like it. Raises StageFailed."""
 
-    def __init__(
-        self,
-        signature: Signature,
-        call: Any,
-        row: Row,
-    ) -> None:
+    def __init__(self, signature: Signature, call: Any, row: Row) -> None:
         self._signature, self._call, self._row = signature, call, row
-        self._alone = self._run(1)
-        self._among = self._run(3) if self._alone else None
+        try:
+            self._alone = self._run([row])
+        except tf_session.TensorFlowError as error:
+            raise StageFailed(
+                f"the trial run failed: {first_line(error)} (if it was the row that "
+                "did not suit the model, give one that does: `example:`)"
+            ) from None
+        self._check_shapes()
 
-    def check_shapes(self) -> None:
-        """Raise StageFailed unless every output has one row a question."""
-        for tensor, array in self._outputs(self._alone):
+    def joins_rows(self) -> bool:
+        """True when rows of different values answer among each other as alone."""
+        rows, alone = [self._row], [self._alone]
+        for other in _others(self._row):
+            try:
+                alone.append(self._run([other]))
+            except tf_session.TensorFlowError:
+                continue  # not every row is one that the model takes
+            rows.append(other)
+        joins = len(rows) > 1 and self._agrees(rows, alone)
+        if not joins:
+            log.warning("rows run one by one: a batch changes, or may change, answers")
+        return joins
+
+    def compare(self, servable: Servable) -> None:
+        """Raise StageFailed unless the mapped model gives the same."""
+        ours = servable.outputs([self._row])
+        for tensor, theirs, our in zip(
+            self._signature.outputs, self._alone, ours, strict=True
+        ):
+            if not _alike(theirs, our):
+                raise StageFailed(f"output {tensor.name!r} differs with mapped weights")
+
+    def _agrees(self, rows: Sequence[Row], alone: Sequence[Sequence[Any]]) -> bool:
+        try:
+            together = self._run(rows)
+        except tf_session.TensorFlowError:
+            return False
+        return all(
+            among.shape[:1] == (len(rows),) and _alike(among[i], single[output][0])
+            for output, among in enumerate(together)
+            for i, single in enumerate(alone)
+        )
+
+    def _check_shapes(self) -> None:
+        for tensor, array in zip(self._signature.outputs, self._alone, strict=True):
             if not array.ndim or len(array) != 1:
                 raise StageFailed(
                     f"output {tensor.name!r} has shape {list(array.shape)} for one "
                     "row: its first dimension must be the batch"
                 )
 
-    def joins_rows(self) -> bool:
-        """True when a row's answer is the same alone and among others."""
-        if self._alone is None:
-            return True
-        joins = self._among is not None and all(
-            among.shape == (3, *alone.shape[1:])
-            and all(_alike(alone[0], row) for row in among)
-            for alone, among in zip(self._alone, self._among, strict=True)
-        )
-        if not joins:
-            log.warning("rows run one by one: a batch changes their answers")
-        return joins
+    def _run(self, rows: Sequence[Row]) -> list[Any]:
+        return self._call(*feeds_of(self._signature, rows))  # type: ignore[no-any-return]
 
-    def compare(self, servable: Servable) -> None:
-        """Raise StageFailed unless the mapped model gives the same."""
-        if self._alone is None:
-            return
-        ours = servable.outputs([self._row])
-        for (tensor, array), our in zip(self._outputs(self._alone), ours, strict=True):
-            if not _alike(array, our):
-                raise StageFailed(f"output {tensor.name!r} differs with mapped weights")
 
-    def _outputs(self, arrays: Sequence[Any] | None) -> list[tuple[Any, Any]]:
-        if arrays is None:
-            return []
-        return list(zip(self._signature.outputs, arrays, strict=True))
+def _others(row: Row) -> Iterator[Row]:
+    """Rows of the same shapes with other values."""
+    for step in (1, -1, 3):
+        yield tuple(_moved(value, step) for value in row)
 
-    def _run(self, size: int) -> list[Any] | None:
-        try:
-            return self._call(*feeds_of(self._signature, [self._row] * size))  # type: ignore[no-any-return]
-        except tf_session.InvalidArgument as error:
-            if size > 1:
-                return None
-            # An empty string is no picture: what a model takes may need an example.
-            reason = first_line(error)
-            log.warning("the trial row does not suit the model: %s", reason)
-            log.warning("give the model an `example:` in the config")
-            return None
-        except tf_session.TensorFlowError as error:
-            raise StageFailed(f"the trial run failed: {first_line(error)}") from None
+
+def _moved(value: Value, step: int) -> Value:
+    if isinstance(value, bool):
+        return value if step < 0 else not value
+    if isinstance(value, str):
+        return f"{value}{step}"
+    if isinstance(value, bytes):
+        return value + bytes([step % 256])
+    if isinstance(value, tuple):
+        leaves = (_moved(leaf, step) for leaf in value.leaves)
+        return value._replace(leaves=tuple(leaves))  # type: ignore[arg-type]
+    return max(value + step, 0) if isinstance(value, int) else value + step
 
 
 def first_line(error: BaseException) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 from gomlx.errors import StageFailed
 
+NOTHING_THERE = "no saved_model.pb there"
+
 
 @dataclass(frozen=True)
 class ModelVersion:

@@ -12,7 +12,7 @@ import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, TooLarge
-from gomlx.server.predict import Predictor, Reply, refusal
+from gomlx.server.predict import Predictor, Reply
 from gomlx.server.status import Status
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class App:
         """Return the ASGI application."""
         app = falcon.asgi.App()
         app.req_options.keep_blank_qs_values = True
-        app.add_error_handler(GomlxError, _on_error)
+        app.add_error_handler(GomlxError, self._on_error)
         app.add_error_handler(falcon.HTTPError, _on_http_error)
         app.add_error_handler(Exception, _on_bug)
         status = self._status
@@ -47,6 +47,15 @@ class App:
             app.add_route(path, _Metrics(status))
         app.add_sink(self._not_found)
         return app
+
+    async def _on_error(
+        self,
+        request: falcon.asgi.Request,
+        response: falcon.asgi.Response,
+        error: GomlxError,
+        params: dict[str, Any],
+    ) -> None:
+        _send(response, self._predictor.refused(params.get("name", ""), error))
 
     async def _not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         models = ", ".join(sorted(self._status.models)) or "none"
@@ -143,15 +152,6 @@ def _send_json(response: falcon.asgi.Response, body: bytes) -> None:
 def _send_error(response: falcon.asgi.Response, status: int, message: str) -> None:
     response.status = status
     _send_json(response, orjson.dumps({"status": "error", "error": message}))
-
-
-async def _on_error(
-    request: falcon.asgi.Request,
-    response: falcon.asgi.Response,
-    error: GomlxError,
-    params: dict[str, Any],
-) -> None:
-    _send(response, refusal(error))
 
 
 async def _on_http_error(

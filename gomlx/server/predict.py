@@ -9,6 +9,7 @@ Nothing here waits: `done` is called with the reply, at once or later, always on
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
@@ -26,7 +27,7 @@ from gomlx.metrics import Metrics
 from gomlx.models.batcher import Outcome
 from gomlx.models.current import Current, Live
 
-_MAX_DIAGNOSED_ROWS = 10_000
+log = logging.getLogger(__name__)
 
 
 class Reply(NamedTuple):
@@ -87,7 +88,7 @@ class Predictor:
         self._predict(name, partial(_parsed, query), done)
 
     def _predict(
-        self, name: str, decode: Callable[[Signature], Any], done: Done
+        self, name: str, decode: Callable[[Signature, int], Any], done: Done
     ) -> None:
         started = perf_counter()
         try:
@@ -96,12 +97,17 @@ class Predictor:
             self._refuse(name, error, done)
             return
         try:
-            asked = decode(live.signature)
-            question = live.signature.question(asked, self._max_rows[name])
+            max_rows = self._max_rows[name]
+            asked = decode(live.signature, max_rows)
+            question = live.signature.question(asked, max_rows)
             self._answer(live, question, started, done)
         except GomlxError as error:
             self._current.unpin(live)
             self._refuse(name, error, done)
+        except Exception:
+            log.exception("model %s: a bug", name)
+            self._current.unpin(live)
+            self._refuse(name, GomlxError("internal error; the log tells more"), done)
 
     def _answer(
         self, live: Live, question: Question, started: float, done: Done
@@ -162,10 +168,14 @@ class Predictor:
         finally:
             self._current.unpin(live)
 
-    def _refuse(self, name: str, error: GomlxError, done: Done) -> None:
+    def refused(self, name: str, error: GomlxError) -> Reply:
+        """Count a request that is not answered, and return what to say."""
         label = name if name in self._caching else "unknown"
         self._metrics.count("gomlx_requests", label, str(error.status)).n += 1
-        done(refusal(error))
+        return refusal(error)
+
+    def _refuse(self, name: str, error: GomlxError, done: Done) -> None:
+        done(self.refused(name, error))
 
 
 class Prediction:
@@ -231,15 +241,15 @@ class Prediction:
         return f"gomlx; fwd={kind}; {how}{detail}"
 
 
-def _decoded(body: bytes, signature: Signature) -> Any:
+def _decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        _find_non_numbers(body, signature)
+        _find_non_numbers(body, signature, max_rows)
         raise InvalidInput(f"malformed JSON: {error}") from None
 
 
-def _find_non_numbers(body: bytes, signature: Signature) -> None:
+def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
     """Raise an error that names the input, if NaN or Infinity is what is wrong.
 
     Python's own parser admits them, and the signature then tells where they are.
@@ -248,10 +258,10 @@ def _find_non_numbers(body: bytes, signature: Signature) -> None:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         return
-    signature.question(asked, _MAX_DIAGNOSED_ROWS)
+    signature.question(asked, max_rows)
 
 
-def _parsed(query: str, signature: Signature) -> Any:
+def _parsed(query: str, signature: Signature, _: int) -> Any:
     try:
         pairs = parse_qsl(query, True, True, errors="strict", max_num_fields=10_000)
     except ValueError as error:

@@ -19,8 +19,10 @@ from typing import NamedTuple, cast
 
 from gomlx.errors import GomlxError
 from gomlx.server.head import Head, head_parser
-from gomlx.server.predict import Predictor, Reply, refusal
+from gomlx.server.predict import Predictor, Reply
 
+# One peer's pipeline must not keep the others waiting.
+_REQUESTS_PER_TURN = 64
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     for status in HTTPStatus
@@ -34,8 +36,14 @@ class ReceiveTimeout(GomlxError):
     status = 408
 
 
+class HeadTooLarge(GomlxError):
+    """A request line and headers over the limit."""
+
+    status = 431
+
+
 class Limits(NamedTuple):
-    """What one connection may take."""
+    """What one connection may take; connections: how many there may be in all."""
 
     body_bytes: int
     header_bytes: int
@@ -48,7 +56,7 @@ class Connections:
     """The connections of one worker that are still on the hot protocol.
 
     hand_over makes the protocol that takes one over; count is told of each one that
-    comes (1) and goes (-1).
+    comes (1) and goes (-1), and returns how many there are, handed over or not.
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class Connections:
         predictor: Predictor,
         limits: Limits,
         hand_over: Callable[[], asyncio.Protocol],
-        count: Callable[[int], None],
+        count: Callable[[int], int],
     ) -> None:
         self.parse = head_parser(routes, limits.body_bytes)
         self.predictor, self.limits = predictor, limits
@@ -87,11 +95,14 @@ class HotProtocol(asyncio.Protocol):
         self._connections, self._limits = connections, connections.limits
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._at = 0  # what is before it in the buffer has been answered
         self._since = connections.now  # of the last answer, or of a part of a request
         self._is_busy = False  # an answer is owed
         self._is_slow = False  # the peer does not read what was written
         self._is_advancing = False
         self._is_paused = False  # reading from the peer
+        self._is_closing = False
+        self._is_ended = False  # the peer's side is
         self._head: Head | None = None  # of the request whose body is to come
         self._start = 0  # of that body
         self._keeps_alive = True
@@ -101,20 +112,26 @@ class HotProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
         self._connections.open.add(self)
-        self._connections.count(1)
-        if len(self._connections.open) > self._limits.connections:
+        if self._connections.count(1) > self._limits.connections:
             self._refuse(_TooManyConnections("too many connections"))
 
     def data_received(self, data: bytes) -> None:
+        if self._is_closing:
+            return
         if not self._buffer:
             self._since = self._connections.now
-            self._buffer = data
+            self._buffer, self._at = data, 0
         else:
             self._buffer += data
         if self._is_busy or self._is_slow:
             self._bound_buffer()
         else:
             self._advance()
+
+    def eof_received(self) -> bool:
+        """The peer sends no more; what it has sent is still answered."""
+        self._is_ended = True
+        return self._is_busy or self._has_more()
 
     def pause_writing(self) -> None:
         self._is_slow = True
@@ -133,47 +150,61 @@ class HotProtocol(asyncio.Protocol):
         if self._is_busy or self._transport is None:
             return
         waited, limits = now - self._since, self._limits
-        if self._buffer and not self._is_slow:
+        if self._is_closing or self._is_slow:
+            if waited > limits.keepalive_seconds:
+                self._transport.abort()  # it will not read what it is owed
+        elif self._buffer:
             if waited > limits.receive_seconds:
                 self._refuse(ReceiveTimeout("the request did not arrive in time"))
         elif waited > limits.keepalive_seconds or self._connections.is_stopping:
-            self._transport.close()
+            self._close()
 
     def _advance(self) -> None:
         """Take requests from the buffer until one has to wait."""
         if self._is_advancing:
             return  # an answer that came at once: the loop below goes on
         self._is_advancing = True
-        while self._buffer and not self._is_busy and not self._is_slow:
+        for _ in range(_REQUESTS_PER_TURN):
+            if not self._has_more() or self._is_busy or self._is_slow:
+                break
             head = self._head or self._next_head()
             if head is None or len(self._buffer) < self._start + head.length:
                 break
             self._ask(head)
+        else:
+            asyncio.get_running_loop().call_soon(self._advance)
         self._is_advancing = False
+        self._buffer, self._start = self._buffer[self._at :], self._start - self._at
+        self._at = 0
         self._bound_buffer()
+
+    def _has_more(self) -> bool:
+        return len(self._buffer) > self._at
 
     def _next_head(self) -> Head | None:
         """Read the next head; None when it is incomplete or not for us."""
-        end = self._buffer.find(b"\r\n\r\n")
-        size = end + 4 if end >= 0 else len(self._buffer)
-        if size > self._limits.header_bytes:
-            self._hand_over()
+        end = self._buffer.find(b"\r\n\r\n", self._at)
+        stop = end + 4 if end >= 0 else len(self._buffer)
+        start = self._buffer[self._at : stop]
+        if len(start) > self._limits.header_bytes:
+            most = self._limits.header_bytes
+            self._refuse(HeadTooLarge(f"the head is larger than {most} bytes"))
         elif end >= 0:
-            self._head = self._connections.parse(self._buffer[:size])
+            self._head, self._start = self._connections.parse(start), stop
             if self._head is None:
                 self._hand_over()
-            self._start = size
-        elif not _may_be_hot(self._buffer):
+        elif not _may_be_hot(start):
             self._hand_over()
         return self._head
 
     def _ask(self, head: Head) -> None:
         """Take a whole request from the buffer, and ask the predictor."""
-        end = self._start + head.length
-        body, self._buffer = self._buffer[self._start : end], self._buffer[end:]
+        self._at = self._start + head.length
+        body = self._buffer[self._start : self._at]
         self._head = None
         self._keeps_alive = head.keeps_alive
         self._is_busy = True
+        self._connections.answered += 1
         if head.query is None:
             self._connections.predictor.post(head.model, body, self._reply)
         else:
@@ -181,16 +212,14 @@ class HotProtocol(asyncio.Protocol):
 
     def _reply(self, reply: Reply) -> None:
         self._is_busy = False
-        self._connections.answered += 1
         self._since = self._connections.now
         if self._transport is None:
             return  # the peer has left
         closes = not self._keeps_alive or self._connections.is_stopping
         self._transport.write(self._response(reply, closes))
-        if closes:
-            self._transport.close()
-            self._leave()
-        elif self._buffer:
+        if closes or (self._is_ended and not self._has_more()):
+            self._close()
+        elif self._has_more():
             self._advance()
 
     def _response(self, reply: Reply, closes: bool) -> bytes:
@@ -206,13 +235,22 @@ class HotProtocol(asyncio.Protocol):
     def _refuse(self, error: GomlxError) -> None:
         """Say what is wrong, and close."""
         self._keeps_alive = False
-        self._reply(refusal(error))
+        self._reply(self._connections.predictor.refused("", error))
+
+    def _close(self) -> None:
+        """Close once all is written; `check` sees to it that this ends."""
+        assert self._transport is not None
+        self._is_closing = True
+        self._buffer, self._at = b"", 0
+        self._transport.close()
 
     def _hand_over(self) -> None:
         """Give the connection, from the unanswered request on, to Gunicorn."""
-        transport, buffer = self._transport, self._buffer
+        transport, buffer = self._transport, self._buffer[self._at :]
         assert transport is not None
         self._leave()
+        if self._is_paused:
+            transport.resume_reading()
         protocol = self._connections.hand_over()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -221,13 +259,13 @@ class HotProtocol(asyncio.Protocol):
     def _leave(self) -> None:
         if self._transport is not None:
             self._transport = None
-            self._buffer = b""
+            self._buffer, self._at = b"", 0
             self._connections.open.discard(self)
             self._connections.count(-1)
 
     def _bound_buffer(self) -> None:
         """Stop reading from a peer that sends faster than it takes answers."""
-        if self._transport is None:
+        if self._transport is None or self._is_closing:
             return
         limits = self._limits
         waits = self._is_busy or self._is_slow

@@ -7,6 +7,7 @@ cannot be loaded leaves the old one where it is.
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gomlx.models.version import Manifest, ModelVersion
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 3.0  # a signal can be lost
+_RETRY_SECONDS = 30.0  # memory or file descriptors may be free again
 
 
 class Reloader:
@@ -33,7 +35,7 @@ class Reloader:
         self._path, self._current = manifest, current
         self._load, self._metrics = load, metrics
         self._hint = asyncio.Event()
-        self._failed: set[str] = set()  # digests: what failed once is not tried again
+        self._failed: dict[str, float] = {}  # digest → when it may be tried again
 
     def wake(self) -> None:
         """Have the manifest looked at now. Safe in a signal handler of the loop."""
@@ -66,7 +68,7 @@ class Reloader:
         if live and live.servable.version.digest == version.digest:
             self._current.reasons.pop(version.name, None)
             return
-        if version.digest in self._failed:
+        if time.monotonic() < self._failed.get(version.digest, 0):
             return
         try:
             # Loading leaves the event loop free: TensorFlow lets go of the interpreter.
@@ -89,7 +91,7 @@ class Reloader:
     def _fail(self, version: ModelVersion, error: Exception) -> None:
         if not version.directory.exists():
             return  # a newer version has come meanwhile; the manifest names it
-        self._failed.add(version.digest)
+        self._failed[version.digest] = time.monotonic() + _RETRY_SECONDS
         reason = f"version {version.digest} cannot be loaded: {error}"
         self._current.reasons[version.name] = reason
         self._metrics.count("gomlx_loads", version.name, "failed").n += 1

@@ -118,7 +118,8 @@ class Status:
             version = manifest.versions.get(name)
             if version:
                 info.add(1, name, version.digest)
-            up.add(int(bool(version) and name not in manifest.failures), name)
+            failed = name in manifest.failures or name in self._current.reasons
+            up.add(int(bool(version) and not failed), name)
             for outcome, n in manifest.reloads.get(name, {}).items():
                 reloads.add(n, name, outcome)
         return [info, up, reloads]

@@ -12,6 +12,8 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +23,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
-from gomlx.config import Config, Model, masked
+from gomlx.config import Config, Model, masked_config
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import SHARED_MEMORY, RunDir, take_slot
 
@@ -37,6 +39,31 @@ _ASGI_KEEPALIVE_SECONDS = 5
 _FLUSH_SECONDS = 0.25
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
 _FAILED_START_SECONDS = 5
+
+
+class Watched(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
+    """Gunicorn's protocol, for connections that were handed over.
+
+    It has no limit of its own on a request that never ends: those that were not heard
+    of for the keep-alive time are closed by the worker.
+    """
+
+    def __init__(self, worker: "Worker", watched: "set[Watched]") -> None:
+        super().__init__(worker)
+        self._watched = watched
+        self.heard = time.monotonic()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._watched.add(self)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        super().data_received(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._watched.discard(self)
+        super().connection_lost(error)
 
 
 class Service:
@@ -64,6 +91,7 @@ class Service:
         self._rundir = rundir
         self.current = Current(self._models)
         self._stores = _open_stores(config, rundir, self.metrics)
+        self._watched: set[Watched] = set()
         endpoint = config.endpoint
         predictor = Predictor(
             self.current,
@@ -76,7 +104,7 @@ class Service:
         )
         status = Status(
             self.current,
-            masked(config),
+            masked_config(config),
             lambda: Manifest.read(rundir.manifest),
             self.metrics,
         )
@@ -91,10 +119,11 @@ class Service:
                 endpoint.keepalive_seconds,
                 endpoint.max_connections,
             ),
-            lambda: ASGIProtocol(worker),
+            self._handed_over(worker),
             worker.count_connection,
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._keepalive = endpoint.keepalive_seconds
 
     async def start(self) -> None:
         """Load every model, then announce that SIGUSR2 is welcome."""
@@ -149,6 +178,9 @@ class Service:
         )
         return Live(servable, Batcher(name, servable.run, limits, counts, seconds))
 
+    def _handed_over(self, worker: "Worker") -> Callable[[], Watched]:
+        return lambda: Watched(worker, self._watched)
+
     async def _flush(self) -> None:
         while True:
             self.metrics.flush()
@@ -157,6 +189,9 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.connections.tick()
+            idle = time.monotonic() - self._keepalive
+            for connection in [c for c in self._watched if c.heard < idle]:
+                connection.transport.abort()
             for store in self._stores.values():
                 store.tick()
             await asyncio.sleep(1)
@@ -185,8 +220,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     asgi: Any = None
     service: Service | None = None
 
-    def count_connection(self, change: int) -> None:
+    def count_connection(self, change: int) -> int:
         self.nr_conns += change
+        return int(self.nr_conns)
 
     def load_wsgi(self) -> None:
         """Nothing to load yet: the service is built on the event loop."""
@@ -244,6 +280,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
             "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             "timeout": endpoint.worker_timeout_seconds,
             "graceful_timeout": int(endpoint.graceful_seconds) or 1,
+            "limit_request_field_size": min(endpoint.max_header_bytes, 65_536),
             "keepalive": _ASGI_KEEPALIVE_SECONDS,
             "max_requests": endpoint.max_requests,
             "max_requests_jitter": endpoint.max_requests // 10,

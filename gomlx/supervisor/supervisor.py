@@ -16,20 +16,27 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from gomlx.errors import StageFailed
-from gomlx.models.version import Manifest, ModelVersion, StageRequest, staged
+from gomlx.masking import masked
+from gomlx.models.version import (
+    NOTHING_THERE,
+    Manifest,
+    ModelVersion,
+    StageRequest,
+    staged,
+)
 from gomlx.rundir import RunDir
-from gomlx.supervisor.watcher import Watcher
+from gomlx.supervisor.watcher import Sight, Watcher
 
 log = logging.getLogger(__name__)
 
-# A source that cannot be read for long must not keep the other models waiting.
-_FIRST_STAGING_SECONDS = 60.0
+# A source that is slow must not keep the other models, and /livez, waiting for long.
+_FIRST_STAGING_SECONDS = 10.0
 _RETRY_SECONDS = (30.0, 600.0)  # first and last wait before staging a failure again
 _RESTART_SECONDS = (0.5, 30.0)
 _KEPT_VERSIONS = 2  # the live one, and the one that workers may still be leaving
@@ -60,6 +67,7 @@ class Supervisor:
         self._manifest = Manifest()
         self._stopping = asyncio.Event()
         self._gunicorn: asyncio.subprocess.Process | None = None
+        self._orphans: set[int] = set()  # masters that died, and left workers
         # Staging takes a core and a model's memory: as many at once as there are cores.
         self._staging = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -68,6 +76,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self.stop)
+        self._tidy()
         self._manifest.write(self._rundir.manifest)
         stopping = loop.create_task(self._stopping.wait())
         serving = loop.create_task(self._serve())
@@ -89,6 +98,14 @@ class Supervisor:
             self._kill_gunicorn()
         self._stopping.set()
 
+    def _tidy(self) -> None:
+        """Remove what earlier runs left: models no longer asked for, half stagings."""
+        asked = {request.name for request in self._requests}
+        folders = [f for f in self._rundir.models.iterdir() if f.is_dir()]
+        _remove_all(folder for folder in folders if folder.name not in asked)
+        for folder in folders:
+            _remove_all(folder.glob(".staging-*"))
+
     async def _serve(self) -> None:
         firsts = [asyncio.Event() for _ in self._requests]
         async with asyncio.TaskGroup() as tasks:
@@ -105,32 +122,36 @@ class Supervisor:
         """Stage and publish one model each time its source has changed."""
         loop = asyncio.get_running_loop()
         watcher = Watcher(request.url, self._timing.settle, self._timing.poll)
+        retry = loop.call_later(0, lambda: None)
         wait, last = _RETRY_SECONDS
         async for sight in watcher.sights():
+            retry.cancel()
             try:
-                if isinstance(sight, StageFailed):
-                    raise sight
-                self._publish(await self._stage(request))
+                self._publish(await self._stage(request, sight))
                 wait = _RETRY_SECONDS[0]
-            except StageFailed as error:
-                self._fail(request.name, str(error))
-                loop.call_later(wait, watcher.again)
+            except (StageFailed, OSError) as error:
+                self._fail(request.name, masked(str(error)))
+                retry = loop.call_later(wait, watcher.again)
                 wait = min(wait * 2, last)
             first.set()
 
-    async def _stage(self, request: StageRequest) -> ModelVersion:
-        """Stage in a process of its own. Raises StageFailed."""
+    async def _stage(self, request: StageRequest, sight: Sight) -> ModelVersion:
+        """Stage in a process of its own. Raises StageFailed, OSError."""
+        if isinstance(sight, StageFailed):
+            raise sight
+        if sight is None:
+            raise StageFailed(NOTHING_THERE)
         async with self._staging:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "gomlx", "stage"),
-                *("--parent", str(os.getpid()), request.to_json()),
-                stdin=asyncio.subprocess.DEVNULL,
+                *(sys.executable, "-m", "gomlx", "stage", "--parent", str(os.getpid())),
+                stdin=asyncio.subprocess.PIPE,  # a URL may hold a secret
                 stdout=asyncio.subprocess.PIPE,
                 start_new_session=True,  # Ctrl-C is for us
             )
             try:
                 async with asyncio.timeout(self._timing.stage):
-                    output, _ = await process.communicate()
+                    question = request.to_json().encode()
+                    output, _ = await process.communicate(question)
             except TimeoutError:
                 seconds = self._timing.stage
                 raise StageFailed(f"staging took over {seconds:.0f} s") from None
@@ -138,6 +159,7 @@ class Supervisor:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
+                _remove_all(request.into.glob(".staging-*"))  # of one that was killed
         return _staged(request, output, process.returncode)
 
     def _publish(self, version: ModelVersion) -> None:
@@ -157,7 +179,8 @@ class Supervisor:
             return  # said once is enough
         self._manifest.failures[name] = reason
         self._count(name, "failed")
-        self._manifest.write(self._rundir.manifest)
+        with suppress(OSError):  # the disk may be what failed; there is a next time
+            self._manifest.write(self._rundir.manifest)
         kept = self._manifest.versions.get(name)
         stays = f"; version {kept.digest} stays" if kept else ""
         log.error("model %s cannot be staged: %s%s", name, reason, stays)
@@ -187,13 +210,26 @@ class Supervisor:
         wait, last = _RESTART_SECONDS
         while True:
             started = loop.time()
-            self._gunicorn = await self._start_gunicorn()
-            code = await self._gunicorn.wait()
+            why = await self._run_gunicorn()
             if loop.time() - started > last:
                 wait = _RESTART_SECONDS[0]
-            log.error("Gunicorn ended (%s); starting it again in %.1f s", code, wait)
+            log.error("Gunicorn ended (%s); starting it again in %.1f s", why, wait)
             await asyncio.sleep(wait)
             wait = min(wait * 2, last)
+
+    async def _run_gunicorn(self) -> str:
+        """Run it once, and return why it ended."""
+        try:
+            self._gunicorn = process = await self._start_gunicorn()
+        except OSError as error:
+            return str(error)
+        code = await process.wait()
+        # Its workers end by themselves; one that hangs is ended.
+        self._orphans.add(process.pid)
+        asyncio.get_running_loop().call_later(
+            self._timing.graceful, self._kill_group, process.pid
+        )
+        return f"code {code}"
 
     async def _start_gunicorn(self) -> asyncio.subprocess.Process:
         listener = self._listener.fileno()
@@ -220,21 +256,27 @@ class Supervisor:
         await process.wait()
 
     def _kill_gunicorn(self) -> None:
-        """End the master and its workers, which are one process group."""
+        """End every master and its workers, which are one process group."""
         if self._gunicorn:
-            with suppress(ProcessLookupError):
-                os.killpg(self._gunicorn.pid, signal.SIGKILL)
+            self._kill_group(self._gunicorn.pid)
+        for master in list(self._orphans):
+            self._kill_group(master)
+
+    def _kill_group(self, master: int) -> None:
+        self._orphans.discard(master)
+        with suppress(ProcessLookupError):
+            os.killpg(master, signal.SIGKILL)
 
 
 def _staged(request: StageRequest, output: bytes, code: int | None) -> ModelVersion:
     """Read what a staging process printed last."""
     try:
         result = json.loads(output.splitlines()[-1])
-    except (IndexError, ValueError):
+        if "error" in result:
+            raise StageFailed(result["error"])
+        return staged(request.name, request.into / result["digest"])
+    except (IndexError, ValueError, TypeError, KeyError):
         raise StageFailed(f"the staging process ended with code {code}") from None
-    if "error" in result:
-        raise StageFailed(result["error"])
-    return staged(request.name, request.into / result["digest"])
 
 
 def _forget_versions(live: ModelVersion, old: ModelVersion | None) -> None:
@@ -247,8 +289,12 @@ def _forget_versions(live: ModelVersion, old: ModelVersion | None) -> None:
     ]
     others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     kept = _KEPT_VERSIONS - 1 - int(old is not None and old != live)
-    for path in others[max(kept, 0) :]:
-        shutil.rmtree(path, ignore_errors=True)
+    _remove_all(others[max(kept, 0) :])
+
+
+def _remove_all(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _parent_of(pid: int) -> int | None:

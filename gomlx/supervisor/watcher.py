@@ -6,15 +6,24 @@ replaced whole, live on a network file system, or not exist yet.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from gomlx.errors import StageFailed
+from gomlx.masking import masked
 from gomlx.models.source import Snapshot, Source
 
+# It tells of every change, also of the log file that it writes to.
+logging.getLogger("watchfiles").setLevel(logging.WARNING)
+
+_LOOK_SECONDS = 60.0
+T = TypeVar("T")
 Sight = Snapshot | StageFailed | None
 
 
@@ -29,7 +38,7 @@ class Watcher:
     def __init__(self, url: str, settle_seconds: float, poll_seconds: float) -> None:
         self._url, self._settle, self._poll = url, settle_seconds, poll_seconds
         self._hint = asyncio.Event()
-        self._rearm = asyncio.Event()
+        self._rearms: list[asyncio.Event] = []  # one for each listener
         self._repeats = False
         self._source: Source | None = None
 
@@ -51,7 +60,8 @@ class Watcher:
                 now = await self._look()
                 if _differ(now, last):
                     last = await self._settled(now)
-                    self._rearm.set()
+                    for rearm in self._rearms:  # the folder may be another by now
+                        rearm.set()
                     yield last
                 elif self._repeats:
                     yield last
@@ -62,11 +72,16 @@ class Watcher:
 
     async def _look(self) -> Sight:
         try:
-            if self._source is None:
-                self._source = Source(self._url)
-            return await asyncio.to_thread(self._source.snapshot)
+            return await _in_thread(self._snapshot, _LOOK_SECONDS)
         except StageFailed as error:
             return error
+        except TimeoutError:
+            return StageFailed(masked(f"{self._url}: no answer in {_LOOK_SECONDS} s"))
+
+    def _snapshot(self) -> Snapshot | None:
+        if self._source is None:
+            self._source = Source(self._url)
+        return self._source.snapshot()
 
     async def _settled(self, sight: Sight) -> Sight:
         """Wait until two looks in a row see the same."""
@@ -81,27 +96,61 @@ class Watcher:
         path = self._source.local_path if self._source else None
         if path is None:
             return []
+
+        def is_it(_: Change, changed: str) -> bool:
+            return Path(changed).name == path.name
+
         # The parent tells when the path itself comes, goes or is replaced.
         return [
-            asyncio.create_task(self._listen(path, recursive=True)),
-            asyncio.create_task(self._listen(path.parent, recursive=False)),
+            asyncio.create_task(self._listen(path, None)),
+            asyncio.create_task(self._listen(path.parent, is_it)),
         ]
 
-    async def _listen(self, path: Path, recursive: bool) -> None:
+    async def _listen(
+        self, path: Path, only: Callable[[Change, str], bool] | None
+    ) -> None:
+        """Hint at changes below a path, or at those only admits, right in it."""
+        rearm = asyncio.Event()
+        self._rearms.append(rearm)
         while True:
-            self._rearm.clear()
+            rearm.clear()
             with suppress(OSError):
                 async for _ in awatch(
                     path,
-                    recursive=recursive,
+                    watch_filter=only,
+                    recursive=only is None,
                     step=50,
                     debounce=200,
-                    stop_event=self._rearm,
+                    stop_event=rearm,
                     ignore_permission_denied=True,
                 ):
                     self._hint.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._rearm.wait(), self._poll)
+                await asyncio.wait_for(rearm.wait(), self._poll)
+
+
+async def _in_thread(call: Callable[[], T], seconds: float) -> T:
+    """Run a call that may never return, without waiting for it when we have to end.
+
+    Raises what it raises, and TimeoutError.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+        if not done.done():
+            set_outcome(outcome)
+
+    def run() -> None:
+        try:
+            outcome: tuple[Any, Any] = (done.set_result, call())
+        except Exception as error:
+            outcome = (done.set_exception, error)
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await asyncio.wait_for(done, seconds)
 
 
 def _differ(a: Sight, b: Sight) -> bool:

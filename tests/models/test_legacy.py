@@ -37,9 +37,19 @@ def test_served_beside_keras_3(tmp_path: Path, legacy_models: Path) -> None:
         assert body(lookups, {"sa": "a", "sl": "a"}).endswith(expected)
         expected = b'"data":{"expand":1.4285715}}'
         assert body(lookups, {"sa": "d", "sl": "a"}).endswith(expected)
+        # TensorFlow's own loader gives these too: expand is (fl + 1) * 11 / 49.
+        expected = b'"data":{"expand":0.49387756}}'
+        assert body(floats, {"fl": 1.2, "sl": "a"}).endswith(expected)
         expected = b'"data":{"expand":3.4571428}}'
         assert body(floats, {"fl": 14.4, "sl": "a"}).endswith(expected)
-        assert service.post("keras", {"city": "x", "day": 1, "price": 1}).status_code
+        question = {"city": "rome", "day": 1, "price": 1.0}
+        theirs = tf.saved_model.load(str(keras)).signatures["serving_default"](
+            city=tf.constant([["rome"]]),
+            day=tf.constant([[1]], tf.int64),
+            price=tf.constant([[1.0]]),
+        )["score"]
+        score = service.post("keras", question).json()["data"]["score"]
+        assert np.float32(score) == theirs.numpy()[0, 0]
 
 
 @pytest.mark.parametrize("sl", ["a", "d", "", "[UNK]"])

@@ -68,6 +68,13 @@ def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     assert not (tmp_path / "a-copy" / "README").exists()
 
 
+def test_errors_do_not_tell_secrets() -> None:
+    with pytest.raises(StageFailed) as failed:
+        Source("gopher://user:pa/ss@host/models?token=T0KEN")
+    assert "pa/ss" not in str(failed.value)
+    assert "T0KEN" not in str(failed.value)
+
+
 def test_a_scheme_that_nobody_knows() -> None:
     with pytest.raises(StageFailed, match="gopher"):
         Source("gopher://host/m")

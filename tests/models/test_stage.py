@@ -178,10 +178,28 @@ def test_a_model_that_writes_its_variable_still_runs(
     assert second["y"] == first["y"] + 1
 
 
-def test_rows_that_disturb_each_other_run_alone(tmp_path: Path, staged: Stage) -> None:
-    assert not Description.read(
-        staged(saved_models.softmax(tmp_path / "m")).directory
-    ).joins_rows
+DISTURBED: dict[str, Callable[[Any], Any]] = {
+    "softmax": lambda x: tf.nn.softmax(x, axis=0),
+    "mean": lambda x: x - tf.reduce_mean(x, 0),
+    "max": lambda x: x / tf.reduce_max(x),
+    "rank": lambda x: tf.cast(tf.argsort(x, axis=0), tf.float32),
+}
+
+
+@pytest.mark.parametrize("what", DISTURBED)
+def test_rows_that_disturb_each_other_run_alone(
+    tmp_path: Path, staged: Stage, what: str
+) -> None:
+    def f(x: Any) -> Any:
+        return {"y": DISTURBED[what](x)}
+
+    version = staged(save(tmp_path / "m", f, [spec("x")]))
+    assert not Description.read(version.directory).joins_rows
+
+
+def test_rows_that_leave_each_other_alone_run_together(
+    tmp_path: Path, staged: Stage
+) -> None:
     steady = staged(saved_models.dense(tmp_path / "d"), name="d")
     assert Description.read(steady.directory).joins_rows
 
@@ -242,12 +260,23 @@ def test_an_example_for_a_model_that_zeros_do_not_suit(
             return {"y": tf.math.log(x)}
 
     source = save(tmp_path / "m", f, [spec("x")])
-    without = staged(source)
-    assert ask(Servable(without), {"x": 1.0}) == [{"y": 0.0}]
+    with pytest.raises(StageFailed, match="give one that does: `example:`"):
+        staged(source)
     given = staged(source, name="given", example={"x": 2.0})
     assert Servable(given).warm() > 0
     with pytest.raises(StageFailed, match="example: input 'x'"):
         staged(saved_models.dense(tmp_path / "other"), name="bad", example={"x": 1})
+
+
+def test_weights_that_do_not_fit_the_graph(tmp_path: Path, staged: Stage) -> None:
+    """What TensorFlow calls an invalid argument, at the run and not before."""
+    weight = tf.Variable([[1.0]], shape=tf.TensorShape(None))
+    source = save(tmp_path / "m", lambda x: {"y": x @ weight}, [spec("x")], weight)
+    assert ask(Servable(staged(source)), {"x": 2.0}) == [{"y": 2.0}]
+    weight.assign([[1.0], [2.0]])
+    worse = save(tmp_path / "w", lambda x: {"y": x @ weight}, [spec("x")], weight)
+    with pytest.raises(StageFailed, match="the trial run failed"):
+        staged(worse, example={"x": 1.5})
 
 
 def broken(tmp_path: Path) -> dict[str, tuple[Path, str]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -53,8 +53,13 @@ class Server:
 @pytest_asyncio.fixture
 async def server(path: Path_) -> AsyncIterator[Server]:
     counted: list[int] = []
+
+    def count(change: int) -> int:
+        counted.append(change)
+        return sum(counted)
+
     connections = Connections(
-        {EVAL: "m"}, path.predictor, Limits(1000, 500, 5, 5, 20), Taker, counted.append
+        {EVAL: "m"}, path.predictor, Limits(1000, 500, 5, 5, 20), Taker, count
     )
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(
@@ -138,14 +143,11 @@ OTHERS = {
     "upgrade": post(b'{"x":1}', b"connection: upgrade", b"upgrade: h2c"),
     "no host": b"GET %b?x=1 HTTP/1.1\r\n\r\n" % EVAL,
     "body over the limit": post(b" " * 1001),
-    "head over the limit": post(b'{"x":1}', b"x: " + b"y" * 500),
-    "endless head": b"POST %b HTTP/1.1\r\nx: " % EVAL + b"y" * 600,
     "two lengths": post(b'{"x":1}', b"content-length: 8"),
     "length and chunks": post(b'{"x":1}', b"transfer-encoding: chunked"),
     "bad length": b"POST %b HTTP/1.1\r\nhost: h\r\ncontent-length: +7\r\n\r\n" % EVAL,
     "space before colon": post(b'{"x":1}', b"x : y"),
     "folded header": post(b'{"x":1}', b"x: y", b" z"),
-    "bare line feeds": b"GET %b?x=1 HTTP/1.1\nhost: h\n\n" % EVAL + b" " * 600,
     "a get with a body": b"GET %b?x=1 HTTP/1.1\r\nhost: h\r\ncontent-length: 1\r\n\r\nx"
     % EVAL,
     "garbage": b"\x00\x01\x02",
@@ -168,17 +170,54 @@ async def test_what_was_answered_is_not_handed_over(server: Server, what: str) -
     assert taken == OTHERS[what]
 
 
+HEADS = {
+    "whole": post(b'{"x":1}', b"x: " + b"y" * 500),
+    "endless": b"POST %b HTTP/1.1\r\nx: " % EVAL + b"y" * 600,
+    "without line ends": b"GET %b?x=1 HTTP/1.1\nhost: h\n\n" % EVAL + b" " * 600,
+    "of another route": b"GET /livez HTTP/1.1\r\nx: " + b"y" * 600 + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", HEADS)
+async def test_a_head_over_the_limit(server: Server, what: str) -> None:
+    ((status, headers, document),) = answers(await server.talk(HEADS[what]))
+    assert (status, headers["connection"]) == (431, "close")
+    assert "500 bytes" in document["error"]
+
+
+async def test_handed_over_while_reading_is_paused(server: Server) -> None:
+    first = b"".join(post(b'{"x":%d}' % n) for n in range(40))
+    text = await server.talk(first + OTHERS["chunked"])
+    answered, _, taken = text.partition(b"TAKEN:")
+    assert ys(answered) == [2.0 * n for n in range(40)]
+    assert taken == OTHERS["chunked"]
+
+
+async def test_a_peer_that_never_reads_is_cut_off(server: Server) -> None:
+    _, writer = await server.connect()
+    await until(lambda: server.connections.open)
+    (connection,) = server.connections.open
+    while not connection._is_slow:
+        writer.write(post(b'{"x":1}') * 500)
+        await asyncio.sleep(0.01)
+    connection.check(server.connections.now + 60)
+    await until(lambda: not server.connections.open)
+    writer.transport.abort()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 async def test_a_client_that_leaves_before_its_answer(
     server: Server, path: Path_
 ) -> None:
     _, writer = await server.connect()
     writer.write(post(b'{"x":77}'))
     writer.transport.abort()
-    for _ in range(200):
-        if server.counted == [1, -1]:
-            break
-        await asyncio.sleep(0.01)
-    assert server.counted == [1, -1]
+    await until(lambda: server.counted == [1, -1])
     live = path.current.get("m")
     assert live
     assert live.pins == 0
@@ -188,9 +227,7 @@ async def test_an_incomplete_request_times_out(server: Server) -> None:
     reader, writer = await server.connect()
     writer.write(post(b'{"x":1}')[:-3])
     await writer.drain()
-    while not server.connections.open:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: [c for c in server.connections.open if c._buffer])
     (connection,) = server.connections.open
     connection.check(server.connections.now + 4)
     assert server.connections.open
@@ -218,9 +255,8 @@ async def test_stopping_closes_idle_connections_and_says_so_on_the_last_answer(
     request = post(b'{"x":1}')
     busy_writer.write(request[:-2])
     await busy_writer.drain()
-    while len(server.connections.open) < 2:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.05)
+    await until(lambda: [c for c in server.connections.open if c._buffer])
+    await until(lambda: len(server.connections.open) == 2)
     server.connections.stop()
     assert await asyncio.wait_for(idle.read(), 5) == b""
     busy_writer.write(request[-2:])
@@ -232,8 +268,7 @@ async def test_stopping_closes_idle_connections_and_says_so_on_the_last_answer(
 
 async def test_more_connections_than_may_be(server: Server) -> None:
     opened = [await server.connect() for _ in range(20)]
-    while len(server.connections.open) < 20:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(server.connections.open) == 20)
     ((status, headers, _),) = answers(await server.talk())
     assert status == 503
     assert headers["retry-after"]

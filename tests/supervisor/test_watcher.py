@@ -1,7 +1,7 @@
 """What the watcher sees: the first look, settled changes, repeats."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,32 +33,47 @@ def text(sight: Sight) -> str:
     return Path(sight.root, "saved_model.pb").read_text()
 
 
+async def changed(sights: AsyncIterator[Sight], change: Callable[[], object]) -> Sight:
+    """Make a change, again and again until it is seen: a watch takes time to arm."""
+    seen = asyncio.ensure_future(anext(sights))
+    async with asyncio.timeout(20):
+        while not seen.done():
+            change()
+            await asyncio.wait({seen}, timeout=1)
+    return seen.result()
+
+
 @pytest.mark.parametrize("poll", [0.2, NEVER])
 async def test_a_change_is_seen_by_polling_and_by_notification(
     tmp_path: Path, poll: float
 ) -> None:
     folder = model(tmp_path / "m", "one")
+    graph = folder / "saved_model.pb"
     async with watched(Watcher(str(folder), 0.05, poll)) as sights:
         assert text(await following(sights)) == "one"
-        change = asyncio.create_task(following(sights))
-        await asyncio.sleep(0.3)  # let the notification be armed
-        (folder / "saved_model.pb").write_text("two")
-        assert text(await change) == "two"
+        sight = await changed(sights, lambda: graph.write_text("two"))
+        assert text(sight) == "two"
 
 
 async def test_a_folder_that_is_replaced_is_seen_by_notification(
     tmp_path: Path,
 ) -> None:
     folder = model(tmp_path / "m", "one")
+
+    def replace() -> None:
+        name = f"{len(list(tmp_path.iterdir()))}"
+        new = model(tmp_path / f"new-{name}", "replaced")
+        folder.rename(tmp_path / f"old-{name}")
+        new.rename(folder)
+
     async with watched(Watcher(str(folder), 0.05, NEVER)) as sights:
         await following(sights)
-        for number in ("two", "three"):
-            change = asyncio.create_task(following(sights))
-            await asyncio.sleep(0.5)
-            new = model(tmp_path / f"new-{number}", number)
-            folder.rename(tmp_path / f"old-{number}")
-            new.rename(folder)
-            assert text(await change) == number
+        for n in range(3):
+            assert text(await changed(sights, replace)) == "replaced"
+            graph = folder / "saved_model.pb"
+            word = f"in place {n}"
+            sight = await changed(sights, lambda g=graph, w=word: g.write_text(w))  # type: ignore[misc]
+            assert text(sight) == word
 
 
 async def test_a_model_that_comes_later(tmp_path: Path) -> None:
