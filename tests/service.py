@@ -53,8 +53,9 @@ class Service:
                 stderr=log,
                 stdout=log,
             )
-        wait_for(self._has_started, 60, "the service to start")
+        wait_for(self._has_started, 90, "the service to start")
         self.client = httpx.Client(base_url=self.url, timeout=30)
+        wait_for(self._is_settled, 90, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return the exit code."""
@@ -102,6 +103,14 @@ class Service:
                 f"ended with {self.process.returncode}:\n{self.text()}"
             )
         return len(self.worker_pids_if_any()) >= self.workers
+
+    def _is_settled(self) -> bool:
+        """True when fresh connections, to whichever worker, say so of every model."""
+        return all(
+            model["ready"] or "problem" in model
+            for _ in range(3 * self.workers)
+            for model in httpx.get(f"{self.url}/readyz").json()["models"].values()
+        )
 
     def worker_pids_if_any(self) -> list[int]:
         return self.worker_pids() if (self.run_dir / "workers").is_dir() else []
