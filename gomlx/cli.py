@@ -17,9 +17,9 @@ from rich.console import Console
 
 from gomlx import __version__
 from gomlx.cache.shm import create_store
-from gomlx.config import Config, load, masked_url
+from gomlx.config import Config, Model, load, masked_url
 from gomlx.errors import ConfigInvalid, GomlxError, StoreUnavailable
-from gomlx.models.version import StageRequest
+from gomlx.models.version import Settings, StageRequest
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import Lease, RunDir, RunDirInUse
 from gomlx.supervisor.supervisor import Supervisor, Timing
@@ -158,8 +158,7 @@ async def _run(
         watch.poll_seconds, watch.settle_seconds, watch.stage_seconds, graceful
     )
     requests = [
-        StageRequest(m.id, m.url, rundir.models / m.id, m.signature, m.example)
-        for m in config.models
+        stage_request(model, rundir.models / model.id) for model in config.models
     ]
     supervisor = Supervisor(requests, rundir, listener, timing)
     if visit is None:
@@ -175,6 +174,20 @@ async def _run(
     await serving
     if visiting.done() and not visiting.cancelled():
         visiting.result()  # raises what went wrong
+
+
+def stage_request(model: Model, into: Path) -> StageRequest:
+    """Return what staging needs to know of a configured model."""
+    settings = Settings(
+        {i.name: i.precision for i in model.inputs if i.precision is not None},
+        tuple(i.name for i in model.inputs if i.wildcard),
+        tuple(i.name for i in model.inputs if i.auxiliary),
+        model.key_fields,
+        model.transformer or "",
+    )
+    return StageRequest(
+        model.id, model.url, into, model.signature, model.example, settings
+    )
 
 
 def _listen(config: Config) -> socket.socket:
