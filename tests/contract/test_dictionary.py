@@ -41,7 +41,7 @@ def dictionary(tensors: tuple[Tensor, ...], kinds: list[Kind]) -> Dictionary:
 
 
 def test_unknown_values_are_one_and_known_ones_themselves() -> None:
-    column = ["a", "c", b"\xff", b"\xfe", "", "[UNK]"]
+    column: list[Any] = ["a", "c", b"\xff", b"\xfe", "", "[UNK]"]
     expected = ["a", "[UNK]", b"\xff", "[UNK]", "", "[UNK]"]
     assert WORDS.canonical(column) == expected
     assert WORDS.distinct == 5
