@@ -15,7 +15,7 @@ NUMBERS = Vocabulary(frozenset(range(1000)), -1, "")
 KINDS: list[Kind] = [
     *([WORDS] * 6),
     *([NUMBERS] * 2),
-    Buckets("float32", tuple(range(20)), -1, ""),
+    Buckets("float32", tuple(map(float, range(20))), -1.0, ""),
     Rounded("float32", 2, ""),
 ]
 DTYPES = (*["string"] * 6, *["int64"] * 2, *["float32"] * 2)
