@@ -31,8 +31,17 @@ ARROWS = {
     "__init__": {"errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
+    "explain": {"contract", "models", "errors"},
     "cli": {
-        *("cache.shm", "config", "demo", "errors", "models.version", "models.stage"),
+        *(
+            "cache.shm",
+            "config",
+            "demo",
+            "errors",
+            "explain",
+            "models.version",
+            "models.stage",
+        ),
         *("process", "rundir", "supervisor", "__init__"),
     },
 }

@@ -245,7 +245,18 @@ def _one(
     if is_scalar and isinstance(kind, Vocabulary) and kind.unknown is not None:
         known, unknown = kind.known, kind.unknown
         return lambda value: value if value in known else unknown
+    if is_scalar and isinstance(kind, Buckets):
+        return _bucket_of(kind)
     return lambda value: collapse((value,))[0]
+
+
+def _bucket_of(kind: Buckets) -> Callable[[Any], Any]:
+    thresholds, values = kind.thresholds, (kind.below, *kind.thresholds)
+    layout = _FLOATS.get(kind.dtype)
+    if layout is None:
+        return lambda value: values[bisect_right(thresholds, value)]
+    pack, unpack = layout.pack, layout.unpack
+    return lambda value: values[bisect_right(thresholds, unpack(pack(value))[0])]
 
 
 def _blockwise(kind: Kind) -> Callable[[Sequence[Value]], Sequence[Value]]:
