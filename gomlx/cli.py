@@ -1,4 +1,4 @@
-"""gomlx serve · check · inspect · key · demo · stage: for people, and the supervisor."""
+"""gomlx serve · check · inspect · key · demo · stage: for people and supervisor."""
 
 import asyncio
 import json
