@@ -1,4 +1,4 @@
-"""gomlx serve · check · demo · stage: what a person, or the supervisor, calls."""
+"""gomlx serve · check · inspect · key · demo · stage: for people and supervisor."""
 
 import asyncio
 import json
@@ -16,13 +16,14 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from gomlx import __version__
 from gomlx.cache.shm import create_store
-from gomlx.config import Config, load
-from gomlx.errors import ConfigInvalid, GomlxError
+from gomlx.config import Config, Model, load
+from gomlx.errors import ConfigInvalid, GomlxError, InvalidInput, ModelNotFound
 from gomlx.masking import masked
-from gomlx.models.version import StageRequest
+from gomlx.models.version import Settings, StageRequest
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import Lease, RunDir, RunDirInUse
 from gomlx.supervisor.supervisor import Supervisor, Timing
@@ -110,6 +111,50 @@ def demo(
         run_service(checked, lambda url: flights.tour(url, directory, once))
 
 
+@app.command()
+def inspect(
+    url: Annotated[str, typer.Argument(help="A SavedModel; with --config, an id.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="Whose settings to use.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show what a model can tell apart: the kind of each input, and the proof."""
+    from gomlx.explain import staged
+
+    with _reported(), staged(_request(url, config)) as found:
+        inputs, size = found.inputs(), found.key_space()
+        if as_json:
+            output.print_json(data={"inputs": inputs, "key_space": size})
+            return
+        table = Table(*(name.replace("_", " ") for name in inputs[0]))
+        for line in inputs:
+            table.add_row(*("no bound" if v is None else str(v) for v in line.values()))
+        output.print(table)
+        output.print("keys:", "no bound" if size is None else f"at most {size:,}")
+
+
+@app.command()
+def key(
+    model: Annotated[str, typer.Argument(help="The id of a model.")],
+    rows: Annotated[list[str], typer.Argument(help="One row or more, each as JSON.")],
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="The config file (YAML).")
+    ],
+) -> None:
+    """Show a row's canonical row and key; of several, whether they share an answer."""
+    from gomlx.explain import staged
+
+    with _reported(), staged(_request(model, config)) as found:
+        questions = [found.row(_decoded(row)) for row in rows]
+        for one in questions:
+            output.print_json(data=found.explained(one))
+        if len(questions) > 1:
+            differ = ", ".join(found.differing(questions))
+            same = "the rows share an entry"
+            output.print(f"the rows differ in: {differ}" if differ else same)
+
+
 @app.command(hidden=True)
 def stage(
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
@@ -160,8 +205,7 @@ async def _run(
         watch.poll_seconds, watch.settle_seconds, watch.stage_seconds, graceful
     )
     requests = [
-        StageRequest(m.id, m.url, rundir.models / m.id, m.signature, m.example)
-        for m in config.models
+        stage_request(model, rundir.models / model.id) for model in config.models
     ]
     supervisor = Supervisor(requests, rundir, listener, timing)
     if visit is None:
@@ -177,6 +221,38 @@ async def _run(
     await serving
     if visiting.done() and not visiting.cancelled():
         visiting.result()  # raises what went wrong
+
+
+def _request(model: str, config: Path | None) -> StageRequest:
+    """Return the request for a model of a config; without a config, for its path."""
+    if config is None:
+        path = model if "://" in model else str(Path(model).absolute())
+        return stage_request(Model(id="model", url=path), Path())
+    models = {one.id: one for one in load(config).models}
+    if model not in models:
+        raise ModelNotFound(model, models)
+    return stage_request(models[model], Path())
+
+
+def _decoded(row: str) -> Any:
+    try:
+        return json.loads(row)
+    except ValueError as error:
+        raise InvalidInput(f"malformed JSON: {error}") from None
+
+
+def stage_request(model: Model, into: Path) -> StageRequest:
+    """Return what staging needs to know of a configured model."""
+    settings = Settings(
+        {i.name: i.precision for i in model.inputs if i.precision is not None},
+        tuple(i.name for i in model.inputs if i.wildcard),
+        tuple(i.name for i in model.inputs if i.auxiliary),
+        model.key_fields,
+        model.transformer or "",
+    )
+    return StageRequest(
+        model.id, model.url, into, model.signature, model.example, settings
+    )
 
 
 def _listen(config: Config) -> socket.socket:

@@ -21,6 +21,7 @@ from gomlx.errors import ConfigInvalid
 from gomlx.masking import masked
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+_REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
 Positive = Annotated[int, Meta(ge=1)]
 _MAX_NODES = 20_000
 _YEAR = 366 * 86400.0
@@ -52,6 +53,15 @@ class Batch(Struct, frozen=True, kw_only=True):
     max_queued_rows: Positive = 4096
 
 
+class Input(Struct, frozen=True, kw_only=True):
+    """One input of a model, where the graph alone does not say how to key it."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    precision: Annotated[int, Meta(ge=0, le=15)] | None = None  # decimals of a float
+    wildcard: bool = False  # keyed as it is, whatever the graph proves
+    auxiliary: bool = False  # not fed to the model; for the transformer
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """One model and its URI, /v1/api/model/{id}/."""
 
@@ -60,6 +70,9 @@ class Model(Struct, frozen=True, kw_only=True):
     datastore: str | None = None  # None: answers are never cached
     signature: str = "serving_default"
     example: dict[str, Any] = {}  # a row that the model takes, to try it with
+    inputs: tuple[Input, ...] = ()
+    key_fields: tuple[str, ...] = ()  # auxiliary inputs that join the key
+    transformer: Annotated[str, Meta(pattern=_REFERENCE)] | None = None
     batch: Batch = Batch()
 
 
@@ -199,6 +212,7 @@ def _reference_problems(config: Config) -> Iterator[tuple[str, str]]:
             near = difflib.get_close_matches(model.datastore, stores, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else "it must be in datastores"
             yield where, f"{where}: no datastore {model.datastore!r}; {hint}"
+        yield from _input_problems(model, f"models[{i}]")
     for i, proxy in enumerate(config.endpoint.trusted_proxies):
         try:
             ipaddress.ip_network(proxy)
@@ -209,6 +223,27 @@ def _reference_problems(config: Config) -> Iterator[tuple[str, str]]:
         msgspec.json.encode(config)  # how workers get it
     except (TypeError, ValueError) as error:
         yield "", f"cannot be written as JSON: {error}"
+
+
+def _input_problems(model: Model, path: str) -> Iterator[tuple[str, str]]:
+    names = [given.name for given in model.inputs]
+    for i, given in enumerate(model.inputs):
+        where = f"{path}.inputs[{i}]"
+        if given.name in names[:i]:
+            yield where, f"{where}: input {given.name!r} is given more than once"
+        said = {
+            "precision": given.precision is not None,
+            "wildcard": given.wildcard,
+            "auxiliary": given.auxiliary,
+        }
+        if sum(said.values()) != 1:
+            found = " and ".join(key for key, value in said.items() if value)
+            expected = "one of precision, wildcard and auxiliary"
+            yield where, f"{where}: expected {expected}, got {found or 'none'}"
+    for i, name in enumerate(model.key_fields):
+        if name in model.key_fields[:i]:
+            where = f"{path}.key_fields[{i}]"
+            yield where, f"{where}: {name!r} is given more than once"
 
 
 def _repeated(nodes: list[tuple[str, yaml.Node]]) -> Iterator[tuple[str, str]]:

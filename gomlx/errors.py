@@ -6,6 +6,7 @@ GomlxError                 500
 ├── TooLarge               413  send less at once
 ├── Overloaded             429  the queue is full: come back later
 ├── RunFailed              500  TensorFlow refused the row
+│   └── TransformFailed    500  the model's transformer did
 ├── NotReady               503  the model is not loaded (yet)
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
@@ -66,6 +67,14 @@ class Overloaded(GomlxError):
 
 class RunFailed(GomlxError):
     """TensorFlow raised while the model ran."""
+
+
+class TransformFailed(RunFailed):
+    """A transformer raised, or returned what is no JSON."""
+
+    def __init__(self, model: str, reference: str, error: Exception) -> None:
+        what = f"{type(error).__name__}: {str(error)[:500]}"
+        super().__init__(f"model {model!r}: transformer {reference!r} failed: {what}")
 
 
 class NotReady(GomlxError):

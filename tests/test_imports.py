@@ -35,8 +35,10 @@ ARROWS = {
     "__init__": {"errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
+    "explain": {"contract", "models", "errors"},
     "cli": {
-        *("cache.shm", "config", "demo", "errors", "models.version", "models.stage"),
+        *("cache.shm", "config", "demo", "errors", "explain"),
+        *("models.version", "models.stage"),
         *("masking", "process", "rundir", "supervisor", "__init__"),
     },
 }

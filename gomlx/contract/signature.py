@@ -18,7 +18,7 @@ import orjson
 
 from gomlx.errors import InvalidInput, TooLarge
 
-Scalar = str | bytes | bool | int | float
+Scalar = str | bytes | bool | int | float | None  # None: auxiliary inputs only
 # A column of length 1 stands for every row of its batch; a key is made of each.
 _MAX_BROADCAST = 16 << 20
 RESERVED = frozenset({"batch_size", "cache_key"})
@@ -57,6 +57,12 @@ _FLOATS = {
     "float64": 1.7976931348623157e308,
 }
 DTYPES = frozenset({"string", "bool", *_INTS, *_FLOATS})
+ANY = "any"  # the dtype of auxiliary inputs: any JSON scalar
+_WORDS = {
+    "bool": "true or false",
+    "string": "a string",
+    ANY: "a string, a finite number of 64 bits, true, false or null",
+}
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ class Tensor:
         elif self.dtype in _FLOATS:
             what = f"{self.dtype} (a finite number)"
         else:
-            what = {"bool": "true or false", "string": "a string"}[self.dtype]
+            what = _WORDS[self.dtype]
         if self.is_scalar:
             return what
         if self.shape is None:
@@ -173,15 +179,25 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of one version, each in the order of their names."""
+    """The inputs and outputs of one version, each in the order of their names.
+
+    auxiliaries are inputs that are asked for but not fed to the model; in a row they
+    come last.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    auxiliaries: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def fields(self) -> tuple[Tensor, ...]:
+        """All that a row holds, in its order."""
+        return self.inputs + self.auxiliaries
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The names of the inputs, in row order."""
-        return tuple(tensor.name for tensor in self.inputs)
+        """The names of the inputs and auxiliary inputs, in row order."""
+        return tuple(tensor.name for tensor in self.fields)
 
     def question(self, asked: Any, max_rows: int = 2**31) -> Question:
         """Check a decoded JSON object and turn its columns into rows.
@@ -193,7 +209,7 @@ class Signature:
         self._check_names(asked)
         size = asked.get("batch_size")
         if size is None:
-            columns = [t.column((asked[t.name],), None) for t in self.inputs]
+            columns = [t.column((asked[t.name],), None) for t in self.fields]
             return Question(list(zip(*columns, strict=True)), False)
         if type(size) is not int or size < 1:
             raise InvalidInput(
@@ -203,12 +219,12 @@ class Signature:
             raise TooLarge(
                 f"batch_size: at most {max_rows} rows in a request, got {_shown(size)}"
             )
-        columns = [_batch_column(t, asked[t.name], size) for t in self.inputs]
+        columns = [_batch_column(t, asked[t.name], size) for t in self.fields]
         return Question(list(zip(*columns, strict=True)), True)
 
     def parse(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Turn the text pairs of a query string into what a JSON body would hold."""
-        tensors = {tensor.name: tensor for tensor in self.inputs}
+        tensors = {tensor.name: tensor for tensor in self.fields}
         asked: dict[str, Any] = {}
         for name, text in pairs:
             if name in RESERVED:
@@ -259,7 +275,7 @@ def _size(value: Value) -> int:
 
 
 def _parsed(tensor: Tensor, text: str) -> Any:
-    if tensor.is_scalar and tensor.dtype == "string":
+    if tensor.is_scalar and tensor.dtype in ("string", ANY):
         return text
     if tensor.dtype == "bool" and text.lower() in ("1", "t", "0", "f"):
         return text.lower() in ("1", "t")
@@ -297,5 +313,15 @@ def _plain_test(dtype: str) -> Callable[[Sequence[Any]], bool]:
             and (not values or (-limit <= min(values) and max(values) <= limit))
             and all(map(math.isfinite, values))  # NaN compares as it likes
         )
+    if dtype == ANY:
+        return lambda values: all(map(_is_scalar, values))
     only_these = frozenset({str if dtype == "string" else bool}).issuperset
     return lambda values: only_these(map(type, values))
+
+
+def _is_scalar(value: Any) -> bool:
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (str, bool)

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Iterable
 
-from gomlx.contract.key import KeyMaker
+from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.batcher import Batcher
 from gomlx.models.servable import Servable
 
 
 class Live:
-    """A servable with what is made for it: its batcher and its keys.
+    """A servable with what is made for it: its batcher and its dictionary.
 
     pins counts the requests that still need it; `Current` alone changes it.
     """
 
     __slots__ = (
         "batcher",
-        "keys",
+        "dictionary",
         "pins",
         "prefix",
         "servable",
@@ -28,7 +28,7 @@ class Live:
         version = servable.version
         self.servable, self.batcher = servable, batcher
         self.signature = servable.signature
-        self.keys = KeyMaker(version.digest, servable.signature)
+        self.dictionary: Dictionary = servable.dictionary
         # The beginning of every response, so that it names the version it is from.
         self.prefix = (
             b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash

@@ -3,6 +3,7 @@
 What staging wrote, a directory:
 
     servable.json     signature, feeds, fetches and the state below (Description)
+    dictionary        the kind of every input (contract.dictionary)
     saved_model/      graph and assets
     weights/N         one variable each: raw little-endian elements, mapped into
                       every worker, or (state that cannot be mapped) a serialized
@@ -19,11 +20,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gomlx.contract import dictionary
 from gomlx.contract.answer import AnswerFormat
+from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import DTYPES, Block, Row, Signature, Tensor
 from gomlx.errors import RunFailed
 from gomlx.models import session as tf_session
 from gomlx.models import weights
+from gomlx.models.transformer import Transformer
 from gomlx.models.version import ModelVersion
 
 
@@ -33,6 +37,7 @@ class Description:
 
     feeds and fetches name tensors of the graph. unsteady: kinds of operation that
     forbid caching. joins_rows: rows may run together. example: a row to warm with.
+    transformer: "package.module:function" over every answer, or empty.
     """
 
     signature: Signature
@@ -42,6 +47,7 @@ class Description:
     unsteady: tuple[str, ...]
     joins_rows: bool
     example: dict[str, Any]
+    transformer: str
 
     def write(self, directory: Path) -> None:
         (directory / "servable.json").write_text(json.dumps(asdict(self)))
@@ -51,13 +57,16 @@ class Description:
         document = json.loads((directory / "servable.json").read_text())
         tensors = document["signature"]
         return cls(
-            Signature(_tensors(tensors["inputs"]), _tensors(tensors["outputs"])),
+            Signature(
+                *(_tensors(tensors[k]) for k in ("inputs", "outputs", "auxiliaries"))
+            ),
             tuple(document["feeds"]),
             tuple(document["fetches"]),
             weights.State.from_json(document["state"]),
             tuple(document["unsteady"]),
             document["joins_rows"],
             document["example"],
+            document["transformer"],
         )
 
 
@@ -79,6 +88,11 @@ class Servable:
         self.version = version
         self.description = Description.read(version.directory)
         self.signature = self.description.signature
+        kinds = dictionary.parse((version.directory / "dictionary").read_bytes())
+        self.dictionary = Dictionary(version.digest, self.signature, kinds)
+        self._transform = Transformer(
+            self.description.transformer, version.name, self.signature.names
+        )
         self._answers = AnswerFormat(self.signature.outputs)
         self._is_ragged = any(
             t.shape is None or None in t.shape for t in self.signature.inputs
@@ -98,10 +112,9 @@ class Servable:
 
         Raises RunFailed.
         """
+        run = self._run_by_shape if self._is_ragged else self._run
         try:
-            if not self._is_ragged:
-                return self._run(rows)
-            return self._run_by_shape(rows)
+            return self._transform(rows, run(rows))
         except tf_session.TensorFlowError as error:
             name = self.version.name
             raise RunFailed(f"model {name!r} failed: {error.message[:500]}") from None
@@ -116,7 +129,8 @@ class Servable:
         The first runs of a graph, and of a batch size, optimize and allocate. Raises
         RunFailed: staging has run this row, so a worker that cannot is broken.
         """
-        row = self.signature.question(self.description.example).rows
+        rows = self.signature.question(self.description.example).rows
+        row = self.dictionary.canonical(rows)
         sizes = (8, 8, 2, 1, 1) if self.description.joins_rows else (1, 1, 1)
         started = perf_counter()
         for size in sizes:
@@ -155,7 +169,8 @@ class Servable:
 def feeds_of(signature: Signature, rows: Sequence[Row]) -> list[Any]:
     """Return one array per input, of shape [rows, …], from rows of equal shapes."""
     columns = zip(*rows, strict=True)
-    return [_array(t, c) for t, c in zip(signature.inputs, columns, strict=True)]
+    # Auxiliary inputs come last, and are not fed.
+    return [_array(t, c) for t, c in zip(signature.inputs, columns, strict=False)]
 
 
 def _array(tensor: Tensor, values: Sequence[Any]) -> Any:

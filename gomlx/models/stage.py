@@ -6,22 +6,29 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from gomlx.contract.signature import DTYPES, RESERVED, Signature, Tensor
+from gomlx.contract.dictionary import digest, dump
+from gomlx.contract.signature import ANY, DTYPES, RESERVED, Signature, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.masking import masked
 from gomlx.models.source import Source
-from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest, staged
+from gomlx.models.transformer import source_digest
+from gomlx.models.version import (
+    NOTHING_THERE,
+    ModelVersion,
+    Settings,
+    StageRequest,
+    staged,
+)
 
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 1
+FORMAT = 2
 
 
 def stage(request: StageRequest) -> ModelVersion:
@@ -53,24 +60,38 @@ def stage(request: StageRequest) -> ModelVersion:
 
 def _digest(content: str, request: StageRequest) -> str:
     """Digest all that changes an answer or a key; no times, no paths."""
-    # The example decides what staging finds out about a version.
-    example = sorted(request.example.items())
-    parts = json.dumps([FORMAT, content, request.signature, example])
-    return blake2b(parts.encode(), digest_size=16).hexdigest()
+    settings = request.settings
+    parts = [
+        str(FORMAT),
+        content,
+        request.signature,
+        json.dumps(sorted(settings.precisions.items())),
+        json.dumps(sorted(settings.wildcards)),
+        json.dumps(sorted(settings.auxiliaries)),
+        json.dumps(sorted(settings.key_fields)),
+        settings.transformer,
+        source_digest(settings.transformer, request.name),
+        # The example decides what staging finds out about a version.
+        json.dumps(sorted(request.example.items())),
+    ]
+    return digest(part.encode() for part in parts)
 
 
 def _prepare(work: Path, request: StageRequest) -> None:
     """Turn fetched files into a staged version, tried from beginning to end."""
     # TensorFlow is imported only for files that no earlier staging has seen.
     from gomlx.models import graph, session, weights
+    from gomlx.models.flow import Flow
+    from gomlx.models.kinds import Walk
     from gomlx.models.servable import Description, Servable
     from gomlx.models.trial import Trial
 
     saved_model = work / "saved_model"
     meta_graph = session.parse(saved_model)
-    signature, feeds, fetches = _signature(meta_graph, request.signature)
+    signature, feeds, fetches = _signature(meta_graph, request)
     example = _example(signature, request.example)
     unsteady = tuple(sorted(graph.unsteady_ops(meta_graph, fetches)))
+    needed = graph.needed_nodes(meta_graph, fetches)
     if unsteady:
         log.warning("not cached: its answers may vary (%s)", ", ".join(unsteady))
     (work / "weights").mkdir()
@@ -78,15 +99,27 @@ def _prepare(work: Path, request: StageRequest) -> None:
         state = weights.export(
             loaded,
             work / "weights",
-            graph.needed_nodes(meta_graph, fetches),
+            needed,
             not graph.may_write(unsteady),
         )
         call = session.make_callable(loaded, feeds, fetches)
+        walk = Walk(
+            loaded, Flow(meta_graph.graph_def, needed, feeds, fetches), bool(unsteady)
+        )
+        kinds = walk.kinds(signature, feeds, request.settings)
         trial = Trial(signature, call, signature.question(example).rows[0])
         joins_rows = trial.joins_rows()
-    Description(signature, feeds, fetches, state, unsteady, joins_rows, example).write(
-        work
-    )
+    (work / "dictionary").write_bytes(dump(kinds))
+    Description(
+        signature,
+        feeds,
+        fetches,
+        state,
+        unsteady,
+        joins_rows,
+        example,
+        request.settings.transformer,
+    ).write(work)
     if not state.restores:
         shutil.rmtree(saved_model / "variables", ignore_errors=True)
     servable = Servable(ModelVersion(request.name, "trial", work))
@@ -96,10 +129,10 @@ def _prepare(work: Path, request: StageRequest) -> None:
 
 
 def _signature(
-    meta_graph: Any, name: str
+    meta_graph: Any, request: StageRequest
 ) -> tuple[Signature, tuple[str, ...], tuple[str, ...]]:
     """Return the signature, and the names of the tensors to feed and to fetch."""
-    definitions = dict(meta_graph.signature_def)
+    definitions, name = dict(meta_graph.signature_def), request.signature
     if name not in definitions:
         known = ", ".join(sorted(n for n in definitions if not n.startswith("__")))
         raise StageFailed(f"no signature {name!r}; there are: {known or 'none'}")
@@ -107,14 +140,31 @@ def _signature(
     outputs = sorted(definitions[name].outputs.items())
     if not inputs or not outputs:
         raise StageFailed("the signature needs an input and an output at least")
-    if taken := sorted(RESERVED & dict(inputs).keys()):
+    auxiliaries = sorted(request.settings.auxiliaries)
+    if taken := sorted(RESERVED & {*dict(inputs), *auxiliaries}):
         raise StageFailed(f"an input may not be named {taken[0]!r}")
+    _check_settings(request.settings, dict(inputs))
     signature = Signature(
         tuple(_tensor(name, info, "input") for name, info in inputs),
         tuple(_tensor(name, info, "output") for name, info in outputs),
+        tuple(Tensor(name, ANY, ()) for name in auxiliaries),
     )
     feeds, fetches = (tuple(i.name for _, i in infos) for infos in (inputs, outputs))
     return signature, feeds, fetches
+
+
+def _check_settings(settings: Settings, inputs: Collection[str]) -> None:
+    """Raise StageFailed unless the config and the model agree on what there is."""
+    for name in (*settings.precisions, *settings.wildcards):
+        if name not in inputs:
+            known = ", ".join(inputs)
+            raise StageFailed(f"inputs: the model has no {name!r}; it has: {known}")
+    for name in settings.auxiliaries:
+        if name in inputs:
+            raise StageFailed(f"inputs: {name!r} is the model's own, not auxiliary")
+    for name in settings.key_fields:
+        if name not in inputs and name not in settings.auxiliaries:
+            raise StageFailed(f"key_fields: there is no input {name!r}")
 
 
 def _tensor(name: str, info: Any, role: str) -> Tensor:
@@ -138,7 +188,7 @@ def _tensor(name: str, info: Any, role: str) -> Tensor:
 
 def _example(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:
     """A row to try: what the config gives, zeros and empty strings for the rest."""
-    row = {tensor.name: _zero(tensor) for tensor in signature.inputs} | given
+    row = {tensor.name: _zero(tensor) for tensor in signature.fields} | given
     try:
         signature.question(row)
     except InvalidInput as error:
@@ -147,7 +197,7 @@ def _example(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _zero(tensor: Tensor) -> Any:
-    value: Any = {"string": "", "bool": False}.get(tensor.dtype, 0)
+    value: Any = {"string": "", ANY: "", "bool": False}.get(tensor.dtype, 0)
     for size in reversed(tensor.shape or ()):
         value = [value] * (1 if size is None else size)
     return value

@@ -83,6 +83,8 @@ def _others(row: Row) -> Iterator[Row]:
 
 
 def _moved(value: Value, step: int) -> Value:
+    if value is None:
+        return value
     if isinstance(value, bool):
         return value if step < 0 else not value
     if isinstance(value, str):

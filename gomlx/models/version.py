@@ -63,6 +63,25 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What the config says about a model's inputs, keys and answers.
+
+    precisions: input → decimals. transformer: "package.module:function", or empty.
+    """
+
+    precisions: dict[str, int] = field(default_factory=dict)
+    wildcards: tuple[str, ...] = ()
+    auxiliaries: tuple[str, ...] = ()
+    key_fields: tuple[str, ...] = ()
+    transformer: str = ""
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Settings":
+        lists = {k: tuple(v) for k, v in document.items() if isinstance(v, list)}
+        return cls(**document | lists)
+
+
+@dataclass(frozen=True)
 class StageRequest:
     """What the supervisor asks a staging process for."""
 
@@ -71,6 +90,7 @@ class StageRequest:
     into: Path
     signature: str
     example: dict[str, Any]
+    settings: Settings = Settings()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -78,7 +98,8 @@ class StageRequest:
     @classmethod
     def from_json(cls, text: str) -> "StageRequest":
         values = json.loads(text)
-        return cls(**values | {"into": Path(values["into"])})
+        settings = Settings.from_json(values["settings"])
+        return cls(**values | {"into": Path(values["into"]), "settings": settings})
 
 
 def staged(name: str, directory: Path) -> ModelVersion:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from gomlx.models.session import GraphLoader
@@ -104,7 +105,8 @@ def _export_variables(
         if operation.type != "VarHandleOp" and operation.type not in _REFERENCES:
             continue
         try:
-            value = session.run(_value_of(operation))
+            # A scalar string comes as bytes.
+            value = np.asarray(session.run(_value_of(operation)))
         except tf.errors.FailedPreconditionError:
             continue  # in the graph, but not in the checkpoint: nothing to serve
         can_map = value.size and value.dtype.kind in mapped_kinds

@@ -4,7 +4,9 @@ The one place where errors become responses that Falcon sends.
 """
 
 import asyncio
+import gzip
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,9 @@ from gomlx.server.predict import Predictor, Reply
 from gomlx.server.status import Status
 
 log = logging.getLogger(__name__)
+
+_WORTH_GZIP = 1024  # bytes
+_GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
 
 class App:
@@ -35,6 +40,8 @@ class App:
         model = "/v1/api/model/{name}"
         app.add_route(f"{model}/eval", _Eval(self._predictor, self._max_body))
         app.add_route(f"{model}/meta/config", _Document(status.meta_config))
+        dictionary = _Document(status.meta_dictionary)
+        app.add_route(f"{model}/meta/dictionary", dictionary)
         for path, document in {
             "/v1/api/health": status.health,
             "/v1/api/config": status.config,
@@ -99,10 +106,21 @@ class _Document:
         self._make = make
 
     async def on_get(
-        self, _: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
     ) -> None:
         response.status, document = self._make(**path)
-        _send_json(response, orjson.dumps(document))
+        body = orjson.dumps(document)
+        if len(body) > _WORTH_GZIP and _accepts_gzip(request):
+            # A vocabulary may hold a million strings: not on the loop.
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+            response.set_header("Content-Encoding", "gzip")
+        response.set_header("Vary", "Accept-Encoding")
+        _send_json(response, body)
+
+
+def _accepts_gzip(request: falcon.asgi.Request) -> bool:
+    accepted = request.get_header("Accept-Encoding") or ""
+    return bool(_GZIP.search(accepted))
 
 
 class _Metrics:

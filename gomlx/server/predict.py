@@ -1,7 +1,7 @@
 """The request path, from the bytes of a question to the bytes of its reply.
 
     post, get        decode, and pin a version from first byte to last
-     └ _predict      question → rows → keys → tiers; all known: done, in the same call
+     └ _predict      question → canonical rows → keys → tiers; done, if all are known
         └ Prediction the rows still missing, each landing by call-back:
            singleflight → batcher → servable → write-behind
 
@@ -114,7 +114,7 @@ class Predictor:
     ) -> None:
         """Look the rows up; have the missing ones computed. Raises Overloaded."""
         name = live.servable.version.name
-        rows = question.rows
+        rows = live.dictionary.canonical(question.rows)
         prediction = Prediction(live, question.is_batch, len(rows), started)
         prediction.done = partial(self._finish, prediction, done)
         cache, why_not = self._caching[name]
@@ -127,7 +127,7 @@ class Predictor:
                 live.batcher.add(row, partial(prediction.land, i))
             return
         prediction.tier = cache.name
-        keys = live.keys.keys(rows)
+        keys = live.dictionary.keys(rows)
         missing = prediction.fill(keys, cache.get_many(keys))
         if not missing:
             prediction.done()

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gomlx.contract.signature import Tensor
+from gomlx.contract.dictionary import Auxiliary, Kind, Rounded, Vocabulary, digest
+from gomlx.contract.signature import ANY, Tensor
 from gomlx.errors import ModelNotFound
 from gomlx.metrics import Metrics, State
 from gomlx.models.current import Current, Live
 from gomlx.models.version import Manifest
 
 # What mly's clients call the dtypes of inputs; outputs keep TensorFlow's names.
-_MLY_INPUT_DTYPES = {"float32": "float"}
+_MLY_INPUT_DTYPES = {"float32": "float", ANY: "string"}
 
 
 class Status:
@@ -69,6 +70,20 @@ class Status:
         finally:
             self._current.unpin(live)
 
+    def meta_dictionary(self, name: str) -> tuple[int, Any]:
+        """The vocabularies of a model's inputs, for clients that make mly's keys."""
+        live = self._current.pin(name)
+        try:
+            layers = [
+                _layer(tensor.name, kind)
+                for tensor, kind in _keyed(live)
+                if _has_layer(kind)
+            ]
+            document = {"Layers": layers or None}
+            return 200, document | {"Hash": live.servable.version.dict_hash}
+        finally:
+            self._current.unpin(live)
+
     async def metrics(self) -> bytes:
         """The metrics of all workers, in Prometheus' text format."""
         self._metrics.flush()
@@ -86,8 +101,8 @@ class Status:
         )
         outputs = [_field(t, i, t.dtype) for i, t in enumerate(signature.outputs)]
         inputs = [
-            _field(t, i, _MLY_INPUT_DTYPES.get(t.dtype, t.dtype))
-            for i, t in enumerate(signature.inputs)
+            _field(t, i, _MLY_INPUT_DTYPES.get(t.dtype, t.dtype)) | _keying(kind)
+            for i, (t, kind) in enumerate(_keyed(live))
         ]
         document: dict[str, Any] = {"Connections": None, "ID": name, "Cache": None}
         fields = None
@@ -104,7 +119,9 @@ class Status:
             fields = [{"Name": signature.outputs[0].name, "DataType": ""}]
         document |= {"Storable": "", "Fields": fields, "Inputs": inputs}
         if store:
-            document["KeyFields"] = list(signature.names)
+            document["KeyFields"] = [
+                tensor.name for tensor, kind in _keyed(live) if not _is_aside(kind)
+            ]
         return document | {"Outputs": outputs}
 
     def _states(self) -> list[State]:
@@ -123,6 +140,49 @@ class Status:
             for outcome, n in manifest.reloads.get(name, {}).items():
                 reloads.add(n, name, outcome)
         return [info, up, reloads]
+
+
+def _keyed(live: Live) -> list[tuple[Tensor, Kind]]:
+    return list(zip(live.signature.fields, live.dictionary.kinds, strict=True))
+
+
+def _keying(kind: Kind) -> dict[str, Any]:
+    """How mly's clients make their own keys. What they know no kind for is itself."""
+    if isinstance(kind, Auxiliary):
+        return {"Auxiliary": True} | ({"Wildcard": True} if kind.is_in_key else {})
+    if isinstance(kind, Rounded) and kind.precision:
+        return {"Precision": kind.precision}
+    return {} if _has_layer(kind) else {"Wildcard": True}
+
+
+def _is_aside(kind: Kind) -> bool:
+    return isinstance(kind, Auxiliary) and not kind.is_in_key
+
+
+def _has_layer(kind: Kind) -> bool:
+    """True for a vocabulary that mly's clients read as we do.
+
+    Their unknown number is 0, which must then be no known one; and they know no
+    vocabulary of bytes or of nothing.
+    """
+    if not isinstance(kind, Vocabulary) or not kind.known or 0 in kind.known:
+        return False
+    return bytes not in set(map(type, kind.known))
+
+
+def _layer(name: str, kind: Kind) -> dict[str, Any]:
+    assert isinstance(kind, Vocabulary)
+    values: list[Any] = sorted(kind.known)
+    is_text = isinstance(values[0], str)
+    if is_text:
+        values.sort(key=str.encode)
+    own = digest(str(value).encode() for value in values)
+    return {
+        "Name": name,
+        "Strings": values if is_text else None,
+        "Ints": None if is_text else values,
+        "Hash": int.from_bytes(bytes.fromhex(own)[:8], "big", signed=True),
+    }
 
 
 def _field(tensor: Tensor, index: int, dtype: str) -> dict[str, Any]:

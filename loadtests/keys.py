@@ -1,0 +1,40 @@
+"""What canonical rows and keys cost: python -m loadtests.keys
+
+A row of ten inputs: six words (two of them unknown), two numbers, a bucket and a
+rounded float. Prints the best of several repeats, in microseconds.
+"""
+
+from collections.abc import Sequence
+from timeit import repeat
+
+from gomlx.contract.dictionary import Buckets, Dictionary, Kind, Rounded, Vocabulary
+from gomlx.contract.signature import Row, Signature, Tensor
+
+WORDS = Vocabulary(frozenset(f"word-{n}" for n in range(10_000)), "[UNK]", "")
+NUMBERS = Vocabulary(frozenset(range(1000)), -1, "")
+KINDS: list[Kind] = [
+    *([WORDS] * 6),
+    *([NUMBERS] * 2),
+    Buckets("float32", tuple(map(float, range(20))), -1.0, ""),
+    Rounded("float32", 2, ""),
+]
+DTYPES = (*["string"] * 6, *["int64"] * 2, *["float32"] * 2)
+ROW: Row = (*(f"word-{n}" for n in range(4)), "x", "y", 3, 4000, 4.5, 2.256)
+
+
+def microseconds(dictionary: Dictionary, rows: Sequence[Row]) -> float:
+    number = 20_000 // len(rows)
+    runs = repeat(lambda: dictionary.keys(dictionary.canonical(rows)), number=number)
+    return min(runs) / number * 1e6
+
+
+def main() -> None:
+    inputs = tuple(Tensor(f"i{n}", dtype, (1,)) for n, dtype in enumerate(DTYPES))
+    dictionary = Dictionary("0" * 32, Signature(inputs, ()), KINDS)
+    for rows in (1, 100):
+        took = microseconds(dictionary, [ROW] * rows)
+        print(f"{rows:3} rows: {took:6.1f} us")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

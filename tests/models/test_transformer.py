@@ -1,0 +1,131 @@
+"""Transformers, auxiliary inputs, and the version that both are part of."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gomlx.errors import StageFailed, TransformFailed
+from gomlx.models.servable import Servable
+from gomlx.models.version import ModelVersion, Settings, StageRequest
+from tests import families, saved_models
+
+Stage = Callable[..., ModelVersion]
+CODE = """\
+def best(inputs, outputs):
+    if inputs["limit"] == "raise":
+        raise ValueError("no limit")
+    if inputs["limit"] == "set":
+        return {1, 2}
+    return {"word": inputs["w"], "limit": inputs["limit"], "over": outputs["y"] + 1}
+
+number = 5
+"""
+
+
+@pytest.fixture
+def ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module `ranking` that can be imported."""
+    folder = tmp_path / "code"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / "ranking.py").write_text(CODE)
+    return folder / "ranking.py"
+
+
+def settings(function: str = "ranking:best", **others: Any) -> Settings:
+    return Settings(auxiliaries=("limit",), transformer=function, **others)
+
+
+def ask(servable: Servable, **question: Any) -> Any:
+    rows = servable.dictionary.canonical(servable.signature.question(question).rows)
+    return [json.loads(answer) for answer in servable.run(rows)]
+
+
+def test_what_it_returns_is_the_answer(
+    tmp_path: Path, staged: Stage, ranking: Path
+) -> None:
+    source = families.mutable_table(tmp_path / "m")
+    servable = Servable(staged(source, settings=settings()))
+    assert ask(servable, w=["oslo", "lima"], limit=[1.5, None], batch_size=2) == [
+        {"word": "oslo", "limit": 1.5, "over": 2.0},
+        {"word": "[UNK]_", "limit": None, "over": -4.0},  # as the model was asked
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("raise", "ValueError: no limit"), ("set", "not JSON serializable")],
+)
+def test_an_exception_names_model_and_function(
+    tmp_path: Path, staged: Stage, ranking: Path, limit: str, message: str
+) -> None:
+    source = families.mutable_table(tmp_path / "m")
+    servable = Servable(staged(source, settings=settings()))
+    expected = f"model 'm': transformer 'ranking:best' failed: .*{message}"
+    with pytest.raises(TransformFailed, match=expected):
+        ask(servable, w="oslo", limit=limit)
+
+
+@pytest.mark.parametrize(
+    "reference", ["nowhere:f", "ranking.deeper:f", "ranking:worst", "ranking:number"]
+)
+def test_a_bad_reference_is_not_staged(
+    tmp_path: Path, staged: Stage, ranking: Path, reference: str
+) -> None:
+    source = families.mutable_table(tmp_path / "m")
+    with pytest.raises(StageFailed, match=f"model 'm': transformer '{reference}': "):
+        staged(source, settings=settings(reference))
+
+
+def test_every_setting_makes_another_version(
+    tmp_path: Path, staged: Stage, ranking: Path
+) -> None:
+    source = saved_models.keras(tmp_path / "m")
+    different = [
+        Settings(),
+        Settings(precisions={"price": 1}),
+        Settings(precisions={"price": 2}),
+        Settings(wildcards=("city",)),
+        Settings(wildcards=("day",)),
+        Settings(auxiliaries=("a",)),
+        Settings(auxiliaries=("b",)),
+        Settings(auxiliaries=("a", "b")),
+        Settings(auxiliaries=("a", "b"), key_fields=("a",)),
+        Settings(auxiliaries=("a", "b"), key_fields=("a", "b")),
+        Settings(auxiliaries=("limit",), transformer="ranking:best"),
+    ]
+    versions = [staged(source, settings=one).digest for one in different]
+    assert len(set(versions)) == len(different)
+    same = Settings(auxiliaries=("b", "a"), key_fields=("b", "a"))
+    assert staged(source, settings=same).digest == versions[9]
+    ranking.write_text(CODE.replace("+ 1", "+ 2"))
+    stat = ranking.stat()
+    os.utime(ranking, (stat.st_mtime + 10, stat.st_mtime + 10))
+    assert staged(source, settings=different[-1]).digest not in versions
+
+
+def test_the_order_of_a_vocabulary_makes_another_version(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """Its words then have other numbers; which version has which must not differ."""
+    orders = [["a", "b"], ["b", "a"]]
+    sources = [saved_models.lookup(tmp_path / order[0], order) for order in orders]
+    versions = [staged(source) for source in sources]
+    assert versions[0].digest != versions[1].digest
+    moved = Path(shutil.copytree(sources[0], tmp_path / "moved"))
+    for path in moved.rglob("*"):
+        os.utime(path, (1, 1))
+    assert staged(moved, name="other").digest == versions[0].digest
+    answers = [ask(Servable(version), word="a") for version in versions]
+    assert answers == [[{"y": 0.0}], [{"y": 1.0}]]
+
+
+def test_a_request_survives_being_written() -> None:
+    given = Settings({"x": 2}, ("a",), ("b", "c"), ("c",), "m:f")
+    request = StageRequest("m", "u", Path("/i"), "s", {"x": 1}, given)
+    assert StageRequest.from_json(request.to_json()) == request

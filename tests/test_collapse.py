@@ -1,0 +1,231 @@
+"""The promise of the cache: a row, its canonical row and what is served agree."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.tiered import TierCounts, Tiered
+from gomlx.contract.dictionary import Buckets, Kind, Vocabulary
+from gomlx.contract.signature import Row, Tensor
+from gomlx.errors import RunFailed
+from gomlx.metrics import Count
+from gomlx.models.current import Current, Live
+from gomlx.models.servable import Servable
+from gomlx.models.stage import stage
+from gomlx.models.version import StageRequest
+from gomlx.server.predict import Caching, Predictor, Reply
+from tests.conftest import LEGACY
+from tests.families import COLLAPSING, EXACT
+from tests.models.test_batcher import batcher_of
+
+LEGACIES = ("string_lookups_float_model", "float_input_float_model")
+# The first answers one question in two ways; the second takes as long as it is told.
+UNFIT = ("written table", "decides a loop")
+FAMILIES = [
+    *COLLAPSING,
+    *(name for name in EXACT if name not in UNFIT),
+    *LEGACIES,
+]
+relaxed = settings(
+    deadline=None,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+Load = Callable[[str], Servable]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+    """A function that builds and stages a family, once."""
+    folder = tmp_path_factory.mktemp("families")
+
+    @cache
+    def servable(family: str) -> Servable:
+        source = LEGACY / family
+        if family not in LEGACIES:
+            make, _ = (COLLAPSING | EXACT)[family]
+            source = make(folder / family.replace(" ", "-"))
+        elif not source.is_dir():
+            pytest.skip("the TensorFlow 2.4 models are not here")
+        request = StageRequest(
+            "m", str(source), folder / "staged", "serving_default", {}
+        )
+        return Servable(stage(request))
+
+    return servable
+
+
+def values(tensor: Tensor, kind: Kind) -> st.SearchStrategy[Any]:
+    """Values of an input, of which many are at the edges of what its kind tells."""
+    edges: list[Any] = []
+    if isinstance(kind, Vocabulary):
+        edges = [v for v in (*kind.known, kind.unknown) if isinstance(v, str | int)]
+    elif isinstance(kind, Buckets):
+        edges = [near for x in kind.thresholds for near in _near(x, tensor.dtype)]
+    if tensor.dtype == "string":
+        words = st.sampled_from(["", "[UNK]", "Rome", "rome ", "東京😀", "\0", *edges])
+        element = words | st.text(max_size=4)
+    elif "int" in tensor.dtype:
+        limits = np.iinfo(tensor.dtype)
+        low, high = int(limits.min), int(limits.max)
+        most = [
+            e for e in (-1, 0, 1, 2, 3, 5, 7, low, high, *edges) if low <= e <= high
+        ]
+        element = st.sampled_from(most) | st.integers(low, high) | st.integers(-9, 9)
+    else:
+        some = st.floats(-3.4e38, 3.4e38)
+        element = (
+            st.sampled_from([0.0, -0.0, 0.1, -1e-45, *edges])
+            | some
+            | st.integers(-9, 9)
+        )
+    if tensor.is_scalar:
+        return element
+    (size,) = tensor.shape or (1,)
+    return st.lists(element, min_size=size or 1, max_size=size or 3)
+
+
+def _near(x: float, dtype: str) -> list[Any]:
+    if "int" in dtype:
+        return [int(x) - 1, int(x), int(x) + 1]
+    as_float = np.float32(x)
+    return [
+        float(np.nextafter(as_float, np.float32(way))) for way in (-3e38, x, 3e38)
+    ] + [math.nextafter(float(x), -math.inf)]
+
+
+def questions(servable: Servable) -> st.SearchStrategy[list[dict[str, Any]]]:
+    pairs = zip(servable.signature.fields, servable.dictionary.kinds, strict=True)
+    rows = st.fixed_dictionaries({t.name: values(t, k) for t, k in pairs})
+    return st.lists(rows, min_size=1, max_size=6)
+
+
+def rows_of(servable: Servable, asked: Sequence[dict[str, Any]]) -> list[Row]:
+    return [row for q in asked for row in servable.signature.question(q).rows]
+
+
+def answers(servable: Servable, rows: Sequence[Row]) -> list[bytes | str]:
+    """What the model gives for each row alone: an answer, or that it refuses."""
+    found: list[bytes | str] = []
+    for row in rows:
+        try:
+            found += servable.run([row])
+        except RunFailed:
+            found.append("refused")
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data())
+@relaxed
+def test_a_row_and_its_canonical_row_have_one_answer(
+    load: Load, family: str, data: st.DataObject
+) -> None:
+    servable = load(family)
+    rows = rows_of(servable, data.draw(questions(servable)))
+    canonical = servable.dictionary.canonical(rows)
+    assert answers(servable, rows) == answers(servable, canonical)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data())
+@relaxed
+def test_rows_of_one_key_have_one_answer(
+    load: Load, family: str, data: st.DataObject
+) -> None:
+    servable = load(family)
+    rows = rows_of(servable, data.draw(questions(servable)))
+    keys = servable.dictionary.keys(servable.dictionary.canonical(rows))
+    known: dict[bytes, bytes | str] = {}
+    for key, answer in zip(keys, answers(servable, rows), strict=True):
+        assert known.setdefault(key, answer) == answer
+
+
+class Served:
+    """The request path over one model and a store of its own."""
+
+    def __init__(self, servable: Servable, folder: Path) -> None:
+        from tests.server.conftest import Counts
+
+        self.runner = asyncio.Runner()
+        counts: Any = Counts()
+        create_store(folder / "store", 16 << 20)
+
+        async def start() -> None:
+            tier = SharedMemory(folder / "store", 600)
+            self.cache = Tiered(tier, TierCounts(lambda _: Count()))
+            current = Current(["m"])
+            # Some families decide by their first row what becomes of the others.
+            live = Live(servable, batcher_of(servable.run, max_rows=1))
+            current.swap("m", live, lambda _: None)
+            caching = {"m": Caching(self.cache)}
+            self.predictor = Predictor(current, caching, {"m": 100}, counts)
+
+        self.runner.run(start())
+
+    def ask(self, question: dict[str, Any]) -> Reply:
+        return self.runner.run(self._ask(orjson.dumps(question)))
+
+    def close(self) -> None:
+        self.runner.run(self.cache.close())
+        self.runner.close()
+
+    async def _ask(self, body: bytes) -> Reply:
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.predictor.post("m", body, reply.set_result)
+        return await reply
+
+
+@pytest.fixture
+def serve(load: Load, shared_folder: Path) -> Iterator[Callable[[str], Served]]:
+    """A function that serves a family, until the test ends."""
+    open_ones: dict[str, Served] = {}
+
+    def served(family: str) -> Served:
+        if family not in open_ones:
+            open_ones[family] = Served(load(family), shared_folder)
+        return open_ones[family]
+
+    yield served
+    for one in open_ones.values():
+        one.close()
+
+
+def told(reply: Reply) -> Any:
+    """The data of a reply; for a row that the model refuses, that it does."""
+    return json.loads(reply.body)["data"] if reply.status == 200 else "refused"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@given(data=st.data())
+@relaxed
+def test_what_is_served_is_what_the_canonical_row_gives(
+    load: Load, serve: Callable[[str], Served], family: str, data: st.DataObject
+) -> None:
+    servable, served = load(family), serve(family)
+    asked = data.draw(questions(servable))
+    canonical = servable.dictionary.canonical(rows_of(servable, asked))
+    expected = [
+        json.loads(answer) if isinstance(answer, bytes) else answer
+        for answer in answers(servable, canonical)
+    ]
+    known = data.draw(st.integers(0, len(asked)))
+    for question, answer in zip(asked[:known], expected, strict=False):
+        assert told(served.ask(question)) == answer  # cold, or warm by a twin
+        again = served.ask(question)
+        assert told(again) == answer
+        assert answer == "refused" or "; hit" in again.cache_status
+    batch = {name: [q[name] for q in asked] for name in asked[0]}
+    reply = told(served.ask(batch | {"batch_size": len(asked)}))
+    assert reply == ("refused" if "refused" in expected else expected)
