@@ -14,7 +14,8 @@ import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, TooLarge
-from gomlx.server.predict import Predictor, Reply
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Reply
 from gomlx.server.status import Status
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from typing import NamedTuple, cast
 
 from gomlx.errors import GomlxError
 from gomlx.server.head import Head, head_parser
-from gomlx.server.predict import Predictor, Reply
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Reply
 
 # One peer's pipeline must not keep the others waiting.
 _REQUESTS_PER_TURN = 64
