@@ -18,7 +18,8 @@ ARROWS = {
     "errors": set[str](),
     "masking": set[str](),
     "config": {"errors", "masking"},
-    "metrics": set[str](),
+    "metrics": {"tally"},
+    "tally": set[str](),
     "rundir": set[str](),
     "process": set[str](),
     "contract": {"contract", "errors"},
@@ -26,7 +27,7 @@ ARROWS = {
     "models": {"models", "contract", "errors", "masking", "metrics"},
     "server": {
         *("server", "models", "cache", "contract", "errors"),
-        *("config", "metrics", "rundir", "process"),
+        *("config", "metrics", "tally", "rundir", "process"),
     },
     "supervisor": {
         *("supervisor", "models.version", "models.source"),
@@ -55,7 +56,7 @@ HOMES = {
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": ("metrics.py",),
     "yaml": ("config.py",),
-    "msgspec": ("config.py", "cli.py", "server/worker.py"),
+    "msgspec": ("config.py", "cli.py", "server/worker.py", "tally.py"),
     "typer": ("cli.py",),
     "rich": ("cli.py", "demo.py"),
     "numpy": ("models/",),
