@@ -12,10 +12,12 @@ class Tier(Protocol):
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the values of those keys that are known and not expired."""
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
-        """Keep values for as long as the tier's time to live says.
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
+        """Keep values, each for so many seconds and never longer.
 
-        Called with none now and then, so that a tier may tidy up.
+        The time is the item's, not the tier's: what was found in a farther tier lives
+        on only as long as it would have there. Called with none now and then, so that
+        a tier may tidy up.
         """
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ by the others as soon as the writer thread has handed them to the tier.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
@@ -34,9 +34,11 @@ class TierCounts:
 class Tiered:
     """The tiers of one datastore, nearest first. For one thread: the event loop's."""
 
-    def __init__(self, tier: Tier, counts: TierCounts) -> None:
+    def __init__(
+        self, tier: Tier, counts: TierCounts, ttl_seconds: float = 3600.0
+    ) -> None:
         self.name = tier.name
-        self._tier, self._counts = tier, counts
+        self._tier, self._counts, self._ttl = tier, counts, ttl_seconds
         self._waiting: dict[bytes, bytes] = {}
         self._waiting_bytes = 0
         self._is_failing = False
@@ -94,7 +96,7 @@ class Tiered:
     def _flush(self) -> None:
         batch, size = {}, 0
         for key, value in self._waiting.items():
-            batch[key] = value
+            batch[key] = value, self._ttl
             size += len(key) + len(value)
             if size > _BATCH_BYTES:
                 break
@@ -104,7 +106,7 @@ class Tiered:
             lambda done: loop.call_soon_threadsafe(self._written, batch, done)
         )
 
-    def _written(self, batch: dict[bytes, bytes], done: "Future[None]") -> None:
+    def _written(self, batch: Mapping[bytes, object], done: "Future[None]") -> None:
         if error := done.exception():
             self._counts.failed.n += 1
             log.error("%s: %d answers not kept: %s", self._tier.name, len(batch), error)
