@@ -163,7 +163,7 @@ class Served:
         create_store(folder / "store", 16 << 20)
 
         async def start() -> None:
-            tier = SharedMemory(folder / "store", 600)
+            tier = SharedMemory(folder / "store")
             self.cache = Tiered(tier, TierCounts(lambda _: Count()))
             current = Current(["m"])
             # Some families decide by their first row what becomes of the others.

@@ -203,13 +203,13 @@ def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]
 
     stores = {}
     for store in config.datastores:
-        tier = SharedMemory(rundir.store(store.id), store.ttl_seconds)
+        tier = SharedMemory(rundir.store(store.id))
         name = store.id
 
         def counter(outcome: str, name: str = name, tier: str = tier.name) -> Any:
             return metrics.count("gomlx_cache_lookups", name, tier, outcome)
 
-        stores[store.id] = Tiered(tier, TierCounts(counter))
+        stores[store.id] = Tiered(tier, TierCounts(counter), store.ttl_seconds)
     return stores
 
 

@@ -21,6 +21,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
+        self.seconds: dict[bytes, float] = {}
         self.writes: list[int] = []
         self.is_writing = threading.Event()
         self.may_write = threading.Event()
@@ -30,11 +31,12 @@ class Memory:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return {key: self.kept[key] for key in keys if key in self.kept}
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         self.is_writing.set()
         self.may_write.wait()
         self.writes.append(len(items))
-        self.kept |= items
+        self.kept |= {key: value for key, (value, _) in items.items()}
+        self.seconds |= {key: seconds for key, (_, seconds) in items.items()}
 
     def close(self) -> None:
         self.is_closed = True
@@ -50,7 +52,7 @@ class Broken(Memory):
             raise ConnectionError("no answer")
         return super().get_many(keys)
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         if self.is_broken:
             raise ConnectionError("no answer")
         super().set_many(items)
@@ -111,6 +113,15 @@ async def test_values_are_written_behind(counts: Counts) -> None:
     assert tier.writes == [100]
     assert cache.get_many([b"7"]) == {b"7": b"x"}
     await cache.close()
+
+
+@pytest.mark.asyncio
+async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
+    tier = Memory()
+    cache = Tiered(tier, counts.tier, 1.5)
+    cache.set(b"a", b"1")
+    await cache.close()
+    assert tier.seconds == {b"a": 1.5}
 
 
 @pytest.mark.asyncio
@@ -227,9 +238,9 @@ async def test_closing_writes_what_waits(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_answers_reach_shared_memory(counts: Counts, shared_folder: Path) -> None:
     create_store(shared_folder / "store", 1 << 20)
-    cache = Tiered(SharedMemory(shared_folder / "store", 60), counts.tier)
+    cache = Tiered(SharedMemory(shared_folder / "store"), counts.tier)
     cache.set(b"k" * 16, b"1")
     await cache.close()
-    store = SharedMemory(shared_folder / "store", 60)
+    store = SharedMemory(shared_folder / "store")
     assert store.get_many([b"k" * 16]) == {b"k" * 16: b"1"}
     store.close()

@@ -69,7 +69,7 @@ async def path(
 ) -> AsyncIterator[Path_]:
     counts = Counts()
     create_store(shared_folder / "store", 4 << 20)
-    tier = SharedMemory(shared_folder / "store", 60)
+    tier = SharedMemory(shared_folder / "store")
     cache = Tiered(tier, TierCounts(lambda outcome: counts.count("lookups", outcome)))
     current = Current(["m", "unloaded"])
 
