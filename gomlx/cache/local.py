@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from time import perf_counter
 
 from gomlx.cache.tier import Tier
-from gomlx.metrics import Count
+from gomlx.metrics import Count, Spread
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,8 @@ _BATCH_BYTES = 1 << 20
 class LocalCounts:
     """What became of look-ups and writes. counter: (metric, outcome) → count."""
 
-    def __init__(self, counter: Callable[[str, str], Count]) -> None:
+    def __init__(self, counter: Callable[[str, str], Count], seconds: Spread) -> None:
+        self.seconds = seconds
         self.hit, self.miss, self.lookup_failed = (
             counter("gomlx_cache_lookups", o) for o in ("hit", "miss", "failed")
         )
@@ -52,7 +54,9 @@ class Local:
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known of keys; a tier that fails knows nothing."""
+        started = perf_counter()
         found = self.peek(keys)
+        self._counts.seconds.add(perf_counter() - started)
         hits = (
             len(found)
             if len(found) == len(keys)

@@ -17,7 +17,6 @@ import orjson
 
 from gomlx.contract.signature import Tensor
 
-
 # What an output's value may be, once parsed; an integer where nothing is said.
 _WORDS = ("NaN", "Infinity", "-Infinity")
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str, dict), "bool": (bool,)}

@@ -83,6 +83,7 @@ class Service:
         from gomlx.server.protocol import Connections, Limits
         from gomlx.server.reload import Reloader
         from gomlx.server.status import Status
+        from gomlx.server.stores import open_stores
 
         # What is here now stays: later collections need not look at it.
         gc.collect()
@@ -90,7 +91,7 @@ class Service:
         self._models = {model.id: model for model in config.models}
         self._rundir = rundir
         self.current = Current(self._models)
-        self._stores = _open_stores(config, rundir, self.metrics)
+        self._stores = open_stores(config, rundir.store, self.metrics)
         self._watched: set[Watched] = set()
         endpoint = config.endpoint
         predictor = Predictor(
@@ -147,7 +148,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         for store in self._stores.values():
-            await store.close()
+            await store.tiers.close()
         self.metrics.flush()
 
     @property
@@ -157,7 +158,8 @@ class Service:
     def _caching(self, model: Model) -> Any:
         from gomlx.server.predict import Caching
 
-        return Caching(self._stores.get(model.datastore or ""))
+        store = self._stores.get(model.datastore or "")
+        return Caching(store.tiers, store.coalescer(model)) if store else Caching(None)
 
     def _load(self, version: "ModelVersion") -> "Live":
         """Load and warm a version. Runs in a thread."""
@@ -193,24 +195,8 @@ class Service:
             for connection in [c for c in self._watched if c.heard < idle]:
                 connection.transport.abort()
             for store in self._stores.values():
-                store.tick()
+                store.tiers.tick()
             await asyncio.sleep(1)
-
-
-def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]:
-    from gomlx.cache.shm import SharedMemory
-    from gomlx.cache.tiered import TierCounts, Tiered
-
-    stores = {}
-    for store in config.datastores:
-        tier = SharedMemory(rundir.store(store.id))
-        name = store.id
-
-        def counter(outcome: str, name: str = name, tier: str = tier.name) -> Any:
-            return metrics.count("gomlx_cache_lookups", name, tier, outcome)
-
-        stores[store.id] = Tiered(tier, TierCounts(counter), store.ttl_seconds)
-    return stores
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache import tiered
+from gomlx.cache import local
+from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory, create_store
-from gomlx.cache.tiered import TierCounts, Tiered
-from gomlx.metrics import Count
+from gomlx.metrics import SECONDS, Count, Spread
+
+QUEUE = 1 << 20
 
 
 class Memory:
@@ -59,11 +61,14 @@ class Broken(Memory):
 
 
 class Counts:
-    """What TierCounts counts, by outcome."""
+    """What LocalCounts counts, by outcome."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Count] = defaultdict(Count)
-        self.tier = TierCounts(self._counts.__getitem__)
+        self.tier = LocalCounts(self._counter, Spread(SECONDS))
+
+    def _counter(self, metric: str, outcome: str) -> Count:
+        return self._counts[outcome if "lookups" in metric else f"write {outcome}"]
 
     @property
     def seen(self) -> dict[str, int]:
@@ -85,7 +90,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
     tier = Memory()
     tier.kept = {b"a": b"1", b"b": b"2"}
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     assert cache.get_many([b"a", b"x", b"b", b"a"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 3, "miss": 1}
     await cache.close()
@@ -95,8 +100,8 @@ async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
 async def test_own_writes_are_found_at_once(counts: Counts) -> None:
     tier = Memory()
     tier.may_write.clear()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a"]) == {b"a": b"1"}
     assert tier.kept == {}
     tier.may_write.set()
@@ -106,9 +111,9 @@ async def test_own_writes_are_found_at_once(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_values_are_written_behind(counts: Counts) -> None:
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     for number in range(100):
-        cache.set(b"%d" % number, b"x")
+        cache.set(b"%d" % number, b"x", 1.5)
     await until(lambda: tier.writes)
     assert tier.writes == [100]
     assert cache.get_many([b"7"]) == {b"7": b"x"}
@@ -118,8 +123,8 @@ async def test_values_are_written_behind(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
     tier = Memory()
-    cache = Tiered(tier, counts.tier, 1.5)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     await cache.close()
     assert tier.seconds == {b"a": 1.5}
 
@@ -128,10 +133,10 @@ async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
 async def test_values_set_during_a_write_are_written_next(counts: Counts) -> None:
     tier = Memory()
     tier.may_write.clear()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     await until(tier.is_writing.is_set)
-    cache.set(b"b", b"2")
+    cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1", b"b": b"2"}
     tier.may_write.set()
     await cache.close()
@@ -143,8 +148,8 @@ async def test_values_set_during_a_write_are_written_next(counts: Counts) -> Non
 async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> None:
     tier = Memory()
     tier.kept = {b"a": b"1"}
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"b", b"2")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 2, "miss": 1}
     await cache.close()
@@ -152,7 +157,7 @@ async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> Non
 
 @pytest.mark.asyncio
 async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
-    cache = Tiered(Broken(), counts.tier)
+    cache = Local(Broken(), counts.tier, QUEUE)
     assert cache.get_many([b"a", b"b"]) == {}
     assert counts.seen == {"miss": 2, "failed": 1}
     await cache.close()
@@ -162,8 +167,8 @@ async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
 async def test_own_writes_are_found_in_a_tier_that_cannot_be_read(
     counts: Counts,
 ) -> None:
-    cache = Tiered(Broken(), counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(Broken(), counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1"}
     assert counts.seen == {"hit": 1, "miss": 1, "failed": 1}
     await cache.close()
@@ -172,11 +177,11 @@ async def test_own_writes_are_found_in_a_tier_that_cannot_be_read(
 @pytest.mark.asyncio
 async def test_a_failed_write_is_counted_and_the_next_goes_on(counts: Counts) -> None:
     tier = Broken()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
-    await until(lambda: counts.seen == {"failed": 1})
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
+    await until(lambda: counts.seen == {"write failed": 1})
     tier.is_broken = False
-    cache.set(b"b", b"2")
+    cache.set(b"b", b"2", 1.5)
     await until(lambda: tier.kept == {b"b": b"2"})
     assert cache.get_many([b"a", b"b"]) == {b"b": b"2"}
     await cache.close()
@@ -184,14 +189,13 @@ async def test_a_failed_write_is_counted_and_the_next_goes_on(counts: Counts) ->
 
 @pytest.mark.asyncio
 async def test_a_full_queue_drops_its_oldest_values(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
+    counts: Counts,
 ) -> None:
-    monkeypatch.setattr(tiered, "_MAX_WAITING_BYTES", 10)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, 10)
     for name in (b"a", b"b", b"c", b"d"):
-        cache.set(name, b"1234")
-    assert counts.seen == {"dropped": 2}
+        cache.set(name, b"1234", 1.5)
+    assert counts.seen == {"write dropped": 2}
     assert cache.get_many([b"a", b"b", b"c", b"d"]).keys() == {b"c", b"d"}
     await cache.close()
     assert tier.kept.keys() == {b"c", b"d"}
@@ -199,27 +203,26 @@ async def test_a_full_queue_drops_its_oldest_values(
 
 @pytest.mark.asyncio
 async def test_a_value_larger_than_the_queue_is_dropped(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
+    counts: Counts,
 ) -> None:
-    monkeypatch.setattr(tiered, "_MAX_WAITING_BYTES", 10)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"x" * 11)
-    cache.set(b"b", b"1234")
+    cache = Local(tier, counts.tier, 10)
+    cache.set(b"a", b"x" * 11, 1.5)
+    cache.set(b"b", b"1234", 1.5)
     await cache.close()
     assert tier.kept == {b"b": b"1234"}
-    assert counts.seen == {"dropped": 1}
+    assert counts.seen == {"write dropped": 1, "write written": 1}
 
 
 @pytest.mark.asyncio
 async def test_a_long_queue_is_written_in_parts(
     counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiered, "_BATCH_BYTES", 50)
+    monkeypatch.setattr(local, "_BATCH_BYTES", 50)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     for number in range(100):
-        cache.set(b"%02d" % number, b"12345678")
+        cache.set(b"%02d" % number, b"12345678", 1.5)
     await cache.close()
     assert len(tier.kept) == 100
     assert max(tier.writes) < 10
@@ -228,8 +231,8 @@ async def test_a_long_queue_is_written_in_parts(
 @pytest.mark.asyncio
 async def test_closing_writes_what_waits(counts: Counts) -> None:
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     await cache.close()
     assert tier.kept == {b"a": b"1"}
     assert tier.is_closed
@@ -238,8 +241,8 @@ async def test_closing_writes_what_waits(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_answers_reach_shared_memory(counts: Counts, shared_folder: Path) -> None:
     create_store(shared_folder / "store", 1 << 20)
-    cache = Tiered(SharedMemory(shared_folder / "store"), counts.tier)
-    cache.set(b"k" * 16, b"1")
+    cache = Local(SharedMemory(shared_folder / "store"), counts.tier, QUEUE)
+    cache.set(b"k" * 16, b"1", 1.5)
     await cache.close()
     store = SharedMemory(shared_folder / "store")
     assert store.get_many([b"k" * 16]) == {b"k" * 16: b"1"}
