@@ -10,6 +10,7 @@ GomlxError                 500
 ├── NotReady               503  the model is not loaded (yet)
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
+├── TierFailed                  a shared tier did not answer; its rows are misses
 └── ConfigInvalid               the config file is wrong
 """
 
@@ -93,6 +94,10 @@ class StageFailed(GomlxError):
 
 class StoreUnavailable(GomlxError):
     """Shared memory for a datastore cannot be had."""
+
+
+class TierFailed(GomlxError):
+    """A tier that other hosts share refused, or did not answer in time."""
 
 
 class ConfigInvalid(GomlxError):
