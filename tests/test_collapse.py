@@ -25,7 +25,8 @@ from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
 from gomlx.models.stage import stage
 from gomlx.models.version import StageRequest
-from gomlx.server.predict import Caching, Predictor, Reply
+from gomlx.server.predict import Caching, Predictor
+from gomlx.server.prediction import Reply
 from tests.conftest import LEGACY
 from tests.families import COLLAPSING, EXACT
 from tests.models.test_batcher import batcher_of

@@ -15,7 +15,8 @@ from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, RunCounts
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
-from gomlx.server.predict import Caching, Predictor, Reply
+from gomlx.server.predict import Caching, Predictor
+from gomlx.server.prediction import Reply
 from tests import saved_models
 
 
