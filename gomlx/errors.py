@@ -97,7 +97,14 @@ class StoreUnavailable(GomlxError):
 
 
 class TierFailed(GomlxError):
-    """A tier that other hosts share refused, or did not answer in time."""
+    """A tier that other hosts share refused, or did not answer in time.
+
+    fault is the kind of failure in one word, for what to advise.
+    """
+
+    def __init__(self, reason: str, fault: str = "other") -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class ConfigInvalid(GomlxError):
