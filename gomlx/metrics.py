@@ -17,7 +17,7 @@ from gomlx.tally import Key, Series, Sums, Tally, read_all
 
 
 class Count:
-    """Events since the last flush."""
+    """Events since the last flush. For one thread."""
 
     __slots__ = ("n",)
 
@@ -195,7 +195,7 @@ class Metrics:
         """Hand what was counted since the last flush to what all workers share."""
         for key, (count, counter) in self._counts.items():
             if n := count.n:
-                count.n -= n  # not 0: a thread may have counted meanwhile
+                count.n = 0
                 counter.inc(n)
                 self._tally.add(key, Sums(n))
         for key, (spread, histogram) in self._spreads.items():
