@@ -77,8 +77,7 @@ _COUNTERS = {
     ),
     "gomlx_cache_lookups": (
         "Rows looked up in a tier, by outcome: hit; miss; late (no answer in time); "
-        "bad (no answer of ours); failed; skipped (the tier is not asked for now). "
-        "dropped is not a look-up but a row not written.",
+        "bad (no answer of ours); failed; skipped (the tier is not asked for now).",
         ("datastore", "tier", "outcome"),
     ),
     "gomlx_cache_writes": (

@@ -19,7 +19,7 @@ from gomlx.cache.tiered import TierCounts, Tiered
 from gomlx.contract.dictionary import Buckets, Kind, Vocabulary
 from gomlx.contract.signature import Row, Tensor
 from gomlx.errors import RunFailed
-from gomlx.metrics import Count
+from gomlx.metrics import Count, Spread
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
 from gomlx.models.stage import stage
@@ -164,7 +164,7 @@ class Served:
 
         async def start() -> None:
             tier = SharedMemory(folder / "store", 600)
-            self.cache = Tiered(tier, TierCounts(lambda _: Count()))
+            self.cache = Tiered(tier, TierCounts(lambda *_: Count(), Spread(())))
             current = Current(["m"])
             # Some families decide by their first row what becomes of the others.
             live = Live(servable, batcher_of(servable.run, max_rows=1))

@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from time import perf_counter
 
 from gomlx.cache.tier import Tier
-from gomlx.metrics import Count
+from gomlx.metrics import Count, Spread
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,19 @@ _MAX_WAITING_BYTES = 64 << 20
 
 
 class TierCounts:
-    """What became of the look-ups and writes of one tier."""
+    """What became of the look-ups and writes of one tier, row by row.
 
-    def __init__(self, counter: Callable[[str], Count]) -> None:
-        self.hit = counter("hit")
-        self.miss = counter("miss")
-        self.dropped = counter("dropped")
-        self.failed = counter("failed")
+    counter: (metric, outcome) → count. A row looked up has one outcome.
+    """
+
+    def __init__(self, counter: Callable[[str, str], Count], seconds: Spread) -> None:
+        self.hit, self.miss, self.lookup_failed = (
+            counter("gomlx_cache_lookups", o) for o in ("hit", "miss", "failed")
+        )
+        self.written, self.dropped, self.failed = (
+            counter("gomlx_cache_writes", o) for o in ("written", "dropped", "failed")
+        )
+        self.seconds = seconds
 
 
 class Tiered:
@@ -49,19 +56,23 @@ class Tiered:
         waiting = self._waiting
         found = {key: waiting[key] for key in keys if key in waiting} if waiting else {}
         asked = [key for key in keys if key not in found] if found else keys
+        failed = 0
         if asked:
+            started = perf_counter()
             try:
                 found |= self._tier.get_many(asked)
             except Exception as error:
-                self._counts.failed.n += 1
+                failed = len(asked)
+                self._counts.lookup_failed.n += failed
                 if not self._is_failing:  # said once is enough
                     log.error("%s: look-ups fail: %s", self._tier.name, error)
                 self._is_failing = True
             else:
                 self._is_failing = False
+            self._counts.seconds.add(perf_counter() - started)
         hits = sum([key in found for key in keys])
         self._counts.hit.n += hits
-        self._counts.miss.n += len(keys) - hits
+        self._counts.miss.n += len(keys) - hits - failed
         return found
 
     def set(self, key: bytes, value: bytes) -> None:
@@ -106,8 +117,10 @@ class Tiered:
 
     def _written(self, batch: dict[bytes, bytes], done: "Future[None]") -> None:
         if error := done.exception():
-            self._counts.failed.n += 1
+            self._counts.failed.n += len(batch)
             log.error("%s: %d answers not kept: %s", self._tier.name, len(batch), error)
+        else:
+            self._counts.written.n += len(batch)
         for key in batch.keys() & self._waiting.keys():
             self._forget(key)
         if not self._waiting:

@@ -148,7 +148,7 @@ class Service:
             task.cancel()
         for store in self._stores.values():
             await store.close()
-        self.metrics.flush()
+        self.metrics.close()
 
     @property
     def _announcement(self) -> Path:
@@ -206,10 +206,11 @@ def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]
         tier = SharedMemory(rundir.store(store.id), store.ttl_seconds)
         name = store.id
 
-        def counter(outcome: str, name: str = name, tier: str = tier.name) -> Any:
-            return metrics.count("gomlx_cache_lookups", name, tier, outcome)
+        def counter(metric: str, outcome: str, labels: Any = (name, tier.name)) -> Any:
+            return metrics.count(metric, *labels, outcome)
 
-        stores[store.id] = Tiered(tier, TierCounts(counter))
+        seconds = metrics.spread("gomlx_cache_seconds", name, tier.name)
+        stores[store.id] = Tiered(tier, TierCounts(counter, seconds))
     return stores
 
 

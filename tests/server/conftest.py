@@ -70,7 +70,7 @@ async def path(
     counts = Counts()
     create_store(shared_folder / "store", 4 << 20)
     tier = SharedMemory(shared_folder / "store", 60)
-    cache = Tiered(tier, TierCounts(lambda outcome: counts.count("lookups", outcome)))
+    cache = Tiered(tier, TierCounts(counts.count, counts.spread("gomlx_cache_seconds")))
     current = Current(["m", "unloaded"])
 
     def live(servable: Servable) -> Live:
