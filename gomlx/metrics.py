@@ -17,7 +17,7 @@ from gomlx.tally import Key, Series, Sums, Tally, read_all
 
 
 class Count:
-    """Events since the last flush."""
+    """Events since the last flush. For one thread."""
 
     __slots__ = ("n",)
 
@@ -77,8 +77,7 @@ _COUNTERS = {
     ),
     "gomlx_cache_lookups": (
         "Rows looked up in a tier, by outcome: hit; miss; late (no answer in time); "
-        "bad (no answer of ours); failed; skipped (the tier is not asked for now). "
-        "dropped is not a look-up but a row not written.",
+        "bad (no answer of ours); failed; skipped (the tier is not asked for now).",
         ("datastore", "tier", "outcome"),
     ),
     "gomlx_cache_writes": (
@@ -195,7 +194,7 @@ class Metrics:
         """Hand what was counted since the last flush to what all workers share."""
         for key, (count, counter) in self._counts.items():
             if n := count.n:
-                count.n -= n  # not 0: a thread may have counted meanwhile
+                count.n = 0
                 counter.inc(n)
                 self._tally.add(key, Sums(n))
         for key, (spread, histogram) in self._spreads.items():

@@ -231,22 +231,3 @@ print(metrics.exposition([]).decode())
     assert state(0, 0) == 2
     assert state(1, 0) == 0
     assert state(1, 2, "metrics.close()") == 0
-
-
-def test_a_count_of_another_thread_during_a_flush_is_not_lost(tmp_path: Path) -> None:
-    script = """
-from threading import Thread
-metrics = Metrics(directory, 0)
-count = metrics.count("gomlx_model_runs", "m")
-sys.setswitchinterval(1e-5)
-def work():
-    for _ in range(300_000):
-        count.n += 1
-thread = Thread(target=work)
-thread.start()
-while thread.is_alive():
-    metrics.flush()
-metrics.flush()
-print(metrics.read()["gomlx_model_runs", "m"][0].n)
-"""
-    assert _output(script, tmp_path) == "300000\n"

@@ -22,7 +22,10 @@ _BATCH_BYTES = 1 << 20
 
 
 class LocalCounts:
-    """What became of look-ups and writes. counter: (metric, outcome) → count."""
+    """What became of rows looked up and of writes. counter: (metric, outcome) → count.
+
+    seconds: of look-ups.
+    """
 
     def __init__(self, counter: Callable[[str, str], Count], seconds: Spread) -> None:
         self.seconds = seconds
@@ -57,13 +60,12 @@ class Local:
         started = perf_counter()
         found = self.peek(keys)
         self._counts.seconds.add(perf_counter() - started)
-        hits = (
-            len(found)
-            if len(found) == len(keys)
-            else sum(map(found.__contains__, keys))
-        )
-        self._counts.hit.n += hits
-        self._counts.miss.n += len(keys) - hits
+        counts = self._counts
+        hits = len(keys) if len(found) == len(keys) else sum(k in found for k in keys)
+        counts.hit.n += hits
+        if hits < len(keys):
+            other = counts.lookup_failed if self._is_failing else counts.miss
+            other.n += len(keys) - hits
         return found
 
     def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -108,7 +110,6 @@ class Local:
         try:
             found = self._tier.get_many(keys)
         except Exception as error:
-            self._counts.lookup_failed.n += 1
             if not self._is_failing:  # said once is enough
                 log.error("%s: look-ups fail: %s", self.name, error)
             self._is_failing = True

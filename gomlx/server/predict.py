@@ -85,7 +85,7 @@ class Predictor:
         try:
             live = self._current.pin(name)
         except GomlxError as error:
-            self._refuse(name, error, done)
+            self._refuse(name, error, started, done)
             return
         try:
             max_rows = self._max_rows[name]
@@ -94,11 +94,12 @@ class Predictor:
             self._answer(live, question, started, done)
         except GomlxError as error:
             self._current.unpin(live)
-            self._refuse(name, error, done)
+            self._refuse(name, error, started, done)
         except Exception:
             log.exception("model %s: a bug", name)
             self._current.unpin(live)
-            self._refuse(name, GomlxError("internal error; the log tells more"), done)
+            bug = GomlxError("internal error; the log tells more")
+            self._refuse(name, bug, started, done)
 
     def _answer(
         self, live: Live, question: Question, started: float, done: Done
@@ -184,7 +185,7 @@ class Predictor:
         self._collapsed[name].n += prediction.collapsed
         try:
             if prediction.error:
-                self._refuse(name, prediction.error, done)
+                self._refuse(name, prediction.error, prediction.started, done)
                 return
             self._ok[name].n += 1
             seconds = perf_counter() - prediction.started
@@ -193,14 +194,19 @@ class Predictor:
         finally:
             self._current.unpin(live)
 
-    def refused(self, name: str, error: GomlxError) -> Reply:
+    def refused(self, name: str, error: GomlxError, seconds: float = 0.0) -> Reply:
         """Count a request that is not answered, and return what to say."""
         label = name if name in self._caching else "unknown"
         self._metrics.count("gomlx_requests", label, str(error.status)).n += 1
+        self._metrics.spread("gomlx_refusal_seconds", label).add(seconds)
         return refusal(error)
 
-    def _refuse(self, name: str, error: GomlxError, done: Done) -> None:
-        done(self.refused(name, error))
+    def left(self, name: str) -> None:
+        """Count a request whose client had gone before its answer."""
+        self._metrics.count("gomlx_requests_canceled", name).n += 1
+
+    def _refuse(self, name: str, error: GomlxError, started: float, done: Done) -> None:
+        done(self.refused(name, error, perf_counter() - started))
 
 
 def _seconds(coalescer: Coalescer | None) -> float:

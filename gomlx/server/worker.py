@@ -79,6 +79,7 @@ class Service:
         from gomlx.models.current import Current
         from gomlx.models.version import Manifest
         from gomlx.server.app import App
+        from gomlx.server.operations import Operations
         from gomlx.server.predict import Predictor
         from gomlx.server.protocol import Connections, Limits
         from gomlx.server.reload import Reloader
@@ -109,7 +110,8 @@ class Service:
             lambda: Manifest.read(rundir.manifest),
             self.metrics,
         )
-        self.app = App(predictor, status, endpoint.max_body_bytes).asgi()
+        operations = Operations(self.metrics, list(self._models))
+        self.app = App(predictor, status, operations, endpoint.max_body_bytes).asgi()
         self.connections = Connections(
             {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
             predictor,
@@ -149,7 +151,7 @@ class Service:
             task.cancel()
         for store in self._stores.values():
             await store.tiers.close()
-        self.metrics.flush()
+        self.metrics.close()
 
     @property
     def _announcement(self) -> Path:
