@@ -230,6 +230,7 @@ _FAULTS: tuple[tuple[str, type[BaseException], str], ...] = (
     ("no-cluster", exceptions.ResponseError, "cluster support disabled"),
     ("cluster", exceptions.MovedError, ""),
     ("cluster", exceptions.ResponseError, "MOVED"),
+    ("protected", exceptions.RedisError, "protected mode"),
     ("refused", ConnectionRefusedError, ""),
     ("no-socket", FileNotFoundError, ""),
     ("no-access", PermissionError, ""),
@@ -251,20 +252,22 @@ def _explained(error: Exception, address: Address) -> tuple[str, str]:
     if isinstance(error, MasterNotFoundError):
         return _without_master(said, address)
     if "closed by server" in said:
-        return "closed", "the server closed the connection"
+        # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
+        fault = "client-certificate" if address.tls else "closed"
+        return fault, "the server closed the connection"
     return "other", _said(error)
 
 
 def _without_master(said: str, address: Address) -> tuple[str, str]:
-    """Explain redis-py's text, which lists what came of asking each Sentinel."""
-    failed = re.findall(r"> - (\w+)\((.*?)\)(?=, <|$)", said)
-    if len(failed) < len(address.hosts):  # one has answered
+    """Explain redis-py's text: it names a kind of error for each Sentinel asked."""
+    kinds = re.findall(r"> - [\w:]*?(\w+Error)\b", said)
+    if len(kinds) < len(address.hosts):  # one has answered
         return "no-master", f"no Sentinel knows a healthy master {address.master!r}"
-    name, text = failed[0]
-    words = {"Connect call failed": "refused", "not known": "name"}
-    faults = [fault for word, fault in words.items() if word in text]
-    kinds = {"AuthenticationError": "sentinel-password", "TimeoutError": "timeout"}
-    return kinds.get(name) or [*faults, "other"][0], f"Sentinel: {text}"
+    if "AuthenticationError" in kinds:
+        return "sentinel-password", "the Sentinel refuses the login"
+    if "TimeoutError" in kinds:
+        return "timeout", "no Sentinel answers in time"
+    return "unreachable", "no Sentinel can be reached"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

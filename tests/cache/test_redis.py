@@ -394,7 +394,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     opened = tier("redis+cluster://app:hunter2@127.0.0.1:1,127.0.0.1:2")
     assert (await failure(opened, opened.get_many([b"a"]))).fault == "refused"
     opened = tier("redis+sentinel://:hunter2@127.0.0.1:1/m?sentinel_password=swordfish")
-    assert (await failure(opened, opened.get_many([b"a"]))).fault == "refused"
+    assert (await failure(opened, opened.get_many([b"a"]))).fault == "unreachable"
 
 
 async def test_a_password_that_is_wrong(folder: Path) -> None:
