@@ -86,8 +86,8 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
                 "ca_file": str(other.ca),
             },
             "client-certificate": {"url": f"rediss://{at}:{strict.port}"} | mine,
-            "plain": {"url": f"rediss://{at}:{plain.port}", "timeout_seconds": 0.5},
-            "tls": {"url": f"redis://{at}:{tls.port}", "timeout_seconds": 0.5},
+            "plain": {"url": f"rediss://{at}:{plain.port}", "timeout_seconds": 1},
+            "tls": {"url": f"redis://{at}:{tls.port}", "timeout_seconds": 1},
             "read-only": {"url": follower.url},
             "memory": {"url": full.url},
             "database": {"url": f"redis://{at}:{plain.port}/99"},
@@ -107,7 +107,10 @@ def write(folder: Path, connections: dict[str, Any]) -> None:
     document = {
         "models": [{"id": "m", "url": "./m"}],
         "datastores": [{"id": "s", "tiers": tiers}],
-        "connections": [{"id": name} | one for name, one in connections.items()],
+        "connections": [
+            {"id": name, "timeout_seconds": 10} | one
+            for name, one in connections.items()
+        ],
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
 

@@ -38,8 +38,8 @@ _LONGEST_REASON = 200
 class RedisTier:
     """A SharedTier in Redis. For one event loop; connects when it is first used.
 
-    An operation takes at most timeout_seconds for each of: waiting for a connection
-    and opening it, asking every host of the url for the way, the command.
+    An operation takes at most timeout_seconds, with a Sentinel or a cluster once more
+    for each host of the url that is asked for the way, and for the way there.
     """
 
     def __init__(  # noqa: PLR0913  # what a connection of the config says
@@ -64,7 +64,6 @@ class RedisTier:
             "client_name": "gomlx",
             "driver_info": None,  # one command less on connecting
             "protocol": 2,  # RESP3 is for pushed messages, and asks for HELLO
-            "socket_timeout": timeout_seconds,
             "socket_connect_timeout": timeout_seconds,
             # Not for time-outs: what has not answered once may not take twice as long.
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
@@ -76,7 +75,13 @@ class RedisTier:
             "ssl_min_version": ssl.TLSVersion.TLSv1_2,
         }
         self._max_connections = max_connections
-        self._longest = timeout_seconds * (2 + len(address.hosts))
+        self._longest = timeout_seconds
+        if address.kind in ("sentinel", "cluster"):
+            # One host that hangs must not keep the others from being asked.
+            self._options["socket_timeout"] = timeout_seconds
+            self._longest *= 2 + len(address.hosts)
+        else:  # PERF: a timer a reply makes a look-up cost twice as much (see _bounded)
+            self._options["socket_timeout"] = None
         self._free = asyncio.Semaphore(max_connections)
         self._client: Redis | RedisCluster | None = None
         self._sentinel: Sentinel | None = None
