@@ -15,8 +15,8 @@ _PROBE_MILLISECONDS = 10_000
 
 _ADVICE = {
     "refused": "nothing listens there: start the server, or correct host and port",
-    "timeout": "no answer in time: look at the address and at firewalls, and whether"
-    " the port wants TLS; raise timeout_seconds if the server is far",
+    "timeout": "look at the address, at firewalls, and at whether the port speaks TLS"
+    " (rediss://) or not (redis://); raise timeout_seconds if the server is far",
     "name": "no such host: correct the name, or mend the DNS",
     "unreachable": "correct the Sentinels' hosts and ports (26379 by default), or"
     " start them",
