@@ -151,3 +151,10 @@ def _sweep() -> None:
             shutil.rmtree(RunDir(path).shared, ignore_errors=True)
             shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def write_privately(path: Path, data: bytes) -> None:
+    """Write a file that only this user may read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)

@@ -103,7 +103,8 @@ def server(
     port = free_port() if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
-    lines = (f"port {port}", "bind 127.0.0.1", f"dir {folder}", 'save ""', *options)
+    ours = f"port {port}", "bind 127.0.0.1", f"dir {folder}", 'save ""'
+    lines = (*options, *ours)  # the last line about a thing counts
     config.write_text("\n".join(lines) + "\n")
     arguments = [executable(), str(config)]
     if any(line.startswith("sentinel ") for line in options):

@@ -23,9 +23,9 @@ ARROWS = {
     "metrics": {"tally"},
     "tally": set[str](),
     "rundir": set[str](),
-    "process": set[str](),
+    "process": {"errors"},
     "contract": {"contract", "errors"},
-    "cache": {"cache", "errors", "metrics"},
+    "cache": {"cache", "errors", "masking", "metrics"},
     "models": {"models", "contract", "errors", "masking", "metrics"},
     "server": {
         *("server", "models", "cache", "contract", "errors"),
@@ -39,8 +39,9 @@ ARROWS = {
     "__main__": {"cli"},
     "demo": {"errors"},
     "explain": {"contract", "models", "errors"},
+    "connect": {"cache.address", "cache.redis", "config", "errors"},
     "cli": {
-        *("cache.shm", "config", "demo", "errors", "explain"),
+        *("cache.shm", "config", "connect", "demo", "errors", "explain"),
         *("models.version", "models.stage"),
         *("masking", "process", "rundir", "supervisor", "__init__"),
     },
