@@ -74,7 +74,7 @@ class Service:
         from gomlx.metrics import Metrics
 
         self._slot, _ = take_slot(rundir)
-        self.metrics = Metrics(rundir.metrics, self._slot)
+        self.metrics = Metrics(rundir.metrics, self._slot, rundir.tallies)
 
         from gomlx.models.current import Current
         from gomlx.models.version import Manifest
