@@ -1,7 +1,7 @@
 """What the graph of a model proves about it."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from tensorflow.python.framework import op_def_registry
@@ -31,6 +31,16 @@ _DRAWING = frozenset(
 )
 
 
+# State that a checkpoint fills. Static tables are filled by the graph itself.
+_FILLED = frozenset(
+    {
+        *("VarHandleOp", "MutableHashTableV2", "MutableHashTableOfTensorsV2"),
+        "MutableDenseHashTableV2",
+    }
+)
+INIT = "__saved_model_init_op"  # the name of its signature, and of its output
+
+
 def may_write(unsteady: Iterable[str]) -> bool:
     """True when one of these operations may write to a variable.
 
@@ -43,6 +53,25 @@ def needed_nodes(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     """Return the names of the graph's nodes that the fetched tensors depend on."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     return {node.name for node in _needed(nodes, fetches)}
+
+
+def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
+    """Return needed nodes whose state neither restoring nor initialising reaches.
+
+    Only what TensorFlow 2 saved has any: its objects hold the values.
+    """
+    if not meta_graph.object_graph_def.nodes:
+        return []
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    fillers = {meta_graph.saver_def.restore_op_name}
+    if INIT in meta_graph.signature_def:
+        fillers.add(meta_graph.signature_def[INIT].outputs[INIT].name)
+    reached = needed_nodes(meta_graph, [f for f in fillers if _node_name(f) in nodes])
+    return [
+        nodes[name]
+        for name in sorted(set(needed) - reached)
+        if nodes[name].op in _FILLED
+    ]
 
 
 def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:

@@ -7,7 +7,8 @@ pins that, so that a TensorFlow upgrade cannot lose it silently.
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,35 @@ def parse(saved_model: Path) -> Any:
         tags = [list(g.meta_info_def.tags) for g in parsed.meta_graphs]
         raise StageFailed(f"no graph is tagged {TAGS}; there are: {tags}")
     return graphs[0]
+
+
+def load_objects(saved_model: Path) -> Any:
+    """Load a SavedModel the way of TensorFlow 2. Raises StageFailed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return tf.saved_model.load(str(saved_model), TAGS)
+        except Exception as error:
+            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
+
+
+@contextmanager
+def loaded(saved_model: Path) -> Iterator[Any]:
+    """The model in a session, loaded the ordinary way. Raises StageFailed."""
+    with closing(open_session(tf.Graph())) as session:
+        try:
+            loader = import_graph(session, saved_model)
+            loader.restore()
+            loader.run_init_ops()
+        except Exception as error:
+            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
+        yield session
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something: TensorFlow's messages run on and on."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line[:500] for line in lines if line), repr(error))
 
 
 def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
