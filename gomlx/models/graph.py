@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.python.framework import op_def_registry
 
 # Stateful by TensorFlow's book, yet they give the same for the same input as long as
@@ -38,7 +39,9 @@ _FILLED = frozenset(
         "MutableDenseHashTableV2",
     }
 )
-INIT = "__saved_model_init_op"  # the name of its signature, and of its output
+_INIT = "__saved_model_init_op"  # the name of its signature, and of its output
+_OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
+_LARGE = 2**16  # bytes
 
 
 def may_write(unsteady: Iterable[str]) -> bool:
@@ -63,15 +66,54 @@ def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
     if not meta_graph.object_graph_def.nodes:
         return []
     nodes = {node.name: node for node in meta_graph.graph_def.node}
-    fillers = {meta_graph.saver_def.restore_op_name}
-    if INIT in meta_graph.signature_def:
-        fillers.add(meta_graph.signature_def[INIT].outputs[INIT].name)
-    reached = needed_nodes(meta_graph, [f for f in fillers if _node_name(f) in nodes])
+    reached = needed_nodes(meta_graph, [*_restore_op(meta_graph), *init_op(meta_graph)])
     return [
         nodes[name]
         for name in sorted(set(needed) - reached)
         if nodes[name].op in _FILLED
     ]
+
+
+def init_op(meta_graph: Any) -> list[str]:
+    """Return the name of the operation that fills tables, if there is one."""
+    if _INIT in meta_graph.signature_def:
+        return [_node_name(meta_graph.signature_def[_INIT].outputs[_INIT].name)]
+    for key in _OLDER_INITS:
+        if key in meta_graph.collection_def:
+            return [*meta_graph.collection_def[key].node_list.value]
+    return []
+
+
+def take_constants(meta_graph: Any) -> dict[str, Any]:
+    """Make placeholders of the large constants that only the initialisation reads.
+
+    Returns tensor → TensorProto. A vocabulary is such a constant: TensorFlow's
+    optimizer copies it some thirty times, which takes longer than all else.
+    """
+    served = [
+        output.name
+        for name, signature in meta_graph.signature_def.items()
+        if name != _INIT
+        for output in signature.outputs.values()
+        if output.name
+    ]
+    others = needed_nodes(meta_graph, [*served, *_restore_op(meta_graph)])
+    only = needed_nodes(meta_graph, init_op(meta_graph)) - others
+    taken = {}
+    for node in meta_graph.graph_def.node:
+        if node.name in only and node.op == "Const" and node.ByteSize() > _LARGE:
+            value = TensorProto()
+            value.CopyFrom(node.attr["value"].tensor)
+            taken[f"{node.name}:0"] = value
+            del node.attr["value"]
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(value.tensor_shape)
+    return taken
+
+
+def _restore_op(meta_graph: Any) -> list[str]:
+    name = meta_graph.saver_def.restore_op_name
+    return [name] if name else []
 
 
 def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:

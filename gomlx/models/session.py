@@ -14,9 +14,11 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.framework import tensor_util
 from tensorflow.python.saved_model import loader_impl
 
 from gomlx.errors import StageFailed
+from gomlx.models.graph import take_constants
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
@@ -92,15 +94,22 @@ def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loader = loader_impl.SavedModelLoader(str(saved_model))
+        constants = take_constants(loader.get_meta_graph_def_from_tags(TAGS))
         saver, _ = loader.load_graph(session.graph, TAGS)
-    return GraphLoader(session, loader, saver)
+    return GraphLoader(session, loader, saver, constants)
 
 
 class GraphLoader:
-    """An imported graph, and how its state comes to life."""
+    """An imported graph, and how its state comes to life.
 
-    def __init__(self, session: Any, loader: Any, saver: Any) -> None:
+    constants: what was taken out of the graph, for the initialisation alone.
+    """
+
+    def __init__(
+        self, session: Any, loader: Any, saver: Any, constants: dict[str, Any]
+    ) -> None:
         self._session, self._loader, self._saver = session, loader, saver
+        self._constants = constants
 
     def restore(self) -> None:
         """Read every variable from the checkpoint, into the heap."""
@@ -108,4 +117,10 @@ class GraphLoader:
 
     def run_init_ops(self) -> None:
         """Fill the tables that are made from constants and asset files."""
-        self._loader.run_init_ops(self._session, TAGS)
+        meta_graph = self._loader.get_meta_graph_def_from_tags(TAGS)
+        feeds = {n: tensor_util.MakeNdarray(v) for n, v in self._constants.items()}
+        with self._session.graph.as_default():
+            assets = loader_impl.get_asset_tensors(self._loader.export_dir, meta_graph)
+            init = loader_impl.get_init_op(meta_graph)
+        if init is not None:
+            self._session.run(init, feeds | assets)

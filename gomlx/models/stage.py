@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def stage(request: StageRequest) -> ModelVersion:

@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 from gomlx.errors import StageFailed
+from gomlx.models import session as tf_session
+from gomlx.models.graph import take_constants
 from gomlx.models.servable import Description, Servable
 from gomlx.models.version import ModelVersion
 from tests import saved_models
@@ -238,6 +240,35 @@ def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
     version = staged(source)
     shutil.rmtree(source)
     assert ask(Servable(version), {"w": "green"}) == [{"y": 1}]
+
+
+@pytest.mark.parametrize("serves_words", [False, True])
+def test_a_large_vocabulary_is_kept_from_the_optimizer(
+    tmp_path: Path, staged: Stage, serves_words: bool
+) -> None:
+    """But for what serving reads too."""
+    v1, words = tf.compat.v1, [f"a-word-of-some-length-{n}" for n in range(10_000)]
+    with v1.Graph().as_default(), v1.Session() as session:
+        w = v1.placeholder(tf.string, [None, 1], name="w")
+        keys = tf.constant(words, name="keys")
+        numbers = tf.constant(np.arange(10_000), name="numbers")
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, numbers), -1
+        )
+        y = table.lookup(w)
+        outputs = {"y": y, "z": tf.gather(keys, tf.maximum(y, 0))}
+        if not serves_words:
+            del outputs["z"]
+        init = v1.tables_initializer()
+        v1.saved_model.simple_save(
+            session, str(tmp_path / "m"), {"w": w}, outputs, legacy_init_op=init
+        )
+    taken = take_constants(tf_session.parse(tmp_path / "m"))
+    assert set(taken) == ({"numbers:0"} if serves_words else {"keys:0", "numbers:0"})
+    servable = Servable(staged(tmp_path / "m"))
+    for word, number in ((words[9_999], 9_999), ("else", -1)):
+        expected = {"y": number, "z": words[max(number, 0)]}
+        assert ask(servable, {"w": word}) == [{k: expected[k] for k in outputs}]
 
 
 def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
