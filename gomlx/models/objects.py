@@ -16,7 +16,7 @@ import tensorflow as tf
 from gomlx.contract.signature import Signature
 from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
-from gomlx.models.flow import inputs
+from gomlx.models.elements import inputs
 
 
 class Objects:
