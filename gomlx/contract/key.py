@@ -15,7 +15,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from gomlx.contract.signature import Block, Row, Scalar, Signature, Tensor, Value
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
 
 KEY_BYTES = 16
 _CODES = {

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
-from gomlx.contract.dictionary import (
+from gomlx.contract.canonical import (
     Auxiliary,
     Buckets,
     Exact,
@@ -22,7 +22,8 @@ from gomlx.contract.dictionary import (
     Vocabulary,
     narrow,
 )
-from gomlx.contract.signature import Scalar, Signature, Tensor
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Scalar, Tensor
 from gomlx.errors import StageFailed
 from gomlx.models.flow import Flow, Use
 from gomlx.models.version import Settings

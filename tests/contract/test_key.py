@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from gomlx.contract.key import KeyMaker
-from gomlx.contract.signature import Block, Row, Signature, Tensor
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Row, Tensor
 
 VERSION = "0123456789abcdef0123456789abcdef"
 TEXTS = (Tensor("a", "string", ()), Tensor("b", "string", ()))
