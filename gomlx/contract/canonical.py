@@ -6,7 +6,8 @@
     Exact        the value itself, as its dtype holds it
     Auxiliary    not fed to the model; in the key only when the config says so
 
-`canonical(column) -> column` gives the values that the model is to be fed.
+`one(value)` and `canonical(column)` give what the model is to be fed instead. Most
+requests hold one row, and a column of one costs several times more than a value.
 """
 
 import marshal
@@ -21,7 +22,7 @@ from typing import Any, ClassVar
 from gomlx.contract.tensor import Scalar
 
 Column = Sequence[Scalar]
-FLOATS = {
+_FLOATS = {
     dtype: struct.Struct(f"<{code}")
     for dtype, code in {
         "float16": "e",
@@ -48,6 +49,10 @@ class Vocabulary:
     known: frozenset[Scalar]
     unknown: Scalar
     proof: str
+
+    def one(self, value: Any) -> Any:
+        is_known = self.unknown is None or value in self.known
+        return value if is_known else self.unknown
 
     def canonical(self, column: Column) -> Column:
         known, unknown = self.known, self.unknown
@@ -79,9 +84,12 @@ class Buckets:
     below: int | float
     proof: str
 
+    def one(self, value: Any) -> Any:
+        return self._values[bisect_right(self.thresholds, held(value, self.dtype))]
+
     def canonical(self, column: Column) -> Column:
         thresholds, values = self.thresholds, self._values
-        buckets = map(bisect_right, repeat(thresholds), narrow(column, self.dtype))
+        buckets = map(bisect_right, repeat(thresholds), _narrow(column, self.dtype))
         return list(map(values.__getitem__, buckets))
 
     @cached_property
@@ -92,9 +100,8 @@ class Buckets:
     def distinct(self) -> int:
         return len(self.thresholds) + 1
 
-    def why(self, value: Scalar) -> str:
-        (x,) = narrow((value,), self.dtype)
-        i = bisect_right(self.thresholds, x)
+    def why(self, value: Any) -> str:
+        i = bisect_right(self.thresholds, held(value, self.dtype))
         low, high = ("-∞", *self.thresholds, "∞")[i : i + 2]
         return f"in bucket {i} of {self.distinct}, from {low} to below {high}"
 
@@ -111,21 +118,14 @@ class Rounded:
     precision: int
     proof: str
 
+    def one(self, value: Any) -> Any:
+        x = held(value, self.dtype)
+        return held(_rounded(x, 10.0**self.precision), self.dtype)
+
     def canonical(self, column: Column) -> Column:
         scale = 10.0**self.precision
-        values = narrow(column, self.dtype)
-        if max(values) >= _WHOLE or min(values) <= -_WHOLE:
-            # Some have no decimals.
-            apart = ([x] for x in values)
-            return values if len(values) == 1 else [self.canonical(x)[0] for x in apart]
-        # PERF: of all ways to say it, the fastest (loadtests/keys.py). Never -0.0.
-        rounded = [
-            (y + _HALF) // 1 / scale
-            if (y := x * scale) >= 0
-            else (0.0 - (_HALF - y) // 1) / scale
-            for x in values
-        ]
-        return narrow(rounded, self.dtype)
+        values = _narrow(column, self.dtype)
+        return _narrow([_rounded(x, scale) for x in values], self.dtype)
 
     @property
     def distinct(self) -> None:
@@ -133,6 +133,15 @@ class Rounded:
 
     def why(self, value: Scalar) -> str:
         return f"rounded to {self.precision} decimals"
+
+
+def _rounded(x: float, scale: float) -> float:
+    """Round to multiples of 1 / scale; never to -0.0."""
+    if not -_WHOLE < x < _WHOLE:
+        return x
+    y = x * scale
+    # PERF: of all ways to say it, the fastest (loadtests/keys.py).
+    return (y + _HALF) // 1 / scale if y >= 0 else (0.0 - (_HALF - y) // 1) / scale
 
 
 @dataclass(frozen=True)
@@ -143,8 +152,11 @@ class Exact:
     dtype: str
     proof: str
 
+    def one(self, value: Any) -> Any:
+        return held(value, self.dtype)
+
     def canonical(self, column: Column) -> Column:
-        return narrow(column, self.dtype) if self.dtype in FLOATS else column
+        return _narrow(column, self.dtype)
 
     @property
     def distinct(self) -> int | None:
@@ -161,6 +173,9 @@ class Auxiliary:
     kind: ClassVar = "auxiliary"
     is_in_key: bool
     proof: str
+
+    def one(self, value: Any) -> Any:
+        return value
 
     def canonical(self, column: Column) -> Column:
         return column
@@ -179,13 +194,17 @@ _KINDS: dict[str, type[Kind]] = {
 }
 
 
-def narrow(column: Column, dtype: str) -> Sequence[Any]:
-    """Return numbers as a dtype holds them."""
-    one = FLOATS.get(dtype)
+def held(value: Any, dtype: str) -> Any:
+    """Return a number as a dtype holds it; what is no float, as it is."""
+    layout = _FLOATS.get(dtype)
+    return value if layout is None else layout.unpack(layout.pack(value))[0]
+
+
+def _narrow(column: Column, dtype: str) -> Sequence[Any]:
+    """Return what `held` does, of every value."""
+    one = _FLOATS.get(dtype)
     if one is None:
         return column
-    if len(column) == 1:
-        return one.unpack(one.pack(column[0]))
     many = struct.Struct(f"<{len(column)}{one.format[1:]}")
     return many.unpack(many.pack(*column))
 

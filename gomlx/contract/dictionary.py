@@ -5,17 +5,17 @@ the cache is the one that would be computed.
 """
 
 import struct
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from gomlx.contract.canonical import FLOATS, Auxiliary, Buckets, Kind, Vocabulary
+from gomlx.contract.canonical import Auxiliary, Kind, Vocabulary
 from gomlx.contract.key import KeyMaker
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Row, Tensor, Value
+from gomlx.contract.tensor import Block, Row, Tensor
 
 
 class Dictionary:
@@ -25,12 +25,22 @@ class Dictionary:
         self, version: str, signature: Signature, kinds: Sequence[Kind]
     ) -> None:
         self.kinds, self.tensors = tuple(kinds), signature.fields
-        self._collapses = [
-            kind.canonical if tensor.is_scalar else _blockwise(kind)
-            for tensor, kind in zip(self.tensors, kinds, strict=True)
+        fields = list(zip(self.tensors, self.kinds, strict=True))
+        self._columns = [
+            k.canonical if t.is_scalar else partial(_blocks, k) for t, k in fields
         ]
-        pairs = zip(kinds, self._collapses, strict=True)
-        self._ones = [_one(kind, collapse) for kind, collapse in pairs]
+        # PERF: what most inputs are goes without a call a value (loadtests/keys.py).
+        self._vocabularies = [
+            (i, k.known, k.unknown)
+            for i, (t, k) in enumerate(fields)
+            if t.is_scalar and isinstance(k, Vocabulary) and k.unknown is not None
+        ]
+        places = {i for i, _, _ in self._vocabularies}
+        self._others: list[tuple[int, Callable[[Any], Any]]] = [
+            (i, k.one if t.is_scalar else partial(_block, k))
+            for i, (t, k) in enumerate(fields)
+            if i not in places
+        ]
         auxiliaries = self.kinds[len(signature.inputs) :]
         self._joined = [  # auxiliary inputs that join the key, and where they are
             (i, self.tensors[i])
@@ -44,18 +54,21 @@ class Dictionary:
     def canonical(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that the model is to be evaluated on."""
         if len(rows) == 1:
-            return [tuple([one(v) for one, v in zip(self._ones, rows[0], strict=True)])]
+            return [self._canonical(rows[0])]
         # PERF: column by column (loadtests/keys.py).
         columns = zip(*rows, strict=True)
-        return list(
-            zip(
-                *[
-                    collapse(column)
-                    for collapse, column in zip(self._collapses, columns, strict=True)
-                ],
-                strict=True,
-            )
-        )
+        pairs = zip(self._columns, columns, strict=True)
+        return list(zip(*[collapse(column) for collapse, column in pairs], strict=True))
+
+    def _canonical(self, row: Row) -> Row:
+        """What `canonical` does, for the one row of most requests."""
+        values = list(row)
+        for i, known, unknown in self._vocabularies:
+            if values[i] not in known:
+                values[i] = unknown
+        for i, one in self._others:
+            values[i] = one(values[i])
+        return tuple(values)
 
     def keys(self, canonical: Sequence[Row]) -> list[bytes]:
         """Return the key of every canonical row."""
@@ -70,36 +83,13 @@ class Dictionary:
         )
 
 
-def _one(
-    kind: Kind, collapse: Callable[[Any], Sequence[Value]]
-) -> Callable[[Any], Any]:
-    """Collapse a single value, which most requests hold of each input."""
-    is_scalar = collapse == kind.canonical
-    if is_scalar and isinstance(kind, Vocabulary) and kind.unknown is not None:
-        known, unknown = kind.known, kind.unknown
-        return lambda value: value if value in known else unknown
-    if is_scalar and isinstance(kind, Buckets):
-        return _bucket_of(kind)
-    return lambda value: collapse((value,))[0]
+def _block(kind: Kind, block: Block) -> Block:
+    """Collapse a block element by element."""
+    return Block(block.shape, tuple(kind.canonical(block.leaves)))
 
 
-def _bucket_of(kind: Buckets) -> Callable[[Any], Any]:
-    thresholds, values = kind.thresholds, (kind.below, *kind.thresholds)
-    layout = FLOATS.get(kind.dtype)
-    if layout is None:
-        return lambda value: values[bisect_right(thresholds, value)]
-    pack, unpack = layout.pack, layout.unpack
-    return lambda value: values[bisect_right(thresholds, unpack(pack(value))[0])]
-
-
-def _blockwise(kind: Kind) -> Callable[[Sequence[Value]], Sequence[Value]]:
-    """Collapse blocks element by element."""
-
-    def canonical(column: Sequence[Value]) -> Sequence[Value]:
-        blocks: Iterable[Block] = column  # type: ignore[assignment]  # not a scalar input
-        return [Block(b.shape, tuple(kind.canonical(b.leaves))) for b in blocks]
-
-    return canonical
+def _blocks(kind: Kind, column: Sequence[Block]) -> list[Block]:
+    return [_block(kind, block) for block in column]
 
 
 def digest(parts: Iterable[bytes]) -> str:

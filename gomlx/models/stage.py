@@ -30,7 +30,7 @@ from gomlx.models.version import (
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def stage(request: StageRequest) -> ModelVersion:
