@@ -4,6 +4,7 @@ The model is evaluated on the canonical row and the key is made from it: an answ
 the cache is the one that would be computed.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,6 +17,9 @@ from gomlx.contract.canonical import Auxiliary, Kind, Vocabulary
 from gomlx.contract.key import KeyMaker
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Tensor
+from gomlx.errors import InvalidInput
+
+_SURROGATE = re.compile("[\ud800-\udfff]").search
 
 
 class Dictionary:
@@ -42,13 +46,13 @@ class Dictionary:
             if i not in places
         ]
         auxiliaries = self.kinds[len(signature.inputs) :]
-        self._joined = [  # auxiliary inputs that join the key, and where they are
-            (i, self.tensors[i])
+        self._joined = [  # where the auxiliary inputs are that join the key
+            i
             for i, kind in enumerate(auxiliaries, len(signature.inputs))
             if isinstance(kind, Auxiliary) and kind.is_in_key
         ]
         self._width = len(signature.inputs) if auxiliaries else None
-        keyed = (Tensor(t.name, "string", ()) for _, t in self._joined)
+        keyed = (Tensor(self.tensors[i].name, "string", ()) for i in self._joined)
         self._keys = KeyMaker(version, Signature((*signature.inputs, *keyed), ()))
 
     def canonical(self, rows: Sequence[Row]) -> list[Row]:
@@ -71,16 +75,35 @@ class Dictionary:
         return tuple(values)
 
     def keys(self, canonical: Sequence[Row]) -> list[bytes]:
-        """Return the key of every canonical row."""
+        """Return the key of every canonical row.
+
+        Raises InvalidInput for a lone surrogate: half a character, which JSON cannot
+        hold but a Python string can.
+        """
+        try:
+            return self._keys.keys(self._keyed(canonical))
+        except (UnicodeEncodeError, orjson.JSONEncodeError):
+            self._refuse_surrogates(canonical)
+            raise
+
+    def _keyed(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return the inputs of each row, and as text the auxiliary ones in its key."""
         if self._width is None:
-            return self._keys.keys(canonical)
-        joined, width = [i for i, _ in self._joined], self._width
-        return self._keys.keys(
-            [
-                (*row[:width], *(orjson.dumps(row[i]).decode() for i in joined))
-                for row in canonical
-            ]
-        )
+            return rows
+        width, joined = self._width, self._joined
+        return [
+            (*row[:width], *[orjson.dumps(row[i]).decode() for i in joined])
+            for row in rows
+        ]
+
+    def _refuse_surrogates(self, rows: Sequence[Row]) -> None:
+        for n, row in enumerate(rows):
+            for tensor, value in zip(self.tensors, row, strict=True):
+                leaves = value.leaves if isinstance(value, Block) else (value,)
+                if any(isinstance(v, str) and _SURROGATE(v) for v in leaves):
+                    reason = "expected text, got a lone surrogate"
+                    which = n if len(rows) > 1 else None
+                    raise InvalidInput(reason, tensor.name, which)
 
 
 def _block(kind: Kind, block: Block) -> Block:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gomlx.contract.canonical import (
     Auxiliary,
     Buckets,
+    Exact,
     Kind,
     Rounded,
     Vocabulary,
@@ -88,6 +89,33 @@ def test_canonical_rows_are_their_own(rows: list[Row]) -> None:
     assert made.canonical(canonical) == canonical
     assert made.keys(made.canonical(canonical)) == made.keys(canonical)
     assert [made.canonical([row])[0] for row in rows] == canonical
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (("\ud800", (), 1), "a"),
+        (("a\udfff", (), 1), "a"),
+        (("a", ("\ud83d", "\ude00"), 1), "b"),
+        (("a", (), "\ud800"), "in_key"),
+        ((b"\xff", ("\udc80",), 1), "b"),
+    ],
+)
+def test_a_lone_surrogate_is_refused(wrong: Any, name: str) -> None:
+    tensors = (
+        Tensor("a", "string", ()),
+        Tensor("b", "string", (None,)),
+        Tensor("in_key", ANY, ()),
+    )
+    kinds: list[Kind] = [Exact("string", ""), Exact("string", ""), Auxiliary(True, "")]
+    made = dictionary(tensors, kinds)
+    row: Row = (wrong[0], Block((len(wrong[1]),), wrong[1]), wrong[2])
+    good: Row = ("ä", Block((1,), ("😀",)), "😀")
+    for rows, n in [([row], None), ([good, good, row], 2)]:
+        with pytest.raises(InvalidInput, match="lone surrogate") as caught:
+            made.keys(made.canonical(rows))
+        assert (caught.value.name, caught.value.row) == (name, n)
+    assert len(set(made.keys([good, ("a", *good[1:])]))) == 2
 
 
 def test_any_json_scalar_is_an_auxiliary_value() -> None:

@@ -36,6 +36,12 @@ def test_integers_are_taken_up_to_their_exact_bounds(dtype: str) -> None:
         assert f"from {low} to {high}" in str(refusal(one(dtype), {"x": past}))
 
 
+@pytest.mark.parametrize("wrong", [2**63, -(2**63) - 1, 2**64, 10**100])
+def test_an_integer_beyond_64_bits_is_the_askers_mistake(wrong: int) -> None:
+    error = refusal(one("int64"), {"x": [1, wrong], "batch_size": 2})
+    assert (error.status, error.name, error.row) == (400, "x", 1)
+
+
 @pytest.mark.parametrize("dtype", INTS)
 @pytest.mark.parametrize("wrong", [True, 1.0, 1.5, "1", None, [1], {"b64": "MQ=="}])
 def test_only_integers_are_integers(dtype: str, wrong: Any) -> None:
