@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from gomlx.contract.signature import Tensor
+from gomlx.contract.tensor import Tensor
 
 
 class AnswerFormat:

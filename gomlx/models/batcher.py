@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
 
-from gomlx.contract.signature import Row
+from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, Overloaded, RunFailed
 from gomlx.metrics import Count, Spread
 

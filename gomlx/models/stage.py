@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gomlx.contract.dictionary import digest, dump
-from gomlx.contract.signature import ANY, DTYPES, RESERVED, Signature, Tensor
+from gomlx.contract.canonical import dump
+from gomlx.contract.dictionary import digest
+from gomlx.contract.signature import RESERVED, Signature
+from gomlx.contract.tensor import ANY, DTYPES, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.masking import masked
 from gomlx.models.source import Source

@@ -21,7 +21,8 @@ import orjson
 from gomlx.cache.singleflight import SingleFlight
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import joined
-from gomlx.contract.signature import Question, Row, Signature
+from gomlx.contract.signature import Question, Signature
+from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, InvalidInput
 from gomlx.metrics import Metrics
 from gomlx.models.batcher import Outcome
