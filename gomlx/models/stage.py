@@ -28,7 +28,7 @@ from gomlx.models.version import (
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def stage(request: StageRequest) -> ModelVersion:
@@ -81,6 +81,7 @@ def _prepare(work: Path, request: StageRequest) -> None:
     """Turn fetched files into a staged version, tried from beginning to end."""
     # TensorFlow is imported only for files that no earlier staging has seen.
     from gomlx.models import graph, session, weights
+    from gomlx.models.choices import choice
     from gomlx.models.flow import Flow
     from gomlx.models.kinds import Walk
     from gomlx.models.servable import Description, Servable
@@ -103,12 +104,12 @@ def _prepare(work: Path, request: StageRequest) -> None:
             not graph.may_write(unsteady),
         )
         call = session.make_callable(loaded, feeds, fetches)
-        walk = Walk(
-            loaded, Flow(meta_graph.graph_def, needed, feeds, fetches), bool(unsteady)
-        )
+        flow = Flow(meta_graph.graph_def, needed, feeds, fetches)
+        walk = Walk(loaded, flow, bool(unsteady))
         kinds = walk.kinds(signature, feeds, request.settings)
         trial = Trial(signature, call, signature.question(example).rows[0])
-        joins_rows = trial.joins_rows()
+        with loaded.graph.as_default():
+            joins_rows = trial.joins_rows(choice(flow, feeds))
     (work / "dictionary").write_bytes(dump(kinds))
     Description(
         signature,

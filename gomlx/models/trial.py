@@ -30,8 +30,14 @@ class Trial:
             ) from None
         self._check_shapes()
 
-    def joins_rows(self) -> bool:
-        """True when rows of different values answer among each other as alone."""
+    def joins_rows(self, choice: str) -> bool:
+        """True when rows of different values answer among each other as alone.
+
+        choice names what the elements of an input choose: rows then share a branch.
+        """
+        if choice:
+            log.warning("rows run one by one: the values of one decide (%s)", choice)
+            return False
         rows, alone = [self._row], [self._alone]
         for other in _others(self._row):
             try:
