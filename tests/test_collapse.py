@@ -23,7 +23,7 @@ from gomlx.metrics import Count
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
 from gomlx.models.stage import stage
-from gomlx.models.version import StageRequest
+from gomlx.models.version import ModelVersion, StageRequest
 from gomlx.server.predict import Caching, Predictor, Reply
 from tests.conftest import LEGACY
 from tests.families import COLLAPSING, EXACT
@@ -289,3 +289,38 @@ def test_what_is_served_is_what_the_canonical_row_gives(
 
     holds()
     assert (served.widest > 1) == servable.description.joins_rows
+
+
+def scored(path: Path, weight: float) -> Path:
+    """A Keras model: one weight for each city that it knows, and one for the others."""
+    import keras as k
+
+    city = k.Input((1,), name="city", dtype="string")
+    known = k.layers.StringLookup(vocabulary=["rome", "oslo"])(city)
+    initial = k.initializers.Constant(weight)
+    score = k.layers.Embedding(3, 1, embeddings_initializer=initial)(known)
+    k.Model(city, {"score": k.layers.Flatten()(score)}).export(str(path), verbose=False)
+    return path
+
+
+def test_new_weights_behind_one_vocabulary_never_have_an_old_answer(
+    tmp_path: Path, shared_folder: Path, staged: Callable[..., ModelVersion]
+) -> None:
+    """One store, two versions that differ in nothing but their weights, and back."""
+    weights = (1.0, 2.0)
+    old, new = (
+        Servable(staged(scored(tmp_path / f"{weight}", weight))) for weight in weights
+    )
+    assert old.dictionary.kinds == new.dictionary.kinds
+    assert old.version.digest != new.version.digest
+    assert old.version.dict_hash != new.version.dict_hash
+    questions = [{"city": city} for city in ("rome", "oslo", "lima", "")]
+    served = Served(old, shared_folder)
+    for servable, weight, is_known in ((old, 1.0, 0), (new, 2.0, 0), (old, 1.0, 1)):
+        served.swap(servable)
+        for hits in (is_known, 1):
+            reply = served.ask(batch_of(questions))
+            assert told(reply) == [{"score": weight}] * 4
+            assert ("; hit" in reply.cache_status) == bool(hits)
+            assert reply.version == servable.version.digest
+    served.close()
