@@ -1,6 +1,10 @@
 """`gomlx inspect` and `gomlx key`."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from typer.testing import CliRunner, Result
 from gomlx.cli import app
 from tests import families, saved_models
 from tests.saved_models import save, spec
-from tests.test_cli import gomlx, write
+from tests.test_cli import ROOT, write
 
 Run = Callable[..., Result]
 
@@ -40,10 +44,38 @@ def test_inspect_shows_kind_proof_and_key_space(tmp_path: Path, run: Run) -> Non
     ]
     assert "(3 values)" in document["inputs"][0]["proof"]
     assert document["key_space"] == 48
-    done = gomlx("inspect", "m", cwd=tmp_path)  # as a person would
-    assert done.returncode == 0, done.stderr
+    table = shown(run("inspect", "m"))
     for word in ("int64", "[1]", "vocabulary", "bucketized by 2", "at most 48"):
-        assert word in done.stdout
+        assert word in table
+
+
+def test_the_example_of_the_readme_as_it_stands(tmp_path: Path) -> None:
+    """Run by a script elsewhere, as the one that pip installs is."""
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", readme, re.DOTALL)
+    code, config = (
+        next(text for kind, text in blocks if kind == wanted and "advise" in text)
+        for wanted in ("python", "yaml")
+    )
+    (tmp_path / "pricing.py").write_text(code)
+    write(tmp_path, config)
+    saved_models.keras(tmp_path / "models" / "flights")
+    script = tmp_path / "bin" / "gomlx"
+    script.parent.mkdir()
+    script.write_text("from gomlx.__main__ import main\nmain()\n")
+    command = (sys.executable, script, "inspect", "flights", "-c", "config.yaml")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the config says auxiliary; in key_fields" in done.stdout
 
 
 def test_inspect_says_why_not_and_follows_the_config(tmp_path: Path, run: Run) -> None:
