@@ -10,8 +10,6 @@ import pytest
 from tests import families, saved_models
 from tests.service import Service, running
 
-pytestmark = pytest.mark.xdist_group("meta")
-
 CODE = "def tell(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
 
 
