@@ -35,7 +35,7 @@ ARROWS = {
     "__init__": {"errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
-    "explain": {"contract", "models", "errors"},
+    "explain": {"contract", "models", "errors", "masking"},
     "cli": {
         *("cache.shm", "config", "demo", "errors", "explain"),
         *("models.version", "models.stage"),

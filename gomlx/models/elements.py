@@ -1,4 +1,8 @@
-"""Which operations hand elements of their inputs on as they are."""
+"""What TensorFlow's operations do with the elements that they take.
+
+An operation hands elements on when those it puts out are elements that it took,
+whatever their number and order.
+"""
 
 from typing import Any
 
@@ -38,6 +42,8 @@ _WIDER = {
     "bfloat16": {"float32", "float64"},
     "float32": {"float64"},
 }
+# What these give does not depend on the elements, only on how many there are.
+BLIND = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 Tensor = tuple[str, int]  # node, output
 
 

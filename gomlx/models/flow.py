@@ -1,9 +1,8 @@
 """Where a tensor's elements go: through a graph, its functions and its branches.
 
-A place is a tensor in a frame; a frame is the graph, or one call of a function. An
-operation hands elements on when those it puts out are elements that it took, whatever
-their number and order. All that follows from where elements end does not ask how often
-a function runs or which branch is taken.
+A place is a tensor in a frame; a frame is the graph, or one call of a function. All
+that follows from where elements end does not ask how often a function runs or which
+branch is taken.
 """
 
 from collections import defaultdict
@@ -76,6 +75,11 @@ class Use(NamedTuple):
         """Another input of the node."""
         return Place(self.place.frame, inputs(self.node)[slot])
 
+    @property
+    def is_loop_condition(self) -> bool:
+        """True when it is the result of the function that ends a loop."""
+        return isinstance(self.node, _Result) and self.place.frame.role == "cond"
+
 
 class Flow:
     """The flow of elements through the needed part of a graph.
@@ -108,15 +112,18 @@ class Flow:
         found: list[Use] = []
         while todo:
             place = todo.pop()
-            for use in self._uses(place):
-                onward = self._onward(use)
+            for use in self.uses(place):
+                onward = self.onward(use)
                 if onward is None:
                     found.append(use)
                     continue
                 todo.extend(set(onward) - seen)
                 seen.update(onward)
-        fetched = any(Place(self._root, t) in seen for t in self._root.body.results)
-        return found, fetched
+        return found, self.is_fetched(seen)
+
+    def is_fetched(self, places: Collection[Place]) -> bool:
+        """True when one of these places is what a caller is given."""
+        return any(Place(self._root, t) in places for t in self._root.body.results)
 
     def source(self, place: Place) -> Place:
         """Return where elements come from, as far back as one place is the answer."""
@@ -130,7 +137,8 @@ class Flow:
             return None
         return place.frame.body.nodes.get(place.tensor[0])
 
-    def _uses(self, place: Place) -> Iterator[Use]:
+    def uses(self, place: Place) -> Iterator[Use]:
+        """Yield the uses of a tensor as data."""
         frame = place.frame
         for node, slot in frame.body.users.get(place.tensor, ()):
             yield Use(place, node, slot)
@@ -138,7 +146,15 @@ class Flow:
             if frame.caller and result == place.tensor:
                 yield Use(place, _Result(i), i)
 
-    def _onward(self, use: Use) -> list[Place] | None:
+    def outputs(self, use: Use) -> list[Place]:
+        """Return what a node puts out; a loop's condition: what the loop does."""
+        frame, node = use.place.frame, use.node
+        if isinstance(node, _Result):
+            assert frame.caller is not None
+            frame, node = frame.caller, frame.node
+        return [Place(frame, tensor) for tensor in frame.body.outputs[node.name]]
+
+    def onward(self, use: Use) -> list[Place] | None:
         """Return the places that take the elements on; None: they end here."""
         frame, node, slot = use.place.frame, use.node, use.slot
         if isinstance(node, _Result):

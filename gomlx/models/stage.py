@@ -118,6 +118,7 @@ def _export(
 ) -> "Trial":
     """Write what a worker reads, and try the model as TensorFlow loads it."""
     from gomlx.models import graph, session, weights
+    from gomlx.models.choices import choice
     from gomlx.models.flow import Flow
     from gomlx.models.kinds import Walk
     from gomlx.models.objects import Objects
@@ -140,7 +141,8 @@ def _export(
         kinds = walk.kinds(d.signature, d.feeds, request.settings)
         row = d.signature.question(d.example).rows[0]
         trial = Trial(d.signature, call, row)
-        joins_rows = trial.joins_rows()
+        with loaded.graph.as_default():
+            joins_rows = trial.joins_rows(choice(flow, d.feeds))
     (work / "dictionary").write_bytes(dump(kinds))
     replace(d, state=state, joins_rows=joins_rows).write(work)
     if not state.restores:

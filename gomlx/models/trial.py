@@ -39,8 +39,14 @@ class Trial:
                 continue  # not every row is one that the model takes
             self._rows.append(other)
 
-    def joins_rows(self) -> bool:
-        """True when rows of different values answer among each other as alone."""
+    def joins_rows(self, choice: str) -> bool:
+        """True when rows of different values answer among each other as alone.
+
+        choice names what the elements of an input choose: rows then share a branch.
+        """
+        if choice:
+            log.warning("rows run one by one: the values of one decide (%s)", choice)
+            return False
         joins = len(self._rows) > 1 and self._agrees()
         if not joins:
             log.warning("rows run one by one: a batch changes, or may change, answers")

@@ -126,6 +126,22 @@ def test_the_version_is_of_the_files_not_of_their_times(
     assert staged(copy, name="again").digest == first.digest
 
 
+def test_the_version_is_not_of_the_order_in_which_files_are_listed(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """A folder lists its files as they were made, on most file systems."""
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    files = [p.relative_to(source) for p in sorted(source.rglob("*")) if p.is_file()]
+    digests = set()
+    for name, order in (("forth", files), ("back", files[::-1])):
+        for file in order:
+            target = tmp_path / name / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((source / file).read_bytes())
+        digests.add(staged(tmp_path / name, name=name).digest)
+    assert len(digests) == 1
+
+
 def test_the_version_follows_the_weights(tmp_path: Path, staged: Stage) -> None:
     source = saved_models.scale(tmp_path / "m", 2.0)
     first = staged(source)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.ops.lookup_ops import index_table_from_tensor
 
-from gomlx.contract.dictionary import Buckets, Vocabulary
+from gomlx.contract.canonical import Buckets, Vocabulary
 from gomlx.models.servable import Servable
 from gomlx.models.version import ModelVersion
 
