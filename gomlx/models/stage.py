@@ -142,7 +142,8 @@ def _export(
         row = d.signature.question(d.example).rows[0]
         trial = Trial(d.signature, call, row)
         with loaded.graph.as_default():
-            joins_rows = trial.joins_rows(choice(flow, d.feeds))
+            chosen = choice(flow, d.feeds)
+        joins_rows = trial.joins_rows(chosen)
     (work / "dictionary").write_bytes(dump(kinds))
     replace(d, state=state, joins_rows=joins_rows).write(work)
     if not state.restores:
