@@ -38,7 +38,7 @@ ARROWS = {
     "__init__": {"errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
-    "explain": {"contract", "models", "errors"},
+    "explain": {"contract", "models", "errors", "masking"},
     "connect": {"cache.address", "cache.redis", "config", "errors"},
     "cli": {
         *("cache.shm", "config", "connect", "demo", "errors", "explain"),

@@ -13,22 +13,22 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
-from gomlx.contract.dictionary import (
+from gomlx.contract.canonical import (
     Auxiliary,
     Buckets,
     Exact,
     Kind,
     Rounded,
     Vocabulary,
-    narrow,
+    held,
 )
-from gomlx.contract.signature import Scalar, Signature, Tensor
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Scalar, Tensor
 from gomlx.errors import StageFailed
+from gomlx.models.elements import BLIND
 from gomlx.models.flow import Flow, Use
 from gomlx.models.version import Settings
 
-# What these give does not depend on the elements, only on how many there are.
-_BLIND = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 _HASHES = ("StringToHashBucketFast", "StringToHashBucketStrong", "StringToHashBucket")
 # A dense table fails for two keys of its own; what the others do not hold is one key.
 _TABLES = ("HashTableV2", "MutableHashTableV2", "MutableHashTableOfTensorsV2")
@@ -79,7 +79,7 @@ class Walk:
 
     def _evidence(self, use: Use, tensor: Tensor) -> _Evidence:
         op, slot = use.node.op, use.slot
-        if op in _BLIND or (op in _HASHES and use.node.attr["num_buckets"].i == 1):
+        if op in BLIND or (op in _HASHES and use.node.attr["num_buckets"].i == 1):
             return _Evidence("")
         if op == "Assert" and slot > 0:
             return _Evidence("")  # they are for the text of an error
@@ -199,7 +199,7 @@ def _below(threshold: int | float, dtype: str) -> int | float:
         return 0
     if "int" in dtype:
         return threshold - 1
-    near: float = narrow((threshold - 1,), dtype)[0]
+    near: float = held(threshold - 1, dtype)
     return near if near < threshold else float(tf.as_dtype(dtype).min)
 
 

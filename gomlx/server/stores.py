@@ -111,7 +111,7 @@ def _connected(connection: Connection) -> RedisTier:
     return RedisTier(
         connection.url,
         username=connection.username,
-        password=connection.password,
+        password=connection.read_password(),
         ca_file=connection.ca_file,
         cert_file=connection.cert_file,
         key_file=connection.key_file,

@@ -25,7 +25,7 @@ from tests.redis_servers import (
     watched,
 )
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("redis")]
+pytestmark = pytest.mark.asyncio
 
 
 def tier(url: str, **options: Any) -> RedisTier:
