@@ -16,7 +16,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from gomlx.contract import dictionary
+from gomlx.contract import canonical
 from gomlx.contract.dictionary import Dictionary
 from gomlx.models.version import ModelVersion, StageRequest
 
@@ -44,7 +44,7 @@ def load(version: ModelVersion) -> None:
 
     data = (version.directory / "dictionary").read_bytes()
     print(f"dictionary: {len(data) / 1e6:.0f} MB")  # noqa: T201
-    timed("dictionary", lambda: dictionary.parse(data))
+    timed("dictionary", lambda: canonical.parse(data))
     servable = timed("a worker's load", lambda: Servable(version))
     timed("a worker's first runs", servable.warm)
     for word in ("a-word-of-some-length-0500000", "not a word"):
