@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.cache.tiered import TierCounts, Tiered
 from gomlx.contract.dictionary import Buckets, Kind, Vocabulary
 from gomlx.contract.signature import Row, Tensor

@@ -37,7 +37,7 @@ ARROWS = {
     "demo": {"errors"},
     "explain": {"contract", "models", "errors"},
     "cli": {
-        *("cache.shm", "config", "demo", "errors", "explain"),
+        *("cache.store", "config", "demo", "errors", "explain"),
         *("models.version", "models.stage"),
         *("masking", "process", "rundir", "supervisor", "__init__"),
     },
@@ -50,7 +50,7 @@ HOMES = {
     "falcon": ("server/app.py",),
     "gunicorn": ("server/worker.py",),
     "httptools": ("server/head.py",),
-    "lmdb": ("cache/shm.py",),
+    "lmdb": ("cache/shm.py", "cache/store.py"),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": ("metrics.py",),

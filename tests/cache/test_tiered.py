@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gomlx.cache import tiered
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.cache.tiered import TierCounts, Tiered
 from gomlx.metrics import Count
 
