@@ -197,7 +197,7 @@ def run_service(
     listener = _listen(config)
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
     try:
-        _prepare_stores(config, lease.rundir)
+        prepare_stores(config, lease.rundir)
         log.info("listening at %s", _url(listener))
         _write_privately(lease.rundir.config, msgspec.json.encode(config))
         asyncio.run(_run(config, lease.rundir, listener, visit))
@@ -206,7 +206,7 @@ def run_service(
         listener.close()
 
 
-def _prepare_stores(config: Config, rundir: RunDir) -> None:
+def prepare_stores(config: Config, rundir: RunDir) -> None:
     """Keep what an earlier run has left in shared memory, if it is sound; else anew."""
     sizes = {s.id: s.memory_mb << 20 for s in config.datastores if s.memory_mb}
     rundir.keep_stores(sizes)

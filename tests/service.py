@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
+
+from gomlx.rundir import RunDir
 
 T = TypeVar("T")
 
@@ -156,3 +159,4 @@ def running(folder: Path, config: dict[str, Any]) -> Iterator[Service]:
     finally:
         if service.process.poll() is None:
             service.stop()
+        shutil.rmtree(RunDir(service.run_dir).shared, ignore_errors=True)
