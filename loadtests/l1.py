@@ -8,8 +8,10 @@ wait when processes are killed in the middle of a write.
 
 import mmap
 import multiprocessing
+import os
 import random
 import shutil
+import signal
 import tempfile
 import time
 from collections import OrderedDict
@@ -133,41 +135,55 @@ def hits_of_lru(entries: int, stream: Sequence[int]) -> int:
 class Kills(NamedTuple):
     """What others saw while writers were killed."""
 
-    in_a_write: int  # of the kills
+    writers: int
     found: int  # answers, all of them right
     longest_ms: dict[str, float]  # of a look-up, of a write
 
 
 def kill_writers(directory: Path, times: int, seed: int = 0) -> Kills:
-    """Kill processes that write without a pause, and read and write meanwhile.
+    """Kill processes in the middle of a write; read and write before and after.
 
     Raises AssertionError for an answer that is wrong.
     """
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload(["gomlx.cache.shm"])
-    dice = random.Random(seed)
-    in_a_write, watcher = 0, Watcher(directory)
+    dice, watcher = random.Random(seed), Watcher(directory)
     with tempfile.NamedTemporaryFile() as file:
         file.write(bytes(2))
         file.flush()
         mark = mmap.mmap(file.fileno(), 2)
         for number in range(times):
             mark[:] = bytes(2)
-            victim = forking.Process(
-                target=write_forever, args=(directory, file.name, number)
-            )
+            arguments = (directory, file.name, number)
+            victim = forking.Process(target=write_forever, args=arguments)
             victim.start()
             while not mark[1]:  # it has written once
                 watcher.look(number)
-            until = time.monotonic() + dice.uniform(0, 0.02)
-            while time.monotonic() < until:
-                watcher.look(number)
+            pause_in_a_write(
+                victim.pid or 0, mark, dice, lambda n=number: watcher.look(n)
+            )
             victim.kill()
-            victim.join()
-            in_a_write += mark[0]
             watcher.look(number)
+            victim.join()
     watcher.close()
-    return Kills(in_a_write, watcher.found, watcher.longest_ms)
+    return Kills(times, watcher.found, watcher.longest_ms)
+
+
+def pause_in_a_write(
+    pid: int, mark: mmap.mmap, dice: random.Random, meanwhile: Callable[[], None]
+) -> None:
+    """Stop a process at random moments until it has stopped with the lock held."""
+    while True:
+        meanwhile()
+        time.sleep(dice.uniform(0, 0.005))
+        os.kill(pid, signal.SIGSTOP)
+        while (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
+        ):
+            pass
+        if mark[0]:
+            return
+        os.kill(pid, signal.SIGCONT)
 
 
 def write_forever(directory: Path, mark: str, number: int) -> None:
@@ -266,7 +282,7 @@ def report() -> Iterator[str]:
     longest = ", ".join(
         f"a {what} {ms:.1f} ms" for what, ms in kills.longest_ms.items()
     )
-    yield f"50 writers killed, {kills.in_a_write} in a write; longest: {longest}"
+    yield f"{kills.writers} writers killed in a write; others' longest: {longest}"
 
 
 def main() -> None:

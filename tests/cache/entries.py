@@ -1,9 +1,11 @@
 """Answers that can be told right from wrong."""
 
+from pathlib import Path
+
 from gomlx.cache.shm import SharedMemory
 from loadtests.l1 import answer, key
 
-__all__ = ["SIZE", "TTL", "answer", "entries", "key", "known"]
+__all__ = ["answer", "entries", "held", "key", "known", "overwrite"]
 
 SIZE = 1 << 20
 TTL = 100
@@ -18,3 +20,24 @@ def known(store: SharedMemory, numbers: range) -> set[int]:
     found = store.get_many([key(n) for n in numbers])
     assert all(found.get(key(n), answer(n)) == answer(n) for n in numbers)
     return {n for n in numbers if key(n) in found}
+
+
+NEWEST = range(6000, 8000)
+
+
+def held(directory: Path) -> set[int]:
+    """Which of the newest a store holds; it must go on working."""
+    store = SharedMemory(directory)
+    before = known(store, NEWEST)
+    known(store, range(6000))
+    for start in range(10_000, 16_000, 100):
+        store.set_many(entries(range(start, start + 100)))
+        assert len(known(store, range(start, start + 100))) == 100
+    store.close()
+    return before
+
+
+def overwrite(directory: Path, offset: int, data: bytes) -> None:
+    with (directory / "data.mdb").open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
