@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gomlx import __version__
-from gomlx.cache.shm import create_store
+from gomlx.cache.store import adopt_store, create_store
 from gomlx.config import Config, Model, load
 from gomlx.errors import ConfigInvalid, GomlxError, InvalidInput, ModelNotFound
 from gomlx.masking import masked
@@ -179,6 +179,19 @@ def key(
             output.print(f"the rows differ in: {differ}" if differ else same)
 
 
+@app.command()
+def clean(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The service's.")],
+) -> None:
+    """Free the shared memory that a stopped service keeps for its next start."""
+    with _reported():
+        run_dir = load(config).run_dir
+        if run_dir:
+            lease = Lease.take(Path(run_dir))
+            lease.rundir.keep_stores(())
+            lease.release()
+
+
 @app.command(hidden=True)
 def stage(
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
@@ -211,15 +224,23 @@ def run_service(
     listener = listen(config.endpoint.host, config.endpoint.port)
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
     try:
-        for store in config.datastores:
-            if store.memory_mb:
-                create_store(lease.rundir.store(store.id), store.memory_mb << 20)
+        prepare_stores(config, lease.rundir)
         log.info("listening at %s", url_of(listener))
         write_privately(lease.rundir.config, msgspec.json.encode(config))
         asyncio.run(_run(config, lease.rundir, listener, visit))
     finally:
         lease.release()
         listener.close()
+
+
+def prepare_stores(config: Config, rundir: RunDir) -> None:
+    """Keep what an earlier run has left in shared memory, if it is sound; else anew."""
+    sizes = {s.id: s.memory_mb << 20 for s in config.datastores if s.memory_mb}
+    rundir.keep_stores(sizes)
+    # First all that stay or go: a store that has grown needs the room of the others.
+    kept = {name for name in sizes if adopt_store(rundir.store(name), sizes[name])}
+    for name in sizes.keys() - kept:
+        create_store(rundir.store(name), sizes[name])
 
 
 async def _run(

@@ -9,13 +9,18 @@
     metrics/             counters of all workers, a file a slot and kind
 
 Shared memory stands apart, in /dev/shm, under a name made from the directory's: the
-datastores, and what the workers have counted since the start (gomlx/tally.py).
+datastores, and what the workers have counted since the start (gomlx/tally.py). Of a
+directory that the config names the datastores outlive the service, so that the next
+one is warm.
 """
 
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -75,6 +80,19 @@ class RunDir:
         """The directory of a datastore's L1."""
         return self.shared / datastore
 
+    def keep_stores(self, names: Collection[str]) -> None:
+        """Keep an earlier run's stores of these names, in a folder that is ours alone.
+
+        Raises FileExistsError if another user has made that folder.
+        """
+        if not names or not _is_ours_alone(self.shared):
+            _remove(self.shared)
+        if names:
+            self.shared.mkdir(mode=0o700, exist_ok=_is_ours_alone(self.shared))
+            for path in self.shared.iterdir():
+                if path.name not in names:
+                    _remove(path)
+
 
 class Lease:
     """A run directory that this process holds, from `take` to `release`."""
@@ -114,7 +132,11 @@ class Lease:
         """Remove what only a run needs; a directory of our own making, whole."""
         _clear(self.rundir)
         if self._is_temporary:
-            shutil.rmtree(self.rundir.root, ignore_errors=True)
+            _remove(self.rundir.shared)
+            _remove(self.rundir.root)
+        else:
+            with suppress(OSError):
+                self.rundir.shared.rmdir()  # unless there are datastores in it
         os.close(self._lock)
 
 
@@ -140,8 +162,27 @@ def _locked(lock: int) -> bool:
 def _clear(rundir: RunDir) -> None:
     rundir.manifest.unlink(missing_ok=True)
     rundir.config.unlink(missing_ok=True)
-    for path in (rundir.workers, rundir.metrics, rundir.slots, rundir.shared):
+    for path in (rundir.workers, rundir.metrics, rundir.slots, rundir.tallies):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_ours_alone(directory: Path) -> bool:
+    """True for a real directory that nobody else may write to, or look into."""
+    try:
+        found = directory.lstat()
+    except FileNotFoundError:
+        return False
+    is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    return is_private and found.st_uid == os.geteuid()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a directory, if it is there and may be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _sweep() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
+
+from gomlx.rundir import RunDir
 
 T = TypeVar("T")
 
@@ -182,3 +185,4 @@ def running(
     finally:
         if service.process.poll() is None:
             service.stop()
+        shutil.rmtree(RunDir(service.run_dir).shared, ignore_errors=True)

@@ -1,5 +1,6 @@
 """The command line as a person or a script meets it."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gomlx.config import Config, load
+from gomlx.cli import prepare_stores
+from gomlx.config import Config, Datastore, load
+from gomlx.rundir import RunDir
 
 ROOT = Path(__file__).parents[1]
 
@@ -136,6 +139,28 @@ def test_serve_with_more_memory_than_there_is_ends_with_1(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "memory_mb" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_stores_are_kept_when_they_are_sound_and_asked_for(tmp_path: Path) -> None:
+    def config(**megabytes: int) -> Config:
+        stores = tuple(Datastore(id=i, memory_mb=mb) for i, mb in megabytes.items())
+        return Config(models=(), datastores=stores)
+
+    rundir = RunDir(tmp_path)
+    try:
+        prepare_stores(config(kept=1, damaged=1, resized=1, removed=1), rundir)
+        before = {p.name: p.stat().st_ino for p in rundir.shared.iterdir()}
+        os.truncate(rundir.store("damaged") / "data.mdb", 1 << 19)
+        prepare_stores(config(kept=1, damaged=1, resized=2, new=1), rundir)
+        after = {p.name: p.stat().st_ino for p in rundir.shared.iterdir()}
+        assert set(after) == {"kept", "damaged", "resized", "new"}
+        assert after["kept"] == before["kept"]
+        sizes = {i: (rundir.store(i) / "data.mdb").stat().st_size >> 20 for i in after}
+        assert sizes == {"kept": 1, "damaged": 1, "resized": 2, "new": 1}
+        prepare_stores(config(kept=0), rundir)
+        assert not rundir.shared.exists()
+    finally:
+        rundir.keep_stores(())
 
 
 def leaves(document: object, path: str = "") -> set[str]:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.canonical import Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Row, Tensor

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,25 +112,31 @@ def recycle_a_worker(service: Service) -> None:
 
 
 def stop_and_look(service: Service, signum: int) -> None:
-    """Stop a service: nothing of it is left behind."""
+    """Stop a service: nothing of it is left but its answers."""
     shared = RunDir(service.run_dir).shared
     assert shared.is_dir()
     assert service.stop(signum) == 0
     assert not processes_of(service.folder)
+    assert {path.name for path in shared.iterdir()} == {"s"}  # for the next start
+    clean = [sys.executable, "-m", "gomlx", "clean", "-c", "config.yaml"]
+    subprocess.run(clean, cwd=service.folder, check=True)
     assert not shared.exists()
     left = {path.name for path in service.run_dir.iterdir()}
     assert left <= {"lock", "models"}
 
 
-def test_the_supervisor_is_killed(tmp_path: Path) -> None:
+def test_answers_outlive_the_service(tmp_path: Path) -> None:
     with running(tmp_path, config_for(tmp_path)) as service:
+        assert answers(service)
         pids = [service.master_pid(), *service.worker_pids()]
         service.process.kill()
         service.process.wait(10)
         wait_for(lambda: not any(map(is_running, pids)), 30)
-    with running(tmp_path, config_for(tmp_path)) as again:
-        assert answers(again)
-        stop_and_look(again, signal.SIGINT)
+        service.start()
+        assert "hit" in service.post("m", {"x": 4}).headers["cache-status"]
+        assert service.stop() == 0
+        service.start()
+        assert "hit" in service.post("m", {"x": 4}).headers["cache-status"]
 
 
 def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ ARROWS = {
     "explain": {"contract", "models", "errors", "masking"},
     "connect": {"cache.address", "cache.redis", "config", "errors"},
     "cli": {
-        *("cache.shm", "config", "connect", "demo", "errors", "explain"),
+        *("cache.store", "config", "connect", "demo", "errors", "explain"),
         *("models.version", "models.stage"),
         *("masking", "process", "rundir", "supervisor", "__init__"),
     },
@@ -54,7 +54,7 @@ HOMES = {
     "falcon": ("server/app.py",),
     "gunicorn": ("server/worker.py",),
     "httptools": ("server/head.py",),
-    "lmdb": ("cache/shm.py",),
+    "lmdb": ("cache/shm.py", "cache/store.py"),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": ("metrics.py",),

@@ -115,7 +115,7 @@ def test_the_directory_of_the_dead_is_free_and_emptied(
     (left.models / "ml0").mkdir()
     kill(holder)
     lease = Lease.take(root)
-    assert not left.shared.exists()
+    assert left.store("store").is_dir()
     assert not left.manifest.exists()
     assert not left.config.exists()
     assert list(left.metrics.iterdir()) == list(left.workers.iterdir()) == []
@@ -132,7 +132,47 @@ def test_releasing_leaves_only_what_the_next_run_can_use(tmp_path: Path) -> None
     rundir.config.touch()
     lease.release()
     assert {path.name for path in rundir.root.iterdir()} == {"lock", "models"}
+    assert rundir.store("s").is_dir()
+    rundir.keep_stores(())
     assert not rundir.shared.exists()
+
+
+def test_only_stores_that_are_named_are_kept(lease: Lease) -> None:
+    rundir = lease.rundir
+    rundir.keep_stores({"a", "b"})
+    rundir.store("a").mkdir()
+    rundir.store("old").mkdir()
+    (rundir.shared / ".new-half").mkdir()
+    (rundir.shared / "link").symlink_to(rundir.root)
+    rundir.keep_stores({"a", "b"})
+    assert {path.name for path in rundir.shared.iterdir()} == {"a"}
+    assert rundir.root.is_dir()
+    rundir.keep_stores(())
+    assert not rundir.shared.exists()
+
+
+def test_shared_memory_is_ours_alone(lease: Lease) -> None:
+    rundir = lease.rundir
+    rundir.shared.mkdir()
+    rundir.shared.chmod(0o777)
+    rundir.store("a").mkdir()
+    rundir.keep_stores({"a"})
+    assert rundir.shared.stat().st_mode & 0o777 == 0o700
+    assert list(rundir.shared.iterdir()) == []
+    rundir.keep_stores(())
+
+
+def test_a_link_in_the_place_of_shared_memory_goes(
+    lease: Lease, tmp_path: Path
+) -> None:
+    rundir = lease.rundir
+    (tmp_path / "theirs" / "a").mkdir(parents=True)
+    rundir.shared.symlink_to(tmp_path / "theirs")
+    rundir.keep_stores({"a"})
+    assert not rundir.shared.is_symlink()
+    assert list(rundir.shared.iterdir()) == []
+    assert (tmp_path / "theirs" / "a").is_dir()
+    rundir.keep_stores(())
 
 
 def test_a_released_directory_can_be_taken_again(tmp_path: Path) -> None:

@@ -1,16 +1,14 @@
-"""L1: an LMDB environment in shared memory, one per datastore and host.
+"""L1: shared memory that all processes of a host read and write, over LMDB.
 
-Layout of a store, a directory with LMDB's data.mdb and lock.mdb:
+The space is bounded by dropping tables. Keys fall into eight parts, and each part has a
+young and an old table. Entries go to the young one. When the pages are taken, one part
+after another rotates: its old table is dropped whole, and the two change roles. What is
+asked for while it is in an old table is written to the young one again, so hot entries
+live on. Parts rotate at different times, so that the store is nearly full at any moment
+and yet a look-up needs two tables at most.
 
-    table "a", "b"    key (16 bytes) → expiry (8 bytes, a little-endian double, seconds
-                      since 1970) + answer
-    table "meta"      "young" → b"a" or b"b": where new entries go
-
-Two generations bound the space. Entries go to the young table; when it has its share
-of the pages, the old one is dropped whole and the two change roles. What is asked for
-while it is in the old table is written to the young one again, so hot entries live
-on. Readers look into both tables: an entry is right wherever it is found, because its
-key names the version and the whole question.
+Readers look into both tables: an entry is right wherever it is found, because its key
+names the version and the whole question.
 
 Safe: any number of processes, and the death of any of them at any moment (LMDB's
 pages are copied on write, its locks are robust). Not safe: opening it before a fork,
@@ -18,7 +16,6 @@ or twice in one process.
 """
 
 import os
-import shutil
 import struct
 import threading
 import time
@@ -28,56 +25,22 @@ from typing import Any
 
 import lmdb
 
-from gomlx.errors import StoreUnavailable, TooLarge
+from gomlx.cache import store
+from gomlx.cache.store import CHECKSUM_BYTES, EXPIRY_BYTES, META, PARTS, TABLES
+from gomlx.errors import TooLarge
 
 _EXPIRY = struct.Struct("<d")
-_TABLES = (b"a", b"b")
-# A generation's share of the pages. The rest is for pages that a transaction copies
-# and for those that readers still hold.
-_GENERATION_SHARE = 0.4
+# Of the pages, what the tables may take. The rest is for pages that a transaction
+# copies, for those that it freed, and for those that readers still hold.
+_TABLES_SHARE = 0.92
+# Of the pages of the tables, what the young ones take when each is ahead of the next by
+# an eighth of an old one: 1/8 + 2/8 + … + 8/8 = 4.5 old ones, beside 8 old ones.
+_YOUNG_SHARE = (PARTS + 1) / (3 * PARTS + 1)
+_WRITE_SHARE, _MOST_PAGES = 1 / 64, 200  # of the pages, that one write adds or frees
+_SLICE_PAGES = 4  # to free between two looks at how many are left
 _LARGEST_SHARE = 0.35  # of the store, that one answer may take
-_MAX_READERS = 1024
 _AGAIN_BYTES = 1 << 20
-
-
-def create_store(directory: Path, size_bytes: int) -> None:
-    """Make an empty store and reserve all of its space.
-
-    Raises StoreUnavailable when the file system has too little: writing past its
-    end later would be a SIGBUS instead of an error.
-    """
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True, mode=0o700)
-    free = shutil.disk_usage(directory).free
-    try:
-        if free < size_bytes:
-            raise OSError("too little space")
-        _environment(directory, size_bytes).close()
-        with (directory / "data.mdb").open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, size_bytes)
-    except (OSError, lmdb.Error) as error:
-        shutil.rmtree(directory, ignore_errors=True)
-        raise StoreUnavailable(
-            f"{directory.parent}: cannot reserve {size_bytes >> 20} MB of shared "
-            f"memory, {free >> 20} MB are free ({error}); lower memory_mb of the "
-            "datastore, or give /dev/shm more (docker run --shm-size=…)"
-        ) from None
-
-
-def _environment(directory: Path, size_bytes: int) -> lmdb.Environment:
-    environment = lmdb.open(
-        str(directory),
-        map_size=size_bytes,
-        max_dbs=len(_TABLES) + 1,
-        max_readers=_MAX_READERS,
-        mode=0o600,
-        writemap=True,  # the file is memory anyway
-        sync=False,
-        metasync=False,
-    )
-    for table in (*_TABLES, b"meta"):
-        environment.open_db(table)
-    return environment
+_READER_MILLISECONDS = 200  # for a look-up to end; a hundred keys take 0.2
 
 
 class SharedMemory:
@@ -86,17 +49,21 @@ class SharedMemory:
     name = "L1"
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
-        self._size = (directory / "data.mdb").stat().st_size
-        self._environment = _environment(directory, self._size)
+        self._environment, self._users = store.open_store(directory)
+        self._size = self._environment.info()["map_size"]
         self._environment.reader_check()  # forget the readers that were killed
-        self._a, self._b, self._meta = (
-            self._environment.open_db(table) for table in (*_TABLES, b"meta")
-        )
+        self._meta = self._environment.open_db(META, create=False)
+        self._pairs = [
+            tuple(self._environment.open_db(name, create=False) for name in pair)
+            for pair in TABLES
+        ]
         self._clock = clock
         self._page_bytes = self._environment.stat()["psize"]
-        self._max_pages = int(self._size * _GENERATION_SHARE / self._page_bytes)
-        self._tables = (self._a, self._b)  # young, old; replaced as one
-        self._looked = 0.0  # when _tables was read
+        pages = self._size // self._page_bytes
+        self._max_pages = int(pages * _TABLES_SHARE)
+        self._pages_a_write = max(2, min(int(pages * _WRITE_SHARE), _MOST_PAGES))
+        self._young_old = self._pairs  # of each part: young, old; replaced as one
+        self._looked = 0.0  # when _young_old was read
         self._again: dict[bytes, bytes] = {}  # guarded by _lock, as is its size
         self._again_bytes = 0
         self._lock = threading.Lock()
@@ -108,9 +75,10 @@ class SharedMemory:
         with self._environment.begin() as transaction:
             if now > self._looked + 1:  # who only reads must learn of rotations too
                 self._looked = now
-                self._tables = self._generations(transaction)
-            young, old = self._tables
+                self._look(transaction)
+            young_old = self._young_old
             for key in keys:
+                young, old = young_old[key[0] % PARTS]
                 entry = transaction.get(key, db=young)
                 if entry is None:
                     entry = transaction.get(key, db=old)
@@ -119,11 +87,11 @@ class SharedMemory:
                     if _EXPIRY.unpack_from(entry)[0] > now:
                         self._keep(key, entry)
                 if _EXPIRY.unpack_from(entry)[0] > now:
-                    found[key] = entry[_EXPIRY.size :]
+                    found[key] = entry[EXPIRY_BYTES:-CHECKSUM_BYTES]
         return found
 
     def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
-        """Write answers with their seconds to live; again those found in the old table.
+        """Write answers with their seconds to live; again those found in an old table.
 
         Blocks while another process writes: call it in a thread. Raises TooLarge,
         after writing the others, for answers that would push out most of the rest.
@@ -132,77 +100,164 @@ class SharedMemory:
         with self._lock:
             again, self._again, self._again_bytes = self._again, {}, 0
         entries = again | {
-            key: _EXPIRY.pack(now + seconds) + value
+            key: _entry(key, now + seconds, value)
             for key, (value, seconds) in items.items()
         }
         largest = int(self._size * _LARGEST_SHARE)
         fitting = {k: entry for k, entry in entries.items() if len(entry) <= largest}
-        for part in _parts(fitting, self._max_pages * self._page_bytes // 2):
+        for part in self._transactions(fitting):
             self._write_with_room(part)
         if len(fitting) < len(entries):
             raise TooLarge(f"an answer of over {largest} bytes; raise memory_mb")
 
     def close(self) -> None:
         self._environment.close()
+        self._users.close()
 
     def _keep(self, key: bytes, entry: bytes) -> None:
-        """Have an entry of the old generation written to the young one."""
+        """Have an entry of an old table written to the young one."""
         with self._lock:
             if self._again_bytes < _AGAIN_BYTES and key not in self._again:
                 self._again[key] = entry
                 self._again_bytes += len(entry)
 
+    def _transactions(
+        self, entries: Mapping[bytes, bytes]
+    ) -> Iterator[dict[bytes, bytes]]:
+        """Cut entries into writes that leave room for the pages they copy."""
+        part: dict[bytes, bytes] = {}
+        taken = 0
+        for key, entry in entries.items():
+            touched = 1 + len(entry) // self._page_bytes
+            if part and taken + touched > self._pages_a_write:
+                yield part
+                part, taken = {}, 0
+            part[key] = entry
+            taken += touched
+        if part:
+            yield part
+
     def _write_with_room(self, entries: Mapping[bytes, bytes]) -> None:
-        for _ in _TABLES:
+        """Raise MapFullError when a reader that stands still holds too many pages."""
+        for attempt in range(4 * PARTS):
             try:
+                if attempt > 1:  # pages that readers hold are not gained by evicting
+                    self._make_room(sum(map(len, entries.values())))
                 self._write(entries)
                 return
             except lmdb.MapFullError:
-                self._make_room()
+                self._wait_for_readers()
         self._write(entries)
+
+    def _wait_for_readers(self) -> None:
+        """Wait for the end of look-ups that began before the last write.
+
+        Raises MapFullError if one does not end.
+        """
+        self._environment.reader_check()  # the dead hold pages as well
+        last = self._environment.info()["last_txnid"]
+        for _ in range(_READER_MILLISECONDS):
+            if all(begun >= last for begun in self._readers()):
+                return
+            time.sleep(0.001)
+        raise lmdb.MapFullError("a reader that stands still holds the free pages")
+
+    def _readers(self) -> Iterator[int]:
+        """The transactions that readers see: LMDB tells in a table, as text."""
+        for line in self._environment.readers().splitlines()[1:]:
+            begun = line.split()[-1]
+            if begun.isdecimal():
+                yield int(begun)
 
     def _write(self, entries: Mapping[bytes, bytes]) -> None:
         with self._environment.begin(write=True) as transaction:
-            young, _ = self._tables = self._generations(transaction)
-            transaction.cursor(young).putmulti(entries.items())
-            used = transaction.stat(young)
-            pages = used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"]
-            if pages >= self._max_pages:
-                self._rotate(transaction)
+            hand = self._look(transaction)
+            parts: list[list[tuple[bytes, bytes]]] = [[] for _ in range(PARTS)]
+            for key, entry in entries.items():
+                parts[key[0] % PARTS].append((key, entry))
+            for (young, _), part in zip(self._young_old, parts, strict=True):
+                if part:
+                    transaction.cursor(young).putmulti(part)
+            self._evict(transaction, hand)
 
-    def _make_room(self) -> None:
-        self._environment.reader_check()  # the dead may hold pages
-        with self._environment.begin(write=True) as transaction:
-            self._rotate(transaction)
+    def _evict(self, transaction: lmdb.Transaction, hand: int) -> None:
+        pages = [[_pages(transaction, one) for one in two] for two in self._young_old]
+        young, old = map(sum, zip(*pages, strict=True))
+        freed = 0
+        while young > self._max_pages * _YOUNG_SHARE or young + old > self._max_pages:
+            if pages[hand][1]:
+                gone = self._shrink(transaction, hand, self._pages_a_write - freed)
+                freed, old = freed + gone, old - gone
+                pages[hand][1] -= gone
+            if pages[hand][1]:
+                break  # the next write goes on
+            young, old = young - pages[hand][0], old + pages[hand][0]
+            pages[hand].reverse()
+            hand = self._rotate(transaction, hand)
+
+    def _shrink(self, transaction: lmdb.Transaction, part: int, most: int) -> int:
+        """Delete from a part's old table; return how many pages that freed.
+
+        Not all at once: LMDB writes down what a transaction has freed, and in a full
+        store it finds no room for a list that is longer than a page.
+        """
+        table = self._young_old[part][1]
+        before = left = _pages(transaction, table)
+        with transaction.cursor(table) as cursor:
+            cursor.first()
+            while left and before - left < most:
+                entries = transaction.stat(table)["entries"]
+                for _ in range(max(1, entries * _SLICE_PAGES // left)):
+                    cursor.delete()
+                left = _pages(transaction, table)
+        return before - left
+
+    def _make_room(self, size: int) -> None:
+        freed = 0
+        for _ in range(2 * PARTS):
+            with self._environment.begin(write=True) as transaction:
+                hand = self._look(transaction)
+                freed += self._shrink(transaction, hand, self._pages_a_write)
+                if not _pages(transaction, self._young_old[hand][1]):
+                    self._rotate(transaction, hand)
+            if freed * self._page_bytes > size:
+                break
         # LMDB uses the pages that a transaction freed from the next but one on.
         with self._environment.begin(write=True) as transaction:
             transaction.put(b"nudge", os.urandom(8), db=self._meta)
 
-    def _rotate(self, transaction: lmdb.Transaction) -> None:
-        """Drop the old generation; the young one is old from now on."""
-        young, old = self._generations(transaction)
-        transaction.drop(old, delete=False)
-        name = b"b" if old is self._b else b"a"
-        transaction.put(b"young", name, db=self._meta)
-        self._tables = (old, young)
+    def _rotate(self, transaction: lmdb.Transaction, part: int) -> int:
+        """Have a part's empty old table be its young one, and the other way round.
 
-    def _generations(self, transaction: lmdb.Transaction) -> tuple[Any, Any]:
-        """Return the young and the old table: another process may have rotated."""
-        is_b = transaction.get(b"young", db=self._meta) == b"b"
-        return (self._b, self._a) if is_b else (self._a, self._b)
+        Return the part that is to rotate next.
+        """
+        state = bytearray(self._state(transaction))
+        state[part] ^= 1
+        state[PARTS] = (part + 1) % PARTS
+        transaction.put(b"state", bytes(state), db=self._meta)
+        return self._look(transaction)
+
+    def _look(self, transaction: lmdb.Transaction) -> int:
+        """Learn which tables are young: another process may have rotated.
+
+        Return the part that is to rotate next.
+        """
+        state = self._state(transaction)
+        self._young_old = [
+            (b, a) if is_b else (a, b)
+            for (a, b), is_b in zip(self._pairs, state, strict=False)
+        ]
+        return state[PARTS]
+
+    def _state(self, transaction: lmdb.Transaction) -> bytes:
+        return bytes(transaction.get(b"state", b"", self._meta))
 
 
-def _parts(
-    entries: Mapping[bytes, bytes], most_bytes: int
-) -> Iterator[dict[bytes, bytes]]:
-    """Cut entries into transactions that leave room for what they copy."""
-    part: dict[bytes, bytes] = {}
-    size = 0
-    for key, entry in entries.items():
-        if part and size + len(entry) > most_bytes:
-            yield part
-            part, size = {}, 0
-        part[key] = entry
-        size += len(key) + len(entry)
-    if part:
-        yield part
+def _entry(key: bytes, expiry: float, value: bytes) -> bytes:
+    rest = _EXPIRY.pack(expiry) + value
+    return rest + store.checksum(key, rest)
+
+
+def _pages(transaction: lmdb.Transaction, table: Any) -> int:
+    used = transaction.stat(table)
+    return int(used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"])

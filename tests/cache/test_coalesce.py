@@ -13,7 +13,8 @@ import pytest
 
 from gomlx.cache.coalesce import Coalescer, HostLeases
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.cache.tier import Found, Space
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers

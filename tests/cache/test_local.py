@@ -10,7 +10,8 @@ import pytest
 
 from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.metrics import SECONDS, Count, Spread
 
 QUEUE = 1 << 20

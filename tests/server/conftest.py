@@ -9,7 +9,8 @@ import pytest
 import pytest_asyncio
 
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory, create_store
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.cache.tiered import Tiered
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, RunCounts

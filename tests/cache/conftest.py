@@ -1,0 +1,65 @@
+"""A store in real shared memory."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
+from tests.cache.entries import SIZE, TTL, entries, key
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def directory(shared_folder: Path) -> Path:
+    directory = shared_folder / "store"
+    create_store(directory, SIZE)
+    return directory
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(directory: Path, clock: Clock) -> Iterator[SharedMemory]:
+    store = SharedMemory(directory, clock)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="package")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, on disk, that has been full, with answers of one page and of many."""
+    directory = tmp_path_factory.mktemp("written") / "store"
+    create_store(directory, SIZE)
+    store = SharedMemory(directory)
+    for start in range(0, 8000, 100):
+        large = {key(100_000 + start // 100 % 50): (b"x" * 9000, TTL)}
+        store.set_many(entries(range(start, start + 100)) | large)
+    store.close()
+    return directory
+
+
+@pytest.fixture
+def left(written: Path, shared_folder: Path) -> Path:
+    """What an earlier run has left."""
+    directory = shared_folder / "store"
+    shutil.copytree(written, directory)
+    with (directory / "data.mdb").open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, SIZE)
+    return directory

@@ -1,0 +1,43 @@
+"""Answers that can be told right from wrong."""
+
+from pathlib import Path
+
+from gomlx.cache.shm import SharedMemory
+from loadtests.l1 import answer, key
+
+__all__ = ["answer", "entries", "held", "key", "known", "overwrite"]
+
+SIZE = 1 << 20
+TTL = 100
+
+
+def entries(numbers: range) -> dict[bytes, tuple[bytes, float]]:
+    return {key(n): (answer(n), TTL) for n in numbers}
+
+
+def known(store: SharedMemory, numbers: range) -> set[int]:
+    """Which are found; what is found must be right."""
+    found = store.get_many([key(n) for n in numbers])
+    assert all(found.get(key(n), answer(n)) == answer(n) for n in numbers)
+    return {n for n in numbers if key(n) in found}
+
+
+NEWEST = range(6000, 8000)
+
+
+def held(directory: Path) -> set[int]:
+    """Which of the newest a store holds; it must go on working."""
+    store = SharedMemory(directory)
+    before = known(store, NEWEST)
+    known(store, range(6000))
+    for start in range(10_000, 16_000, 100):
+        store.set_many(entries(range(start, start + 100)))
+        assert len(known(store, range(start, start + 100))) == 100
+    store.close()
+    return before
+
+
+def overwrite(directory: Path, offset: int, data: bytes) -> None:
+    with (directory / "data.mdb").open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
