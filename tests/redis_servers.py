@@ -97,13 +97,17 @@ def _receive(stream: Any) -> Any:
 
 @contextmanager
 def server(
-    folder: Path, *options: str, port: int | None = None, login: Sequence[str] = ()
+    folder: Path,
+    *options: str,
+    port: int | None = None,
+    login: Sequence[str] = (),
+    bind: str = "127.0.0.1",
 ) -> Iterator[Server]:
     """A server that answers; options are lines of its config."""
     port = free_port() if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
-    ours = f"port {port}", "bind 127.0.0.1", f"dir {folder}", 'save ""'
+    ours = f"port {port}", f"bind {bind}", f"dir {folder}", 'save ""'
     lines = (*options, *ours)  # the last line about a thing counts
     config.write_text("\n".join(lines) + "\n")
     arguments = [executable(), str(config)]

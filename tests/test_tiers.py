@@ -68,12 +68,12 @@ def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
     """Two services of two workers on two hosts, that share one Redis."""
     folder = tmp_path_factory.mktemp("fleet")
-    source = saved_models.sleeper(folder / "model")
+    source = saved_models.sleeper(folder / "model", 500)
     with ExitStack() as stack:
         hosts = [stack.enter_context(host(number)) for number in (1, 2)]
         addresses = " ".join(sorted({"127.0.0.1", *(here for here, _, _ in hosts)}))
         redis = stack.enter_context(
-            server(folder / "redis", f"bind {addresses}", "protected-mode no")
+            server(folder / "redis", "protected-mode no", bind=addresses)
         )
         services = []
         for number, (here, there, inside) in enumerate(hosts):
@@ -126,7 +126,8 @@ def test_what_one_host_computed_the_other_never_computes(
     fleet: list[Service], model: str
 ) -> None:
     one, other = fleet
-    questions = [float(n) for n in range(20)]
+    # Models of one version share L1: each has questions of its own.
+    questions = [100.0 * MODELS.index(model) + n for n in range(20)]
     first = [ask(one, model, x).json()["data"] for x in questions]
     before = rows_run(fleet, model)
     second = [ask(other, model, x) for x in questions]

@@ -73,6 +73,7 @@ class Remote:
         self._breaker = Breaker()
         self._lookup: _Lookup | None = None  # not sent yet
         self._running = 0
+        self._has_said_bad = False
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
 
     @property
@@ -190,7 +191,15 @@ class Remote:
 
     def _forget(self, names: list[bytes]) -> None:
         self._counts.bad.n += len(names)
-        log.warning("%s: %d values are no answers", self.name, len(names))
+        level = logging.DEBUG if self._has_said_bad else logging.WARNING
+        self._has_said_bad = True  # once is enough; the metrics count them
+        log.log(
+            level,
+            "%s: %d values are no answers, such as that of %s",
+            self.name,
+            len(names),
+            names[0].decode(errors="replace"),
+        )
         if not self._limits.is_read_only:
             self._start(self._tried(self._tier.delete(names)))
 

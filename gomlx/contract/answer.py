@@ -17,7 +17,7 @@ import orjson
 
 from gomlx.contract.tensor import Tensor
 
-# What an output's value may be, once parsed; an integer where nothing is said.
+# What an output's value may be, once parsed: here, or else an integer.
 _WORDS = ("NaN", "Infinity", "-Infinity")
 _TYPES: dict[str, tuple[type, ...]] = {"string": (str, dict), "bool": (bool,)}
 
@@ -86,11 +86,10 @@ def _check(tensor: Tensor) -> Callable[[Any], bool]:
         return lambda value: value is not None
     if not tensor.is_scalar:
         return lambda value: type(value) is list
-    types = _TYPES.get(tensor.dtype, {int})
-    words = _WORDS if "float" in tensor.dtype else frozenset()
-    return lambda value: (
-        type(value) in types and (type(value) is not str or not words or value in words)
-    )
+    if "float" in tensor.dtype:
+        return lambda value: type(value) in (float, int) or value in _WORDS
+    types = _TYPES.get(tensor.dtype, (int,))
+    return lambda value: type(value) in types
 
 
 def _tokens(array: Any, squeezes: bool) -> list[bytes]:

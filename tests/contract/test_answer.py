@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract.answer import AnswerFormat, joined
-from gomlx.contract.tensor import Tensor
+from gomlx.contract.answer import AnswerFormat, SharedAnswers, joined
+from gomlx.contract.tensor import DTYPES, Tensor
 
 relaxed = settings(
     deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
@@ -226,3 +226,62 @@ def test_any_answer_is_json(rows: list[tuple[float, list[bytes | str], int]]) ->
     parsed = json.loads(joined(found, True))
     assert [list(row) for row in parsed] == [["a", "b", "c"]] * len(rows)
     assert [row["c"] for row in parsed] == list(integers)
+
+
+def is_answer(tensor: Tensor, value: bytes) -> bool:
+    return SharedAnswers("m", "0" * 32, [tensor]).is_answer(value)
+
+
+@pytest.mark.parametrize("dtype", sorted(DTYPES))
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (None, 2), None])
+def test_every_answer_that_is_written_is_believed(dtype: str, shape: Any) -> None:
+    dims = [d or 2 for d in shape or ()]
+    numbers = np.arange(2 * int(np.prod(dims))).reshape(2, *dims)
+    if dtype == "string":
+        array = numbers.astype(str).astype(object)
+        array.reshape(-1)[-1] = b"\xff"
+    else:
+        array = numbers.astype("float32" if dtype == "bfloat16" else dtype)
+        if "float" in dtype:
+            array.reshape(-1)[:2] = np.nan, -np.inf
+    tensor = Tensor("y", dtype, shape)
+    answers = AnswerFormat([tensor]).encode([array])
+    assert all(is_answer(tensor, answer) for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "value"),
+    [
+        ("float32", (), b'"1.0"'),
+        ("float32", (), b"null"),
+        ("float32", (), b"true"),
+        ("float32", (), b"[1.0]"),
+        ("float32", (), b"{}"),
+        ("float32", (3,), b"1.0"),
+        ("float32", (3,), b"{}"),
+        ("int64", (), b"1.5"),
+        ("int64", (), b"true"),
+        ("bool", (), b"1"),
+        ("string", (), b"1"),
+        ("string", None, b"null"),
+    ],
+)
+def test_a_value_of_another_type_is_not_believed(
+    dtype: str, shape: Any, value: bytes
+) -> None:
+    assert not is_answer(Tensor("y", dtype, shape), b'{"y":' + value + b"}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"null", b"[]", b"{}", b'{"z":1}', b'{"y":1,"z":2}', b'{"y":1}\n'],
+)
+def test_what_is_not_the_outputs_is_not_believed(value: bytes) -> None:
+    assert not is_answer(Tensor("y", "int64", ()), value)
+
+
+def test_what_a_transformer_gives_may_be_any_json() -> None:
+    shared = SharedAnswers("m", "0" * 32, ())
+    assert shared.is_answer(b'"cheap"')
+    assert not shared.is_answer(b"cheap")
+    assert not shared.is_answer(b'"a"\n"b"')
