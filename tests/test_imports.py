@@ -58,7 +58,7 @@ HOMES = {
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": ("metrics.py",),
-    "redis": ("cache/redis.py",),
+    "redis": ("cache/redis",),
     "yaml": ("config_types.py",),
     "msgspec": ("config", "cli.py", "server/worker.py", "tally.py"),
     "typer": ("cli.py",),

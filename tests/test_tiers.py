@@ -205,18 +205,22 @@ class Faulty:
         self.service, self.redis, self.relay = service, redis, relay
 
 
+def config_of(source: Path, url: str) -> dict[str, Any]:
+    """A model `m` whose answers are kept in Redis only."""
+    store = {"id": "s", "memory_mb": 0, "tiers": [{"connection": "near"}]}
+    return {
+        "models": [{"id": "m", "url": str(source), "datastore": "s"}],
+        "datastores": [store],
+        "connections": [{"id": "near", "url": url, "timeout_seconds": 0.3}],
+    }
+
+
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
     folder = tmp_path_factory.mktemp("faulty")
     source = saved_models.scale(folder / "model", 2.0)
-    store = {"id": "s", "memory_mb": 0, "tiers": [{"connection": "near"}]}
     with server(folder / "redis") as redis, Relay(redis.port) as relay:
-        connection = {"id": "near", "url": f"redis://127.0.0.1:{relay.port}/0"}
-        config = {
-            "models": [{"id": "m", "url": str(source), "datastore": "s"}],
-            "datastores": [store],
-            "connections": [connection | {"timeout_seconds": 0.3}],
-        }
+        config = config_of(source, f"redis://127.0.0.1:{relay.port}/0")
         (folder / "service").mkdir()
         with running(folder / "service", config) as service:
             yield Faulty(service, redis, relay)
@@ -391,13 +395,7 @@ def test_the_state_of_a_tier_is_shown(faulty: Faulty) -> None:
 def test_a_graceful_stop_writes_what_waits(tmp_path: Path) -> None:
     source = saved_models.scale(tmp_path / "model", 2.0)
     with server(tmp_path / "redis") as redis:
-        store = {"id": "s", "memory_mb": 0, "tiers": [{"connection": "near"}]}
-        config = {
-            "models": [{"id": "m", "url": str(source), "datastore": "s"}],
-            "datastores": [store],
-            "connections": [{"id": "near", "url": redis.url}],
-        }
-        with running(tmp_path, config) as service:
+        with running(tmp_path, config_of(source, redis.url)) as service:
             column = [float(n) for n in range(4000)]
             reply = service.post("m", {"batch_size": len(column), "x": column})
             assert reply.status_code == 200

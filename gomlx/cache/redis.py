@@ -6,11 +6,9 @@ the reply of an earlier one (tests/cache/test_redis.py holds it to that).
 """
 
 import asyncio
-import re
 import secrets
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis import exceptions
@@ -22,10 +20,11 @@ from redis.asyncio.connection import (
     UnixDomainSocketConnection,
 )
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
 
 from gomlx.cache.address import Address, parse
+from gomlx.cache.redis_faults import explained
+from gomlx.cache.redis_parser import BoundedParser
 from gomlx.errors import TierFailed
 from gomlx.masking import masked
 
@@ -63,6 +62,7 @@ class RedisTier:
             "password": password or address.password,
             "client_name": "gomlx",
             "driver_info": None,  # one command less on connecting
+            "parser_class": BoundedParser,
             "protocol": 2,  # RESP3 is for pushed messages, and asks for HELLO
             "socket_connect_timeout": timeout_seconds,
             # Not for time-outs: what has not answered once may not take twice as long.
@@ -184,16 +184,18 @@ class RedisTier:
             options |= {"ssl": True, **self._tls}
         options["max_connections"] = self._max_connections
         if address.kind == "cluster":
-            nodes = [ClusterNode(host, port) for host, port in address.hosts]
-            return RedisCluster(startup_nodes=nodes, **options)
+            return _cluster(address, options)
         login = {
             "username": address.sentinel_username,
             "password": address.sentinel_password,
         }
         asking = options | login | {"client_name": None}
+        del asking["parser_class"]  # no argument of those that ask
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
             address.hosts, sentinel_kwargs=asking, **options
         )
+        for sentinel in self._sentinel.sentinels:
+            sentinel.connection_pool.connection_kwargs["parser_class"] = BoundedParser
         master: Redis = self._sentinel.master_for(address.master, db=address.database)
         return master
 
@@ -201,7 +203,7 @@ class RedisTier:
         return ConnectionPool(kind, self._max_connections, **options)
 
     def _failed(self, error: Exception) -> TierFailed:
-        fault, said = _explained(error, self._address)
+        fault, said = explained(error, self._address)
         for secret in (self._options["password"], self._address.sentinel_password):
             if secret:
                 said = said.replace(str(secret), "***")
@@ -209,79 +211,17 @@ class RedisTier:
         return TierFailed(f"{_place(self._address)}: {said}", fault)
 
 
+def _cluster(address: Address, options: dict[str, Any]) -> RedisCluster:
+    parser = {"parser_class": options.pop("parser_class")}  # no argument of its own
+    nodes = [ClusterNode(host, port) for host, port in address.hosts]
+    client = RedisCluster(startup_nodes=nodes, **options)
+    client.connection_kwargs |= parser
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_kwargs |= parser
+    return client
+
+
 def _place(address: Address) -> str:
     hosts = ",".join(f"{host}:{port}" for host, port in address.hosts)
     master = f"{address.master} of " if address.master else ""
     return f"{master}{hosts or address.path}"
-
-
-# The first that is found in the chain of causes says most; its text is shown.
-_FAULTS: tuple[tuple[str, type[BaseException], str], ...] = (
-    ("name", socket.gaierror, ""),
-    ("certificate", ssl.SSLCertVerificationError, ""),
-    ("client-certificate", ssl.SSLError, "CERTIFICATE_REQUIRED"),
-    ("client-certificate", ssl.SSLError, "HANDSHAKE_FAILURE"),
-    ("plain", ssl.SSLError, ""),
-    ("permission", exceptions.NoPermissionError, ""),
-    ("password-needed", exceptions.AuthenticationError, "required"),
-    ("password-unasked", exceptions.AuthenticationError, "without any password"),
-    ("password", exceptions.AuthenticationError, ""),
-    ("read-only", exceptions.ReadOnlyError, ""),
-    ("read-only", exceptions.ConnectionError, "now a slave"),
-    ("memory", exceptions.OutOfMemoryError, ""),
-    ("database", exceptions.ResponseError, "DB index"),
-    ("no-sentinel", exceptions.ResponseError, "`SENTINEL`"),
-    ("no-sentinel", exceptions.ResponseError, "'SENTINEL'"),
-    ("no-cluster", exceptions.ResponseError, "cluster support disabled"),
-    ("cluster", exceptions.MovedError, ""),
-    ("cluster", exceptions.ResponseError, "MOVED"),
-    ("protected", exceptions.RedisError, "protected mode"),
-    ("refused", ConnectionRefusedError, ""),
-    ("no-socket", FileNotFoundError, ""),
-    ("no-access", PermissionError, ""),
-    ("refused", OSError, "Connect call failed"),
-    ("timeout", exceptions.TimeoutError, ""),
-    ("timeout", TimeoutError, ""),
-    ("tls", exceptions.InvalidResponse, ""),
-)
-
-
-def _explained(error: Exception, address: Address) -> tuple[str, str]:
-    """Return the kind of a failure, and what is known of it in a few words."""
-    chain = [*_causes(error)]
-    for fault, kind, words in _FAULTS:
-        for cause in chain:
-            if isinstance(cause, kind) and words in str(cause):
-                return fault, _said(cause)
-    said = str(error)
-    if isinstance(error, MasterNotFoundError):
-        return _without_master(said, address)
-    if "closed by server" in said:
-        # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
-        fault = "client-certificate" if address.tls else "closed"
-        return fault, "the server closed the connection"
-    return "other", _said(error)
-
-
-def _without_master(said: str, address: Address) -> tuple[str, str]:
-    """Explain redis-py's text: it names a kind of error for each Sentinel asked."""
-    kinds = re.findall(r"> - [\w:]*?(\w+Error)\b", said)
-    if len(kinds) < len(address.hosts):  # one has answered
-        return "no-master", f"no Sentinel knows a healthy master {address.master!r}"
-    if "AuthenticationError" in kinds:
-        return "sentinel-password", "the Sentinel refuses the login"
-    if "TimeoutError" in kinds:
-        return "timeout", "no Sentinel answers in time"
-    return "unreachable", "no Sentinel can be reached"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
-
-
-def _said(error: BaseException) -> str:
-    unsaid = "no answer in time" if isinstance(error, TimeoutError) else ""
-    return str(error) or unsaid or type(error).__name__

@@ -436,3 +436,24 @@ async def test_all_are_tried_before_one_that_fails_is_told(folder: Path) -> None
         assert caught.value.fault == "permission"
         assert await opened.get_many([b"mine:1"]) == [b"1"]
         await opened.close()
+
+
+@pytest.mark.parametrize("form", ["redis://{}/0", "redis+cluster://{}"])
+async def test_a_list_without_an_end_is_not_read(form: str) -> None:
+    """hiredis would allocate it, and take seconds of the event loop to free it."""
+
+    async def endless(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while await reader.read(1000):
+            writer.write(b"*10")  # the head comes in two parts
+            await asyncio.sleep(0.01)
+            writer.write(b"00000000\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(endless, "127.0.0.1", 0) as noise:
+        port = noise.sockets[0].getsockname()[1]
+        tier = tier(form.format(f"127.0.0.1:{port}"))
+        with pytest.raises(TierFailed, match="longer than was asked for"):
+            await tier.get_many([b"a"])
+        await tier.close()

@@ -1,0 +1,135 @@
+"""What a hit costs in each tier: python -m loadtests.tiers
+
+In one process, as a worker asks: shared memory in line, Redis (real servers on
+loopback: TCP, a unix socket, a cluster of three) through deadline, breaker and the
+check of what comes back. Microseconds a row, of time and of this process's CPU; best of
+several.
+"""
+
+import asyncio
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from gomlx.cache.local import Local, LocalCounts
+from gomlx.cache.redis import RedisTier
+from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
+from gomlx.cache.tiered import Tiered
+from gomlx.contract.answer import SharedAnswers
+from gomlx.contract.tensor import Tensor
+from gomlx.metrics import SECONDS, Count, Gauge, Spread
+from tests.redis_servers import cluster, cluster_url, server
+
+SPACE = SharedAnswers("m", "0" * 32, [Tensor("late", "float32", (1,))])
+KEYS = [number.to_bytes(16, "little") for number in range(1000)]
+ANSWER = b'{"late":0.4460329}'
+ROWS = (1, 100)
+REPEATS = 7
+
+
+def counter(*_: str) -> Count:
+    return Count()
+
+
+def redis_tier(url: str) -> Remote:
+    tier = RedisTier(
+        url,
+        username=None,
+        password=None,
+        ca_file=None,
+        cert_file=None,
+        key_file=None,
+        timeout_seconds=5,
+        max_connections=8,
+    )
+    limits = Limits(1.0, 600, 1 << 20, 1 << 20, is_read_only=False)
+    return Remote(
+        "redis", tier, limits, RemoteCounts(counter, Spread(SECONDS), Gauge())
+    )
+
+
+async def best(ask: Callable[[int], Coroutine[Any, Any, int]]) -> None:
+    """Print the cost of a row, asked for alone and among a hundred."""
+    for rows in ROWS:
+        loops = 2000 // rows
+        took = []
+        for _ in range(REPEATS):
+            started = time.perf_counter(), time.process_time()
+            for _ in range(loops):
+                assert await ask(rows) == rows, "a miss"
+            ended = time.perf_counter(), time.process_time()
+            took.append(
+                [
+                    (b - a) / loops / rows * 1e6
+                    for a, b in zip(started, ended, strict=True)
+                ]
+            )
+        wall, cpu = (min(column) for column in zip(*took, strict=True))
+        print(f"  {rows:3} rows: {wall:7.1f} us a row, {cpu:7.1f} us CPU")  # noqa: T201
+
+
+@contextmanager
+def shared_memory() -> Iterator[Local]:
+    folder = Path(tempfile.mkdtemp(prefix="gomlx-load-", dir="/dev/shm"))
+    try:
+        create_store(folder / "store", 16 << 20)
+        yield Local(
+            SharedMemory(folder / "store"),
+            LocalCounts(counter, Spread(SECONDS)),
+            1 << 20,
+        )
+    finally:
+        shutil.rmtree(folder)
+
+
+async def measure_memory() -> None:
+    print("L1, shared memory")  # noqa: T201
+    with shared_memory() as local:
+        tiers = Tiered(local, [], 600)
+        for key in KEYS:
+            tiers.set(SPACE, key, ANSWER)
+        await asyncio.sleep(0.1)
+
+        async def ask(rows: int) -> int:
+            return len(tiers.get_many(KEYS[:rows]))
+
+        await best(ask)
+        await tiers.close()
+
+
+async def measure_redis(name: str, url: str) -> None:
+    print(name)  # noqa: T201
+    tiers = Tiered(None, [redis_tier(url)], 600)
+    for key in KEYS:
+        tiers.set(SPACE, key, ANSWER)
+    await asyncio.sleep(1)  # written, and a cluster's map is known
+
+    async def ask(rows: int) -> int:
+        return len(await tiers.look_further(SPACE, KEYS[:rows]))
+
+    await best(ask)
+    await tiers.close()
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        socket = folder / "redis.sock"
+        redis = stack.enter_context(server(folder / "redis", f"unixsocket {socket}"))
+        nodes = stack.enter_context(cluster(folder / "cluster"))
+        uvloop.run(measure_memory())
+        uvloop.run(measure_redis("Redis, TCP on loopback", redis.url))
+        uvloop.run(measure_redis("Redis, unix socket", f"unix://{socket}?db=0"))
+        uvloop.run(measure_redis("Redis Cluster, three masters", cluster_url(nodes)))
+
+
+if __name__ == "__main__":
+    main()
