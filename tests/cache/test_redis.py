@@ -453,7 +453,7 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
 
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as noise:
         port = noise.sockets[0].getsockname()[1]
-        tier = tier(form.format(f"127.0.0.1:{port}"))
+        noisy = tier(form.format(f"127.0.0.1:{port}"))
         with pytest.raises(TierFailed, match="longer than was asked for"):
-            await tier.get_many([b"a"])
-        await tier.close()
+            await noisy.get_many([b"a"])
+        await noisy.close()
