@@ -185,6 +185,8 @@ def run_service(
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
     try:
         for store in config.datastores:
+            if not store.memory_mb:
+                continue
             create_store(lease.rundir.store(store.id), store.memory_mb << 20)
         log.info("listening at %s", _url(listener))
         _write_privately(lease.rundir.config, msgspec.json.encode(config))

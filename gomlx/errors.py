@@ -10,6 +10,7 @@ GomlxError                 500
 ├── NotReady               503  the model is not loaded (yet)
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
+├── TierFailed                  a shared tier did not answer; its rows are misses
 └── ConfigInvalid               the config file is wrong
 """
 
@@ -93,6 +94,17 @@ class StageFailed(GomlxError):
 
 class StoreUnavailable(GomlxError):
     """Shared memory for a datastore cannot be had."""
+
+
+class TierFailed(GomlxError):
+    """A tier that other hosts share refused, or did not answer in time.
+
+    fault is the kind of failure in one word, for what to advise.
+    """
+
+    def __init__(self, reason: str, fault: str = "other") -> None:
+        super().__init__(reason)
+        self.fault = fault
 
 
 class ConfigInvalid(GomlxError):

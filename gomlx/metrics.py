@@ -2,19 +2,22 @@
 
 The request path counts in plain attributes (`count.n += 1`, 30 ns); `Metrics.flush`
 moves the counts into prometheus_client's shared files a few times a second (1-2 us
-each). The files are named by worker slot, not by process, so that they do not pile up
-as workers are recycled.
+each) and into our own (gomlx/tally.py). The files are named by worker slot, not by
+process, so that they do not pile up as workers are recycled.
 """
 
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
+from gomlx.tally import Key, Series, Sums, Tally, read_all
+
 
 class Count:
-    """Events since the last flush."""
+    """Events since the last flush. For one thread."""
 
     __slots__ = ("n",)
 
@@ -23,18 +26,40 @@ class Count:
 
 
 class Spread:
-    """Measured values since the last flush, by bucket."""
+    """Measured values since the last flush, by bucket. For one thread."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "high", "low", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+        self.total, self.low, self.high = 0.0, inf, -inf
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        # PERF: min() and max() cost 0.1 us more (loadtests/counting.py).
+        if value < self.low:  # noqa: PLR1730
+            self.low = value
+        if value > self.high:  # noqa: PLR1730
+            self.high = value
+
+    def take(self) -> tuple[list[int], Sums]:
+        """Return the counts by bucket and the sums, and begin again."""
+        counts = self.counts
+        sums = Sums(sum(counts), self.total, self.low, self.high)
+        self.counts = [0] * len(counts)
+        self.total, self.low, self.high = 0.0, inf, -inf
+        return counts, sums
+
+
+class Gauge:
+    """A state of this worker; of all workers, the greatest value is shown."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
 
 
 SECONDS = (
@@ -46,8 +71,18 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 # name: (help, labels)
 _COUNTERS = {
     "gomlx_requests": ("Requests, by model and HTTP status.", ("model", "code")),
+    "gomlx_requests_canceled": (
+        "Requests whose client had closed its side before the answer.",
+        ("model",),
+    ),
     "gomlx_cache_lookups": (
-        "Rows looked up in a tier (hit, miss), writes dropped, operations failed.",
+        "Rows looked up in a tier, by outcome: hit; miss; late (no answer in time); "
+        "bad (no answer of ours); failed; skipped (the tier is not asked for now).",
+        ("datastore", "tier", "outcome"),
+    ),
+    "gomlx_cache_writes": (
+        "Rows to write to a tier, by outcome: written; dropped (the queue was full); "
+        "failed.",
         ("datastore", "tier", "outcome"),
     ),
     "gomlx_flights_collapsed": (
@@ -65,8 +100,25 @@ _HISTOGRAMS = {
         ("model",),
         SECONDS,
     ),
+    "gomlx_refusal_seconds": (
+        "Seconds from a request's last byte to the error that answers it.",
+        ("model",),
+        SECONDS,
+    ),
+    "gomlx_cache_seconds": (
+        "Seconds a look-up in a tier took, of all rows asked for at once.",
+        ("datastore", "tier"),
+        SECONDS,
+    ),
     "gomlx_model_run_seconds": ("Seconds a run of a model took.", ("model",), SECONDS),
     "gomlx_batch_rows": ("Rows that ran together.", ("model",), ROWS),
+}
+# name: (help, labels); of all workers, the greatest value
+_GAUGES = {
+    "gomlx_tier_state": (
+        "The circuit breaker of a tier: 0 closed, 1 half-open, 2 open.",
+        ("datastore", "tier"),
+    ),
 }
 
 
@@ -88,21 +140,29 @@ class Metrics:
         # prometheus_client reads the variable when it is imported, and the value
         # class when a metric is made: both must be set before either.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-        from prometheus_client import CollectorRegistry, Counter, Histogram, values
+        import prometheus_client as prometheus
+        from prometheus_client import values
 
         values.ValueClass = values.MultiProcessValue(lambda: slot)
-        registry = CollectorRegistry()
+        options: Any = {"registry": prometheus.CollectorRegistry()}
         self._directory = directory
+        self._tally = Tally(directory, slot)
         self._families: dict[str, Any] = {
-            name: Counter(name, text, labels, registry=registry)
+            name: prometheus.Counter(name, text, labels, **options)
             for name, (text, labels) in _COUNTERS.items()
         }
         self._families |= {
-            name: Histogram(name, text, labels, buckets=bounds, registry=registry)
+            name: prometheus.Histogram(name, text, labels, buckets=bounds, **options)
             for name, (text, labels, bounds) in _HISTOGRAMS.items()
         }
-        self._counts: dict[tuple[str, ...], tuple[Count, Any]] = {}
-        self._spreads: dict[tuple[str, ...], tuple[Spread, Any]] = {}
+        options["multiprocess_mode"] = "max"
+        self._families |= {
+            name: prometheus.Gauge(name, text, labels, **options)
+            for name, (text, labels) in _GAUGES.items()
+        }
+        self._counts: dict[Key, tuple[Count, Any]] = {}
+        self._spreads: dict[Key, tuple[Spread, Any]] = {}
+        self._gauges: dict[Key, tuple[Gauge, Any]] = {}
 
     def count(self, name: str, *labels: str) -> Count:
         """Return the counter with these label values."""
@@ -119,15 +179,42 @@ class Metrics:
             self._spreads[key] = Spread(bounds), self._families[name].labels(*labels)
         return self._spreads[key][0]
 
+    def gauge(self, name: str, *labels: str) -> Gauge:
+        """Return the gauge with these label values."""
+        key = (name, *labels)
+        if key not in self._gauges:
+            self._gauges[key] = Gauge(), self._families[name].labels(*labels)
+        return self._gauges[key][0]
+
+    def labels(self, name: str) -> list[Key]:
+        """Return the label values that a counter was asked for with, in that order."""
+        return [key[1:] for key in self._counts if key[0] == name]
+
     def flush(self) -> None:
-        """Hand what was counted since the last flush to prometheus_client."""
-        for count, counter in self._counts.values():
-            if count.n:
-                counter.inc(count.n)
+        """Hand what was counted since the last flush to what all workers share."""
+        for key, (count, counter) in self._counts.items():
+            if n := count.n:
                 count.n = 0
-        for spread, histogram in self._spreads.values():
+                counter.inc(n)
+                self._tally.add(key, Sums(n))
+        for key, (spread, histogram) in self._spreads.items():
             if any(spread.counts):
-                _add(histogram, spread)
+                counts, sums = spread.take()
+                _add(histogram, counts, sums.total)
+                self._tally.add(key, sums)
+        for gauge, family in self._gauges.values():
+            family.set(gauge.value)
+        self._tally.write()
+
+    def close(self) -> None:
+        """Flush for the last time. A worker that ends has no state any more."""
+        for gauge, _ in self._gauges.values():
+            gauge.value = 0.0
+        self.flush()
+
+    def read(self) -> Series:
+        """Return what all workers have flushed, in all and by minute."""
+        return read_all(self._directory)
 
     def exposition(self, states: Iterable[State]) -> bytes:
         """Return the text format, summed over all workers, with states added."""
@@ -158,12 +245,10 @@ class _States:
             yield metric
 
 
-def _add(histogram: Any, spread: Spread) -> None:
+def _add(histogram: Any, counts: Sequence[int], total: float) -> None:
     # prometheus_client can only observe one value at a time; its buckets are plain
     # counters, which a test checks against observe().
-    for bucket, n in zip(histogram._buckets, spread.counts, strict=True):
+    for bucket, n in zip(histogram._buckets, counts, strict=True):
         if n:
             bucket.inc(n)
-    histogram._sum.inc(spread.total)
-    spread.counts = [0] * len(spread.counts)
-    spread.total = 0.0
+    histogram._sum.inc(total)

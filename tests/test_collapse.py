@@ -14,17 +14,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory, create_store
-from gomlx.cache.tiered import TierCounts, Tiered
+from gomlx.cache.tiered import Tiered
 from gomlx.contract.dictionary import Buckets, Kind, Vocabulary
 from gomlx.contract.signature import Row, Tensor
 from gomlx.errors import RunFailed
-from gomlx.metrics import Count
+from gomlx.metrics import SECONDS, Count, Spread
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
 from gomlx.models.stage import stage
 from gomlx.models.version import StageRequest
-from gomlx.server.predict import Caching, Predictor, Reply
+from gomlx.server.predict import Caching, Predictor
+from gomlx.server.prediction import Reply
 from tests.conftest import LEGACY
 from tests.families import COLLAPSING, EXACT
 from tests.models.test_batcher import batcher_of
@@ -163,8 +165,9 @@ class Served:
         create_store(folder / "store", 16 << 20)
 
         async def start() -> None:
-            tier = SharedMemory(folder / "store", 600)
-            self.cache = Tiered(tier, TierCounts(lambda _: Count()))
+            tier = SharedMemory(folder / "store")
+            tier_counts = LocalCounts(lambda *_: Count(), Spread(SECONDS))
+            self.cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
             current = Current(["m"])
             # Some families decide by their first row what becomes of the others.
             live = Live(servable, batcher_of(servable.run, max_rows=1))

@@ -130,7 +130,16 @@ def test_a_value_at_its_bound_is_taken(path: Path, where: str, value: Any) -> No
         ("watch.poll_seconds", float("inf")),
         ("datastores[0].ttl_seconds", 315360001),
         ("datastores[0].ttl_seconds", 0),
-        ("datastores[0].memory_mb", 0),
+        ("datastores[0].memory_mb", -1),
+        ("datastores[0].queue_mb", 0),
+        ("datastores[0].tiers[0].deadline_ms", 0),
+        ("datastores[0].tiers[0].ttl_seconds", 0.5),
+        ("datastores[0].tiers[0].max_value_bytes", 0),
+        ("connections[0].timeout_seconds", 0),
+        ("connections[0].max_connections", 0),
+        ("connections[0].id", "a b"),
+        ("models[0].coalesce", "world"),
+        ("models[0].lease_ms", 0),
         ("models[0].batch.linger_ms", 1000.5),
         ("models[0].batch", None),
         ("models[0].id", ""),
@@ -151,7 +160,8 @@ def _with(where: str, value: Any) -> dict[str, Any]:
     """A good config but for one value."""
     document: dict[str, Any] = {
         "models": [{"id": "a", "url": "x"}],
-        "datastores": [{"id": "s"}],
+        "datastores": [{"id": "s", "tiers": [{"connection": "c"}]}],
+        "connections": [{"id": "c", "url": "redis://h"}],
     }
     *sections, name = where.replace("[0]", ".0").split(".")
     inner: Any = document

@@ -42,13 +42,31 @@ def answers(service: Service) -> bool:
     return response.status_code == 200 and response.json()["data"] == {"y": 8.0}
 
 
+def numbers(service: Service) -> dict[str, Any]:
+    """All that mly's tools read of the model's requests, but the last minutes."""
+    document: dict[str, Any] = httpx.get(
+        f"{service.url}/v1/api/metric/operation/mPerf"
+    ).json()
+    del document["Recent"]
+    return document
+
+
+def answers_are_counted(service: Service, before: int) -> bool:
+    """Ask, each time on a new connection; true when so many more are counted."""
+    for _ in range(8):
+        assert answers(service)
+    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8, 5)
+    return bool(numbers(service)["Count"] == before + 8)
+
+
 def test_a_worker_is_killed(service: Service) -> None:
+    assert answers_are_counted(service, 0)
     victim, other = service.worker_pids()
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: answers(service), 10)
     wait_for(lambda: len(service.worker_pids()) == 2, 30)
     assert other in service.worker_pids()
-    assert answers(service)
+    assert answers_are_counted(service, 9)
 
 
 def test_gunicorns_master_is_killed(service: Service) -> None:
@@ -76,8 +94,11 @@ def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) ->
 
 def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
     files = {path.name for path in (service.run_dir / "metrics").iterdir()}
+    before = numbers(service)
     for _ in range(2):
         recycle_a_worker(service)
+    assert numbers(service) == before
+    assert answers_are_counted(service, before["Count"])
     after = {path.name for path in (service.run_dir / "metrics").iterdir()}
     # One slot more than workers: a new one may start before the old one has ended.
     assert len(after) <= len(files) * 3 / 2

@@ -110,7 +110,7 @@ def test_a_recycled_slot_counts_on_and_adds_no_files(run: Run, tmp_path: Path) -
 def test_a_file_is_named_by_its_slot(run: Run, tmp_path: Path) -> None:
     run(count(7, 1))
     names = {path.name for path in (tmp_path / "metrics").iterdir()}
-    assert names == {"counter_7.db", "histogram_7.db"}
+    assert names == {"counter_7.db", "histogram_7.db", "tally_7.msgpack"}
 
 
 # On a bound, below the first, above the last; sums of these have no rounding.
@@ -190,3 +190,44 @@ def test_a_value_counts_in_the_first_bucket_that_holds_it(
     spread.add(value)
     assert spread.counts == [int(i == bucket) for i in range(3)]
     assert spread.total == value
+
+
+TWO_FLUSHES = """
+metrics = Metrics(directory, 0)
+spread = metrics.spread("gomlx_request_seconds", "m")
+for values in ([0.2, 0.1], [0.4]):
+    for value in values:
+        spread.add(value)
+    metrics.flush()
+"""
+
+
+def test_least_and_greatest_outlive_flushes_and_workers(run: Run) -> None:
+    run(TWO_FLUSHES)
+    script = """
+metrics = Metrics(directory, 1)
+metrics.spread("gomlx_request_seconds", "m").add(0.3)
+metrics.flush()
+sums = metrics.read()["gomlx_request_seconds", "m"][0]
+print(sums.n, round(sums.total, 6), sums.low, sums.high)
+"""
+    assert run(script).split() == ["4", "1.0", "0.1", "0.4"]
+    assert run(script).split() == ["5", "1.3", "0.1", "0.4"]
+
+
+def test_a_gauge_shows_the_greatest_of_all_workers_that_run(run: Run) -> None:
+    def state(slot: int, value: int, end: str = "") -> float:
+        script = f"""
+metrics = Metrics(directory, {slot})
+metrics.gauge("gomlx_tier_state", "s", "near").value = {value}
+metrics.flush()
+{end}
+print(metrics.exposition([]).decode())
+"""
+        return samples(run(script))['gomlx_tier_state{datastore="s",tier="near"}']
+
+    assert state(0, 1) == 1
+    assert state(1, 2) == 2
+    assert state(0, 0) == 2
+    assert state(1, 0) == 0
+    assert state(1, 2, "metrics.close()") == 0

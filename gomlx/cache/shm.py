@@ -2,8 +2,8 @@
 
 Layout of a store, a directory with LMDB's data.mdb and lock.mdb:
 
-    table "a", "b"    key (16 bytes) → expiry (4 bytes, little-endian, seconds since
-                      1970) + answer
+    table "a", "b"    key (16 bytes) → expiry (8 bytes, a little-endian double, seconds
+                      since 1970) + answer
     table "meta"      "young" → b"a" or b"b": where new entries go
 
 Two generations bound the space. Entries go to the young table; when it has its share
@@ -17,7 +17,6 @@ pages are copied on write, its locks are robust). Not safe: opening it before a 
 or twice in one process.
 """
 
-import math
 import os
 import shutil
 import struct
@@ -31,7 +30,7 @@ import lmdb
 
 from gomlx.errors import StoreUnavailable, TooLarge
 
-_EXPIRY = struct.Struct("<I")
+_EXPIRY = struct.Struct("<d")
 _TABLES = (b"a", b"b")
 # A generation's share of the pages. The rest is for pages that a transaction copies
 # and for those that readers still hold.
@@ -86,19 +85,14 @@ class SharedMemory:
 
     name = "L1"
 
-    def __init__(
-        self,
-        directory: Path,
-        ttl_seconds: float,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._size = (directory / "data.mdb").stat().st_size
         self._environment = _environment(directory, self._size)
         self._environment.reader_check()  # forget the readers that were killed
         self._a, self._b, self._meta = (
             self._environment.open_db(table) for table in (*_TABLES, b"meta")
         )
-        self._ttl, self._clock = ttl_seconds, clock
+        self._clock = clock
         self._page_bytes = self._environment.stat()["psize"]
         self._max_pages = int(self._size * _GENERATION_SHARE / self._page_bytes)
         self._tables = (self._a, self._b)  # young, old; replaced as one
@@ -128,16 +122,19 @@ class SharedMemory:
                     found[key] = entry[_EXPIRY.size :]
         return found
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
-        """Write answers, and again those that were found in the old generation.
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
+        """Write answers with their seconds to live; again those found in the old table.
 
         Blocks while another process writes: call it in a thread. Raises TooLarge,
         after writing the others, for answers that would push out most of the rest.
         """
-        expiry = _EXPIRY.pack(min(math.ceil(self._clock() + self._ttl), 2**32 - 1))
+        now = self._clock()
         with self._lock:
             again, self._again, self._again_bytes = self._again, {}, 0
-        entries = again | {key: expiry + value for key, value in items.items()}
+        entries = again | {
+            key: _EXPIRY.pack(now + seconds) + value
+            for key, (value, seconds) in items.items()
+        }
         largest = int(self._size * _LARGEST_SHARE)
         fitting = {k: entry for k, entry in entries.items() if len(entry) <= largest}
         for part in _parts(fitting, self._max_pages * self._page_bytes // 2):

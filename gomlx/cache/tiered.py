@@ -1,119 +1,154 @@
 """Down the tiers for reading, off the request path for writing.
 
-Values that were set are found at once by this process (they wait in `_waiting`) and
-by the others as soon as the writer thread has handed them to the tier.
+    get_many   this host's memory: in line
+    fetch      the shared tiers, nearest first; then, if the model's config says so, who
+               else is computing
+    set        to every tier, behind
+
+A hit in a further tier is written to the nearer ones, for the rest of its time to live.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
-from gomlx.cache.tier import Tier
-from gomlx.metrics import Count
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.local import Local
+from gomlx.cache.remote import Remote
+from gomlx.cache.tier import Found, Space
 
 log = logging.getLogger(__name__)
 
-# One write transaction costs as much as thirty entries: let some gather.
-_GATHER_SECONDS = 0.005
-_BATCH_BYTES = 1 << 20
-_MAX_WAITING_BYTES = 64 << 20
 
-
-class TierCounts:
-    """What became of the look-ups and writes of one tier."""
-
-    def __init__(self, counter: Callable[[str], Count]) -> None:
-        self.hit = counter("hit")
-        self.miss = counter("miss")
-        self.dropped = counter("dropped")
-        self.failed = counter("failed")
+Land = Callable[[bytes, Found | None], None]
 
 
 class Tiered:
     """The tiers of one datastore, nearest first. For one thread: the event loop's."""
 
-    def __init__(self, tier: Tier, counts: TierCounts) -> None:
-        self.name = tier.name
-        self._tier, self._counts = tier, counts
-        self._waiting: dict[bytes, bytes] = {}
-        self._waiting_bytes = 0
-        self._is_failing = False
-        self._writer = ThreadPoolExecutor(1, "write-behind")
-        self._idle = asyncio.Event()  # nothing waits, nothing is being written
-        self._idle.set()
+    def __init__(
+        self, local: Local | None, remotes: Sequence[Remote], ttl_seconds: float
+    ) -> None:
+        self.name = local.name if local else ""
+        self.remotes = tuple(remotes)
+        self._local, self._ttl = local, ttl_seconds
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop holds no reference
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return what is known of keys; a tier that fails knows nothing."""
-        waiting = self._waiting
-        found = {key: waiting[key] for key in keys if key in waiting} if waiting else {}
-        asked = [key for key in keys if key not in found] if found else keys
-        if asked:
-            try:
-                found |= self._tier.get_many(asked)
-            except Exception as error:
-                self._counts.failed.n += 1
-                if not self._is_failing:  # said once is enough
-                    log.error("%s: look-ups fail: %s", self._tier.name, error)
-                self._is_failing = True
-            else:
-                self._is_failing = False
-        hits = sum([key in found for key in keys])
-        self._counts.hit.n += hits
-        self._counts.miss.n += len(keys) - hits
+        """Return what is known here and now."""
+        return self._local.get_many(keys) if self._local else {}
+
+    def set(self, space: Space, key: bytes, value: bytes) -> None:
+        """Have a computed answer written to every tier, soon."""
+        if self._local:
+            self._local.set(key, value, self._ttl)
+        if self.remotes:
+            name = space.name(key)
+            for remote in self.remotes:
+                remote.set(name, value, self._ttl)
+
+    @property
+    def asks_further(self) -> bool:
+        """True when `fetch` may find what `get_many` does not."""
+        return any(remote.is_usable for remote in self.remotes)
+
+    def fetch(
+        self,
+        space: Space,
+        keys: Collection[bytes],
+        coalescer: Coalescer | None,
+        until: float,
+        land: Land,
+    ) -> None:
+        """Have land called once for each key, with its answer from elsewhere or None.
+
+        None: compute it, and end with `set` or the coalescer's `release`. until: when
+        waiting for others has to end, in the loop's time.
+        """
+        self._start(self._fetch(space, dict.fromkeys(keys), coalescer, until, land))
+
+    async def look_further(
+        self, space: Space, keys: Collection[bytes]
+    ) -> dict[bytes, Found]:
+        """Ask the shared tiers, and write what they know to the nearer ones."""
+        found: dict[bytes, Found] = {}
+        for i, remote in enumerate(self.remotes):
+            names = {space.name(key): key for key in keys if key not in found}
+            if not names:
+                break
+            if not remote.is_usable:
+                continue
+            values = await remote.get_many(names, space.is_answer)
+            hits = {names[n]: values[n] for n in names if n in values}
+            found |= {key: Found(value, remote.name) for key, value in hits.items()}
+            if hits and (i or self._local):
+                self._start(self._promote(space, i, hits))
         return found
 
-    def set(self, key: bytes, value: bytes) -> None:
-        """Have a value written, soon. A full queue drops its oldest values."""
-        if key in self._waiting:
-            return  # a key has one answer
-        self._waiting[key] = value
-        self._waiting_bytes += len(value)
-        while self._waiting_bytes > _MAX_WAITING_BYTES:
-            self._forget(next(iter(self._waiting)))
-            self._counts.dropped.n += 1
-        if self._idle.is_set():
-            self._idle.clear()
-            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+    async def peek_local(self, _: Space, keys: Collection[bytes]) -> dict[bytes, Found]:
+        """Look again into this host's memory, for a coalescer."""
+        assert self._local is not None
+        found = self._local.peek(list(keys))
+        return {key: Found(value, self._local.name) for key, value in found.items()}
+
+    async def peek_nearest(
+        self, space: Space, keys: Collection[bytes]
+    ) -> dict[bytes, Found]:
+        """Look again into the nearest shared tier, for a coalescer."""
+        nearest = self.remotes[0]
+        names = {space.name(key): key for key in keys}
+        values = await nearest.peek(names, space.is_answer)
+        hits = {names[name]: value for name, value in values.items()}
+        if hits and self._local:
+            self._start(self._promote(space, 0, hits))
+        return {key: Found(value, nearest.name) for key, value in hits.items()}
 
     def tick(self) -> None:
-        """Once a second: let the tier write what it has held back for a write."""
-        if self._idle.is_set():
-            self._idle.clear()
-            self._flush()
+        """Once a second: let the nearest tier tidy up."""
+        if self._local:
+            self._local.tick()
 
-    async def close(self, timeout_seconds: float = 2) -> None:
-        """Write what waits, then let go of the tier."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
-        self._writer.shutdown(wait=self._idle.is_set())
-        if self._idle.is_set():  # else the writer is still in there
-            self._tier.close()
+    async def close(self) -> None:
+        """Write what waits, then let go of the tiers."""
+        for task in list(self._tasks):
+            task.cancel()
+        closing = [tier.close() for tier in (self._local, *self.remotes) if tier]
+        await asyncio.gather(*closing)
 
-    def _flush(self) -> None:
-        batch, size = {}, 0
-        for key, value in self._waiting.items():
-            batch[key] = value
-            size += len(key) + len(value)
-            if size > _BATCH_BYTES:
-                break
-        loop = asyncio.get_running_loop()
-        written = self._writer.submit(self._tier.set_many, batch)
-        written.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._written, batch, done)
-        )
+    async def _fetch(
+        self,
+        space: Space,
+        waiting: dict[bytes, None],
+        coalescer: Coalescer | None,
+        until: float,
+        land: Land,
+    ) -> None:
+        def once(key: bytes, found: Found | None) -> None:
+            del waiting[key]
+            land(key, found)
 
-    def _written(self, batch: dict[bytes, bytes], done: "Future[None]") -> None:
-        if error := done.exception():
-            self._counts.failed.n += 1
-            log.error("%s: %d answers not kept: %s", self._tier.name, len(batch), error)
-        for key in batch.keys() & self._waiting.keys():
-            self._forget(key)
-        if not self._waiting:
-            self._idle.set()
-        else:
-            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+        try:
+            for key, hit in (await self.look_further(space, waiting)).items():
+                once(key, hit)
+            if coalescer and waiting:
+                await coalescer.settle(space, list(waiting), until, once)
+        except Exception:
+            log.exception("looking further failed")
+        for key in list(waiting):
+            once(key, None)
 
-    def _forget(self, key: bytes) -> None:
-        self._waiting_bytes -= len(self._waiting.pop(key))
+    async def _promote(self, space: Space, i: int, hits: dict[bytes, bytes]) -> None:
+        names = [space.name(key) for key in hits]
+        lefts = await self.remotes[i].left(names)
+        for (key, value), name, left in zip(hits.items(), names, lefts, strict=True):
+            seconds = min(left, self._ttl)
+            if self._local and seconds > 0:
+                self._local.set(key, value, seconds)
+            for nearer in self.remotes[:i]:
+                nearer.set(name, value, seconds)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

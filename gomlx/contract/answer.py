@@ -9,13 +9,17 @@ large ones); NaN and the infinities are strings; text that is not UTF-8 is
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from gomlx.contract.signature import Tensor
+
+# What an output's value may be, once parsed; an integer where nothing is said.
+_WORDS = ("NaN", "Infinity", "-Infinity")
+_TYPES: dict[str, tuple[type, ...]] = {"string": (str, dict), "bool": (bool,)}
 
 
 class AnswerFormat:
@@ -39,9 +43,54 @@ class AnswerFormat:
         return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
 
 
+class SharedAnswers:
+    """How one version's answers are named, and known, in tiers that others write to.
+
+    outputs is empty when a transformer makes the answers: then any JSON may be one.
+    """
+
+    def __init__(self, model: str, version: str, outputs: Sequence[Tensor]) -> None:
+        self._prefix = f"gomlx:1:{model}:{version}:".encode()
+        self._names = [tensor.name for tensor in outputs]
+        self._checks = [_check(tensor) for tensor in outputs]
+
+    def name(self, key: bytes) -> bytes:
+        """Return the name under which a key's answer stands."""
+        return self._prefix + key.hex().encode()
+
+    def is_answer(self, value: bytes) -> bool:
+        """True for what may be an answer: outputs, order and types are right."""
+        if b"\n" in value:
+            return False
+        try:
+            answer = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
+        if not self._names:
+            return True
+        return (
+            type(answer) is dict
+            and list(answer) == self._names
+            and all(ok(v) for ok, v in zip(self._checks, answer.values(), strict=True))
+        )
+
+
 def joined(answers: Sequence[bytes], is_batch: bool) -> bytes:
     """Return the `data` of a response."""
     return b"[" + b",".join(answers) + b"]" if is_batch else answers[0]
+
+
+def _check(tensor: Tensor) -> Callable[[Any], bool]:
+    """Return the test of an output's value, as far as its shape is known."""
+    if tensor.shape is None:
+        return lambda value: value is not None
+    if not tensor.is_scalar:
+        return lambda value: type(value) is list
+    types = _TYPES.get(tensor.dtype, {int})
+    words = _WORDS if "float" in tensor.dtype else frozenset()
+    return lambda value: (
+        type(value) in types and (type(value) is not str or not words or value in words)
+    )
 
 
 def _tokens(array: Any, squeezes: bool) -> list[bytes]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 from gomlx.contract.signature import Row
 from gomlx.errors import GomlxError, Overloaded, RunFailed
@@ -40,12 +41,27 @@ class Limits:
 
 @dataclass(frozen=True)
 class RunCounts:
-    """What is counted about runs."""
+    """What is counted about runs. For one thread: the event loop's."""
 
     runs: Count
     failures: Count
     seconds: Spread
     rows: Spread
+
+    def add(self, run: "_Run") -> None:
+        self.runs.n += 1
+        self.failures.n += run.has_failed
+        self.seconds.add(run.seconds)
+        self.rows.add(run.rows)
+
+
+class _Run(NamedTuple):
+    """What became of one run."""
+
+    rows: int
+    seconds: float
+    has_failed: bool
+    is_refused: bool  # by TensorFlow, for what may be one row's fault
 
 
 class Batcher:
@@ -94,17 +110,19 @@ class Batcher:
         batch = [self._queue.popleft() for _ in range(size)]
         rows = [row for row, _ in batch]
         if not self._needs_thread():
-            self._landed(batch, *self._timed(rows))
+            self._landed(batch, *self._outcomes(rows))
             return
         loop = asyncio.get_running_loop()
         self._thread = self._thread or ThreadPoolExecutor(1, f"run-{self._name}")
-        done = loop.run_in_executor(self._thread, self._timed, rows)
+        done = loop.run_in_executor(self._thread, self._outcomes, rows)
         done.add_done_callback(lambda task: self._landed(batch, *task.result()))
 
     def _landed(
-        self, batch: list[tuple[Row, Land]], outcomes: list[Outcome], seconds: float
+        self, batch: list[tuple[Row, Land]], outcomes: list[Outcome], runs: list[_Run]
     ) -> None:
-        self._count(len(batch), seconds)
+        self._seconds += (sum(run.seconds for run in runs) - self._seconds) / 8
+        for run in runs:
+            self._counts.add(run)
         for (_, land), outcome in zip(batch, outcomes, strict=True):
             try:
                 land(outcome)
@@ -114,31 +132,30 @@ class Batcher:
         if self._is_due:  # in a turn of its own: the loop must breathe
             asyncio.get_running_loop().call_soon(self._next)
 
-    def _timed(self, rows: list[Row]) -> tuple[list[Outcome], float]:
-        started = perf_counter()
-        outcomes = self._outcomes(rows)
-        return outcomes, perf_counter() - started
-
-    def _outcomes(self, rows: list[Row]) -> list[Outcome]:
+    def _outcomes(self, rows: list[Row]) -> tuple[list[Outcome], list[_Run]]:
         """Run rows together; if that fails, one by one: a bad row fails alone."""
+        outcomes, run = self._tried(rows)
+        if not run.is_refused or len(rows) == 1:
+            return outcomes, [run]
+        alone = [self._tried([row]) for row in rows]
+        return [found[0] for found, _ in alone], [run, *(run for _, run in alone)]
+
+    def _tried(self, rows: list[Row]) -> tuple[list[Outcome], _Run]:
+        started = perf_counter()
+        failed: RunFailed | None = None
+        outcomes: list[Outcome] = []
+        is_refused = False
         try:
-            return list(self._run(rows))
+            outcomes = list(self._run(rows))
         except RunFailed as error:
-            self._counts.failures.n += 1
-            if len(rows) == 1:
-                return [error]
-            return [self._outcomes([row])[0] for row in rows]
+            failed, is_refused = error, True
         except Exception as error:
-            self._counts.failures.n += 1
             failed = RunFailed(f"model {self._name!r}: {type(error).__name__}: {error}")
-            return [failed] * len(rows)
+        if failed:
+            outcomes = [failed] * len(rows)
+        seconds = perf_counter() - started
+        return outcomes, _Run(len(rows), seconds, failed is not None, is_refused)
 
     def _needs_thread(self) -> bool:
         limit = _CHEAP_SECONDS if self._thread else _DEAR_SECONDS
         return self._seconds > limit
-
-    def _count(self, rows: int, seconds: float) -> None:
-        self._seconds += (seconds - self._seconds) / 8
-        self._counts.runs.n += 1
-        self._counts.seconds.add(seconds)
-        self._counts.rows.add(rows)

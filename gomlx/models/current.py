@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from gomlx.contract.answer import SharedAnswers
 from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.batcher import Batcher
@@ -20,6 +21,7 @@ class Live:
         "pins",
         "prefix",
         "servable",
+        "shared",
         "signature",
         "when_drained",
     )
@@ -29,6 +31,8 @@ class Live:
         self.servable, self.batcher = servable, batcher
         self.signature = servable.signature
         self.dictionary: Dictionary = servable.dictionary
+        outputs = () if servable.description.transformer else self.signature.outputs
+        self.shared = SharedAnswers(version.name, version.digest, outputs)
         # The beginning of every response, so that it names the version it is from.
         self.prefix = (
             b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash

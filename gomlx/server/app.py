@@ -7,18 +7,21 @@ import asyncio
 import gzip
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, TooLarge
-from gomlx.server.predict import Predictor, Reply
+from gomlx.server.operations import Operations
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Reply
 from gomlx.server.status import Status
 
 log = logging.getLogger(__name__)
 
+_METRIC = "/v1/api/metric"
 _WORTH_GZIP = 1024  # bytes
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
@@ -26,16 +29,32 @@ _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 class App:
     """The routes. An instance makes one Falcon application."""
 
-    def __init__(self, predictor: Predictor, status: Status, max_body: int) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        status: Status,
+        operations: Operations,
+        max_body: int,
+    ) -> None:
         self._predictor, self._status, self._max_body = predictor, status, max_body
+        operation = "/operation/{name}"
+        self._metrics: dict[str, Callable[..., Awaitable[Any]]] = {
+            "/operations": operations.operations,
+            operation: operations.operation,
+            f"{operation}/cumulative/{{metric}}": operations.cumulative_metric,
+            f"{operation}/recent": operations.recent,
+            f"{operation}/recent/{{metric}}": operations.recent_metric,
+            "/counters": operations.counters,
+            "/counter/{name}": operations.counter,
+        }
 
     def asgi(self) -> Any:
         """Return the ASGI application."""
         app = falcon.asgi.App()
         app.req_options.keep_blank_qs_values = True
         app.add_error_handler(GomlxError, self._on_error)
-        app.add_error_handler(falcon.HTTPError, _on_http_error)
-        app.add_error_handler(Exception, _on_bug)
+        app.add_error_handler(falcon.HTTPError, self._on_http_error)
+        app.add_error_handler(Exception, self._on_bug)
         status = self._status
         model = "/v1/api/model/{name}"
         app.add_route(f"{model}/eval", _Eval(self._predictor, self._max_body))
@@ -52,6 +71,8 @@ class App:
             app.add_route(path, _Document(document))
         for path in ("/metrics", "/v1/prometheus"):
             app.add_route(path, _Metrics(status))
+        for path, make in self._metrics.items():
+            app.add_route(f"{_METRIC}{path}", _Measured(make))
         app.add_sink(self._not_found)
         return app
 
@@ -67,8 +88,42 @@ class App:
     async def _not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         models = ", ".join(sorted(self._status.models)) or "none"
         routes = "/v1/api/model/ID/eval, /v1/api/health, /livez, /readyz, /metrics"
+        if req.path.startswith(_METRIC):
+            routes = ", ".join(_METRIC + path for path in self._metrics)
         message = f"nothing at {req.path}; routes: {routes}; models: {models}"
-        _send_error(resp, 404, message)
+        self._send_error(resp, 404, message)
+
+    async def _on_http_error(
+        self,
+        request: falcon.asgi.Request,
+        response: falcon.asgi.Response,
+        error: falcon.HTTPError,
+        params: dict[str, Any],
+    ) -> None:
+        message = error.description or error.title
+        if error.status_code == 405:
+            message = f"{request.method} does not go with {request.path}"
+        for name, value in dict(error.headers or {}).items():
+            response.set_header(name, value)
+        self._send_error(response, error.status_code, message)
+
+    async def _on_bug(
+        self,
+        request: falcon.asgi.Request,
+        response: falcon.asgi.Response,
+        error: Exception,
+        params: dict[str, Any],
+    ) -> None:
+        log.error("unexpected", exc_info=error)
+        self._send_error(response, 500, "internal error; the log tells more")
+
+    def _send_error(
+        self, response: falcon.asgi.Response, status: int, message: str
+    ) -> None:
+        """Refuse a request that is for no model."""
+        error = GomlxError(message)
+        error.status = status
+        _send(response, self._predictor.refused("", error))
 
 
 class _Eval:
@@ -78,13 +133,14 @@ class _Eval:
     async def on_get(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        await _answer(self._predictor.get, name, request.query_string, response)
+        predictor, query = self._predictor, request.query_string
+        _send(response, await _answer(predictor, predictor.get, name, query))
 
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        body = await self._body(request)
-        await _answer(self._predictor.post, name, body, response)
+        predictor, body = self._predictor, await self._body(request)
+        _send(response, await _answer(predictor, predictor.post, name, body))
 
     async def _body(self, request: falcon.asgi.Request) -> bytes:
         """Read the body, but never more of it than may be."""
@@ -123,6 +179,18 @@ def _accepts_gzip(request: falcon.asgi.Request) -> bool:
     return bool(_GZIP.search(accepted))
 
 
+class _Measured:
+    """A route that answers GET with what was measured; make returns it."""
+
+    def __init__(self, make: Callable[..., Awaitable[Any]]) -> None:
+        self._make = make
+
+    async def on_get(
+        self, _: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
+    ) -> None:
+        _send_json(response, orjson.dumps(await self._make(**path)) + b"\n")
+
+
 class _Metrics:
     def __init__(self, status: Status) -> None:
         self._status = status
@@ -135,20 +203,22 @@ class _Metrics:
 
 
 async def _answer(
+    predictor: Predictor,
     ask: Callable[[str, Any, Callable[[Reply], None]], None],
     name: str,
     question: bytes | str,
-    response: falcon.asgi.Response,
-) -> None:
-    """Put a question to the predictor and send its reply."""
+) -> Reply:
+    """Put a question to the predictor and wait for its reply."""
     answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def done(reply: Reply) -> None:
-        if not answered.done():  # else the client has left
+        if answered.done():
+            predictor.left(name)
+        else:
             answered.set_result(reply)
 
     ask(name, question, done)
-    _send(response, await answered)
+    return await answered
 
 
 def _send(response: falcon.asgi.Response, reply: Reply) -> None:
@@ -165,32 +235,3 @@ def _send(response: falcon.asgi.Response, reply: Reply) -> None:
 def _send_json(response: falcon.asgi.Response, body: bytes) -> None:
     response.data = body
     response.content_type = "application/json"
-
-
-def _send_error(response: falcon.asgi.Response, status: int, message: str) -> None:
-    response.status = status
-    _send_json(response, orjson.dumps({"status": "error", "error": message}))
-
-
-async def _on_http_error(
-    request: falcon.asgi.Request,
-    response: falcon.asgi.Response,
-    error: falcon.HTTPError,
-    params: dict[str, Any],
-) -> None:
-    message = error.description or error.title
-    if error.status_code == 405:
-        message = f"{request.method} does not go with {request.path}"
-    for name, value in dict(error.headers or {}).items():
-        response.set_header(name, value)
-    _send_error(response, error.status_code, message)
-
-
-async def _on_bug(
-    request: falcon.asgi.Request,
-    response: falcon.asgi.Response,
-    error: Exception,
-    params: dict[str, Any],
-) -> None:
-    log.error("unexpected", exc_info=error)
-    _send_error(response, 500, "internal error; the log tells more")

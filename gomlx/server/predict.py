@@ -3,11 +3,12 @@
     post, get        decode, and pin a version from first byte to last
      └ _predict      question → canonical rows → keys → tiers; done, if all are known
         └ Prediction the rows still missing, each landing by call-back:
-           singleflight → batcher → servable → write-behind
+           singleflight → further tiers, if any → batcher → servable → write-behind
 
 Nothing here waits: `done` is called with the reply, at once or later, always once.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -18,41 +19,31 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.singleflight import SingleFlight
+from gomlx.cache.tier import Found
 from gomlx.cache.tiered import Tiered
-from gomlx.contract.answer import joined
 from gomlx.contract.signature import Question, Row, Signature
-from gomlx.errors import GomlxError, InvalidInput
+from gomlx.errors import GomlxError, InvalidInput, Overloaded
 from gomlx.metrics import Metrics
 from gomlx.models.batcher import Outcome
 from gomlx.models.current import Current, Live
+from gomlx.server.prediction import Prediction, Reply, refusal
 
 log = logging.getLogger(__name__)
-
-
-class Reply(NamedTuple):
-    """What a protocol must send."""
-
-    status: int
-    body: bytes
-    cache_status: str = ""
-    version: str = ""
-    retry_after: int | None = None
 
 
 Done = Callable[[Reply], None]
 
 
-def refusal(error: GomlxError) -> Reply:
-    """Return the reply that says what went wrong."""
-    body = orjson.dumps({"status": "error", "error": str(error)})
-    return Reply(error.status, body, retry_after=error.retry_after)
-
-
 class Caching(NamedTuple):
-    """How one model's answers are kept: in cache; if None, why they are not."""
+    """How one model's answers are kept: in cache; if None, why they are not.
+
+    coalescer: with whom to agree on who computes a row; None: this process alone.
+    """
 
     cache: Tiered | None
+    coalescer: Coalescer | None = None
     why_not: str = "no-datastore"
 
 
@@ -68,7 +59,7 @@ class Predictor:
     ) -> None:
         self._current, self._caching = current, caching
         self._max_rows, self._metrics = max_rows, metrics
-        self._flights: SingleFlight[bytes, Outcome] = SingleFlight()
+        self._flights: SingleFlight[bytes, Outcome | Found] = SingleFlight()
         self._seconds = {
             name: metrics.spread("gomlx_request_seconds", name) for name in caching
         }
@@ -94,7 +85,7 @@ class Predictor:
         try:
             live = self._current.pin(name)
         except GomlxError as error:
-            self._refuse(name, error, done)
+            self._refuse(name, error, started, done)
             return
         try:
             max_rows = self._max_rows[name]
@@ -103,11 +94,12 @@ class Predictor:
             self._answer(live, question, started, done)
         except GomlxError as error:
             self._current.unpin(live)
-            self._refuse(name, error, done)
+            self._refuse(name, error, started, done)
         except Exception:
             log.exception("model %s: a bug", name)
             self._current.unpin(live)
-            self._refuse(name, GomlxError("internal error; the log tells more"), done)
+            bug = GomlxError("internal error; the log tells more")
+            self._refuse(name, bug, started, done)
 
     def _answer(
         self, live: Live, question: Question, started: float, done: Done
@@ -117,12 +109,12 @@ class Predictor:
         rows = live.dictionary.canonical(question.rows)
         prediction = Prediction(live, question.is_batch, len(rows), started)
         prediction.done = partial(self._finish, prediction, done)
-        cache, why_not = self._caching[name]
+        caching = self._caching[name]
         if live.servable.description.unsteady:
-            cache, why_not = None, "unsteady-model"
-        if cache is None:
+            caching = Caching(None, why_not="unsteady-model")
+        if (cache := caching.cache) is None:
             live.batcher.check_room(len(rows))
-            prediction.bypass = why_not
+            prediction.bypass = caching.why_not
             for i, row in enumerate(rows):
                 live.batcher.add(row, partial(prediction.land, i))
             return
@@ -133,33 +125,67 @@ class Predictor:
             prediction.done()
             return
         live.batcher.check_room(len(missing))
-        self._fly(prediction, cache, [(i, rows[i], keys[i]) for i in missing])
+        self._fly(prediction, caching, [(i, rows[i], keys[i]) for i in missing])
 
     def _fly(
         self,
-        prediction: "Prediction",
-        cache: Tiered,
+        prediction: Prediction,
+        caching: Caching,
         missing: Iterable[tuple[int, Row, bytes]],
     ) -> None:
         """Join each missing row's flight, and start those that nobody flies yet."""
-        batcher = prediction.live.batcher
+        live, (cache, coalescer, _) = prediction.live, caching
+        assert cache is not None
+        new: dict[bytes, Row] = {}
         for i, row, key in missing:
             if self._flights.join(key, partial(prediction.land, i)):
-                batcher.add(row, partial(self._landed, cache, key))
+                new[key] = row
             else:
                 prediction.collapsed += 1
+        if not new:
+            return
+        if coalescer or cache.asks_further:
+            until = asyncio.get_running_loop().time() + _seconds(coalescer)
+            land = partial(self._fetched, live, caching, new)
+            cache.fetch(live.shared, new, coalescer, until, land)
+        else:
+            for key, row in new.items():
+                live.batcher.add(row, partial(self._landed, live, caching, key))
 
-    def _landed(self, cache: Tiered, key: bytes, outcome: Outcome) -> None:
+    def _fetched(
+        self,
+        live: Live,
+        caching: Caching,
+        rows: Mapping[bytes, Row],
+        key: bytes,
+        found: Found | None,
+    ) -> None:
+        """Take what was found elsewhere, or compute."""
+        if found:
+            self._flights.land(key, found)
+            return
+        try:
+            live.batcher.check_room(1)
+        except Overloaded as error:
+            self._landed(live, caching, key, error)
+        else:
+            live.batcher.add(rows[key], partial(self._landed, live, caching, key))
+
+    def _landed(
+        self, live: Live, caching: Caching, key: bytes, outcome: Outcome
+    ) -> None:
         if isinstance(outcome, bytes):
-            cache.set(key, outcome)
+            caching.cache.set(live.shared, key, outcome)  # type: ignore[union-attr]
+        elif caching.coalescer:
+            caching.coalescer.release(key)
         self._flights.land(key, outcome)
 
-    def _finish(self, prediction: "Prediction", done: Done) -> None:
+    def _finish(self, prediction: Prediction, done: Done) -> None:
         live, name = prediction.live, prediction.live.servable.version.name
         self._collapsed[name].n += prediction.collapsed
         try:
             if prediction.error:
-                self._refuse(name, prediction.error, done)
+                self._refuse(name, prediction.error, prediction.started, done)
                 return
             self._ok[name].n += 1
             seconds = perf_counter() - prediction.started
@@ -168,77 +194,23 @@ class Predictor:
         finally:
             self._current.unpin(live)
 
-    def refused(self, name: str, error: GomlxError) -> Reply:
+    def refused(self, name: str, error: GomlxError, seconds: float = 0.0) -> Reply:
         """Count a request that is not answered, and return what to say."""
         label = name if name in self._caching else "unknown"
         self._metrics.count("gomlx_requests", label, str(error.status)).n += 1
+        self._metrics.spread("gomlx_refusal_seconds", label).add(seconds)
         return refusal(error)
 
-    def _refuse(self, name: str, error: GomlxError, done: Done) -> None:
-        done(self.refused(name, error))
+    def left(self, name: str) -> None:
+        """Count a request whose client had gone before its answer."""
+        self._metrics.count("gomlx_requests_canceled", name).n += 1
+
+    def _refuse(self, name: str, error: GomlxError, started: float, done: Done) -> None:
+        done(self.refused(name, error, perf_counter() - started))
 
 
-class Prediction:
-    """One request under way: the answers it has, and how many it still lacks."""
-
-    __slots__ = (
-        *("answers", "bypass", "collapsed", "done", "error", "hits", "is_batch"),
-        *("live", "missing", "started", "tier"),
-    )
-    done: Callable[[], None]
-
-    def __init__(self, live: Live, is_batch: bool, rows: int, started: float) -> None:
-        self.live, self.is_batch, self.started = live, is_batch, started
-        self.answers: list[bytes] = [b""] * rows
-        self.missing = rows
-        self.hits = self.collapsed = 0
-        self.bypass = self.tier = ""
-        self.error: GomlxError | None = None
-
-    def fill(self, keys: list[bytes], found: Mapping[bytes, bytes]) -> list[int]:
-        """Take what the cache knows; return which rows it does not."""
-        missing = []
-        for i, key in enumerate(keys):
-            answer = found.get(key)
-            if answer is None:
-                missing.append(i)
-            else:
-                self.answers[i] = answer
-        self.missing = len(missing)
-        self.hits = len(keys) - len(missing)
-        return missing
-
-    def land(self, i: int, outcome: Outcome) -> None:
-        """Take the outcome of one row; after the last one, all is done."""
-        if isinstance(outcome, bytes):
-            self.answers[i] = outcome
-        else:
-            self.error = outcome
-        self.missing -= 1
-        if not self.missing:
-            self.done()
-
-    def reply(self, seconds: float) -> Reply:
-        """Join the answers into the response."""
-        body = b'%b%d,"data":%b}' % (
-            self.live.prefix,
-            int(seconds * 1e6),
-            joined(self.answers, self.is_batch),
-        )
-        version = self.live.servable.version.digest
-        return Reply(200, body, self._cache_status(), version)
-
-    def _cache_status(self) -> str:
-        """Say where the answer is from, as RFC 9211 has it."""
-        rows = len(self.answers)
-        detail = f'; detail="rows={rows},hits={self.hits}"' if self.is_batch else ""
-        if self.bypass:
-            return f"gomlx; fwd=bypass; detail={self.bypass}"
-        if self.hits == rows:
-            return f"gomlx; hit{detail or f'; detail={self.tier}'}"
-        kind = "partial" if self.hits else "miss"
-        how = "collapsed" if self.collapsed == rows - self.hits else "stored"
-        return f"gomlx; fwd={kind}; {how}{detail}"
+def _seconds(coalescer: Coalescer | None) -> float:
+    return coalescer.seconds if coalescer else 0
 
 
 def _decoded(body: bytes, signature: Signature, max_rows: int) -> Any:

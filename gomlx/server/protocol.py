@@ -19,7 +19,8 @@ from typing import NamedTuple, cast
 
 from gomlx.errors import GomlxError
 from gomlx.server.head import Head, head_parser
-from gomlx.server.predict import Predictor, Reply
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Reply
 
 # One peer's pipeline must not keep the others waiting.
 _REQUESTS_PER_TURN = 64
@@ -106,6 +107,7 @@ class HotProtocol(asyncio.Protocol):
         self._head: Head | None = None  # of the request whose body is to come
         self._start = 0  # of that body
         self._keeps_alive = True
+        self._model = ""  # that was asked last
 
     # --- asyncio's calls ---
 
@@ -141,6 +143,7 @@ class HotProtocol(asyncio.Protocol):
         self._advance()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._is_ended = True
         self._leave()
 
     # --- one request after the other ---
@@ -204,6 +207,7 @@ class HotProtocol(asyncio.Protocol):
         self._head = None
         self._keeps_alive = head.keeps_alive
         self._is_busy = True
+        self._model = head.model
         self._connections.answered += 1
         if head.query is None:
             self._connections.predictor.post(head.model, body, self._reply)
@@ -211,6 +215,8 @@ class HotProtocol(asyncio.Protocol):
             self._connections.predictor.get(head.model, head.query, self._reply)
 
     def _reply(self, reply: Reply) -> None:
+        if self._is_ended and self._is_busy:
+            self._connections.predictor.left(self._model)
         self._is_busy = False
         self._since = self._connections.now
         if self._transport is None:

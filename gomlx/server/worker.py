@@ -79,10 +79,12 @@ class Service:
         from gomlx.models.current import Current
         from gomlx.models.version import Manifest
         from gomlx.server.app import App
+        from gomlx.server.operations import Operations
         from gomlx.server.predict import Predictor
         from gomlx.server.protocol import Connections, Limits
         from gomlx.server.reload import Reloader
         from gomlx.server.status import Status
+        from gomlx.server.stores import open_stores
 
         # What is here now stays: later collections need not look at it.
         gc.collect()
@@ -90,7 +92,7 @@ class Service:
         self._models = {model.id: model for model in config.models}
         self._rundir = rundir
         self.current = Current(self._models)
-        self._stores = _open_stores(config, rundir, self.metrics)
+        self._stores = open_stores(config, rundir.store, self.metrics)
         self._watched: set[Watched] = set()
         endpoint = config.endpoint
         predictor = Predictor(
@@ -108,7 +110,8 @@ class Service:
             lambda: Manifest.read(rundir.manifest),
             self.metrics,
         )
-        self.app = App(predictor, status, endpoint.max_body_bytes).asgi()
+        operations = Operations(self.metrics, list(self._models))
+        self.app = App(predictor, status, operations, endpoint.max_body_bytes).asgi()
         self.connections = Connections(
             {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
             predictor,
@@ -147,8 +150,8 @@ class Service:
         for task in self._tasks:
             task.cancel()
         for store in self._stores.values():
-            await store.close()
-        self.metrics.flush()
+            await store.tiers.close()
+        self.metrics.close()
 
     @property
     def _announcement(self) -> Path:
@@ -157,7 +160,8 @@ class Service:
     def _caching(self, model: Model) -> Any:
         from gomlx.server.predict import Caching
 
-        return Caching(self._stores.get(model.datastore or ""))
+        store = self._stores.get(model.datastore or "")
+        return Caching(store.tiers, store.coalescer(model)) if store else Caching(None)
 
     def _load(self, version: "ModelVersion") -> "Live":
         """Load and warm a version. Runs in a thread."""
@@ -193,24 +197,8 @@ class Service:
             for connection in [c for c in self._watched if c.heard < idle]:
                 connection.transport.abort()
             for store in self._stores.values():
-                store.tick()
+                store.tiers.tick()
             await asyncio.sleep(1)
-
-
-def _open_stores(config: Config, rundir: RunDir, metrics: Any) -> dict[str, Any]:
-    from gomlx.cache.shm import SharedMemory
-    from gomlx.cache.tiered import TierCounts, Tiered
-
-    stores = {}
-    for store in config.datastores:
-        tier = SharedMemory(rundir.store(store.id), store.ttl_seconds)
-        name = store.id
-
-        def counter(outcome: str, name: str = name, tier: str = tier.name) -> Any:
-            return metrics.count("gomlx_cache_lookups", name, tier, outcome)
-
-        stores[store.id] = Tiered(tier, TierCounts(counter))
-    return stores
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types

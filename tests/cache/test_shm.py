@@ -39,14 +39,14 @@ def answer(number: int) -> bytes:
     return b"%020d" % number * 5
 
 
-def entries(numbers: range) -> dict[bytes, bytes]:
-    return {key(n): answer(n) for n in numbers}
+def entries(numbers: range) -> dict[bytes, tuple[bytes, float]]:
+    return {key(n): (answer(n), TTL) for n in numbers}
 
 
 def known(store: SharedMemory, numbers: range) -> set[int]:
     """Which are found; what is found must be right."""
     found = store.get_many([key(n) for n in numbers])
-    assert found.items() <= entries(numbers).items()
+    assert all(found.get(key(n), answer(n)) == answer(n) for n in numbers)
     return {n for n in numbers if key(n) in found}
 
 
@@ -64,7 +64,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(directory: Path, clock: Clock) -> Iterator[SharedMemory]:
-    store = SharedMemory(directory, TTL, clock)
+    store = SharedMemory(directory, clock)
     yield store
     store.close()
 
@@ -81,22 +81,37 @@ def test_what_was_set_is_found_and_nothing_else(store: SharedMemory) -> None:
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"x" * 100_000])
 def test_any_value_comes_back_as_it_was(store: SharedMemory, value: bytes) -> None:
-    store.set_many({key(1): value})
+    store.set_many({key(1): (value, TTL)})
     assert store.get_many([key(1)]) == {key(1): value}
 
 
 def test_a_later_value_replaces_an_earlier_one(store: SharedMemory) -> None:
-    store.set_many({key(1): b"old"})
-    store.set_many({key(1): b"new"})
+    store.set_many({key(1): (b"old", TTL)})
+    store.set_many({key(1): (b"new", TTL)})
     assert store.get_many([key(1)]) == {key(1): b"new"}
 
 
 def test_an_answer_expires(store: SharedMemory, clock: Clock) -> None:
     store.set_many(entries(range(1)))
-    clock.now += TTL - 1
+    clock.now += TTL - 0.001
     assert known(store, range(1)) == {0}
-    clock.now += 1
+    clock.now += 0.001
     assert known(store, range(1)) == set()
+
+
+def test_every_answer_has_its_own_time_to_live(
+    store: SharedMemory, clock: Clock
+) -> None:
+    start = clock.now
+    lives = (-1.0, 0.0, 0.001, 1.5, 1e9)
+    store.set_many({key(n): (answer(n), life) for n, life in enumerate(lives)})
+    assert known(store, range(5)) == {2, 3, 4}
+    clock.now = start + 0.001
+    assert known(store, range(5)) == {3, 4}
+    clock.now = start + 1.499
+    assert known(store, range(5)) == {3, 4}
+    clock.now = start + 1.5
+    assert known(store, range(5)) == {4}
 
 
 def test_an_answer_that_is_set_again_lives_on(
@@ -110,10 +125,10 @@ def test_an_answer_that_is_set_again_lives_on(
 
 
 def test_a_store_outlives_those_who_opened_it(directory: Path) -> None:
-    first = SharedMemory(directory, TTL)
+    first = SharedMemory(directory)
     first.set_many(entries(range(3)))
     first.close()
-    second = SharedMemory(directory, TTL)
+    second = SharedMemory(directory)
     assert known(second, range(3)) == {0, 1, 2}
     second.close()
 
@@ -122,7 +137,7 @@ def test_making_a_store_empties_it(directory: Path, store: SharedMemory) -> None
     store.set_many(entries(range(3)))
     store.close()
     create_store(directory, SIZE)
-    fresh = SharedMemory(directory, TTL)
+    fresh = SharedMemory(directory)
     assert known(fresh, range(3)) == set()
     fresh.close()
 
@@ -165,7 +180,7 @@ def _blocks(directory: Path) -> tuple[int, int]:
 def test_large_answers_are_evicted_as_well(store: SharedMemory, share: float) -> None:
     value = b"x" * int(SIZE * share)
     for number in range(150):
-        store.set_many({key(number): value})
+        store.set_many({key(number): (value, TTL)})
     assert store.get_many([key(149)]) == {key(149): value}
     assert store.get_many([key(n) for n in range(75)]) == {}
 
@@ -191,14 +206,14 @@ def test_an_answer_larger_than_the_store_is_refused(store: SharedMemory) -> None
     store.set_many(entries(range(3)))
     for number in range(100, 103):
         with pytest.raises(TooLarge):
-            store.set_many({key(number): b"x" * 2 * SIZE})
+            store.set_many({key(number): (b"x" * 2 * SIZE, TTL)})
         assert known(store, range(3)) == {0, 1, 2}
     store.set_many(entries(range(3, 6)))
     assert known(store, range(6)) == set(range(6))
 
 
 def _write_when_asked(directory: Path, parent: Connection) -> None:
-    store = SharedMemory(directory, TTL)
+    store = SharedMemory(directory)
     while (numbers := parent.recv()) is not None:
         store.set_many(entries(numbers))
         parent.send(known(store, range(100_000, 100_010)))
@@ -206,7 +221,7 @@ def _write_when_asked(directory: Path, parent: Connection) -> None:
 
 
 def _write_forever(directory: Path, parent: Connection) -> None:
-    store = SharedMemory(directory, TTL)
+    store = SharedMemory(directory)
     start = 0
     while True:
         # So small a store is full for as long as a reader, paused in the middle,
@@ -303,10 +318,10 @@ def test_a_store_survives_the_death_of_a_writer(
     for _ in range(batches):
         last = writer.pipe.recv()
     last = writer.kill() or last
-    reader = SharedMemory(directory, TTL)
+    reader = SharedMemory(directory)
     assert known(reader, range(20_000)) >= set(range(last, last + 50))
     reader.close()
-    store = SharedMemory(directory, TTL)
+    store = SharedMemory(directory)
     for start in range(30_000, 35_000, 100):
         store.set_many(entries(range(start, start + 100)))
     assert known(store, range(34_000, 35_000)) == set(range(34_000, 35_000))

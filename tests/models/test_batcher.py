@@ -28,14 +28,19 @@ class Model:
         return [str(2 * int(x)).encode() for (x,) in rows]  # type: ignore[arg-type]
 
 
+def counts_of_runs() -> RunCounts:
+    return RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+
+
 def batcher_of(
     run: Callable[[Sequence[Row]], list[bytes]],
     max_rows: int = 64,
     linger: float = 0,
     queued: int = 100,
     seconds: float = 0.0,
+    counts: RunCounts | None = None,
 ) -> Batcher:
-    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+    counts = counts or counts_of_runs()
     return Batcher("m", run, Limits(max_rows, linger, queued), counts, seconds)
 
 
@@ -79,6 +84,19 @@ async def test_a_bad_row_fails_alone() -> None:
     assert found[0] == b"2"
     assert isinstance(found[1], RunFailed)
     assert found[2] == b"6"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+@pytest.mark.asyncio
+async def test_every_run_is_counted(seconds: float) -> None:
+    counts = counts_of_runs()
+    batcher = batcher_of(Model().run, seconds=seconds, counts=counts)
+    await outcomes(batcher, [1, 13, 3])
+    await outcomes(batcher, [4, 5])
+    batcher.close()
+    assert counts.runs.n == sum(counts.seconds.counts) == 5
+    assert counts.failures.n == 2  # of the three rows, and of the bad one
+    assert counts.rows.total == 3 + 1 + 1 + 1 + 2
 
 
 @pytest.mark.asyncio

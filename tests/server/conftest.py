@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory, create_store
-from gomlx.cache.tiered import TierCounts, Tiered
+from gomlx.cache.tiered import Tiered
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, RunCounts
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
-from gomlx.server.predict import Caching, Predictor, Reply
+from gomlx.server.predict import Caching, Predictor
+from gomlx.server.prediction import Reply
 from tests import saved_models
 
 
@@ -69,8 +71,9 @@ async def path(
 ) -> AsyncIterator[Path_]:
     counts = Counts()
     create_store(shared_folder / "store", 4 << 20)
-    tier = SharedMemory(shared_folder / "store", 60)
-    cache = Tiered(tier, TierCounts(lambda outcome: counts.count("lookups", outcome)))
+    tier = SharedMemory(shared_folder / "store")
+    tier_counts = LocalCounts(counts.count, counts.spread("lookup seconds"))
+    cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
     current = Current(["m", "unloaded"])
 
     def live(servable: Servable) -> Live:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gomlx.models.servable import Servable
-from gomlx.server.predict import Reply
+from gomlx.server.prediction import Reply
 from tests.server.conftest import Path_, asked
 
 pytestmark = pytest.mark.asyncio

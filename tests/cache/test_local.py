@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache import tiered
+from gomlx.cache import local
+from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory, create_store
-from gomlx.cache.tiered import TierCounts, Tiered
-from gomlx.metrics import Count
+from gomlx.metrics import SECONDS, Count, Spread
+
+QUEUE = 1 << 20
 
 
 class Memory:
@@ -21,6 +23,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.kept: dict[bytes, bytes] = {}
+        self.seconds: dict[bytes, float] = {}
         self.writes: list[int] = []
         self.is_writing = threading.Event()
         self.may_write = threading.Event()
@@ -30,11 +33,12 @@ class Memory:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return {key: self.kept[key] for key in keys if key in self.kept}
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         self.is_writing.set()
         self.may_write.wait()
         self.writes.append(len(items))
-        self.kept |= items
+        self.kept |= {key: value for key, (value, _) in items.items()}
+        self.seconds |= {key: seconds for key, (_, seconds) in items.items()}
 
     def close(self) -> None:
         self.is_closed = True
@@ -50,22 +54,32 @@ class Broken(Memory):
             raise ConnectionError("no answer")
         return super().get_many(keys)
 
-    def set_many(self, items: Mapping[bytes, bytes]) -> None:
+    def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         if self.is_broken:
             raise ConnectionError("no answer")
         super().set_many(items)
 
 
 class Counts:
-    """What TierCounts counts, by outcome."""
+    """What LocalCounts counts, by outcome."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, Count] = defaultdict(Count)
-        self.tier = TierCounts(self._counts.__getitem__)
+        self._counts: dict[tuple[str, str], Count] = defaultdict(Count)
+        self.seconds = Spread(SECONDS)
+        self.tier = LocalCounts(lambda *key: self._counts[key], self.seconds)
 
     @property
     def seen(self) -> dict[str, int]:
-        return {name: count.n for name, count in self._counts.items() if count.n}
+        """Look-ups."""
+        return self._seen("gomlx_cache_lookups")
+
+    @property
+    def writes(self) -> dict[str, int]:
+        return self._seen("gomlx_cache_writes")
+
+    def _seen(self, metric: str) -> dict[str, int]:
+        counts = {o: count.n for (m, o), count in self._counts.items() if m == metric}
+        return {outcome: n for outcome, n in counts.items() if n}
 
 
 @pytest.fixture
@@ -83,9 +97,10 @@ async def until(condition: Callable[[], object]) -> None:
 async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
     tier = Memory()
     tier.kept = {b"a": b"1", b"b": b"2"}
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     assert cache.get_many([b"a", b"x", b"b", b"a"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 3, "miss": 1}
+    assert sum(counts.seconds.counts) == 1  # one look-up for all rows
     await cache.close()
 
 
@@ -93,8 +108,8 @@ async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
 async def test_own_writes_are_found_at_once(counts: Counts) -> None:
     tier = Memory()
     tier.may_write.clear()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a"]) == {b"a": b"1"}
     assert tier.kept == {}
     tier.may_write.set()
@@ -104,9 +119,9 @@ async def test_own_writes_are_found_at_once(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_values_are_written_behind(counts: Counts) -> None:
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     for number in range(100):
-        cache.set(b"%d" % number, b"x")
+        cache.set(b"%d" % number, b"x", 1.5)
     await until(lambda: tier.writes)
     assert tier.writes == [100]
     assert cache.get_many([b"7"]) == {b"7": b"x"}
@@ -114,13 +129,22 @@ async def test_values_are_written_behind(counts: Counts) -> None:
 
 
 @pytest.mark.asyncio
+async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
+    tier = Memory()
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
+    await cache.close()
+    assert tier.seconds == {b"a": 1.5}
+
+
+@pytest.mark.asyncio
 async def test_values_set_during_a_write_are_written_next(counts: Counts) -> None:
     tier = Memory()
     tier.may_write.clear()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     await until(tier.is_writing.is_set)
-    cache.set(b"b", b"2")
+    cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1", b"b": b"2"}
     tier.may_write.set()
     await cache.close()
@@ -132,8 +156,8 @@ async def test_values_set_during_a_write_are_written_next(counts: Counts) -> Non
 async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> None:
     tier = Memory()
     tier.kept = {b"a": b"1"}
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"b", b"2")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 2, "miss": 1}
     await cache.close()
@@ -141,9 +165,9 @@ async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> Non
 
 @pytest.mark.asyncio
 async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
-    cache = Tiered(Broken(), counts.tier)
+    cache = Local(Broken(), counts.tier, QUEUE)
     assert cache.get_many([b"a", b"b"]) == {}
-    assert counts.seen == {"miss": 2, "failed": 1}
+    assert counts.seen == {"failed": 2}
     await cache.close()
 
 
@@ -151,21 +175,21 @@ async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
 async def test_own_writes_are_found_in_a_tier_that_cannot_be_read(
     counts: Counts,
 ) -> None:
-    cache = Tiered(Broken(), counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(Broken(), counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1"}
-    assert counts.seen == {"hit": 1, "miss": 1, "failed": 1}
+    assert counts.seen == {"hit": 1, "failed": 1}
     await cache.close()
 
 
 @pytest.mark.asyncio
 async def test_a_failed_write_is_counted_and_the_next_goes_on(counts: Counts) -> None:
     tier = Broken()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
-    await until(lambda: counts.seen == {"failed": 1})
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
+    await until(lambda: counts.writes == {"failed": 1})
     tier.is_broken = False
-    cache.set(b"b", b"2")
+    cache.set(b"b", b"2", 1.5)
     await until(lambda: tier.kept == {b"b": b"2"})
     assert cache.get_many([b"a", b"b"]) == {b"b": b"2"}
     await cache.close()
@@ -173,14 +197,13 @@ async def test_a_failed_write_is_counted_and_the_next_goes_on(counts: Counts) ->
 
 @pytest.mark.asyncio
 async def test_a_full_queue_drops_its_oldest_values(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
+    counts: Counts,
 ) -> None:
-    monkeypatch.setattr(tiered, "_MAX_WAITING_BYTES", 10)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, 10)
     for name in (b"a", b"b", b"c", b"d"):
-        cache.set(name, b"1234")
-    assert counts.seen == {"dropped": 2}
+        cache.set(name, b"1234", 1.5)
+    assert counts.writes == {"dropped": 2}
     assert cache.get_many([b"a", b"b", b"c", b"d"]).keys() == {b"c", b"d"}
     await cache.close()
     assert tier.kept.keys() == {b"c", b"d"}
@@ -188,27 +211,26 @@ async def test_a_full_queue_drops_its_oldest_values(
 
 @pytest.mark.asyncio
 async def test_a_value_larger_than_the_queue_is_dropped(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
+    counts: Counts,
 ) -> None:
-    monkeypatch.setattr(tiered, "_MAX_WAITING_BYTES", 10)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"x" * 11)
-    cache.set(b"b", b"1234")
+    cache = Local(tier, counts.tier, 10)
+    cache.set(b"a", b"x" * 11, 1.5)
+    cache.set(b"b", b"1234", 1.5)
     await cache.close()
     assert tier.kept == {b"b": b"1234"}
-    assert counts.seen == {"dropped": 1}
+    assert counts.writes == {"dropped": 1, "written": 1}
 
 
 @pytest.mark.asyncio
 async def test_a_long_queue_is_written_in_parts(
     counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiered, "_BATCH_BYTES", 50)
+    monkeypatch.setattr(local, "_BATCH_BYTES", 50)
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
+    cache = Local(tier, counts.tier, QUEUE)
     for number in range(100):
-        cache.set(b"%02d" % number, b"12345678")
+        cache.set(b"%02d" % number, b"12345678", 1.5)
     await cache.close()
     assert len(tier.kept) == 100
     assert max(tier.writes) < 10
@@ -217,8 +239,8 @@ async def test_a_long_queue_is_written_in_parts(
 @pytest.mark.asyncio
 async def test_closing_writes_what_waits(counts: Counts) -> None:
     tier = Memory()
-    cache = Tiered(tier, counts.tier)
-    cache.set(b"a", b"1")
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"a", b"1", 1.5)
     await cache.close()
     assert tier.kept == {b"a": b"1"}
     assert tier.is_closed
@@ -227,9 +249,9 @@ async def test_closing_writes_what_waits(counts: Counts) -> None:
 @pytest.mark.asyncio
 async def test_answers_reach_shared_memory(counts: Counts, shared_folder: Path) -> None:
     create_store(shared_folder / "store", 1 << 20)
-    cache = Tiered(SharedMemory(shared_folder / "store", 60), counts.tier)
-    cache.set(b"k" * 16, b"1")
+    cache = Local(SharedMemory(shared_folder / "store"), counts.tier, QUEUE)
+    cache.set(b"k" * 16, b"1", 1.5)
     await cache.close()
-    store = SharedMemory(shared_folder / "store", 60)
+    store = SharedMemory(shared_folder / "store")
     assert store.get_many([b"k" * 16]) == {b"k" * 16: b"1"}
     store.close()

@@ -1,0 +1,155 @@
+"""The nearest tier, in this host's memory: read in line, written by a thread.
+
+Values that were set are found at once by this process (they wait in `_waiting`) and
+by the others as soon as the writer thread has handed them to the tier.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from time import perf_counter
+
+from gomlx.cache.tier import Tier
+from gomlx.metrics import Count, Spread
+
+log = logging.getLogger(__name__)
+
+# One write transaction costs as much as thirty entries: let some gather.
+_GATHER_SECONDS = 0.005
+_BATCH_BYTES = 1 << 20
+
+
+class LocalCounts:
+    """What became of rows looked up and of writes. counter: (metric, outcome) → count.
+
+    seconds: of look-ups.
+    """
+
+    def __init__(self, counter: Callable[[str, str], Count], seconds: Spread) -> None:
+        self.seconds = seconds
+        self.hit, self.miss, self.lookup_failed = (
+            counter("gomlx_cache_lookups", o) for o in ("hit", "miss", "failed")
+        )
+        self.written, self.dropped, self.failed = (
+            counter("gomlx_cache_writes", o) for o in ("written", "dropped", "failed")
+        )
+
+
+class Local:
+    """The L1 of one datastore, and what waits for it. For one thread: the loop's.
+
+    queue_bytes bounds what waits to be written: beyond it the oldest is dropped.
+    when_written is called with keys that have left the queue, whatever became of them.
+    """
+
+    def __init__(self, tier: Tier, counts: LocalCounts, queue_bytes: int) -> None:
+        self.name = tier.name
+        self.when_written: Callable[[Collection[bytes]], None] = _nothing
+        self._tier, self._counts, self._queue_bytes = tier, counts, queue_bytes
+        self._waiting: dict[bytes, tuple[bytes, float]] = {}
+        self._waiting_bytes = 0
+        self._is_failing = False
+        self._writer = ThreadPoolExecutor(1, "write-behind")
+        self._idle = asyncio.Event()  # nothing waits, nothing is being written
+        self._idle.set()
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return what is known of keys; a tier that fails knows nothing."""
+        started = perf_counter()
+        found = self.peek(keys)
+        self._counts.seconds.add(perf_counter() - started)
+        counts = self._counts
+        hits = len(keys) if len(found) == len(keys) else sum(k in found for k in keys)
+        counts.hit.n += hits
+        if hits < len(keys):
+            other = counts.lookup_failed if self._is_failing else counts.miss
+            other.n += len(keys) - hits
+        return found
+
+    def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Do the same, uncounted."""
+        waiting = self._waiting
+        if not waiting:
+            return self._ask(keys)
+        found = {key: waiting[key][0] for key in keys if key in waiting}
+        rest = [key for key in keys if key not in found]
+        return found | self._ask(rest) if rest else found
+
+    def set(self, key: bytes, value: bytes, seconds: float) -> None:
+        """Have a value written, soon, to be known for so long."""
+        if key in self._waiting:
+            return  # a key has one answer
+        self._waiting[key] = value, seconds
+        self._waiting_bytes += len(value)
+        while self._waiting_bytes > self._queue_bytes:
+            oldest = next(iter(self._waiting))
+            self._forget(oldest)
+            self._counts.dropped.n += 1
+            self.when_written((oldest,))
+        if self._idle.is_set():
+            self._idle.clear()
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+
+    def tick(self) -> None:
+        """Once a second: let the tier write what it has held back for a write."""
+        if self._idle.is_set():
+            self._idle.clear()
+            self._flush()
+
+    async def close(self, timeout_seconds: float = 2) -> None:
+        """Write what waits, then let go of the tier."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
+        self._writer.shutdown(wait=self._idle.is_set())
+        if self._idle.is_set():  # else the writer is still in there
+            self._tier.close()
+
+    def _ask(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        try:
+            found = self._tier.get_many(keys)
+        except Exception as error:
+            if not self._is_failing:  # said once is enough
+                log.error("%s: look-ups fail: %s", self.name, error)
+            self._is_failing = True
+            return {}
+        self._is_failing = False
+        return found
+
+    def _flush(self) -> None:
+        batch: dict[bytes, tuple[bytes, float]] = {}
+        size = 0
+        for key, entry in self._waiting.items():
+            batch[key] = entry
+            size += len(key) + len(entry[0])
+            if size > _BATCH_BYTES:
+                break
+        loop = asyncio.get_running_loop()
+        written = self._writer.submit(self._tier.set_many, batch)
+        written.add_done_callback(
+            lambda done: loop.call_soon_threadsafe(self._written, batch, done)
+        )
+
+    def _written(
+        self, batch: dict[bytes, tuple[bytes, float]], done: "Future[None]"
+    ) -> None:
+        if error := done.exception():
+            self._counts.failed.n += len(batch)
+            log.error("%s: %d answers not kept: %s", self.name, len(batch), error)
+        else:
+            self._counts.written.n += len(batch)
+        for key in batch.keys() & self._waiting.keys():
+            self._forget(key)
+        self.when_written(batch.keys())
+        if not self._waiting:
+            self._idle.set()
+        else:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+
+    def _forget(self, key: bytes) -> None:
+        self._waiting_bytes -= len(self._waiting.pop(key)[0])
+
+
+def _nothing(_: Collection[bytes]) -> None:
+    """Nobody waits to be told."""

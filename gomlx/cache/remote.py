@@ -1,0 +1,247 @@
+"""A shared tier as one worker uses it: bounded in time, in memory and in patience.
+
+Names asked for in one turn of the event loop go out together. Whoever asked waits for
+the tier's deadline and no longer; the command itself may end later, so that a
+connection that takes long to make is made once. Deadlines missed and commands failed
+open a circuit breaker: while it is open the tier costs nothing.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.tier import SharedTier
+from gomlx.cache.writebehind import WriteBehind, WriteCounts
+from gomlx.errors import TierFailed
+from gomlx.metrics import Count, Gauge, Spread
+
+log = logging.getLogger(__name__)
+
+_LOOKUPS_AT_ONCE = 8
+_GRACE_TURNS = 3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one shared tier may take. Values over max_value_bytes are not believed."""
+
+    deadline_seconds: float
+    ttl_seconds: float
+    max_value_bytes: int
+    queue_bytes: int
+    is_read_only: bool
+
+
+class RemoteCounts:
+    """What became of look-ups and writes. counter: (metric, outcome) → count."""
+
+    def __init__(
+        self, counter: Callable[[str, str], Count], seconds: Spread, state: Gauge
+    ) -> None:
+        self.hit, self.miss, self.late, self.bad, self.failed, self.skipped = (
+            counter("gomlx_cache_lookups", outcome)
+            for outcome in ("hit", "miss", "late", "bad", "failed", "skipped")
+        )
+        self.writes = WriteCounts(counter)
+        self.seconds, self.state = seconds, state
+
+
+IsValue = Callable[[bytes], bool]
+
+
+class _Lookup:
+    """The names that one command asks for, and who waits for its outcome."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.names: dict[bytes, IsValue] = {}
+        self.found: asyncio.Future[Mapping[bytes, bytes]] = loop.create_future()
+
+
+class Remote:
+    """For one thread: the event loop's. problem: why look-ups fail, while they do."""
+
+    def __init__(
+        self, name: str, tier: SharedTier, limits: Limits, counts: RemoteCounts
+    ) -> None:
+        self.name, self.problem = name, ""
+        self.writes = WriteBehind(name, tier, limits.queue_bytes, counts.writes)
+        self._tier, self._limits, self._counts = tier, limits, counts
+        self._breaker = Breaker()
+        self._lookup: _Lookup | None = None  # not sent yet
+        self._running = 0
+        self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
+
+    @property
+    def is_usable(self) -> bool:
+        """True when asking may be worth it."""
+        return self._breaker.may_allow
+
+    @property
+    def state(self) -> State:
+        """The state of the breaker of look-ups."""
+        return self._breaker.state
+
+    async def get_many(
+        self, names: Collection[bytes], is_value: IsValue
+    ) -> Mapping[bytes, bytes]:
+        """Return what is known of names (and of others) before the deadline.
+
+        What is_value does not admit is deleted, and a miss.
+        """
+        waiting = self.writes.waiting(names)
+        if len(waiting) == len(names):
+            return waiting
+        if self._lookup is None:
+            if self._running >= _LOOKUPS_AT_ONCE or not self._breaker.allows():
+                self._counts.skipped.n += len(names)
+                return waiting
+            loop = asyncio.get_running_loop()
+            self._lookup = _Lookup(loop)
+            loop.call_soon(self._send)
+        self._lookup.names.update(dict.fromkeys(names, is_value))
+        return await asyncio.shield(self._lookup.found)
+
+    def set(self, name: bytes, value: bytes, seconds: float) -> None:
+        """Have a value written, soon, for no longer than the tier's time to live."""
+        if self._limits.is_read_only:
+            self.writes.when_gone((name,))
+        else:
+            self.writes.put(name, value, min(seconds, self._limits.ttl_seconds))
+
+    async def left(self, names: Collection[bytes]) -> list[float]:
+        """Return for how many seconds each value will be known; 0 if that fails."""
+        times = await self._tried(self._tier.left(list(names)))
+        return [t / 1000 for t in times or [0] * len(names)]
+
+    async def peek(
+        self, names: Collection[bytes], is_value: IsValue
+    ) -> dict[bytes, bytes]:
+        """Look again for what somebody else may have written by now; not counted."""
+        values = await self._bounded(self._tier.get_many(list(names)))
+        pairs = zip(names, values or [], strict=bool(values))
+        return {n: v for n, v in pairs if v is not None and is_value(v)}
+
+    async def take(self, names: Collection[bytes], seconds: float) -> list[bool] | None:
+        """Take leases that nobody holds; None when the tier cannot tell."""
+        milliseconds = int(seconds * 1000)
+        taken: list[bool] | None = await self._bounded(
+            self._tier.take(list(names), milliseconds)
+        )
+        return taken
+
+    def release(self, names: Collection[bytes]) -> None:
+        """Give leases back."""
+        self._start(self._tried(self._tier.delete(list(names))))
+
+    async def close(self) -> None:
+        """Write what waits, and let go of the connections."""
+        await self.writes.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await self._tried(self._tier.close())
+
+    def _send(self) -> None:
+        lookup, self._lookup = self._lookup, None
+        assert lookup is not None
+        self._running += 1
+        self._start(self._look_up(lookup))
+        self._start(self._limit(lookup))
+
+    async def _look_up(self, lookup: _Lookup) -> None:
+        started = perf_counter()
+        try:
+            values = await self._tier.get_many(list(lookup.names))
+        except TierFailed as error:
+            if not lookup.found.done():
+                self._counts.failed.n += len(lookup.names)
+                self._give_up(lookup, str(error))
+            return
+        finally:
+            self._running -= 1
+        if lookup.found.done():
+            return  # too late
+        self._counts.seconds.add(perf_counter() - started)
+        self._breaker.succeeded()
+        self._note("")
+        lookup.found.set_result(self._believable(lookup.names, values))
+
+    def _believable(
+        self, names: Mapping[bytes, IsValue], values: Collection[bytes | None]
+    ) -> dict[bytes, bytes]:
+        """Sort what came: hits, misses, and what is no answer and must go."""
+        most = self._limits.max_value_bytes
+        found, bad = {}, []
+        for (name, is_value), value in zip(names.items(), values, strict=True):
+            if value is None:
+                continue
+            if len(value) <= most and is_value(value):
+                found[name] = value
+            else:
+                bad.append(name)
+        self._counts.hit.n += len(found)
+        self._counts.miss.n += len(names) - len(found) - len(bad)
+        if bad:
+            self._forget(bad)
+        return found
+
+    def _forget(self, names: list[bytes]) -> None:
+        self._counts.bad.n += len(names)
+        log.warning("%s: %d values are no answers", self.name, len(names))
+        if not self._limits.is_read_only:
+            self._start(self._tried(self._tier.delete(names)))
+
+    async def _limit(self, lookup: _Lookup) -> None:
+        """Let those who wait go on when the deadline has passed."""
+        await asyncio.wait((lookup.found,), timeout=self._limits.deadline_seconds)
+        for _ in range(_GRACE_TURNS):
+            # The answer may be there already, unread because the loop was busy.
+            if lookup.found.done():
+                return
+            await asyncio.sleep(0)
+        self._counts.late.n += len(lookup.names)
+        milliseconds = self._limits.deadline_seconds * 1000
+        self._give_up(lookup, f"no answer in {milliseconds:g} ms")
+
+    def _give_up(self, lookup: _Lookup, problem: str) -> None:
+        self._breaker.failed()
+        self._note(problem)
+        lookup.found.set_result({})
+
+    def _note(self, problem: str) -> None:
+        """Say once that look-ups have ceased to work, and once that they work again."""
+        self._counts.state.value = self._breaker.state
+        if problem and not self.problem:
+            log.warning("%s: look-ups fail: %s", self.name, problem)
+        elif self.problem and not problem:
+            log.info("%s: look-ups work again", self.name)
+        self.problem = problem
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The outcome of a command within the deadline; None if there is none."""
+        if self.state is not State.CLOSED:
+            work.close()
+            return None
+        try:
+            async with asyncio.timeout(self._limits.deadline_seconds):
+                return await work
+        except (TierFailed, TimeoutError) as error:
+            self._breaker.failed()
+            self._note(str(error) or "no answer in time")
+            return None
+
+    async def _tried(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The outcome of a command that nobody depends on; None if it failed."""
+        try:
+            return await work
+        except TierFailed as error:
+            log.debug("%s: %s", self.name, error)
+            return None

@@ -1,0 +1,98 @@
+"""What all workers of a host have counted: in all, and in the last two minutes.
+
+prometheus_client's files hold sums alone. The operations that mly's tools read also
+have a least and a greatest value, and the last minutes by themselves. Each worker slot
+has a file for them, which its worker replaces as a whole: readers, and the worker that
+takes the slot after one that was killed, find a state that was complete.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, ...]  # a metric and the values of its labels
+ALL = 0  # the period that does not end; the others are minutes since 1970
+MINUTES = 2  # that are kept: this one and the one before
+
+
+class Sums(msgspec.Struct, array_like=True, frozen=True):
+    """Events: how many; of measured ones their sum, the least and the greatest."""
+
+    n: int = 0
+    total: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+
+    def plus(self, other: "Sums") -> "Sums":
+        if not self.n or not other.n:
+            return self if self.n else other
+        return Sums(
+            self.n + other.n,
+            self.total + other.total,
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+
+NONE = Sums()
+Series = dict[Key, dict[int, Sums]]  # by period
+_decoder = msgspec.msgpack.Decoder(Series)
+
+
+class Tally:
+    """The counts of one worker slot, those of its earlier workers included."""
+
+    def __init__(
+        self, directory: Path, slot: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._path, self._clock = directory / f"tally_{slot}.msgpack", clock
+        is_new = not self._path.exists()
+        self._series = {} if is_new else _decoder.decode(self._path.read_bytes())
+        self._is_changed = self._is_failing = False
+
+    def add(self, key: Key, sums: Sums) -> None:
+        """Count events of this minute."""
+        now = minute(self._clock())
+        periods = self._series.get(key, {})
+        kept = {p: s for p, s in periods.items() if p == ALL or p > now - MINUTES}
+        for period in (ALL, now):
+            kept[period] = sums.plus(kept.get(period, NONE))
+        self._series[key] = kept
+        self._is_changed = True
+
+    def write(self) -> None:
+        """Replace the file. When that fails it is tried again by the next call."""
+        if not self._is_changed:
+            return
+        new = self._path.with_suffix(".new")
+        try:
+            new.write_bytes(msgspec.msgpack.encode(self._series))
+            os.replace(new, self._path)
+        except OSError as error:
+            if not self._is_failing:  # said once is enough
+                log.error("cannot write metrics: %s", error)
+            self._is_failing = True
+        else:
+            self._is_changed = self._is_failing = False
+
+
+def minute(seconds: float) -> int:
+    """Return the period of a time in seconds since 1970."""
+    return int(seconds // 60)
+
+
+def read_all(directory: Path) -> Series:
+    """Return what was counted, summed over all slots."""
+    found: Series = {}
+    for path in directory.glob("tally_*.msgpack"):
+        for key, periods in _decoder.decode(path.read_bytes()).items():
+            mine = found.setdefault(key, {})
+            for period, sums in periods.items():
+                mine[period] = sums.plus(mine.get(period, NONE))
+    return found

@@ -1,0 +1,268 @@
+"""A shared tier as a worker uses it, over real Redis servers."""
+
+import asyncio
+import os
+import signal
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from gomlx.cache.breaker import State
+from gomlx.cache.redis import RedisTier
+from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.metrics import SECONDS, Count, Gauge, Spread
+from tests.redis_servers import Relay, Server, server
+
+pytestmark = pytest.mark.asyncio
+NAMES = [b"gomlx:1:m:v:%032x" % n for n in range(100)]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture
+def redis(running: Server) -> Server:
+    running.ask("FLUSHALL")
+    return running
+
+
+class Seen:
+    """A remote, and what it counted."""
+
+    def __init__(self, remote: Remote, counts: dict[str, Count], state: Gauge) -> None:
+        self.remote, self._counts, self.state = remote, counts, state
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: count.n for name, count in self._counts.items() if count.n}
+
+    async def ask(self, *names: bytes) -> dict[bytes, bytes]:
+        found = await self.remote.get_many(names, is_digits)
+        return {name: found[name] for name in names if name in found}
+
+
+def is_digits(value: bytes) -> bool:
+    return value.isdigit()
+
+
+@asynccontextmanager
+async def opened(
+    url: str,
+    deadline: float = 5.0,
+    patience: float = 5.0,
+    queue: int = 1 << 20,
+    read_only: bool = False,
+) -> AsyncIterator[Seen]:
+    tier = RedisTier(
+        url,
+        username=None,
+        password=None,
+        ca_file=None,
+        cert_file=None,
+        key_file=None,
+        timeout_seconds=patience,
+        max_connections=8,
+    )
+    counts: dict[str, Count] = defaultdict(Count)
+    state = Gauge()
+
+    def counter(metric: str, outcome: str) -> Count:
+        return counts[outcome if "lookups" in metric else f"write {outcome}"]
+
+    limits = Limits(deadline, 100.0, 1000, queue, read_only)
+    remote = Remote("near", tier, limits, RemoteCounts(counter, Spread(SECONDS), state))
+    try:
+        yield Seen(remote, counts, state)
+    finally:
+        await remote.close()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_names_of_one_turn_go_out_in_one_command(redis: Server) -> None:
+    for name in NAMES[::2]:
+        redis.ask("SET", name.decode(), "1")
+    async with opened(redis.url) as near:
+        await near.ask(NAMES[0])  # connected
+        before = commands(redis)
+        found = await asyncio.gather(*(near.ask(name) for name in NAMES))
+        assert [bool(f) for f in found] == [True, False] * 50
+        assert commands(redis) - before == 2  # the MGET, and this question
+        assert near.counts == {"hit": 51, "miss": 50}
+
+
+def commands(redis: Server) -> int:
+    stats = redis.ask("INFO", "stats")
+    return int(stats.split("total_commands_processed:")[1].split()[0])
+
+
+async def test_what_is_written_is_found_with_its_time_to_live(redis: Server) -> None:
+    async with opened(redis.url) as near:
+        for name in NAMES:
+            near.remote.set(name, b"7", 10.0)
+        assert await near.ask(NAMES[3]) == {NAMES[3]: b"7"}  # it waits to be written
+        await until(lambda: near.counts.get("write written") == 100)
+        lefts = await near.remote.left(NAMES)
+        assert all(8.0 < left <= 11.0 for left in lefts)
+        assert len(set(lefts)) > 50  # what was written together expires apart
+
+
+async def test_no_value_lives_longer_than_the_tier_lets_it(redis: Server) -> None:
+    async with opened(redis.url) as near:
+        near.remote.set(NAMES[0], b"7", 1e6)
+        await until(lambda: near.counts.get("write written"))
+        assert (await near.remote.left(NAMES[:1]))[0] <= 110
+
+
+@pytest.mark.parametrize("poison", ["x", "", "1" * 1001, "1\r\n2", "\xff"])
+async def test_a_poisoned_value_is_a_miss_and_deleted(
+    redis: Server, poison: str
+) -> None:
+    redis.ask("SET", NAMES[0].decode(), poison)
+    redis.ask("SET", NAMES[1].decode(), "1")
+    async with opened(redis.url) as near:
+        assert await near.ask(*NAMES[:3]) == {NAMES[1]: b"1"}
+        assert near.counts == {"hit": 1, "bad": 1, "miss": 1}
+        await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
+
+
+async def test_a_value_of_another_type_is_a_miss(redis: Server) -> None:
+    redis.ask("LPUSH", NAMES[0].decode(), "1")
+    async with opened(redis.url) as near:
+        assert await near.ask(NAMES[0]) == {}
+
+
+async def test_the_deadline_releases_those_who_wait(redis: Server) -> None:
+    redis.ask("SET", NAMES[0].decode(), "1")
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.05) as near:
+            while not await near.ask(NAMES[0]):  # connecting may take longer
+                pass
+            relay.delay_seconds = 0.5
+            assert await near.ask(NAMES[0]) == {}
+            assert near.counts["late"] >= 1
+            relay.delay_seconds = 0
+            await until(lambda: near.remote.is_usable)
+            assert await near.ask(NAMES[0]) == {NAMES[0]: b"1"}
+
+
+async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.01) as near:
+            relay.delay_seconds = 1.0
+            while near.remote.state is State.CLOSED:
+                assert await near.ask(NAMES[0]) == {}
+            assert near.state.value == State.OPEN
+            late = near.counts["late"]
+            assert not near.remote.is_usable
+            assert await near.ask(*NAMES) == {}
+            assert near.counts["late"] == late
+            assert near.counts["skipped"] >= 100
+            relay.delay_seconds = 0
+            await until(lambda: near.remote.is_usable)
+            redis.ask("SET", NAMES[0].decode(), "1")
+            while not await near.ask(NAMES[0]):
+                await asyncio.sleep(0.02)
+            assert near.state.value == State.CLOSED
+            assert near.remote.problem == ""
+
+
+async def test_a_server_that_is_stopped_and_goes_on(redis: Server) -> None:
+    redis.ask("SET", NAMES[0].decode(), "1")
+    async with opened(redis.url, deadline=0.05, patience=0.3) as near:
+        assert await near.ask(NAMES[0])
+        os.kill(redis.process.pid, signal.SIGSTOP)
+        try:
+            while near.remote.state is State.CLOSED:
+                assert await near.ask(NAMES[0]) == {}
+        finally:
+            os.kill(redis.process.pid, signal.SIGCONT)
+        async with asyncio.timeout(30):
+            while not await near.ask(NAMES[0]):
+                await asyncio.sleep(0.02)
+
+
+async def test_a_server_that_does_not_exist() -> None:
+    async with opened("redis://127.0.0.1:1/0") as near:
+        assert await near.ask(NAMES[0]) == {}
+        assert near.counts == {"failed": 1}
+        near.remote.set(NAMES[0], b"1", 10)
+        await until(lambda: near.counts.get("write failed"))
+        assert await near.remote.take([NAMES[1]], 1.0) is None
+        assert "127.0.0.1:1" in near.remote.problem
+
+
+async def test_what_cannot_be_written_can_still_be_read(redis: Server) -> None:
+    redis.ask("SET", NAMES[0].decode(), "1")
+    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    try:
+        async with opened(redis.url) as near:
+            for name in NAMES[1:]:
+                near.remote.set(name, b"1", 10)
+                await asyncio.sleep(0.002)
+            await until(lambda: near.counts.get("write dropped", 0) > 0)
+            assert near.counts["write failed"] >= 5
+            assert near.remote.state is State.CLOSED
+            assert await near.ask(NAMES[0]) == {NAMES[0]: b"1"}
+            redis.ask("CONFIG", "SET", "maxmemory", "0")
+            while not near.counts.get("write written"):
+                near.remote.set(NAMES[1], b"1", 10)
+                await asyncio.sleep(0.02)
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+async def test_a_full_queue_drops_its_oldest(redis: Server) -> None:
+    async with opened(redis.url, queue=50) as near:
+        for name in NAMES:
+            near.remote.set(name, b"1234567890", 10)
+        assert near.counts == {"write dropped": 95}
+        await until(lambda: near.counts.get("write written") == 5)
+        assert (await near.ask(*NAMES)).keys() == set(NAMES[95:])
+
+
+async def test_a_read_only_tier_is_never_written_to(redis: Server) -> None:
+    redis.ask("SET", NAMES[0].decode(), "poison")
+    gone: list[bytes] = []
+    async with opened(redis.url, read_only=True) as near:
+        near.remote.writes.when_gone = gone.extend
+        near.remote.set(NAMES[1], b"1", 10)
+        assert gone == [NAMES[1]]
+        assert await near.ask(*NAMES[:2]) == {}
+        assert near.counts == {"bad": 1, "miss": 1}
+    assert redis.ask("GET", NAMES[0].decode()) == "poison"
+    assert redis.ask("EXISTS", NAMES[1].decode()) == 0
+
+
+async def test_closing_writes_what_waits(redis: Server) -> None:
+    async with opened(redis.url) as near:
+        for name in NAMES:
+            near.remote.set(name, b"1", 10)
+    assert redis.ask("EXISTS", *(name.decode() for name in NAMES)) == 100
+
+
+async def test_one_of_many_takes_a_lease(redis: Server) -> None:
+    async with opened(redis.url) as near, opened(redis.url) as other:
+        assert await near.remote.take(NAMES[:2], 60) == [True, True]
+        assert await other.remote.take(NAMES[1:3], 60) == [False, True]
+        near.remote.release(NAMES[:2])
+        async with asyncio.timeout(30):
+            while await other.remote.take(NAMES[:1], 60) != [True]:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_lease_ends_by_itself(redis: Server) -> None:
+    async with opened(redis.url) as near, opened(redis.url) as other:
+        assert await near.remote.take(NAMES[:1], 0.1) == [True]
+        async with asyncio.timeout(30):
+            while await other.remote.take(NAMES[:1], 60) != [True]:
+                await asyncio.sleep(0.01)
