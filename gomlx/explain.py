@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gomlx.contract.dictionary import Dictionary, Kind, parse
-from gomlx.contract.signature import Block, Row, Signature, Tensor, Value
+from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Row, Tensor, Value
 from gomlx.errors import InvalidInput
 from gomlx.models.version import StageRequest
 

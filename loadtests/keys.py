@@ -7,8 +7,10 @@ rounded float. Prints the best of several repeats, in microseconds.
 from collections.abc import Sequence
 from timeit import repeat
 
-from gomlx.contract.dictionary import Buckets, Dictionary, Kind, Rounded, Vocabulary
-from gomlx.contract.signature import Row, Signature, Tensor
+from gomlx.contract.canonical import Buckets, Kind, Rounded, Vocabulary
+from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Row, Tensor
 
 WORDS = Vocabulary(frozenset(f"word-{n}" for n in range(10_000)), "[UNK]", "")
 NUMBERS = Vocabulary(frozenset(range(1000)), -1, "")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory, create_store
 from gomlx.cache.tiered import Tiered
-from gomlx.contract.dictionary import Buckets, Kind, Vocabulary
-from gomlx.contract.signature import Row, Tensor
+from gomlx.contract.canonical import Buckets, Kind, Vocabulary
+from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import RunFailed
 from gomlx.metrics import SECONDS, Count, Spread
 from gomlx.models.current import Current, Live

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from gomlx.contract.signature import Tensor
+from gomlx.contract.tensor import Tensor
 
 # What an output's value may be, once parsed; an integer where nothing is said.
 _WORDS = ("NaN", "Infinity", "-Infinity")

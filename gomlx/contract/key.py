@@ -1,21 +1,25 @@
 """Canonical row + version → the 16 bytes under which its answer is kept.
 
-A row is encoded as
+A row is encoded, little-endian and without padding, as
 
-    head    one little-endian field per input: a number as itself; for text and
-            blocks the byte length of its tail (4 bytes)
-    tails   the bytes of each text and block, in input order
+    lengths   of each text, then of each block: in bytes, as 4 bytes
+    numbers   each as its dtype holds it, bfloat16 as float32
+    tails     the bytes of each text, then of each block
 
-and the key is the blake2b digest (16 bytes, RFC 7693) of a seed and that encoding.
-The seed digests the version with the inputs' names and dtypes, so equal bytes of
-different models or types never meet. No separator is used, so none can be forged.
+each in input order, and the key is the blake2b digest (16 bytes, RFC 7693) of a seed
+and that encoding. The seed digests the version with the inputs' names and dtypes, so
+equal bytes of different models or types never meet. No separator is used, so none can
+be forged.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
+from operator import itemgetter
+from typing import Any
 
-from gomlx.contract.signature import Block, Row, Scalar, Signature, Tensor, Value
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Row, Tensor
 
 KEY_BYTES = 16
 _CODES = {
@@ -39,84 +43,74 @@ class KeyMaker:
     """Makes the keys of one version's rows."""
 
     def __init__(self, version: str, signature: Signature) -> None:
-        self._seed = _seed(version, signature.inputs)
-        self._tailed = [_has_tail(tensor) for tensor in signature.inputs]
-        self._dtypes = [tensor.dtype for tensor in signature.inputs]
-        codes = (
-            "I" if tailed else _CODES[dtype]
-            for tailed, dtype in zip(self._tailed, self._dtypes, strict=True)
-        )
-        self._head = struct.Struct("<" + "".join(codes))
+        inputs = list(enumerate(signature.inputs))
+        texts = [i for i, t in inputs if t.is_scalar and t.dtype == "string"]
+        numbers = [i for i, t in inputs if t.is_scalar and t.dtype != "string"]
+        self._texts, self._numbers = _picker(texts), _picker(numbers)
+        self._blocks = [(i, t.dtype) for i, t in inputs if not t.is_scalar]
+        codes = "".join(_CODES[signature.inputs[i].dtype] for i in numbers)
+        self._pack = struct.Struct(f"<{len(texts) + len(self._blocks)}I{codes}").pack
+        # PERF: a copy costs half of what a new one does (loadtests/keys.py).
+        seed = _seed(version, signature.inputs)
+        self._seeded = blake2b(seed, digest_size=KEY_BYTES)
 
     def keys(self, rows: Sequence[Row]) -> list[bytes]:
         """Return the key of every row, in order."""
         if len(rows) == 1:
-            return [self._key(rows[0])]
+            return [self._digest(self._encoded(rows[0]))]
         if not rows:
             return []
-        heads: list[Iterable[Value]] = []
-        tails: list[list[bytes]] = []
         # PERF: column by column, so that what is the same for every row of a batch
-        # (which field, which encoder) is decided once.
-        columns = zip(*rows, strict=True)
-        for values, tailed, dtype in zip(
-            columns, self._tailed, self._dtypes, strict=True
-        ):
-            if tailed:
-                tails.append([_tail(value, dtype) for value in values])
-                heads.append(map(len, tails[-1]))
-            else:
-                heads.append(values)
-        packed = map(self._head.pack, *heads)
-        if not tails:
-            return [self._digest(head) for head in packed]
-        joined = map(b"".join, zip(*tails, strict=True))
-        return [
-            self._digest(head + tail) for head, tail in zip(packed, joined, strict=True)
-        ]
+        # is decided once (loadtests/keys.py).
+        columns = list(zip(*rows, strict=True))
+        tails = [_utf8(texts) for texts in self._texts(columns)]
+        tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]
+        lengths = [map(len, column) for column in tails]
+        heads = map(self._pack, *lengths, *self._numbers(columns))
+        encoded = map(b"".join, zip(heads, *tails, strict=True))
+        return [self._digest(row) for row in encoded]
 
-    def _key(self, row: Row) -> bytes:
+    def _encoded(self, row: Row) -> bytes:
         """What `keys` does, for the one row of most requests."""
-        head: list[Value] = []
-        tails: list[bytes] = []
-        for value, tailed, dtype in zip(row, self._tailed, self._dtypes, strict=True):
-            if tailed:
-                tail = value.encode() if type(value) is str else _tail(value, dtype)
-                tails.append(tail)
-                head.append(len(tail))
-            else:
-                head.append(value)
-        return self._digest(self._head.pack(*head) + b"".join(tails))
+        tails = _utf8(self._texts(row))
+        tails += [_block(row[i], dtype) for i, dtype in self._blocks]
+        head = self._pack(*map(len, tails), *self._numbers(row))
+        return head + b"".join(tails)
 
     def _digest(self, encoded: bytes) -> bytes:
-        return blake2b(self._seed + encoded, digest_size=KEY_BYTES).digest()
+        digest = self._seeded.copy()
+        digest.update(encoded)
+        return digest.digest()
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Return a function that picks the elements of a row that are in these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda row: [row[i] for i in places]
 
 
 def _seed(version: str, inputs: Iterable[Tensor]) -> bytes:
-    digest = blake2b(b"gomlx key 1\n", digest_size=KEY_BYTES)
+    digest = blake2b(b"gomlx key 2\n", digest_size=KEY_BYTES)
     for text in (version, *(part for t in inputs for part in (t.name, t.dtype))):
         data = text.encode()
         digest.update(struct.pack("<I", len(data)) + data)
     return digest.digest()
 
 
-def _has_tail(tensor: Tensor) -> bool:
-    return tensor.dtype == "string" or not tensor.is_scalar
+def _utf8(texts: Sequence[Any]) -> list[bytes]:
+    try:
+        return list(map(str.encode, texts))
+    except TypeError:  # some are bytes: those that are no UTF-8
+        return [t.encode() if isinstance(t, str) else t for t in texts]
 
 
-def _tail(value: Value, dtype: str) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
-    assert isinstance(value, Block)
-    dims = struct.pack(f"<{len(value.shape) + 1}I", len(value.shape), *value.shape)
-    return dims + _leaves(value.leaves, dtype)
-
-
-def _leaves(leaves: Sequence[Scalar], dtype: str) -> bytes:
+def _block(block: Any, dtype: str) -> bytes:
+    """Return the number of dimensions, the dimensions and the leaves of a Block."""
+    assert isinstance(block, Block)
+    shape, leaves = block
+    dims = struct.pack(f"<{len(shape) + 1}I", len(shape), *shape)
     if dtype != "string":
-        return struct.pack(f"<{len(leaves)}{_CODES[dtype]}", *leaves)
-    texts = [leaf.encode() if isinstance(leaf, str) else leaf for leaf in leaves]
-    lengths = struct.pack(f"<{len(texts)}I", *map(len, texts))  # type: ignore[arg-type]
-    return lengths + b"".join(texts)  # type: ignore[arg-type]  # strings by dtype
+        return dims + struct.pack(f"<{len(leaves)}{_CODES[dtype]}", *leaves)
+    texts = _utf8(leaves)
+    return dims + struct.pack(f"<{len(texts)}I", *map(len, texts)) + b"".join(texts)

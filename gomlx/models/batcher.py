@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
-from gomlx.contract.signature import Row
+from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, Overloaded, RunFailed
 from gomlx.metrics import Count, Spread
 

@@ -13,16 +13,17 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import tensor_util
 
-from gomlx.contract.dictionary import (
+from gomlx.contract.canonical import (
     Auxiliary,
     Buckets,
     Exact,
     Kind,
     Rounded,
     Vocabulary,
-    narrow,
+    held,
 )
-from gomlx.contract.signature import Scalar, Signature, Tensor
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Scalar, Tensor
 from gomlx.errors import StageFailed
 from gomlx.models.flow import Flow, Use
 from gomlx.models.version import Settings
@@ -199,7 +200,7 @@ def _below(threshold: int | float, dtype: str) -> int | float:
         return 0
     if "int" in dtype:
         return threshold - 1
-    near: float = narrow((threshold - 1,), dtype)[0]
+    near: float = held(threshold - 1, dtype)
     return near if near < threshold else float(tf.as_dtype(dtype).min)
 
 

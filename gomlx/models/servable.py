@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from gomlx.contract import dictionary
+from gomlx.contract import canonical
 from gomlx.contract.answer import AnswerFormat
 from gomlx.contract.dictionary import Dictionary
-from gomlx.contract.signature import DTYPES, Block, Row, Signature, Tensor
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import DTYPES, Block, Row, Tensor
 from gomlx.errors import RunFailed
 from gomlx.models import session as tf_session
 from gomlx.models import weights
@@ -88,7 +89,7 @@ class Servable:
         self.version = version
         self.description = Description.read(version.directory)
         self.signature = self.description.signature
-        kinds = dictionary.parse((version.directory / "dictionary").read_bytes())
+        kinds = canonical.parse((version.directory / "dictionary").read_bytes())
         self.dictionary = Dictionary(version.digest, self.signature, kinds)
         self._transform = Transformer(
             self.description.transformer, version.name, self.signature.names

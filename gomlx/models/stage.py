@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gomlx.contract.dictionary import digest, dump
-from gomlx.contract.signature import ANY, DTYPES, RESERVED, Signature, Tensor
+from gomlx.contract.canonical import dump
+from gomlx.contract.dictionary import digest
+from gomlx.contract.signature import RESERVED, Signature
+from gomlx.contract.tensor import ANY, DTYPES, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.masking import masked
 from gomlx.models.source import Source
@@ -28,7 +30,7 @@ from gomlx.models.version import (
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def stage(request: StageRequest) -> ModelVersion:

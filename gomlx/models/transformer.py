@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from gomlx.contract.signature import Block, Row, Scalar, Value
+from gomlx.contract.tensor import Block, Row, Scalar, Value
 from gomlx.errors import StageFailed, TransformFailed
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from gomlx.contract.signature import Row, Signature, Value
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Row, Value
 from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
 from gomlx.models.servable import Servable, feeds_of

@@ -23,7 +23,8 @@ from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.singleflight import SingleFlight
 from gomlx.cache.tier import Found
 from gomlx.cache.tiered import Tiered
-from gomlx.contract.signature import Question, Row, Signature
+from gomlx.contract.signature import Question, Signature
+from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, InvalidInput, Overloaded
 from gomlx.metrics import Metrics
 from gomlx.models.batcher import Outcome

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gomlx.contract.dictionary import Auxiliary, Kind, Rounded, Vocabulary, digest
-from gomlx.contract.signature import ANY, Tensor
+from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
+from gomlx.contract.dictionary import digest
+from gomlx.contract.tensor import ANY, Tensor
 from gomlx.errors import ModelNotFound
 from gomlx.metrics import Metrics, State
 from gomlx.models.current import Current, Live

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gomlx.contract.answer import AnswerFormat, joined
-from gomlx.contract.signature import Tensor
+from gomlx.contract.tensor import Tensor
 
 relaxed = settings(
     deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]

@@ -1,26 +1,23 @@
-"""Canonical values, kind by kind; rows and their keys."""
+"""Canonical rows and their keys."""
 
 import math
-import struct
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract.dictionary import (
+from gomlx.contract.canonical import (
     Auxiliary,
     Buckets,
-    Dictionary,
     Exact,
     Kind,
     Rounded,
     Vocabulary,
-    digest,
-    dump,
-    parse,
 )
-from gomlx.contract.signature import ANY, Block, Row, Signature, Tensor
+from gomlx.contract.dictionary import Dictionary, digest
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import ANY, Block, Row, Tensor
 from gomlx.errors import InvalidInput
 
 VERSION = "0123456789abcdef0123456789abcdef"
@@ -29,109 +26,10 @@ WORDS = Vocabulary(frozenset({"a", "b", b"\xff", ""}), "[UNK]", "looked up")
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-def f32(x: float) -> float:
-    value: float = struct.unpack("<f", struct.pack("<f", x))[0]
-    return value
-
-
 def dictionary(tensors: tuple[Tensor, ...], kinds: list[Kind]) -> Dictionary:
     own = tuple(t for t in tensors if t.dtype != ANY)
     signature = Signature(own, (), tuple(t for t in tensors if t.dtype == ANY))
     return Dictionary(VERSION, signature, kinds)
-
-
-def test_unknown_values_are_one_and_known_ones_themselves() -> None:
-    column: list[Any] = ["a", "c", b"\xff", b"\xfe", "", "[UNK]"]
-    expected = ["a", "[UNK]", b"\xff", "[UNK]", "", "[UNK]"]
-    assert WORDS.canonical(column) == expected
-    assert WORDS.distinct == 5
-
-
-# Captured from mly; -0.0 is 0.0 here.
-ROUNDED = {
-    1.00054: "1.0005",
-    1.2: "1.2",
-    0.00005: "0",
-    -0.00005: "0",
-    -0.00001: "0",
-    1.00005: "1",
-    1.00015: "1.0001",
-    1.00025: "1.0002",
-    0.00015: "0.0002",
-    0.00025: "0.0003",
-    2.5: "2.5",
-    -1.23456: "-1.2346",
-    123456.789: "123456.79",
-    16777217: "16777216",
-    3e9: "3000000000",
-}
-
-
-@pytest.mark.parametrize(("given", "sent"), ROUNDED.items())
-def test_floats_are_rounded_as_mly_does(given: float, sent: str) -> None:
-    (value,) = Rounded("float32", 4, "").canonical([given])
-    assert value == f32(float(sent))
-    assert math.copysign(1, value) == (-1 if sent.startswith("-") else 1)
-
-
-@pytest.mark.parametrize(
-    ("value", "precision", "expected"),
-    [
-        (2.5, 0, 3.0),
-        (-2.5, 0, -3.0),
-        (0.49999999999999994, 0, 0.0),
-        (1.235, 2, 1.24),
-        (2.345, 2, 2.35),
-        (1.7e308, 15, 1.7e308),
-        (-1e300, 15, -1e300),
-    ],
-)
-def test_halves_go_away_from_zero(
-    value: float, precision: int, expected: float
-) -> None:
-    assert Rounded("float64", precision, "").canonical([value])[0] == expected
-
-
-@given(FLOATS, st.integers(0, 8))
-@relaxed
-def test_rounding_is_at_most_half_a_step_off(x: float, precision: int) -> None:
-    (value,) = Rounded("float32", precision, "").canonical([x])
-    assert isinstance(value, float)
-    assert abs(value - x) <= 0.5 * 10.0**-precision + abs(x) * 2**-23
-    assert str(value) != "-0.0"
-
-
-@given(
-    st.lists(FLOATS.filter(lambda x: x != 0), min_size=1, max_size=6, unique=True),
-    st.lists(FLOATS | st.floats(-1e38, 1e38), min_size=1, max_size=10),
-)
-@relaxed
-def test_a_bucket_is_what_lies_between_two_thresholds(
-    edges: list[float], column: list[float]
-) -> None:
-    edges.sort()
-    kind = Buckets("float32", tuple(edges), -3.4028234663852886e38, "")
-    for x, value in zip(column, kind.canonical(column), strict=True):
-        assert isinstance(value, float)
-        same = [edge <= f32(x) for edge in edges]
-        assert same == [edge <= value for edge in edges] or edges[0] == value
-
-
-def test_a_float_is_compared_as_its_dtype_holds_it() -> None:
-    edge = f32(0.1)
-    kind = Buckets("float32", (edge,), -1.0, "")
-    # 0.1 is less than the threshold, and float32 holds it as the threshold.
-    assert kind.canonical([0.1, math.nextafter(edge, 0), 0.0999]) == [edge, edge, -1.0]
-    wide = Buckets("float64", (edge,), -1.0, "")
-    assert wide.canonical([0.1, edge]) == [-1.0, edge]
-
-
-def test_exact_is_what_the_dtype_holds() -> None:
-    assert list(Exact("float32", "").canonical([0.1, 1])) == [f32(0.1), 1.0]
-    assert list(Exact("float64", "").canonical([0.1])) == [0.1]
-    assert list(Exact("float16", "").canonical([0.1])) == [0.0999755859375]
-    assert list(Exact("string", "").canonical(["a", b"\xff"])) == ["a", b"\xff"]
-    assert str(Exact("float32", "").canonical([-0.0])[0]) == "-0.0"  # 1 / x tells
 
 
 def test_blocks_collapse_element_by_element() -> None:
@@ -193,6 +91,33 @@ def test_canonical_rows_are_their_own(rows: list[Row]) -> None:
     assert [made.canonical([row])[0] for row in rows] == canonical
 
 
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (("\ud800", (), 1), "a"),
+        (("a\udfff", (), 1), "a"),
+        (("a", ("\ud83d", "\ude00"), 1), "b"),
+        (("a", (), "\ud800"), "in_key"),
+        ((b"\xff", ("\udc80",), 1), "b"),
+    ],
+)
+def test_a_lone_surrogate_is_refused(wrong: Any, name: str) -> None:
+    tensors = (
+        Tensor("a", "string", ()),
+        Tensor("b", "string", (None,)),
+        Tensor("in_key", ANY, ()),
+    )
+    kinds: list[Kind] = [Exact("string", ""), Exact("string", ""), Auxiliary(True, "")]
+    made = dictionary(tensors, kinds)
+    row: Row = (wrong[0], Block((len(wrong[1]),), wrong[1]), wrong[2])
+    good: Row = ("ä", Block((1,), ("😀",)), "😀")
+    for rows, n in [([row], None), ([good, good, row], 2)]:
+        with pytest.raises(InvalidInput, match="lone surrogate") as caught:
+            made.keys(made.canonical(rows))
+        assert (caught.value.name, caught.value.row) == (name, n)
+    assert len(set(made.keys([good, ("a", *good[1:])]))) == 2
+
+
 def test_any_json_scalar_is_an_auxiliary_value() -> None:
     signature = Signature((), (), (Tensor("aux", ANY, ()),))
     for value in (1, "1", 1.5, True, None, 2**63, -(2**63)):
@@ -203,28 +128,6 @@ def test_any_json_scalar_is_an_auxiliary_value() -> None:
     with pytest.raises(InvalidInput, match="missing"):
         signature.question({})
     assert signature.parse([("aux", "1")]) == {"aux": "1"}
-
-
-def test_kinds_survive_being_written() -> None:
-    kinds: list[Kind] = [
-        *KINDS,
-        Vocabulary(frozenset({1, -5}), None, "p"),
-        Rounded("float32", 3, "q"),
-        Exact("int64", "r"),
-    ]
-    assert parse(dump(kinds)) == kinds
-
-
-@pytest.mark.parametrize("value", ["c", 0.5, 0.123, 0.1])
-def test_why_is_said(value: Any) -> None:
-    said = {
-        "c": (WORDS, "not among the 4 values that the model knows"),
-        0.5: (KINDS[1], "in bucket 1 of 3, from 0.0 to below 1.0"),
-        0.123: (Rounded("float32", 2, ""), "rounded to 2 decimals"),
-        0.1: (Exact("float32", ""), "as float32 holds it"),
-    }
-    kind, expected = said[value]
-    assert kind.why(value) == expected
 
 
 def test_a_digest_keeps_its_parts_apart() -> None:

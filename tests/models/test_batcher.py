@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gomlx.contract.signature import Row
+from gomlx.contract.tensor import Row
 from gomlx.errors import Overloaded, RunFailed
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, Outcome, RunCounts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gomlx.contract.dictionary import Buckets, Exact, Kind, Rounded, Vocabulary
+from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded, Vocabulary
 from gomlx.errors import StageFailed
 from gomlx.models.servable import Servable
 from gomlx.models.version import ModelVersion, Settings
