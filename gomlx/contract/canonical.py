@@ -189,7 +189,7 @@ class Auxiliary:
 
 
 Kind = Vocabulary | Buckets | Rounded | Exact | Auxiliary
-_KINDS: dict[str, type[Kind]] = {
+KINDS: dict[str, type[Kind]] = {
     kind.kind: kind for kind in (Vocabulary, Buckets, Rounded, Exact, Auxiliary)
 }
 
@@ -216,7 +216,7 @@ def dump(kinds: Iterable[Kind]) -> bytes:
 
 def parse(data: bytes) -> list[Kind]:
     """Return what `dump` serialized."""
-    return [_KINDS[kind](*values) for kind, values in marshal.loads(data)]
+    return [KINDS[kind](*values) for kind, values in marshal.loads(data)]
 
 
 def _values(kind: Kind) -> list[Any]:
