@@ -27,7 +27,6 @@ AsyncSend = Callable[[], Awaitable[bytes]]
 def standard_library(url: str) -> Iterator[Send]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     connection.connect()
-    # Otherwise a head and a body that are sent apart wait for an acknowledgement.
 
     def send() -> bytes:
         connection.request("POST", PATH, BODY)
@@ -191,6 +190,10 @@ ASYNC: dict[str, Any] = {
 }
 
 
+def tell(text: str) -> None:
+    print(text)  # noqa: T201
+
+
 def median_us(seconds: list[float], calls: int) -> float:
     return statistics.median(seconds) / calls * 1e6
 
@@ -202,7 +205,7 @@ def time_sync(url: str) -> None:
             try:
                 ready[name] = stack.enter_context(open_(url))
             except ImportError:
-                print(f"{name}: not installed")
+                tell(f"{name}: not installed")
         wall: dict[str, list[float]] = {name: [] for name in ready}
         cpu: dict[str, list[float]] = {name: [] for name in ready}
         for _ in range(ROUNDS):
@@ -214,7 +217,7 @@ def time_sync(url: str) -> None:
                 wall[name].append(perf_counter() - started)
                 cpu[name].append(process_time() - started_cpu)
     for name in ready:
-        print(
+        tell(
             f"sync  {name:16}{median_us(wall[name], CALLS):7.0f} us wall"
             f"{median_us(cpu[name], CALLS):7.0f} us CPU"
         )
@@ -227,7 +230,7 @@ async def time_async(url: str) -> None:
             try:
                 ready[name] = await stack.enter_async_context(open_(url))
             except ImportError:
-                print(f"{name}: not installed")
+                tell(f"{name}: not installed")
         wall: dict[str, list[float]] = {name: [] for name in ready}
         cpu: dict[str, list[float]] = {name: [] for name in ready}
 
@@ -246,7 +249,7 @@ async def time_async(url: str) -> None:
                 await asyncio.gather(*(ask(send, each) for _ in range(AT_ONCE)))
                 cpu[name].append((process_time() - started_cpu) * CALLS / each / 16)
     for name in ready:
-        print(
+        tell(
             f"async {name:16}{median_us(wall[name], CALLS):7.0f} us wall"
             f"{median_us(cpu[name], CALLS):7.0f} us CPU at {AT_ONCE}"
         )
