@@ -100,7 +100,7 @@ class FakeTransport:
 
     def _contract(self, url: str) -> bytes:
         names = sorted(self.inputs)
-        tensors = tuple(Tensor(name, self.inputs[name], ()) for name in names)
+        tensors = tuple(Tensor(name, self.inputs[name], (1,)) for name in names)
         kinds = tuple(Exact(tensor.dtype, "") for tensor in tensors)
         model = url.partition("/model/")[2].partition("/")[0]
         # Whatever the function returns is an answer: as if a transformer made it.
