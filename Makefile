@@ -19,7 +19,7 @@ demo: $(VENV)/.demo-installed
 	@exec $(VENV)/bin/gomlx demo --directory $(DEMO) --port 0 --once
 
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadgroup
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check .

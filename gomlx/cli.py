@@ -1,9 +1,9 @@
 """gomlx serve · check · inspect · key · demo · stage: for people and supervisor."""
 
 import asyncio
+import dataclasses
 import json
 import logging
-import os
 import signal
 import socket
 import sys
@@ -24,8 +24,8 @@ from gomlx.config import Config, Model, load
 from gomlx.errors import ConfigInvalid, GomlxError, InvalidInput, ModelNotFound
 from gomlx.masking import masked
 from gomlx.models.version import Settings, StageRequest
-from gomlx.process import die_with_parent, log_to_stderr
-from gomlx.rundir import Lease, RunDir, RunDirInUse
+from gomlx.process import die_with_parent, listen, log_to_stderr, url_of
+from gomlx.rundir import Lease, RunDir, RunDirInUse, write_privately
 from gomlx.supervisor.supervisor import Supervisor, Timing
 
 app = typer.Typer(
@@ -77,19 +77,43 @@ def serve(
 @app.command()
 def check(
     config: Annotated[Path, typer.Argument(help="The config file (YAML).")],
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Try the connections, too.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Only the connections, for programs.")
+    ] = False,
 ) -> None:
     """Say all that is wrong with a config file at once.
 
-    Exit codes: 0 fine, 2 wrong.
+    Exit codes: 0 fine, 1 a connection cannot be used, 2 wrong.
     """
     with _reported():
         checked = load(config)
+    if as_json:
+        _try_connections(checked, as_json)
+        return
     for model in checked.models:
         cached = f"cached in {model.datastore}" if model.datastore else "not cached"
         output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
         if "://" not in model.url and not Path(model.url).exists():
             errors.print("[yellow]warning:[/]", escape(model.url), "is not there (yet)")
+    if connect:
+        _try_connections(checked, as_json)
     output.print(f"[green]{config} is fine[/]")
+
+
+def _try_connections(config: Config, as_json: bool) -> None:
+    """Show what came of trying each connection; end with 1 if one is of no use."""
+    from gomlx.connect import try_connections
+
+    outcomes = try_connections(config)
+    if as_json:
+        output.print_json(data=[dataclasses.asdict(one) for one in outcomes])
+    for one in [] if as_json else outcomes:
+        (errors if one.problem else output).print(escape(str(one)))
+    if any(one.problem for one in outcomes):
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -179,17 +203,19 @@ def run_service(
     """Run the service until it is told to stop.
 
     visit, if given, runs beside it with its URL; the service stops when it returns
-    False. Raises RunDirInUse, GomlxError when the port is taken or memory is short.
+    False. Raises RunDirInUse, ConfigInvalid without a password that a file should
+    hold, GomlxError when the port is taken or memory is short.
     """
-    listener = _listen(config)
+    for connection in config.connections:
+        connection.read_password()  # better now than in a worker
+    listener = listen(config.endpoint.host, config.endpoint.port)
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
     try:
         for store in config.datastores:
-            if not store.memory_mb:
-                continue
-            create_store(lease.rundir.store(store.id), store.memory_mb << 20)
-        log.info("listening at %s", _url(listener))
-        _write_privately(lease.rundir.config, msgspec.json.encode(config))
+            if store.memory_mb:
+                create_store(lease.rundir.store(store.id), store.memory_mb << 20)
+        log.info("listening at %s", url_of(listener))
+        write_privately(lease.rundir.config, msgspec.json.encode(config))
         asyncio.run(_run(config, lease.rundir, listener, visit))
     finally:
         lease.release()
@@ -214,7 +240,7 @@ async def _run(
         await supervisor.run()
         return
     serving = asyncio.create_task(supervisor.run())
-    visiting = asyncio.create_task(visit(_url(listener)))
+    visiting = asyncio.create_task(visit(url_of(listener)))
     await asyncio.wait({serving, visiting}, return_when=asyncio.FIRST_COMPLETED)
     if not visiting.done():
         visiting.cancel()
@@ -255,36 +281,6 @@ def stage_request(model: Model, into: Path) -> StageRequest:
     return StageRequest(
         model.id, model.url, into, model.signature, model.example, settings
     )
-
-
-def _listen(config: Config) -> socket.socket:
-    """Open the port now: connections wait in it while workers come and go."""
-    endpoint = config.endpoint
-    host = endpoint.host
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, endpoint.port))
-    except OSError as error:
-        listener.close()
-        where = f"{host}:{endpoint.port}"
-        raise GomlxError(f"cannot listen on {where}: {error.strerror}") from None
-    listener.listen(2048)
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port, *_ = listener.getsockname()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _write_privately(path: Path, data: bytes) -> None:
-    with os.fdopen(
-        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb"
-    ) as file:
-        file.write(data)
 
 
 @contextmanager

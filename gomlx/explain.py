@@ -5,17 +5,21 @@ Stages the model aside, as a service would, and reads what staging found out.
 
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from gomlx.contract.canonical import Kind, parse
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Row, Tensor, Value
-from gomlx.errors import InvalidInput
+from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
+from gomlx.errors import InvalidInput, StageFailed
+from gomlx.masking import masked
+from gomlx.models.transformer import plain
 from gomlx.models.version import StageRequest
 
 
@@ -28,7 +32,8 @@ class Staged:
     dictionary: Dictionary
 
     def inputs(self) -> list[dict[str, Any]]:
-        """Return one line per input; distinct is None where there is no bound."""
+        """Return one line per input; distinct is None where there is no bound, or one
+        that no cache is as large as."""
         return [
             {
                 "input": tensor.name,
@@ -42,10 +47,10 @@ class Staged:
         ]
 
     def key_space(self) -> int | None:
-        """Return how many keys there can be; None for no bound."""
+        """Return how many keys there can be; None as for an input."""
         sizes = [_distinct(tensor, kind) for tensor, kind in self._fields()]
         bounded = [size for size in sizes if size is not None]
-        return math.prod(bounded) if len(bounded) == len(sizes) else None
+        return _told(bounded) if len(bounded) == len(sizes) else None
 
     def row(self, asked: Any) -> Row:
         """Check a question of one row. Raises InvalidInput."""
@@ -79,8 +84,9 @@ class Staged:
         pairs = zip(row, canonical, strict=True)
         for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
             if given != found:
-                why = "" if isinstance(given, Block) else f" ({kind.why(given)})"
-                yield tensor.name, f"{_plain(given)!r} → {_plain(found)!r}{why}"
+                reasons = "; ".join(_reasons(kind, given, found))
+                arrow = f"{_plain(given)!r} → {_plain(found)!r}"
+                yield tensor.name, f"{arrow} ({reasons})"
 
     def _fields(self) -> list[tuple[Tensor, Kind]]:
         return list(zip(self.signature.fields, self.dictionary.kinds, strict=True))
@@ -93,7 +99,10 @@ def staged(request: StageRequest) -> Iterator[Staged]:
     from gomlx.models.stage import stage
 
     with tempfile.TemporaryDirectory(prefix="gomlx-inspect-") as folder:
-        version = stage(StageRequest(**vars(request) | {"into": Path(folder)}))
+        try:
+            version = stage(StageRequest(**vars(request) | {"into": Path(folder)}))
+        except StageFailed as error:
+            raise StageFailed(f"{masked(request.url)}: {error}") from None
         signature = Description.read(version.directory).signature
         kinds = parse((version.directory / "dictionary").read_bytes())
         dictionary = Dictionary(version.digest, signature, kinds)
@@ -105,10 +114,34 @@ def _distinct(tensor: Tensor, kind: Kind) -> int | None:
         return kind.distinct
     if tensor.shape is None or None in tensor.shape:
         return None
-    return int(kind.distinct ** math.prod(d for d in tensor.shape if d is not None))
+    elements = math.prod(d for d in tensor.shape if d is not None)
+    return _told(repeat(kind.distinct, elements))
+
+
+def _told(factors: Iterable[int]) -> int | None:
+    """Multiply up to what is worth telling: 10**18 keys."""
+    product = 1
+    for factor in factors:
+        product *= factor
+        if product > 10**18:
+            return None
+    return product
+
+
+def _reasons(kind: Kind, given: Value, found: Value) -> list[str]:
+    """Say why values collapsed, each reason once."""
+    pairs = zip(_leaves(given), _leaves(found), strict=True)
+    return list(dict.fromkeys(kind.why(a) for a, b in pairs if a != b))
+
+
+def _leaves(value: Value) -> tuple[Scalar, ...]:
+    return value.leaves if isinstance(value, Block) else (value,)
 
 
 def _plain(value: Value) -> Any:
+    """Return a value as a question holds it."""
     if isinstance(value, Block):
-        return [_plain(leaf) for leaf in value.leaves]
-    return repr(value) if isinstance(value, bytes) else value
+        return plain(value._replace(leaves=tuple(map(_plain, value.leaves))))
+    if isinstance(value, bytes):
+        return {"b64": b64encode(value).decode()}
+    return value

@@ -134,9 +134,12 @@ class State:
 
 
 class Metrics:
-    """The metrics of one worker process."""
+    """The metrics of one worker process.
 
-    def __init__(self, directory: Path, slot: int) -> None:
+    directory is for prometheus_client's files, tallies for our own.
+    """
+
+    def __init__(self, directory: Path, slot: int, tallies: Path | None = None) -> None:
         # prometheus_client reads the variable when it is imported, and the value
         # class when a metric is made: both must be set before either.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
@@ -146,7 +149,8 @@ class Metrics:
         values.ValueClass = values.MultiProcessValue(lambda: slot)
         options: Any = {"registry": prometheus.CollectorRegistry()}
         self._directory = directory
-        self._tally = Tally(directory, slot)
+        self._tallies = tallies or directory
+        self._tally = Tally(self._tallies, slot)
         self._families: dict[str, Any] = {
             name: prometheus.Counter(name, text, labels, **options)
             for name, (text, labels) in _COUNTERS.items()
@@ -214,7 +218,7 @@ class Metrics:
 
     def read(self) -> Series:
         """Return what all workers have flushed, in all and by minute."""
-        return read_all(self._directory)
+        return read_all(self._tallies)
 
     def exposition(self, states: Iterable[State]) -> bytes:
         """Return the text format, summed over all workers, with states added."""

@@ -1,10 +1,13 @@
-"""What every process of a service does first."""
+"""What the processes of a service do first."""
 
 import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
+
+from gomlx.errors import GomlxError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -25,3 +28,28 @@ def log_to_stderr(level: str) -> None:
         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
         stream=sys.stderr,
     )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a port: connections wait in it while workers come and go.
+
+    Raises GomlxError when it is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        where = f"{host}:{port}"
+        raise GomlxError(f"cannot listen on {where}: {error.strerror}") from None
+    listener.listen(2048)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL of a listening socket, as this host may use it."""
+    host, port, *_ = listener.getsockname()
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -8,7 +8,8 @@
     slots/N              locks: each worker holds one, its stable number
     metrics/             counters of all workers, a file a slot and kind
 
-Shared memory stands apart, in /dev/shm, under a name made from the directory's.
+Shared memory stands apart, in /dev/shm, under a name made from the directory's: the
+datastores, and what the workers have counted since the start (gomlx/tally.py).
 """
 
 import fcntl
@@ -64,6 +65,11 @@ class RunDir:
             return self.root / "shared"
         name = blake2b(bytes(self.root.resolve()), digest_size=8).hexdigest()
         return SHARED_MEMORY / f"{_PREFIX}{os.getuid()}-{name}"
+
+    @property
+    def tallies(self) -> Path:
+        """The directory of what workers have counted; no datastore's name."""
+        return self.shared / ".tallies"
 
     def store(self, datastore: str) -> Path:
         """The directory of a datastore's L1."""
@@ -151,3 +157,10 @@ def _sweep() -> None:
             shutil.rmtree(RunDir(path).shared, ignore_errors=True)
             shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def write_privately(path: Path, data: bytes) -> None:
+    """Write a file that only this user may read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        file.write(data)

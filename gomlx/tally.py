@@ -3,7 +3,9 @@
 prometheus_client's files hold sums alone. The operations that mly's tools read also
 have a least and a greatest value, and the last minutes by themselves. Each worker slot
 has a file for them, which its worker replaces as a whole: readers, and the worker that
-takes the slot after one that was killed, find a state that was complete.
+takes the slot after one that was killed, find a state that was complete. The files
+belong in shared memory: to replace one on a disk can take milliseconds, and the event
+loop waits.
 """
 
 import logging
@@ -51,6 +53,7 @@ class Tally:
     def __init__(
         self, directory: Path, slot: int, clock: Callable[[], float] = time.time
     ) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path, self._clock = directory / f"tally_{slot}.msgpack", clock
         is_new = not self._path.exists()
         self._series = {} if is_new else _decoder.decode(self._path.read_bytes())

@@ -11,6 +11,11 @@ from gomlx.models.version import ModelVersion, StageRequest
 LEGACY = Path(__file__).parents[2] / "shared" / "models"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start services come first: short ones then fill both processes."""
+    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "running"))
+
+
 @pytest.fixture(scope="session")
 def legacy_models() -> Path:
     """SavedModels of TensorFlow 2.4, which are not part of the repository."""

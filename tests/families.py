@@ -494,3 +494,9 @@ EXACT: dict[str, tuple[Any, tuple[str, ...]]] = {
     "asserted": (asserted, ("w",)),
     "a variable": (shared_variable, ("w",)),
 }
+
+# Families in which the values of one row decide what becomes of another one.
+ROWS_APART = (
+    *("branches", "TensorFlow 1", "raw in a branch", "raw in a case"),
+    *("decides a loop", "written table"),
+)

@@ -103,7 +103,8 @@ def server(
     port = free_port() if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
-    lines = (f"port {port}", "bind 127.0.0.1", f"dir {folder}", 'save ""', *options)
+    ours = f"port {port}", "bind 127.0.0.1", f"dir {folder}", 'save ""'
+    lines = (*options, *ours)  # the last line about a thing counts
     config.write_text("\n".join(lines) + "\n")
     arguments = [executable(), str(config)]
     if any(line.startswith("sentinel ") for line in options):
@@ -234,7 +235,7 @@ class Relay:
     """Hands bytes on to a server, with TLS or held back for a while if asked to."""
 
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
-        self._target, self._context = port, context
+        self.target, self._context = port, context
         self.delay_seconds = 0.0  # of what the server says
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -271,7 +272,7 @@ class Relay:
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        there, back = await asyncio.open_connection("127.0.0.1", self.target)
         try:
             await asyncio.gather(
                 self._pump(reader, back), self._pump(there, writer, True)

@@ -135,3 +135,26 @@ def keras(path: Path) -> Path:
     score = k.layers.Dense(1, name="score")(hidden)
     k.Model([city, day, price], {"score": score}).export(str(path), verbose=False)
     return path
+
+
+def saved_keras(path: Path, lookup: Any, trained: bool = False) -> Path:
+    """A Keras 3 model as tf.saved_model.save writes it: every weight twice.
+
+    Inputs: `inputs`, for a lookup layer of two values, and `inputs_1`, two floats.
+    """
+    import keras as k
+
+    k.utils.set_random_seed(5)
+    word = k.Input((1,), name="word", dtype=lookup.vocabulary_dtype)
+    x = k.Input((2,), name="x")
+    found = k.layers.Flatten()(k.layers.Embedding(3, 2)(lookup(word)))
+    hidden = k.layers.Concatenate()([found, x])
+    for name in ("first", "second", "third"):  # alike: a guess would mix them up
+        hidden = k.layers.Dense(4, activation="tanh", name=name)(hidden)
+    model = k.Model([word, x], k.layers.Dense(1)(hidden))
+    if trained:
+        model.compile("adam", "mse")
+        words = tf.constant([["a"], ["b"]])
+        model.fit([words, np.ones((2, 2))], np.ones((2, 1)), verbose=0)
+    tf.saved_model.save(model, str(path))
+    return path

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,8 +32,11 @@ def wait_for(condition: Callable[[], T], seconds: float = 30, what: str = "") ->
 class Service:
     """A running service: its URL, its processes, its log."""
 
-    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, config: dict[str, Any], prefix: Sequence[str] = ()
+    ) -> None:
         self.folder, self.run_dir = folder, folder / "run"
+        self._prefix = prefix
         self.log = folder / "log"
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
@@ -48,7 +51,15 @@ class Service:
     def start(self) -> None:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gomlx", "serve", "-c", "config.yaml"],
+                [
+                    *self._prefix,
+                    sys.executable,
+                    "-m",
+                    "gomlx",
+                    "serve",
+                    "-c",
+                    "config.yaml",
+                ],
                 cwd=self.folder,
                 stderr=log,
                 stdout=log,
@@ -81,6 +92,16 @@ class Service:
     def ready(self) -> dict[str, Any]:
         document: dict[str, Any] = self.get("/readyz").json()
         return document
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        samples = (
+            line.rpartition(" ")
+            for line in self.get("/metrics").text.splitlines()
+            if line.split("{")[0] == name and all(w in line for w in wanted)
+        )
+        return sum(float(value) for _, _, value in samples)
 
     def version(self, model: str) -> str:
         """The digest that the manifest names for a model."""
@@ -143,9 +164,14 @@ def processes_of(folder: Path) -> list[int]:
 
 
 @contextmanager
-def running(folder: Path, config: dict[str, Any]) -> Iterator[Service]:
-    """A service that is stopped at the end, whatever happens."""
-    service = Service(folder, config)
+def running(
+    folder: Path, config: dict[str, Any], prefix: Sequence[str] = ()
+) -> Iterator[Service]:
+    """A service that is stopped at the end, whatever happens.
+
+    prefix: a command that runs the service's, in a network namespace, say.
+    """
+    service = Service(folder, config, prefix)
     try:
         service.start()
         yield service

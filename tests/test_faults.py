@@ -13,8 +13,6 @@ from gomlx.rundir import RunDir
 from tests import saved_models
 from tests.service import Service, is_running, processes_of, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 
 def config_for(folder: Path) -> dict[str, Any]:
     saved_models.scale(folder / "model", 2.0)
@@ -111,14 +109,12 @@ def recycle_a_worker(service: Service) -> None:
     wait_for(lambda: len(service.worker_pids()) == 2, 30)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_stopping_leaves_nothing_behind(tmp_path: Path, signum: int) -> None:
-    with running(tmp_path, config_for(tmp_path)) as service:
-        assert answers(service)
-        shared = RunDir(service.run_dir).shared
-        assert shared.is_dir()
-        assert service.stop(signum) == 0
-    assert not processes_of(tmp_path)
+def stop_and_look(service: Service, signum: int) -> None:
+    """Stop a service: nothing of it is left behind."""
+    shared = RunDir(service.run_dir).shared
+    assert shared.is_dir()
+    assert service.stop(signum) == 0
+    assert not processes_of(service.folder)
     assert not shared.exists()
     left = {path.name for path in service.run_dir.iterdir()}
     assert left <= {"lock", "models"}
@@ -132,12 +128,15 @@ def test_the_supervisor_is_killed(tmp_path: Path) -> None:
         wait_for(lambda: not any(map(is_running, pids)), 30)
     with running(tmp_path, config_for(tmp_path)) as again:
         assert answers(again)
-        assert again.stop() == 0
+        stop_and_look(again, signal.SIGINT)
 
 
 def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
     saved_models.sleeper(tmp_path / "model", 2500)
-    config = {"models": [{"id": "m", "url": "./model"}]}
+    config = {
+        "models": [{"id": "m", "url": "./model", "datastore": "s"}],
+        "datastores": [{"id": "s", "memory_mb": 16}],
+    }
     with running(tmp_path, config) as service:
         connection = httpx.Client(base_url=service.url, timeout=30)
         question = connection.build_request(
@@ -151,7 +150,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         )
         asking.start()
         wait_for(lambda: is_busy(service.worker_pids()[0]), 10)
-        assert service.stop() == 0
+        stop_and_look(service, signal.SIGTERM)
         asking.join()
         connection.close()
     assert replies[0].status_code == 200

@@ -11,8 +11,6 @@ from gomlx.contract.document import Contract
 from tests import families, saved_models
 from tests.service import Service, running
 
-pytestmark = pytest.mark.xdist_group("meta")
-
 CODE = "def tell(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
 
 
@@ -63,14 +61,38 @@ def test_config_tells_how_each_input_is_keyed(service: Service) -> None:
     assert [field.get("Wildcard") for field in inputs] == [True, True]
 
 
+def test_config_has_the_keys_of_mly_in_their_order(service: Service) -> None:
+    """PascalCase; those that mly omits when they are zero are not there."""
+    document = meta(service, "large", "config")
+    cache = {"MaxEntries": 0, "EntrySize": 0, "SizeMb": 8, "Shards": 0, "Location": ""}
+    expected = {
+        "Connections": None,
+        "ID": "large",
+        "Cache": cache,
+        "Connection": "",
+        "Namespace": "",
+        "Dataset": "",
+        "TimeToLiveMs": 3_600_000,
+        "Storable": "",
+        "Fields": [{"Name": "y", "DataType": ""}],
+        "Inputs": [{"Name": "word", "Index": 0, "DataType": "string"}],
+        "KeyFields": ["word"],
+        "Outputs": [{"Name": "y", "Index": 0, "DataType": "float32"}],
+    }
+    assert list(document.items()) == list(expected.items())
+
+
 def test_dictionary_holds_the_sorted_vocabularies(service: Service) -> None:
     document = meta(service, "keras", "dictionary")
     city, day = document["Layers"]
+    assert list(city) == ["Name", "Strings", "Ints", "Hash"]
     assert city["Name"] == "city"
     assert (city["Strings"], city["Ints"]) == (["lima", "oslo", "rome"], None)
     assert (day["Strings"], day["Ints"]) == (None, [1, 2, 3])
     assert city["Hash"] != day["Hash"]
-    assert meta(service, "buckets", "dictionary")["Layers"] is None
+    bare = meta(service, "buckets", "dictionary")
+    assert list(bare) == ["Layers", "Hash"]
+    assert bare["Layers"] is None
 
 
 @pytest.mark.parametrize("model", ["keras", "large", "buckets"])

@@ -16,9 +16,6 @@ import pytest
 from tests import saved_models
 from tests.service import Service, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("operations")
-
-
 MODELS = ["kinds", "runs", "rows", "slow", "once", "scale"]
 
 

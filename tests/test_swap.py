@@ -14,8 +14,6 @@ import pytest
 from tests import saved_models
 from tests.service import Service, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("swap")
-
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:

@@ -70,6 +70,7 @@ def test_what_could_not_be_written_is_written_later(
 ) -> None:
     folder = tmp_path / "metrics"
     tally = Tally(folder, 0, clock)
+    folder.rmdir()
     tally.add(KEY, Sums(1))
     tally.write()
     tally.write()

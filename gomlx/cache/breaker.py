@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import IntEnum
 
 _FAILURES = 5  # in a row, that open it
-_FIRST_WAIT, _LAST_WAIT = 0.25, 15.0  # seconds; each is twice the one before
+_FIRST_WAIT, _LAST_WAIT = 0.25, 5.0  # seconds; each is twice the one before
 _JITTER = 0.2  # so that many processes do not try at the same moment
 
 

@@ -38,8 +38,8 @@ _LONGEST_REASON = 200
 class RedisTier:
     """A SharedTier in Redis. For one event loop; connects when it is first used.
 
-    An operation takes at most timeout_seconds for each of: waiting for a connection
-    and opening it, asking every host of the url for the way, the command.
+    An operation takes at most timeout_seconds, with a Sentinel or a cluster once more
+    for each host of the url that is asked for the way, and for the way there.
     """
 
     def __init__(  # noqa: PLR0913  # what a connection of the config says
@@ -64,7 +64,6 @@ class RedisTier:
             "client_name": "gomlx",
             "driver_info": None,  # one command less on connecting
             "protocol": 2,  # RESP3 is for pushed messages, and asks for HELLO
-            "socket_timeout": timeout_seconds,
             "socket_connect_timeout": timeout_seconds,
             # Not for time-outs: what has not answered once may not take twice as long.
             "retry": Retry(NoBackoff(), 1, (exceptions.ConnectionError,)),
@@ -76,7 +75,13 @@ class RedisTier:
             "ssl_min_version": ssl.TLSVersion.TLSv1_2,
         }
         self._max_connections = max_connections
-        self._longest = timeout_seconds * (2 + len(address.hosts))
+        self._longest = timeout_seconds
+        if address.kind in ("sentinel", "cluster"):
+            # One host that hangs must not keep the others from being asked.
+            self._options["socket_timeout"] = timeout_seconds
+            self._longest *= 2 + len(address.hosts)
+        else:  # PERF: a timer a reply makes a look-up cost twice as much (see _bounded)
+            self._options["socket_timeout"] = None
         self._free = asyncio.Semaphore(max_connections)
         self._client: Redis | RedisCluster | None = None
         self._sentinel: Sentinel | None = None
@@ -230,6 +235,7 @@ _FAULTS: tuple[tuple[str, type[BaseException], str], ...] = (
     ("no-cluster", exceptions.ResponseError, "cluster support disabled"),
     ("cluster", exceptions.MovedError, ""),
     ("cluster", exceptions.ResponseError, "MOVED"),
+    ("protected", exceptions.RedisError, "protected mode"),
     ("refused", ConnectionRefusedError, ""),
     ("no-socket", FileNotFoundError, ""),
     ("no-access", PermissionError, ""),
@@ -251,20 +257,22 @@ def _explained(error: Exception, address: Address) -> tuple[str, str]:
     if isinstance(error, MasterNotFoundError):
         return _without_master(said, address)
     if "closed by server" in said:
-        return "closed", "the server closed the connection"
+        # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
+        fault = "client-certificate" if address.tls else "closed"
+        return fault, "the server closed the connection"
     return "other", _said(error)
 
 
 def _without_master(said: str, address: Address) -> tuple[str, str]:
-    """Explain redis-py's text, which lists what came of asking each Sentinel."""
-    failed = re.findall(r"> - (\w+)\((.*?)\)(?=, <|$)", said)
-    if len(failed) < len(address.hosts):  # one has answered
+    """Explain redis-py's text: it names a kind of error for each Sentinel asked."""
+    kinds = re.findall(r"> - [\w:]*?(\w+Error)\b", said)
+    if len(kinds) < len(address.hosts):  # one has answered
         return "no-master", f"no Sentinel knows a healthy master {address.master!r}"
-    name, text = failed[0]
-    words = {"Connect call failed": "refused", "not known": "name"}
-    faults = [fault for word, fault in words.items() if word in text]
-    kinds = {"AuthenticationError": "sentinel-password", "TimeoutError": "timeout"}
-    return kinds.get(name) or [*faults, "other"][0], f"Sentinel: {text}"
+    if "AuthenticationError" in kinds:
+        return "sentinel-password", "the Sentinel refuses the login"
+    if "TimeoutError" in kinds:
+        return "timeout", "no Sentinel answers in time"
+    return "unreachable", "no Sentinel can be reached"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

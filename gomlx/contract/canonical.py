@@ -216,8 +216,15 @@ def dump(kinds: Iterable[Kind]) -> bytes:
 
 def parse(data: bytes) -> list[Kind]:
     """Return what `dump` serialized."""
-    return [KINDS[kind](*values) for kind, values in marshal.loads(data)]
+    return [_kind(kind, values) for kind, values in marshal.loads(data)]
 
 
 def _values(kind: Kind) -> list[Any]:
-    return [getattr(kind, field.name) for field in fields(kind)]
+    """A kind's fields, its set as a list: marshal would sort a set, slowly."""
+    values = [getattr(kind, field.name) for field in fields(kind)]
+    return [list(v) if isinstance(v, frozenset) else v for v in values]
+
+
+def _kind(kind: str, values: list[Any]) -> Kind:
+    fields: list[Any] = [frozenset(v) if isinstance(v, list) else v for v in values]
+    return KINDS[kind](*fields)

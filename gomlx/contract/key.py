@@ -50,7 +50,7 @@ class KeyMaker:
         self._blocks = [(i, t.dtype) for i, t in inputs if not t.is_scalar]
         codes = "".join(_CODES[signature.inputs[i].dtype] for i in numbers)
         self._pack = struct.Struct(f"<{len(texts) + len(self._blocks)}I{codes}").pack
-        # PERF: a copy costs half of what a new one does (loadtests/keys.py).
+        # PERF: a copy costs 0.6 of what a new one does (loadtests/keys.py).
         seed = _seed(version, signature.inputs)
         self._seeded = blake2b(seed, digest_size=KEY_BYTES)
 

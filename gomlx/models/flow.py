@@ -1,9 +1,8 @@
 """Where a tensor's elements go: through a graph, its functions and its branches.
 
-A place is a tensor in a frame; a frame is the graph, or one call of a function. An
-operation hands elements on when those it puts out are elements that it took, whatever
-their number and order. All that follows from where elements end does not ask how often
-a function runs or which branch is taken.
+A place is a tensor in a frame; a frame is the graph, or one call of a function. All
+that follows from where elements end does not ask how often a function runs or which
+branch is taken.
 """
 
 from collections import defaultdict
@@ -11,43 +10,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tensorflow.python.framework import dtypes
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
-_ALL = slice(None)
-_FIRST = slice(1)
-# Operations that hand elements on, and which of their inputs hold those elements.
-_HANDS_ON = {
-    **dict.fromkeys(
-        (
-            *("Identity", "RefIdentity", "StopGradient", "Snapshot", "EnsureShape"),
-            *("PlaceholderWithDefault", "Reshape", "Squeeze", "ExpandDims"),
-            *("Transpose", "Tile", "BroadcastTo", "Slice", "StridedSlice", "Unpack"),
-            *("GatherV2", "Gather", "GatherNd", "SplitV", "ReverseV2"),
-            *("Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch"),
-            *("NextIteration", "RefNextIteration"),
-        ),
-        _FIRST,
-    ),
-    **dict.fromkeys(("Merge", "RefMerge", "Pack"), _ALL),
-    **dict.fromkeys(("Select", "SelectV2", "Concat", "Split"), slice(1, None)),
-    "ConcatV2": slice(-1),
-}
-# Of these, the ones with no other source of elements than their first input.
-_ONE_SOURCE = {op for op, slots in _HANDS_ON.items() if slots == _FIRST} - {
-    "PlaceholderWithDefault"
-}
-_WIDER = {
-    "int8": {"int16", "int32", "int64"},
-    "int16": {"int32", "int64"},
-    "int32": {"int64"},
-    "uint8": {"int16", "int32", "int64", "uint16", "uint32", "uint64"},
-    "uint16": {"int32", "int64", "uint32", "uint64"},
-    "uint32": {"int64", "uint64"},
-    "float16": {"float32", "float64"},
-    "bfloat16": {"float32", "float64"},
-    "float32": {"float64"},
-}
+from gomlx.models.elements import Tensor, carrying_slots, inputs, is_handed_on, split
+
 _CALLS = {
     **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), (("f",), 0)),
     **dict.fromkeys(("If", "StatelessIf"), (("then_branch", "else_branch"), 1)),
@@ -56,7 +22,6 @@ _CALLS = {
 }
 _LOOPS = ("While", "StatelessWhile")
 _MAX_DEPTH = 100  # calls within calls; more is recursion
-Tensor = tuple[str, int]  # node, output
 
 
 class Body:
@@ -110,6 +75,11 @@ class Use(NamedTuple):
         """Another input of the node."""
         return Place(self.place.frame, inputs(self.node)[slot])
 
+    @property
+    def is_loop_condition(self) -> bool:
+        """True when it is the result of the function that ends a loop."""
+        return isinstance(self.node, _Result) and self.place.frame.role == "cond"
+
 
 class Flow:
     """The flow of elements through the needed part of a graph.
@@ -142,15 +112,18 @@ class Flow:
         found: list[Use] = []
         while todo:
             place = todo.pop()
-            for use in self._uses(place):
-                onward = self._onward(use)
+            for use in self.uses(place):
+                onward = self.onward(use)
                 if onward is None:
                     found.append(use)
                     continue
                 todo.extend(set(onward) - seen)
                 seen.update(onward)
-        fetched = any(Place(self._root, t) in seen for t in self._root.body.results)
-        return found, fetched
+        return found, self.is_fetched(seen)
+
+    def is_fetched(self, places: Collection[Place]) -> bool:
+        """True when one of these places is what a caller is given."""
+        return any(Place(self._root, t) in places for t in self._root.body.results)
 
     def source(self, place: Place) -> Place:
         """Return where elements come from, as far back as one place is the answer."""
@@ -164,7 +137,8 @@ class Flow:
             return None
         return place.frame.body.nodes.get(place.tensor[0])
 
-    def _uses(self, place: Place) -> Iterator[Use]:
+    def uses(self, place: Place) -> Iterator[Use]:
+        """Yield the uses of a tensor as data."""
         frame = place.frame
         for node, slot in frame.body.users.get(place.tensor, ()):
             yield Use(place, node, slot)
@@ -172,7 +146,15 @@ class Flow:
             if frame.caller and result == place.tensor:
                 yield Use(place, _Result(i), i)
 
-    def _onward(self, use: Use) -> list[Place] | None:
+    def outputs(self, use: Use) -> list[Place]:
+        """Return what a node puts out; a loop's condition: what the loop does."""
+        frame, node = use.place.frame, use.node
+        if isinstance(node, _Result):
+            assert frame.caller is not None
+            frame, node = frame.caller, frame.node
+        return [Place(frame, tensor) for tensor in frame.body.outputs[node.name]]
+
+    def onward(self, use: Use) -> list[Place] | None:
         """Return the places that take the elements on; None: they end here."""
         frame, node, slot = use.place.frame, use.node, use.slot
         if isinstance(node, _Result):
@@ -272,35 +254,6 @@ class _Result(NamedTuple):
 
     i: int
     op: str = "the condition of a loop"
-
-
-def carrying_slots(node: Any) -> range:
-    """Return which inputs of an operation have their elements handed on."""
-    slots = _FIRST if is_lossless_cast(node) else _HANDS_ON.get(node.op, slice(0))
-    return range(len(inputs(node)))[slots]
-
-
-def is_handed_on(node: Any) -> bool:
-    """True when an operation puts out elements of its first input and no others."""
-    return node.op in _ONE_SOURCE or is_lossless_cast(node)
-
-
-def is_lossless_cast(node: Any) -> bool:
-    """True for a Cast between numbers that keeps every one of them what it is."""
-    if node.op != "Cast":
-        return False
-    source, target = (dtypes.as_dtype(node.attr[a].type).name for a in ("SrcT", "DstT"))
-    return source == target or target in _WIDER.get(source, ())
-
-
-def inputs(node: Any) -> list[Tensor]:
-    """Return the tensors that a node takes; control dependencies are none."""
-    return [split(name) for name in node.input if not name.startswith("^")]
-
-
-def split(tensor: str) -> Tensor:
-    name, _, output = tensor.partition(":")
-    return name, int(output or 0)
 
 
 def _functions(attribute: Any) -> list[Any]:

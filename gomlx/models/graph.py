@@ -1,9 +1,10 @@
 """What the graph of a model proves about it."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.python.framework import op_def_registry
 
 # Stateful by TensorFlow's book, yet they give the same for the same input as long as
@@ -31,6 +32,18 @@ _DRAWING = frozenset(
 )
 
 
+# State that a checkpoint fills. Static tables are filled by the graph itself.
+_FILLED = frozenset(
+    {
+        *("VarHandleOp", "MutableHashTableV2", "MutableHashTableOfTensorsV2"),
+        "MutableDenseHashTableV2",
+    }
+)
+_INIT = "__saved_model_init_op"  # the name of its signature, and of its output
+_OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
+_LARGE = 2**16  # bytes
+
+
 def may_write(unsteady: Iterable[str]) -> bool:
     """True when one of these operations may write to a variable.
 
@@ -43,6 +56,64 @@ def needed_nodes(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     """Return the names of the graph's nodes that the fetched tensors depend on."""
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     return {node.name for node in _needed(nodes, fetches)}
+
+
+def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
+    """Return needed nodes whose state neither restoring nor initialising reaches.
+
+    Only what TensorFlow 2 saved has any: its objects hold the values.
+    """
+    if not meta_graph.object_graph_def.nodes:
+        return []
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    reached = needed_nodes(meta_graph, [*_restore_op(meta_graph), *init_op(meta_graph)])
+    return [
+        nodes[name]
+        for name in sorted(set(needed) - reached)
+        if nodes[name].op in _FILLED
+    ]
+
+
+def init_op(meta_graph: Any) -> list[str]:
+    """Return the name of the operation that fills tables, if there is one."""
+    if _INIT in meta_graph.signature_def:
+        return [_node_name(meta_graph.signature_def[_INIT].outputs[_INIT].name)]
+    for key in _OLDER_INITS:
+        if key in meta_graph.collection_def:
+            return [*meta_graph.collection_def[key].node_list.value]
+    return []
+
+
+def take_constants(meta_graph: Any) -> dict[str, Any]:
+    """Make placeholders of the large constants that only the initialisation reads.
+
+    Returns tensor → TensorProto. A vocabulary is such a constant: TensorFlow's
+    optimizer copies it some thirty times, which takes longer than all else.
+    """
+    served = [
+        output.name
+        for name, signature in meta_graph.signature_def.items()
+        if name != _INIT
+        for output in signature.outputs.values()
+        if output.name
+    ]
+    others = needed_nodes(meta_graph, [*served, *_restore_op(meta_graph)])
+    only = needed_nodes(meta_graph, init_op(meta_graph)) - others
+    taken = {}
+    for node in meta_graph.graph_def.node:
+        if node.name in only and node.op == "Const" and node.ByteSize() > _LARGE:
+            value = TensorProto()
+            value.CopyFrom(node.attr["value"].tensor)
+            taken[f"{node.name}:0"] = value
+            del node.attr["value"]
+            node.op = "Placeholder"
+            node.attr["shape"].shape.CopyFrom(value.tensor_shape)
+    return taken
+
+
+def _restore_op(meta_graph: Any) -> list[str]:
+    name = meta_graph.saver_def.restore_op_name
+    return [name] if name else []
 
 
 def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:

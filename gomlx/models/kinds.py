@@ -25,11 +25,10 @@ from gomlx.contract.canonical import (
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar, Tensor
 from gomlx.errors import StageFailed
+from gomlx.models.elements import BLIND
 from gomlx.models.flow import Flow, Use
 from gomlx.models.version import Settings
 
-# What these give does not depend on the elements, only on how many there are.
-_BLIND = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 _HASHES = ("StringToHashBucketFast", "StringToHashBucketStrong", "StringToHashBucket")
 # A dense table fails for two keys of its own; what the others do not hold is one key.
 _TABLES = ("HashTableV2", "MutableHashTableV2", "MutableHashTableOfTensorsV2")
@@ -80,7 +79,7 @@ class Walk:
 
     def _evidence(self, use: Use, tensor: Tensor) -> _Evidence:
         op, slot = use.node.op, use.slot
-        if op in _BLIND or (op in _HASHES and use.node.attr["num_buckets"].i == 1):
+        if op in BLIND or (op in _HASHES and use.node.attr["num_buckets"].i == 1):
             return _Evidence("")
         if op == "Assert" and slot > 0:
             return _Evidence("")  # they are for the text of an error

@@ -6,10 +6,10 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gomlx.contract.canonical import dump
 from gomlx.contract.dictionary import digest
@@ -26,6 +26,10 @@ from gomlx.models.version import (
     StageRequest,
     staged,
 )
+
+if TYPE_CHECKING:
+    from gomlx.models.servable import Description
+    from gomlx.models.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -82,52 +86,69 @@ def _digest(content: str, request: StageRequest) -> str:
 def _prepare(work: Path, request: StageRequest) -> None:
     """Turn fetched files into a staged version, tried from beginning to end."""
     # TensorFlow is imported only for files that no earlier staging has seen.
-    from gomlx.models import graph, session, weights
-    from gomlx.models.flow import Flow
-    from gomlx.models.kinds import Walk
+    from gomlx.models import graph, session
     from gomlx.models.servable import Description, Servable
-    from gomlx.models.trial import Trial
+    from gomlx.models.weights import State
 
-    saved_model = work / "saved_model"
-    meta_graph = session.parse(saved_model)
+    meta_graph = session.parse(work / "saved_model")
     signature, feeds, fetches = _signature(meta_graph, request)
     example = _example(signature, request.example)
     unsteady = tuple(sorted(graph.unsteady_ops(meta_graph, fetches)))
-    needed = graph.needed_nodes(meta_graph, fetches)
     if unsteady:
         log.warning("not cached: its answers may vary (%s)", ", ".join(unsteady))
-    (work / "weights").mkdir()
-    with _loaded(saved_model) as loaded:
-        state = weights.export(
-            loaded,
-            work / "weights",
-            needed,
-            not graph.may_write(unsteady),
-        )
-        call = session.make_callable(loaded, feeds, fetches)
-        walk = Walk(
-            loaded, Flow(meta_graph.graph_def, needed, feeds, fetches), bool(unsteady)
-        )
-        kinds = walk.kinds(signature, feeds, request.settings)
-        trial = Trial(signature, call, signature.question(example).rows[0])
-        joins_rows = trial.joins_rows()
-    (work / "dictionary").write_bytes(dump(kinds))
-    Description(
-        signature,
-        feeds,
-        fetches,
-        state,
-        unsteady,
-        joins_rows,
-        example,
-        request.settings.transformer,
-    ).write(work)
-    if not state.restores:
-        shutil.rmtree(saved_model / "variables", ignore_errors=True)
+    description = Description(
+        signature=signature,
+        feeds=feeds,
+        fetches=fetches,
+        state=State((), (), restores=False),  # until it is exported
+        unsteady=unsteady,
+        joins_rows=False,
+        example=example,
+        transformer=request.settings.transformer,
+    )
+    trial = _export(work, meta_graph, description, request)
     servable = Servable(ModelVersion(request.name, "trial", work))
     if not unsteady:
         trial.compare(servable)
     servable.close()
+
+
+def _export(
+    work: Path, meta_graph: Any, description: "Description", request: StageRequest
+) -> "Trial":
+    """Write what a worker reads, and try the model as TensorFlow loads it."""
+    from gomlx.models import graph, session, weights
+    from gomlx.models.choices import choice
+    from gomlx.models.flow import Flow
+    from gomlx.models.kinds import Walk
+    from gomlx.models.objects import Objects
+    from gomlx.models.trial import Trial
+
+    d, saved_model = description, work / "saved_model"
+    needed = graph.needed_nodes(meta_graph, d.fetches)
+    (work / "weights").mkdir()
+    with session.loaded(saved_model) as loaded:
+        if unfilled := graph.unfilled(meta_graph, needed):
+            objects = Objects(saved_model, meta_graph, d.signature, request.signature)
+            objects.fill(loaded, unfilled)
+            call = objects.call
+        else:
+            call = session.make_callable(loaded, d.feeds, d.fetches)
+        can_map = not graph.may_write(d.unsteady)
+        state = weights.export(loaded, work / "weights", needed, can_map)
+        flow = Flow(meta_graph.graph_def, needed, d.feeds, d.fetches)
+        walk = Walk(loaded, flow, may_vary=bool(d.unsteady))
+        kinds = walk.kinds(d.signature, d.feeds, request.settings)
+        row = d.signature.question(d.example).rows[0]
+        trial = Trial(d.signature, call, row)
+        with loaded.graph.as_default():
+            chosen = choice(flow, d.feeds)
+        joins_rows = trial.joins_rows(chosen)
+    (work / "dictionary").write_bytes(dump(kinds))
+    replace(d, state=state, joins_rows=joins_rows).write(work)
+    if not state.restores:
+        shutil.rmtree(saved_model / "variables", ignore_errors=True)
+    return trial
 
 
 def _signature(
@@ -203,22 +224,3 @@ def _zero(tensor: Tensor) -> Any:
     for size in reversed(tensor.shape or ()):
         value = [value] * (1 if size is None else size)
     return value
-
-
-@contextmanager
-def _loaded(saved_model: Path) -> Iterator[Any]:
-    """The model in a session, loaded the ordinary way."""
-    import tensorflow as tf
-
-    from gomlx.models import session as tf_session
-    from gomlx.models.trial import first_line
-
-    session = tf_session.open_session(tf.Graph())
-    with session:
-        try:
-            loader = tf_session.import_graph(session, saved_model)
-            loader.restore()
-            loader.run_init_ops()
-        except Exception as error:
-            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
-        yield session

@@ -40,7 +40,7 @@ class Transformer:
             raise TransformFailed(self._model, self._reference, error) from error
 
     def _inputs(self, row: Row) -> dict[str, Any]:
-        return {n: _plain(v) for n, v in zip(self._names, row, strict=True)}
+        return {n: plain(v) for n, v in zip(self._names, row, strict=True)}
 
 
 def source_digest(reference: str, model: str) -> str:
@@ -76,7 +76,8 @@ def _unusable(reference: str, model: str, problem: str) -> StageFailed:
     return StageFailed(f"model {model!r}: transformer {reference!r}: {problem}")
 
 
-def _plain(value: Value) -> Any:
+def plain(value: Value) -> Any:
+    """Return a value as a question holds it: of more dimensions, nested lists."""
     if isinstance(value, Block):
         return _nested(value.shape, iter(value.leaves))
     return value

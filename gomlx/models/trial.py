@@ -21,52 +21,62 @@ class Trial:
     """The outputs for an example row and for others like it. Raises StageFailed."""
 
     def __init__(self, signature: Signature, call: Any, row: Row) -> None:
-        self._signature, self._call, self._row = signature, call, row
+        self._signature, self._call = signature, call
         try:
-            self._alone = self._run([row])
+            self._alone = [self._run([row])]
         except tf_session.TensorFlowError as error:
+            reason = tf_session.first_line(error)
             raise StageFailed(
-                f"the trial run failed: {first_line(error)} (if it was the row that "
+                f"the trial run failed: {reason} (if it was the row that "
                 "did not suit the model, give one that does: `example:`)"
             ) from None
-        self._check_shapes()
-
-    def joins_rows(self) -> bool:
-        """True when rows of different values answer among each other as alone."""
-        rows, alone = [self._row], [self._alone]
-        for other in _others(self._row):
+        self._rows = [row]
+        self._check_shapes(self._alone[0])
+        for other in _others(row):
             try:
-                alone.append(self._run([other]))
+                self._alone.append(self._run([other]))
             except tf_session.TensorFlowError:
                 continue  # not every row is one that the model takes
-            rows.append(other)
-        joins = len(rows) > 1 and self._agrees(rows, alone)
+            self._rows.append(other)
+
+    def joins_rows(self, choice: str) -> bool:
+        """True when rows of different values answer among each other as alone.
+
+        choice names what the elements of an input choose: rows then share a branch.
+        """
+        if choice:
+            log.warning("rows run one by one: the values of one decide (%s)", choice)
+            return False
+        joins = len(self._rows) > 1 and self._agrees()
         if not joins:
             log.warning("rows run one by one: a batch changes, or may change, answers")
         return joins
 
     def compare(self, servable: Servable) -> None:
         """Raise StageFailed unless the mapped model gives the same."""
-        ours = servable.outputs([self._row])
-        for tensor, theirs, our in zip(
-            self._signature.outputs, self._alone, ours, strict=True
-        ):
-            if not _alike(theirs, our):
-                raise StageFailed(f"output {tensor.name!r} differs with mapped weights")
+        for row, alone in zip(self._rows, self._alone, strict=True):
+            mapped = servable.outputs([row])
+            for tensor, theirs, our in zip(
+                self._signature.outputs, alone, mapped, strict=True
+            ):
+                if not _alike(theirs, our):
+                    what = f"output {tensor.name!r}"
+                    raise StageFailed(f"{what} differs with mapped weights")
 
-    def _agrees(self, rows: Sequence[Row], alone: Sequence[Sequence[Any]]) -> bool:
+    def _agrees(self) -> bool:
         try:
-            together = self._run(rows)
+            together = self._run(self._rows)
         except tf_session.TensorFlowError:
             return False
         return all(
-            among.shape[:1] == (len(rows),) and _alike(among[i], single[output][0])
+            among.shape[:1] == (len(self._rows),)
+            and _alike(among[i], single[output][0])
             for output, among in enumerate(together)
-            for i, single in enumerate(alone)
+            for i, single in enumerate(self._alone)
         )
 
-    def _check_shapes(self) -> None:
-        for tensor, array in zip(self._signature.outputs, self._alone, strict=True):
+    def _check_shapes(self, arrays: Sequence[Any]) -> None:
+        for tensor, array in zip(self._signature.outputs, arrays, strict=True):
             if not array.ndim or len(array) != 1:
                 raise StageFailed(
                     f"output {tensor.name!r} has shape {list(array.shape)} for one "
@@ -96,12 +106,6 @@ def _moved(value: Value, step: int) -> Value:
         leaves = (_moved(leaf, step) for leaf in value.leaves)
         return value._replace(leaves=tuple(leaves))  # type: ignore[arg-type]
     return max(value + step, 0) if isinstance(value, int) else value + step
-
-
-def first_line(error: BaseException) -> str:
-    """The first line that says something: TensorFlow's messages run on and on."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line[:500] for line in lines if line), repr(error))
 
 
 def _alike(a: Any, b: Any) -> bool:

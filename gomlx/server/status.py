@@ -21,7 +21,8 @@ class Status:
     """The documents behind the routes that are not predictions.
 
     Each returns an HTTP status and a document. config is the whole config, already
-    masked; manifest reads what the supervisor published last.
+    masked; manifest reads what the supervisor published last; tiers tells how the
+    shared tiers are, by datastore and name.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Status:
         config: Mapping[str, Any],
         manifest: Callable[[], Manifest],
         metrics: Metrics,
+        tiers: Callable[[], Any] = dict,
     ) -> None:
         self._current, self._config = current, config
-        self._manifest, self._metrics = manifest, metrics
+        self._manifest, self._metrics, self._tiers = manifest, metrics, tiers
         self.models = [model["id"] for model in config["models"]]
         self.contracts = Contracts(current, config)
 
@@ -52,7 +54,10 @@ class Status:
             if problem:
                 models[name]["problem"] = problem
         ready = all(model["ready"] for model in models.values())
-        return 200 if ready else 503, {"ready": ready, "models": models}
+        document = {"ready": ready, "models": models}
+        if tiers := self._tiers():
+            document["tiers"] = tiers
+        return 200 if ready else 503, document
 
     def health(self) -> tuple[int, Any]:
         """1 for each model whose newest files are live, 0 for the others."""

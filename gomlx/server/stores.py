@@ -36,6 +36,14 @@ class Store:
         ]
         self.tiers = Tiered(self._local, self._remotes, datastore.ttl_seconds)
 
+    def detail(self) -> dict[str, dict[str, str]]:
+        """What people want to know of each shared tier when all is not well."""
+        return {
+            remote.name: {"state": remote.state.name.lower().replace("_", "-")}
+            | ({"problem": remote.problem} if remote.problem else {})
+            for remote in self._remotes
+        }
+
     def coalescer(self, model: Model) -> Coalescer | None:
         """With whom a model's missing rows are agreed on; None: with nobody."""
         seconds = model.lease_ms / 1000
@@ -103,7 +111,7 @@ def _connected(connection: Connection) -> RedisTier:
     return RedisTier(
         connection.url,
         username=connection.username,
-        password=connection.password,
+        password=connection.read_password(),
         ca_file=connection.ca_file,
         cert_file=connection.cert_file,
         key_file=connection.key_file,

@@ -74,7 +74,7 @@ class Service:
         from gomlx.metrics import Metrics
 
         self._slot, _ = take_slot(rundir)
-        self.metrics = Metrics(rundir.metrics, self._slot)
+        self.metrics = Metrics(rundir.metrics, self._slot, rundir.tallies)
 
         from gomlx.models.current import Current
         from gomlx.models.version import Manifest
@@ -109,6 +109,7 @@ class Service:
             masked_config(config),
             lambda: Manifest.read(rundir.manifest),
             self.metrics,
+            self._tiers,
         )
         operations = Operations(self.metrics, list(self._models))
         self.app = App(predictor, status, operations, endpoint.max_body_bytes).asgi()
@@ -181,6 +182,10 @@ class Service:
             self.metrics.spread("gomlx_batch_rows", name),
         )
         return Live(servable, Batcher(name, servable.run, limits, counts, seconds))
+
+    def _tiers(self) -> dict[str, Any]:
+        details = {name: store.detail() for name, store in self._stores.items()}
+        return {name: detail for name, detail in details.items() if detail}
 
     def _handed_over(self, worker: "Worker") -> Callable[[], Watched]:
         return lambda: Watched(worker, self._watched)

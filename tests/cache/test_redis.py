@@ -239,24 +239,26 @@ async def test_a_cluster_is_used_whole(nodes: list[Server]) -> None:
     await opened.close()
 
 
-async def test_slots_that_move_are_followed(folder: Path) -> None:
-    with cluster(folder / "moving", 2) as (first, second):
-        opened = tier(cluster_url([first]))
-        some = names(64)
-        await opened.set_many({name: (name, 60_000) for name in some})
-        home = second.ask("CLUSTER", "MYID")
-        moved = {name: first.ask("CLUSTER", "KEYSLOT", name.decode()) for name in some}
-        for name, slot in moved.items():
-            if slot < 8192:
-                _move(first, second, slot, name.decode(), home)
-        assert first.ask("DBSIZE") == 0
-        assert await opened.get_many(some) == some
-        await opened.set_many(dict.fromkeys(some, (b"new", 60000)))
-        assert await opened.get_many(some) == [b"new"] * 64
-        await opened.close()
+async def test_slots_that_move_are_followed(nodes: list[Server]) -> None:
+    for node in nodes:
+        node.ask("FLUSHALL")
+    opened = tier(cluster_url(nodes))
+    some = names(64)
+    await opened.set_many({name: (name, 60_000) for name in some})
+    first, second, _ = nodes
+    for name in some:
+        slot = first.ask("CLUSTER", "KEYSLOT", name.decode())
+        if slot < 16384 // 3:
+            _move(first, second, slot, name.decode())
+    assert first.ask("DBSIZE") == 0
+    assert await opened.get_many(some) == some
+    await opened.set_many(dict.fromkeys(some, (b"new", 60_000)))
+    assert await opened.get_many(some) == [b"new"] * 64
+    await opened.close()
 
 
-def _move(source: Server, target: Server, slot: int, name: str, home: str) -> None:
+def _move(source: Server, target: Server, slot: int, name: str) -> None:
+    home = target.ask("CLUSTER", "MYID")
     target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
     source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", home)
     source.ask("MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
@@ -332,7 +334,7 @@ async def test_late_replies_are_nobodys(folder: Path, kind: str) -> None:
             backend.ask("SET", name.decode(), f"value of {name.decode()}")
         ends = dict.fromkeys(("answered", "cancelled", "failed"), 0)
         chosen = random.Random(1)
-        for _ in range(60):
+        for _ in range(40):
             relay.delay_seconds = chosen.choice((0, 0.005, 0.02, 0.04))
             await asyncio.gather(
                 *(_asked(opened, chosen.sample(some, 3), chosen, ends) for _ in "12345")
@@ -340,6 +342,8 @@ async def test_late_replies_are_nobodys(folder: Path, kind: str) -> None:
         assert min(ends.values()) > 10, ends
         relay.delay_seconds = 0
         await succeeds(opened.ping)
+        # No connection was lost to the pool either: all four can be had at once.
+        await asyncio.gather(*(succeeds(opened.ping) for _ in range(40)))
         for name in some:
             assert await opened.get_many([name]) == [b"value of " + name]
         await opened.close()
@@ -394,7 +398,7 @@ async def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     opened = tier("redis+cluster://app:hunter2@127.0.0.1:1,127.0.0.1:2")
     assert (await failure(opened, opened.get_many([b"a"]))).fault == "refused"
     opened = tier("redis+sentinel://:hunter2@127.0.0.1:1/m?sentinel_password=swordfish")
-    assert (await failure(opened, opened.get_many([b"a"]))).fault == "refused"
+    assert (await failure(opened, opened.get_many([b"a"]))).fault == "unreachable"
 
 
 async def test_a_password_that_is_wrong(folder: Path) -> None:

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded, Vocabulary
 from gomlx.errors import StageFailed
-from gomlx.models.servable import Servable
+from gomlx.models.servable import Description, Servable
 from gomlx.models.version import ModelVersion, Settings
 from tests import families, saved_models
-from tests.families import COLLAPSING, EXACT
+from tests.families import COLLAPSING, EXACT, ROWS_APART
 from tests.saved_models import save, spec
 
 Stage = Callable[..., ModelVersion]
@@ -27,7 +27,9 @@ def kinds(version: ModelVersion) -> dict[str, Kind]:
 @pytest.mark.parametrize("family", COLLAPSING)
 def test_what_is_proved(tmp_path: Path, staged: Stage, family: str) -> None:
     make, expected = COLLAPSING[family]
-    found = kinds(staged(make(tmp_path / "m")))
+    version = staged(make(tmp_path / "m"))
+    found = kinds(version)
+    assert Description.read(version.directory).joins_rows is (family not in ROWS_APART)
     assert {name: kind.kind for name, kind in found.items()} == expected
 
 
@@ -36,7 +38,9 @@ def test_what_is_not_proved_is_exact(
     tmp_path: Path, staged: Stage, family: str
 ) -> None:
     make, expected = EXACT[family]
-    found = kinds(staged(make(tmp_path / "m")))
+    version = staged(make(tmp_path / "m"))
+    found = kinds(version)
+    assert Description.read(version.directory).joins_rows is (family not in ROWS_APART)
     assert {n for n, kind in found.items() if kind.kind == "exact"} == set(expected)
     assert all(found[name].proof for name in expected)
 

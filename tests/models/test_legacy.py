@@ -17,7 +17,6 @@ from tests.service import running
 Stage = Callable[..., ModelVersion]
 
 
-@pytest.mark.xdist_group("legacy")
 def test_served_beside_keras_3(tmp_path: Path, legacy_models: Path) -> None:
     names = ("string_lookups_float_model", "float_input_float_model")
     models = [

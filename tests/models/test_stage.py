@@ -13,6 +13,8 @@ import pytest
 import tensorflow as tf
 
 from gomlx.errors import StageFailed
+from gomlx.models import session as tf_session
+from gomlx.models.graph import take_constants
 from gomlx.models.servable import Description, Servable
 from gomlx.models.version import ModelVersion
 from tests import saved_models
@@ -122,6 +124,22 @@ def test_the_version_is_of_the_files_not_of_their_times(
     for path in copy.rglob("*"):
         os.utime(path, (1, 1))
     assert staged(copy, name="again").digest == first.digest
+
+
+def test_the_version_is_not_of_the_order_in_which_files_are_listed(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """A folder lists its files as they were made, on most file systems."""
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    files = [p.relative_to(source) for p in sorted(source.rglob("*")) if p.is_file()]
+    digests = set()
+    for name, order in (("forth", files), ("back", files[::-1])):
+        for file in order:
+            target = tmp_path / name / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((source / file).read_bytes())
+        digests.add(staged(tmp_path / name, name=name).digest)
+    assert len(digests) == 1
 
 
 def test_the_version_follows_the_weights(tmp_path: Path, staged: Stage) -> None:
@@ -238,6 +256,35 @@ def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
     version = staged(source)
     shutil.rmtree(source)
     assert ask(Servable(version), {"w": "green"}) == [{"y": 1}]
+
+
+@pytest.mark.parametrize("serves_words", [False, True])
+def test_a_large_vocabulary_is_kept_from_the_optimizer(
+    tmp_path: Path, staged: Stage, serves_words: bool
+) -> None:
+    """But for what serving reads too."""
+    v1, words = tf.compat.v1, [f"a-word-of-some-length-{n}" for n in range(10_000)]
+    with v1.Graph().as_default(), v1.Session() as session:
+        w = v1.placeholder(tf.string, [None, 1], name="w")
+        keys = tf.constant(words, name="keys")
+        numbers = tf.constant(np.arange(10_000), name="numbers")
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, numbers), -1
+        )
+        y = table.lookup(w)
+        outputs = {"y": y, "z": tf.gather(keys, tf.maximum(y, 0))}
+        if not serves_words:
+            del outputs["z"]
+        init = v1.tables_initializer()
+        v1.saved_model.simple_save(
+            session, str(tmp_path / "m"), {"w": w}, outputs, legacy_init_op=init
+        )
+    taken = take_constants(tf_session.parse(tmp_path / "m"))
+    assert set(taken) == ({"numbers:0"} if serves_words else {"keys:0", "numbers:0"})
+    servable = Servable(staged(tmp_path / "m"))
+    for word, number in ((words[9_999], 9_999), ("else", -1)):
+        expected = {"y": number, "z": words[max(number, 0)]}
+        assert ask(servable, {"w": word}) == [{k: expected[k] for k in outputs}]
 
 
 def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:

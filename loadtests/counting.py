@@ -1,0 +1,73 @@
+"""What counting costs: python -m loadtests.counting
+
+Counts what a request of one row does that is found in L1, in the order of
+cache/tiered.py, server/predict.py and server/protocol.py, the readings of the clock
+included; then flushes as a worker does four times a second. Prints the best of several
+repeats, in microseconds.
+"""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from timeit import repeat
+
+from gomlx.metrics import Metrics
+from gomlx.rundir import SHARED_MEMORY
+
+_HITS, _REPEATS = 5000, 200  # short ones: other processes disturb some only
+_MODELS = 10
+_OUTCOMES = ("hit", "miss")
+
+
+def microseconds_of_a_hit(metrics: Metrics) -> float:
+    hit, miss = (metrics.count("gomlx_cache_lookups", "s", "L1", o) for o in _OUTCOMES)
+    looked_up = metrics.spread("gomlx_cache_seconds", "s", "L1")
+    collapsed = {"m": metrics.count("gomlx_flights_collapsed", "m")}
+    ok = {"m": metrics.count("gomlx_requests", "m", "200")}
+    seconds = {"m": metrics.spread("gomlx_request_seconds", "m")}
+
+    def count() -> None:
+        received = perf_counter()
+        started = perf_counter()
+        looked_up.add(perf_counter() - started)
+        hit.n += 1
+        miss.n += 0
+        collapsed["m"].n += 0
+        ok["m"].n += 1
+        seconds["m"].add(perf_counter() - received)
+
+    return best(count) - best(nothing)
+
+
+def microseconds_of_a_flush(metrics: Metrics) -> float:
+    """Of a worker whose models, so many, have all answered since the last one."""
+    names = [f"model-{n}" for n in range(_MODELS)]
+
+    def flush() -> None:
+        for name in names:
+            metrics.count("gomlx_requests", name, "200").n += 1
+            metrics.spread("gomlx_request_seconds", name).add(3e-5)
+        metrics.flush()
+
+    return best(flush, 20)
+
+
+def nothing() -> None:
+    pass
+
+
+def best(function: object, number: int = _HITS) -> float:
+    runs = repeat(function, number=number, repeat=_REPEATS)  # type: ignore[arg-type]
+    return min(runs) / number * 1e6
+
+
+def main() -> None:
+    with TemporaryDirectory(dir=SHARED_MEMORY) as directory:
+        metrics = Metrics(Path(directory), 0)
+        print(f"a hit: {microseconds_of_a_hit(metrics):.2f} us")  # noqa: T201
+        took = microseconds_of_a_flush(metrics)
+        print(f"a flush, {_MODELS} models: {took:.0f} us")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,404 @@
+"""One computation per question for a fleet, and Redis in all its moods."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import saved_models
+from tests.redis_servers import Relay, Server, server
+from tests.service import Service, running, wait_for
+
+MODELS = ("process", "host", "fleet")
+
+
+def may_make_namespaces() -> bool:
+    with suppress(FileNotFoundError):
+        made = subprocess.run(
+            ["ip", "netns", "add", "gomlx-probe"], capture_output=True, check=False
+        )
+        if made.returncode == 0:
+            run("ip", "netns", "del", "gomlx-probe")
+            return True
+    return False
+
+
+def run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+@contextmanager
+def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """A network namespace: our address, its address, a command that runs others in it.
+
+    Where none may be made, both are this host's, at two addresses.
+    """
+    if not may_make_namespaces():
+        yield "127.0.0.1", f"127.0.0.{number + 1}", ()
+        return
+    name, ours, theirs = f"gomlx-{os.getpid()}-{number}", f"gx{number}a", f"gx{number}b"
+    here, there = f"10.231.{number}.1", f"10.231.{number}.2"
+    run("ip", "netns", "add", name)
+    try:
+        pair = f"ip link add {ours} type veth peer name {theirs} netns {name}"
+        run(*pair.split())
+        run("ip", "addr", "add", f"{here}/24", "dev", ours)
+        run("ip", "link", "set", ours, "up")
+        inside = ("ip", "netns", "exec", name)
+        run(*inside, "ip", "addr", "add", f"{there}/24", "dev", theirs)
+        run(*inside, "ip", "link", "set", theirs, "up")
+        run(*inside, "ip", "link", "set", "lo", "up")
+        yield here, there, inside
+    finally:
+        run("ip", "netns", "del", name)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
+    """Two services of two workers on two hosts, that share one Redis."""
+    folder = tmp_path_factory.mktemp("fleet")
+    source = saved_models.sleeper(folder / "model")
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(host(number)) for number in (1, 2)]
+        addresses = " ".join(sorted({"127.0.0.1", *(here for here, _, _ in hosts)}))
+        redis = stack.enter_context(
+            server(folder / "redis", f"bind {addresses}", "protected-mode no")
+        )
+        services = []
+        for number, (here, there, inside) in enumerate(hosts):
+            config = shared_config(f"redis://{here}:{redis.port}/0", source)
+            config["endpoint"] = {"workers": 2, "host": there}
+            (folder / str(number)).mkdir()
+            services.append(
+                stack.enter_context(running(folder / str(number), config, inside))
+            )
+        yield services
+
+
+def shared_config(url: str, source: Path, memory_mb: int = 4) -> dict[str, Any]:
+    return {
+        "models": [
+            {
+                "id": name,
+                "url": str(source),
+                "datastore": "shared",
+                "coalesce": name,
+                "lease_ms": 10_000,
+            }
+            for name in MODELS
+        ],
+        "datastores": [
+            {
+                "id": "shared",
+                "memory_mb": memory_mb,
+                "tiers": [{"connection": "near", "deadline_ms": 1000}],
+            }
+        ],
+        "connections": [{"id": "near", "url": url}],
+    }
+
+
+def rows_run(services: Sequence[Service], model: str) -> float:
+    time.sleep(0.6)  # counts are flushed four times a second
+    return sum(s.metric("gomlx_batch_rows_sum", model=model) for s in services)
+
+
+def ask(service: Service, model: str, x: float) -> httpx.Response:
+    # A connection of its own: it may come to any worker.
+    return httpx.post(
+        f"{service.url}/v1/api/model/{model}/eval", json={"x": x}, timeout=30
+    )
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_one_host_computed_the_other_never_computes(
+    fleet: list[Service], model: str
+) -> None:
+    one, other = fleet
+    questions = [float(n) for n in range(20)]
+    first = [ask(one, model, x).json()["data"] for x in questions]
+    before = rows_run(fleet, model)
+    second = [ask(other, model, x) for x in questions]
+    assert [reply.json()["data"] for reply in second] == first
+    assert rows_run(fleet, model) == before
+    tiers = [reply.headers["cache-status"].rpartition("=")[2] for reply in second]
+    assert "near" in tiers
+
+
+@pytest.mark.parametrize(("model", "hosts"), [("host", 1), ("fleet", 2)])
+def test_many_cold_requests_at_once_are_one_run(
+    fleet: list[Service], model: str, hosts: int
+) -> None:
+    services = fleet[:hosts]
+    for x in (1000.5, 1001.5, 1002.5):
+        before = rows_run(fleet, model)
+        with ThreadPoolExecutor(64) as pool:
+            replies = list(pool.map(ask, services * 64, [model] * 64, [x] * 64))
+        assert [reply.status_code for reply in replies] == [200] * 64
+        assert len({str(reply.json()["data"]) for reply in replies}) == 1
+        assert rows_run(fleet, model) - before == 1
+
+
+class Asker:
+    """Asks all the time, repeated questions among new ones, and keeps what it gets."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._stop = threading.Event()
+        self._random = random.Random(7)
+        self.wrong: list[str] = []
+        self.asked = 0
+        self.longest = 0.0
+        self.tiers: set[str] = set()
+
+    def __enter__(self) -> "Asker":
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self._service.url, timeout=30) as client:
+            while not self._stop.is_set():
+                self._ask(client, self._random.choice([self._random.randrange(9), 0.5]))
+
+    def _ask(self, client: httpx.Client, x: float) -> None:
+        x = self._random.random() if x == 0.5 else float(x)
+        started = time.monotonic()
+        reply = client.post("/v1/api/model/m/eval", json={"x": x})
+        self.longest = max(self.longest, time.monotonic() - started)
+        self.asked += 1
+        self.tiers.add(reply.headers.get("cache-status", ""))
+        if reply.status_code != 200 or abs(reply.json()["data"]["y"] - 2 * x) > 1e-5:
+            self.wrong.append(f"{x}: {reply.status_code} {reply.text}")
+
+    def asks(self, requests: int) -> None:
+        """Return when so many more have been asked."""
+        goal = self.asked + requests
+        wait_for(lambda: self.asked >= goal, what="requests to be answered")
+
+    def hits_near(self) -> None:
+        """Return when the tier answers again."""
+        self.tiers.clear()
+        wait_for(lambda: any("near" in tier for tier in self.tiers), what="hits")
+
+
+class Faulty:
+    """A service without L1, so that each question goes to Redis; and that Redis."""
+
+    def __init__(self, service: Service, redis: Server, relay: Relay) -> None:
+        self.service, self.redis, self.relay = service, redis, relay
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    folder = tmp_path_factory.mktemp("faulty")
+    source = saved_models.scale(folder / "model", 2.0)
+    store = {"id": "s", "memory_mb": 0, "tiers": [{"connection": "near"}]}
+    with server(folder / "redis") as redis, Relay(redis.port) as relay:
+        connection = {"id": "near", "url": f"redis://127.0.0.1:{relay.port}/0"}
+        config = {
+            "models": [{"id": "m", "url": str(source), "datastore": "s"}],
+            "datastores": [store],
+            "connections": [connection | {"timeout_seconds": 0.3}],
+        }
+        (folder / "service").mkdir()
+        with running(folder / "service", config) as service:
+            yield Faulty(service, redis, relay)
+
+
+@contextmanager
+def killed(faulty: Faulty) -> Iterator[None]:
+    """Redis is gone, and comes back empty on another port."""
+    faulty.redis.process.kill()
+    faulty.redis.process.wait()
+    yield
+
+
+@contextmanager
+def stopped(faulty: Faulty) -> Iterator[None]:
+    os.kill(faulty.redis.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(faulty.redis.process.pid, signal.SIGCONT)
+
+
+@contextmanager
+def slow(faulty: Faulty) -> Iterator[None]:
+    faulty.relay.delay_seconds = 0.2
+    yield
+    faulty.relay.delay_seconds = 0
+
+
+@contextmanager
+def full(faulty: Faulty) -> Iterator[None]:
+    faulty.redis.ask("CONFIG", "SET", "maxmemory", "1")
+    yield
+    faulty.redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
+@contextmanager
+def read_only(faulty: Faulty) -> Iterator[None]:
+    """It has become the replica of a master that is not there."""
+    faulty.redis.ask("REPLICAOF", "127.0.0.1", "1")
+    yield
+    faulty.redis.ask("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def flushed(faulty: Faulty) -> Iterator[None]:
+    for _ in range(20):
+        faulty.redis.ask("FLUSHALL")
+        time.sleep(0.02)
+    yield
+
+
+@contextmanager
+def garbage(faulty: Faulty) -> Iterator[None]:
+    """Something else than Redis answers: bytes that mean nothing, or too much."""
+    noise = [
+        b"\x00\xff" * 50,
+        b"$-7\r\n",
+        b"*1000000000\r\n",
+        b"+OK\r\n" * 9,
+        b"HTTP/1.1",
+    ]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.1)
+        done = threading.Event()
+
+        def answer() -> None:
+            n = 0
+            while not done.is_set():
+                with suppress(OSError):
+                    peer, _ = listener.accept()
+                    with peer:
+                        peer.settimeout(0.2)
+                        peer.recv(100)
+                        peer.sendall(noise[n % len(noise)])
+                        peer.recv(100)
+                n += 1
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        faulty.relay.target = listener.getsockname()[1]
+        faulty.redis.ask("CLIENT", "KILL", "TYPE", "normal")
+        yield
+        done.set()
+        thread.join(10)
+    faulty.relay.target = faulty.redis.port
+
+
+FAULTS = (stopped, slow, full, read_only, flushed, garbage)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_no_request_fails_and_no_answer_is_wrong(faulty: Faulty, fault: Any) -> None:
+    with Asker(faulty.service) as asker:
+        asker.hits_near()
+        with fault(faulty):
+            asker.asks(300)
+        asker.hits_near()
+    assert asker.wrong == []
+
+
+def test_a_redis_that_is_killed_and_started_again(
+    faulty: Faulty, tmp_path: Path
+) -> None:
+    with server(tmp_path / "first") as first, Asker(faulty.service) as asker:
+        faulty.relay.target = first.port
+        faulty.redis.ask("CLIENT", "KILL", "TYPE", "normal")
+        asker.hits_near()
+        first.process.kill()
+        first.process.wait()
+        asker.asks(300)
+        with server(tmp_path / "second", port=first.port):
+            asker.hits_near()
+            faulty.relay.target = faulty.redis.port
+        asker.hits_near()
+    assert asker.wrong == []
+
+
+CLOSED = {"state": "closed"}
+POISON = (
+    "",
+    "null",
+    "{}",
+    '{"y":2',
+    '{"z":3.0}',
+    '{"y":"3.0"}',
+    '{"y":3.0,"z":1}',
+    '{"y":[3.0]}',
+    '[{"y":3.0}]',
+    '{"y":3.0}\n{"y":4.0}',
+    "\x00" * 100,
+    "[" * 100_000,
+    '{"y":' + "9" * (2 << 20) + "}",
+)
+
+
+@pytest.mark.parametrize("poison", POISON, ids=range(len(POISON)))
+def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -> None:
+    question = {"x": 1234.5}
+    faulty.redis.ask("FLUSHALL")
+    hits(faulty, question)
+    (name,) = faulty.redis.ask("KEYS", "gomlx:1:m:*")
+    faulty.redis.ask("SET", name, poison)
+    reply = faulty.service.post("m", question)
+    assert reply.status_code == 200
+    assert reply.json()["data"] == {"y": 2469.0}
+    assert "near" not in reply.headers["cache-status"]
+    hits(faulty, question)
+
+
+def hits(faulty: Faulty, question: Any) -> None:
+    """Return when the tier has a question's answer, and gives it."""
+    wait_for(
+        lambda: "near" in faulty.service.post("m", question).headers["cache-status"]
+    )
+
+
+def test_the_state_of_a_tier_is_shown(faulty: Faulty) -> None:
+    def shown() -> Any:
+        return faulty.service.ready()["tiers"]["s"]["near"]
+
+    wait_for(lambda: faulty.service.post("m", {"x": 1}) and shown() == CLOSED)
+    with slow(faulty), Asker(faulty.service):
+        wait_for(lambda: shown()["state"] == "open")
+        assert "no answer in 5 ms" in shown()["problem"]
+        wait_for(lambda: faulty.service.metric("gomlx_tier_state", tier="near") == 2)
+        assert faulty.service.ready()["ready"]  # it is only slower without
+    with Asker(faulty.service):
+        wait_for(lambda: shown() == CLOSED)
+
+
+def test_a_graceful_stop_writes_what_waits(tmp_path: Path) -> None:
+    source = saved_models.scale(tmp_path / "model", 2.0)
+    with server(tmp_path / "redis") as redis:
+        store = {"id": "s", "memory_mb": 0, "tiers": [{"connection": "near"}]}
+        config = {
+            "models": [{"id": "m", "url": str(source), "datastore": "s"}],
+            "datastores": [store],
+            "connections": [{"id": "near", "url": redis.url}],
+        }
+        with running(tmp_path, config) as service:
+            column = [float(n) for n in range(4000)]
+            reply = service.post("m", {"batch_size": len(column), "x": column})
+            assert reply.status_code == 200
+            service.stop()
+            assert redis.ask("DBSIZE") == len(column)
