@@ -6,6 +6,7 @@ known locally is answered in the calling thread, in both, without the loop.
 """
 
 import asyncio
+import atexit
 import os
 import threading
 import weakref
@@ -292,6 +293,12 @@ _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 def _forked() -> None:
     for client in list(_clients):
         client._forked()
+
+
+@atexit.register
+def _close() -> None:
+    for client in list(_clients):
+        client.close()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -1,6 +1,5 @@
 """HTTP/1.1 over kept connections, with aiohttp."""
 
-import asyncio
 import random
 import ssl
 import time
@@ -11,7 +10,7 @@ import aiohttp
 
 from gomlx.client.options import Options
 from gomlx.client.transport import Request, Response
-from gomlx.errors import BadResponse, ConnectionFailed, DeadlineExceeded
+from gomlx.errors import BadResponse, ConnectionFailed
 
 
 class HttpTransport:
@@ -28,9 +27,8 @@ class HttpTransport:
         self._tls = tls_context(options)
         self._generation: _Generation | None = None
 
-    async def send(self, request: Request, seconds: float) -> Response:
+    async def send(self, request: Request) -> Response:
         """See Transport."""
-        timeout = aiohttp.ClientTimeout(total=max(seconds, 0.001))
         method = "GET" if request.body is None else "POST"
         try:
             async with (
@@ -40,7 +38,6 @@ class HttpTransport:
                     request.url,
                     data=request.body,
                     headers=request.headers,
-                    timeout=timeout,
                     allow_redirects=False,
                 ) as answer,
             ):
@@ -49,9 +46,6 @@ class HttpTransport:
                     name.lower(): value for name, value in answer.headers.items()
                 }
                 return Response(answer.status, headers, body)
-        except TimeoutError:
-            text = f"{request.url}: no answer in {seconds:.3g} s"
-            raise DeadlineExceeded(text) from None
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
             raise BadResponse(f"{request.url}: {_said(error)}") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -94,7 +88,7 @@ class HttpTransport:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "gomlx"},
-            auto_decompress=True,
+            timeout=aiohttp.ClientTimeout(),
         )
 
 
@@ -115,6 +109,4 @@ def tls_context(options: Options) -> ssl.SSLContext:
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, asyncio.TimeoutError):
-        return "no answer in time"
     return str(error) or type(error).__name__

@@ -8,7 +8,7 @@ import httpcore
 from gomlx.client.http import tls_context
 from gomlx.client.options import Options
 from gomlx.client.transport import Request, Response
-from gomlx.errors import BadResponse, ConnectionFailed, DeadlineExceeded
+from gomlx.errors import BadResponse, ConnectionFailed
 
 _CONNECTIONS = 2  # to each host; each carries many requests
 
@@ -28,20 +28,15 @@ class Http2Transport:
             keepalive_expiry=options.idle_seconds,
         )
 
-    async def send(self, request: Request, seconds: float) -> Response:
+    async def send(self, request: Request) -> Response:
         """See Transport."""
-        each = dict.fromkeys(("connect", "read", "write", "pool"), max(seconds, 0.001))
         try:
             answer = await self._pool.request(
                 "GET" if request.body is None else "POST",
                 request.url,
                 headers=list(request.headers.items()),
                 content=request.body,
-                extensions={"timeout": each},
             )
-        except httpcore.TimeoutException:
-            text = f"{request.url}: no answer in {seconds:.3g} s"
-            raise DeadlineExceeded(text) from None
         except httpcore.ProtocolError as error:
             raise BadResponse(f"{request.url}: {error!r}") from None
         except (httpcore.NetworkError, OSError) as error:

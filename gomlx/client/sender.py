@@ -168,7 +168,7 @@ class Sender:
         whole = Request(f"{host.url}{request.url}", headers, request.body)
         try:
             async with asyncio.timeout(seconds):
-                return await self._transport.send(whole, seconds)
+                return await self._transport.send(whole)
         except TimeoutError:
             text = f"{whole.url}: no answer in {seconds:.3g} s"
             raise DeadlineExceeded(text) from None

@@ -32,11 +32,11 @@ class Response(NamedTuple):
 class Transport(Protocol):
     """Sends requests, on the event loop of its client. It keeps connections itself."""
 
-    async def send(self, request: Request, seconds: float) -> Response:
+    async def send(self, request: Request) -> Response:
         """Return the whole response, whatever its status.
 
-        Raises ConnectionFailed, BadResponse for what is no HTTP, and DeadlineExceeded
-        when it takes longer than so many seconds.
+        Whoever calls it sees to the time, and cancels what takes too long. Raises
+        ConnectionFailed, and BadResponse for what is no HTTP.
         """
 
     async def close(self) -> None:
@@ -65,7 +65,7 @@ class FakeTransport:
         self.rows: list[dict[str, Any]] = []
         self.is_closed = False
 
-    async def send(self, request: Request, seconds: float) -> Response:
+    async def send(self, request: Request) -> Response:
         """Answer from the function."""
         await asyncio.sleep(0)
         self.requests.append(request)

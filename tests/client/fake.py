@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,7 +33,7 @@ def contract(version: str = VERSION, **changes: Any) -> Contract:
     values |= {"max_body_bytes": 1 << 20}
     kinds = (Exact("float32", ""),)
     signature = Signature((x,), (y,))
-    return Contract("m", version, signature, kinds, **values | changes)  # type: ignore[arg-type]
+    return Contract("m", version, signature, kinds, **values | changes)
 
 
 def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
@@ -63,19 +64,22 @@ Say = Callable[[bytes, asyncio.StreamWriter], Awaitable[bytes | None]]
 class Host:
     """A server of bytes: say makes the response to a body; None: hang up.
 
-    The contract is served as it should be, unless say_contract is set.
+    The contract is served as it should be, unless raw_contract is set.
     """
 
     def __init__(self, say: Say) -> None:
         self.say, self.bodies = say, list[bytes]()
-        self.contract = contract()
+        self.contract, self.raw_contract = contract(), b""
         self.heads: list[str] = []
         self.connections = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["Host"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async def running(
+        self, tls: ssl.SSLContext | None = None, port: int = 0
+    ) -> AsyncIterator["Host"]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._tasks: set[asyncio.Task[Any]] = set()
         try:
             yield self
@@ -123,7 +127,7 @@ class Host:
         tag = f'"{self.contract.version}"'
         if tag in head:
             return http(b"", "304 Not Modified", ETag=tag)
-        body = gzip.compress(self.contract.dump())
+        body = gzip.compress(self.raw_contract or self.contract.dump())
         return http(body, ETag=tag, Content_Encoding="gzip")
 
 

@@ -107,6 +107,7 @@ def test_a_column_of_one_stands_for_all(
     ]
     assert b'"word":["a"]' in (transport.requests[1].body or b"")
     assert client.predict_batch({"word": "a", "x": 7}) == [{"y": 14}]
+    nothing: Any
     for nothing in ([], {}, {"word": [], "x": []}, {"word": "a", "x": []}):
         assert client.predict_batch(nothing) == []
 
@@ -337,7 +338,7 @@ async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
     asked, ended, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
     send = transport.send
 
-    async def slow(request: Any, seconds: float) -> Any:
+    async def slow(request: Any) -> Any:
         if request.body:
             asked.set()
             try:
@@ -345,7 +346,7 @@ async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
             except asyncio.CancelledError:
                 ended.set()
                 raise
-        return await send(request, seconds)
+        return await send(request)
 
     transport.send = slow  # type: ignore[method-assign]  # an instance's own
     async with AsyncClient("m", "http://f", transport=transport) as client:

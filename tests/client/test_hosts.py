@@ -1,10 +1,10 @@
 """Several hosts and their faults: an answer, a retry or the documented error."""
 
 import asyncio
-import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -35,6 +35,7 @@ from tests.client.fake import (
     http,
     works,
 )
+from tests.redis_servers import Certificates
 
 pytestmark = pytest.mark.asyncio
 Start = Callable[..., Any]
@@ -278,9 +279,7 @@ async def test_connections_do_not_grow_old(stack: AsyncExitStack) -> None:
 
 async def test_a_contract_that_is_none_is_not_believed(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
-    host._contract = lambda head: http(
-        gzip.compress(b'{"format":9}'), Content_Encoding="gzip"
-    )  # type: ignore[method-assign]
+    host.raw_contract = b'{"format":9}'
     with pytest.raises(BadResponse, match="not a contract"):
         await client(stack, [host], contract=None)
 
@@ -313,6 +312,53 @@ async def test_a_budget_fills_with_calls() -> None:
     for _ in range(5):
         budget.call()
     assert [budget.take() for _ in range(2)] == [True, False]
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_tls_with_certificates_of_our_own(
+    stack: AsyncExitStack, tmp_path: Path, http2: bool
+) -> None:
+    made = Certificates(tmp_path / "certificates")
+    context = made.context(asks_clients=True)
+    host = await stack.enter_async_context(Host(works).running(context))
+    if http2:  # which this host does not speak: it must be refused, not guessed
+        context.set_alpn_protocols(["http/1.1"])
+    ca, cert = str(made.ca), str(made.client)
+    trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
+    asking = await client(stack, [host], timeout_seconds=1.0, **trusted)
+    if http2:
+        with pytest.raises((NoHost, BadResponse, DeadlineExceeded)):
+            await asking.predict(x=1)
+        return
+    assert await asking.predict(x=1) == {"y": 2}
+    for wrong in ({"ca_file": ca}, {"cert_file": cert}):
+        other = await client(stack, [host], timeout_seconds=0.5, **wrong)
+        with pytest.raises((NoHost, DeadlineExceeded)):
+            await other.predict(x=1)
+
+
+async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -> None:
+    steady, other = Host(works), Host(works)
+    await stack.enter_async_context(steady.running())
+    async with other.running():
+        port = int(other.url.rpartition(":")[2])
+    asking = await client(stack, [steady, other])
+    stop = asyncio.Event()
+
+    async def come_and_go() -> None:
+        for _ in range(8):
+            async with other.running(port=port):
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)
+        stop.set()
+
+    coming = asyncio.create_task(come_and_go())
+    n = 0
+    while not stop.is_set():
+        n += 1
+        assert await asking.predict(x=n) == {"y": 2 * n}
+    await coming
+    assert other.bodies
 
 
 # --- versions ---
