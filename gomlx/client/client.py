@@ -10,21 +10,22 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Self
 
 from gomlx.cache.tier import SharedTier
 from gomlx.client.answer import Answer
-from gomlx.client.columns import batch, one_row
+from gomlx.client.columns import Asked, batch, one_row
 from gomlx.client.core import Core
 from gomlx.client.edition import Edition
+from gomlx.client.loop_thread import LoopThread
 from gomlx.client.metrics import Collector
 from gomlx.client.options import Options
 from gomlx.client.shared import Shared
 from gomlx.client.transport import Transport
 from gomlx.contract.document import Contract
 
-T = TypeVar("T")
 # A URL says all; a client reads a few rows at a time.
 _ALONE: dict[str, Any] = {
     **dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file")),
@@ -75,7 +76,9 @@ class _Base:
 
     async def _open(self) -> None:
         try:
-            await self._core.start(self._opened(), self._shared())
+            # The first one imports a library, and reads certificates.
+            transport = await asyncio.to_thread(self._opened)
+            await self._core.start(transport, self._shared())
         except BaseException:
             await self._core.close()
             raise
@@ -109,11 +112,12 @@ class Client(_Base):
     given as a URL must bear that.
     """
 
-    _thread: "LoopThread | None" = None
+    _thread: LoopThread | None = None  # once it has connected
+    _opening: tuple[LoopThread, Future[None]] | None = None
     _parked: Edition | None = None
 
     def _made(self) -> None:
-        self._starting = threading.Lock()  # held while the first call connects
+        self._starting = threading.Lock()  # of _opening; never held while waiting
         _clients.add(self)
 
     def predict(
@@ -158,8 +162,10 @@ class Client(_Base):
 
     def close(self) -> None:
         """Let go of connections. The client may be used again, and begins anew."""
-        thread, self._thread = self._thread, None
-        if thread:
+        with self._starting:
+            opening, self._opening, self._thread = self._opening, None, None
+        if opening:
+            thread, _ = opening
             thread.run(self._core.close())
             thread.stop()
 
@@ -169,22 +175,29 @@ class Client(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, asked: Any, seconds: float | None) -> list[Answer]:
+    def _wait(self, asked: Asked, seconds: float | None) -> list[Answer]:
         thread = self._thread or self._started()
         return thread.run(self._core.answers(asked, seconds))
 
-    def _started(self) -> "LoopThread":
+    def _started(self) -> LoopThread:
+        """Return the thread, once it has connected; whoever comes first starts it."""
         with self._starting:
-            if self._thread is None:
+            if self._opening is None:
                 self._core.edition = self._core.edition or self._parked
-                thread = LoopThread()
-                try:
-                    thread.run(self._open())
-                except BaseException:
-                    thread.stop()
-                    raise
-                self._thread = thread
-            return self._thread
+                new = LoopThread()
+                self._opening = new, new.submit(self._open())
+            thread, opened = opening = self._opening
+        try:
+            opened.result()
+        except BaseException:
+            with self._starting:
+                is_ours = self._opening is opening
+                self._opening = None if is_ours else self._opening
+            if is_ours:
+                thread.stop()
+            raise
+        self._thread = thread
+        return thread
 
     def _forked(self) -> None:
         """Forget, in a child, what belongs to the parent; keep what is known.
@@ -192,7 +205,7 @@ class Client(_Base):
         Without an edition nothing is found locally, so the first call starts a thread,
         which looks for new versions as well.
         """
-        self._thread, self._starting = None, threading.Lock()
+        self._thread, self._opening, self._starting = None, None, threading.Lock()
         core = self._core
         core.connection = None
         self._parked, core.edition = core.edition or self._parked, None
@@ -259,32 +272,6 @@ class AsyncClient(_Base):
     @property
     def _is_open(self) -> bool:
         return self._core.connection is not None
-
-
-class LoopThread:
-    """An event loop in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="gomlx-client", daemon=True
-        )
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine there, and wait for it; stop it when the waiting is."""
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        """End the thread. Nothing may run there."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()

@@ -50,9 +50,10 @@ class Connection:
         self.refreshing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
-        for task in (self.refreshing, self.looking):
-            if task:
-                task.cancel()
+        tasks = [task for task in (self.refreshing, self.looking) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.transport.close()
         if self.shared:
             await self.shared.close()

@@ -4,11 +4,13 @@ import asyncio
 import gzip
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from gomlx import AsyncClient
 from gomlx.client.options import Options
 from gomlx.client.transport import FakeTransport
 from gomlx.contract.canonical import Exact
@@ -134,3 +136,27 @@ class Host:
 async def works(body: bytes, _: asyncio.StreamWriter) -> bytes:
     """What a host says that works."""
     return answered(doubled(body))
+
+
+async def hosts(stack: AsyncExitStack, *says: Say) -> list[Host]:
+    return [await stack.enter_async_context(Host(say).running()) for say in says]
+
+
+async def client(
+    stack: AsyncExitStack, hosts: list[Host], **options: Any
+) -> AsyncClient:
+    urls = [host.url for host in hosts]
+    made = AsyncClient(
+        "m",
+        urls,
+        contract=options.pop("contract", contract()),
+        options=replace(QUIET, **{"timeout_seconds": 5.0} | options),
+    )
+    return await stack.enter_async_context(made)
+
+
+def says(response: bytes) -> Say:
+    async def say(_: bytes, __: asyncio.StreamWriter) -> bytes:
+        return response
+
+    return say
