@@ -159,12 +159,14 @@ class Core:
                 _raise_first(entries)
             except InvalidInput:
                 # It may be valid for a version that we do not know yet.
-                if is_last or not await self._is_outdated(edition, deadline):
+                if is_last or not await self._is_outdated(
+                    edition, deadline, _LOOK_AGAIN
+                ):
                     raise
                 continue
             if len({entry.origin.version for entry in entries}) == 1:
                 break
-            await self._is_outdated(edition, deadline)
+            await self._is_outdated(edition, deadline, 0.0)
         return entries, edition
 
     @property
@@ -198,11 +200,16 @@ class Core:
             wait = max(connection.looked + _LOOK_AGAIN - loop.time(), 0)
             connection.looking = asyncio.create_task(self._look_soon(wait))
 
-    async def _is_outdated(self, edition: Edition, deadline: float) -> bool:
-        """True when there is another version than a call began with."""
+    async def _is_outdated(
+        self, edition: Edition, deadline: float, since: float
+    ) -> bool:
+        """True when there is another version than a call began with.
+
+        since: for so many seconds after a look there is not another one.
+        """
         loop, connection = asyncio.get_running_loop(), self.connection
         assert connection is not None
-        if connection.looked + _LOOK_AGAIN < loop.time():
+        if connection.looked + since < loop.time():
             try:
                 await self._look(deadline)
             except GomlxError as error:
