@@ -1,10 +1,17 @@
 """gomlx: TensorFlow predictions, each question computed once."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gomlx.errors import (
+    BadResponse,
     ConfigInvalid,
+    ConnectionFailed,
+    DeadlineExceeded,
     GomlxError,
     InvalidInput,
     ModelNotFound,
+    NoHost,
     NotReady,
     Overloaded,
     RunFailed,
@@ -12,17 +19,48 @@ from gomlx.errors import (
     TooLarge,
 )
 
+if TYPE_CHECKING:
+    from gomlx.client.answer import Answer
+    from gomlx.client.client import AsyncClient, Client
+    from gomlx.client.options import Options
+    from gomlx.client.transport import FakeTransport, Transport
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answer",
+    "AsyncClient",
+    "BadResponse",
+    "Client",
     "ConfigInvalid",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "FakeTransport",
     "GomlxError",
     "InvalidInput",
     "ModelNotFound",
+    "NoHost",
     "NotReady",
+    "Options",
     "Overloaded",
     "RunFailed",
     "StageFailed",
     "TooLarge",
+    "Transport",
     "__version__",
 ]
+_LAZY = {
+    "Answer": "answer",
+    "AsyncClient": "client",
+    "Client": "client",
+    "FakeTransport": "transport",
+    "Options": "options",
+    "Transport": "transport",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client when it is first asked for: `import gomlx` stays light."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"gomlx.client.{_LAZY[name]}"), name)

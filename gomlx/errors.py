@@ -8,6 +8,10 @@ GomlxError                 500
 ├── RunFailed              500  TensorFlow refused the row
 │   └── TransformFailed    500  the model's transformer did
 ├── NotReady               503  the model is not loaded (yet)
+├── NoHost                 503  a client: no host takes requests now
+│   └── ConnectionFailed   503  a client: the host could not be reached, or went away
+├── BadResponse            502  a client: what the host said is no answer
+├── DeadlineExceeded       504  a client: no answer in time
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
 ├── TierFailed                  a shared tier did not answer; its rows are misses
@@ -15,6 +19,7 @@ GomlxError                 500
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Self
 
 
 class GomlxError(Exception):
@@ -23,11 +28,21 @@ class GomlxError(Exception):
     status = 500
     retry_after: int | None = None  # seconds
 
+    @classmethod
+    def told(cls, message: str, retry_after: int | None = None) -> Self:
+        """Return the error that somebody else had, from its message."""
+        error = cls.__new__(cls, message)
+        if retry_after is not None:
+            error.retry_after = retry_after
+        return error
+
 
 class InvalidInput(GomlxError):
     """A question that the model's signature does not admit."""
 
     status = 400
+    name: str = ""
+    row: int | None = None
 
     def __init__(self, reason: str, name: str = "", row: int | None = None) -> None:
         shown = name if len(name) <= 60 else f"{name[:57]}…"
@@ -86,6 +101,28 @@ class NotReady(GomlxError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"model {name!r} is not ready: {reason}")
+
+
+class NoHost(GomlxError):
+    """No host of a client takes requests now; those that failed are left to recover."""
+
+    status = 503
+
+
+class ConnectionFailed(NoHost):
+    """A host could not be reached, or went away before it had answered."""
+
+
+class BadResponse(GomlxError):
+    """A host said what is no answer to the question: something is in between."""
+
+    status = 502
+
+
+class DeadlineExceeded(GomlxError):
+    """A client had no answer in the time that the call allowed."""
+
+    status = 504
 
 
 class StageFailed(GomlxError):

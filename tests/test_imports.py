@@ -26,6 +26,10 @@ ARROWS = {
     "process": {"errors"},
     "contract": {"contract", "errors"},
     "cache": {"cache", "errors", "masking", "metrics"},
+    "client": {
+        *("client", "contract", "errors"),
+        *("cache.breaker", "cache.redis", "cache.tier"),
+    },
     "models": {"models", "contract", "errors", "masking", "metrics"},
     "server": {
         *("server", "models", "cache", "contract", "errors"),
@@ -35,7 +39,7 @@ ARROWS = {
         *("supervisor", "models.version", "models.source"),
         *("errors", "masking", "rundir"),
     },
-    "__init__": {"errors"},
+    "__init__": {"client", "errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
     "explain": {"contract", "models", "errors", "masking"},
@@ -57,13 +61,16 @@ HOMES = {
     "lmdb": ("cache/shm.py", "cache/store.py"),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
-    "prometheus_client": ("metrics.py",),
+    "prometheus_client": ("metrics.py", "client/metrics.py"),
     "redis": ("cache/redis",),
     "yaml": ("config_types.py",),
     "msgspec": ("config", "cli.py", "server/worker.py", "tally.py"),
     "typer": ("cli.py",),
     "rich": ("cli.py", "demo.py"),
     "numpy": ("models/",),
+    "aiohttp": ("client/http.py",),
+    "httpcore": ("client/http2.py",),
+    "cachebox": ("client/edition.py",),
 }
 
 

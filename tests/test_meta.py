@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gomlx.contract.document import Contract
 from tests import families, saved_models
 from tests.service import Service, running
 
@@ -122,8 +123,41 @@ def test_large_documents_are_zipped_for_those_who_ask(
 
 
 def test_an_unknown_model_is_404(service: Service) -> None:
-    response = service.get("/v1/api/model/nothing/meta/dictionary")
-    assert response.status_code == 404
+    for what in ("dictionary", "contract"):
+        response = service.get(f"/v1/api/model/nothing/meta/{what}")
+        assert response.status_code == 404
+
+
+def test_the_contract_tells_all_that_keys_are_made_of(service: Service) -> None:
+    response = service.get("/v1/api/model/keras/meta/contract")
+    assert response.headers["ETag"] == f'"{service.version("keras")}"'
+    contract = Contract.parse(response.content)
+    assert (contract.model, contract.version) == ("keras", service.version("keras"))
+    assert [t.name for t in contract.signature.fields] == [
+        *("city", "day", "price", "trace", "who")
+    ]
+    kinds = {"city": "vocabulary", "day": "vocabulary", "price": "rounded"}
+    kinds |= {"trace": "auxiliary", "who": "auxiliary"}
+    assert [kind.kind for kind in contract.kinds] == list(kinds.values())
+    assert contract.transforms
+    assert contract.ttl_seconds == 3600
+    assert (contract.max_rows, contract.max_body_bytes) == (4096, 1 << 20)
+
+
+def test_the_contract_is_sent_to_those_who_have_another_version(
+    service: Service,
+) -> None:
+    path = "/v1/api/model/large/meta/contract"
+    tag = service.get(path).headers["ETag"]
+    for known, code in {tag: 304, f'"x", {tag}': 304, '"x"': 200, "*": 200}.items():
+        headers = {"If-None-Match": known, "Accept-Encoding": "gzip"}
+        response = service.client.get(path, headers=headers)
+        assert response.status_code == code
+        assert response.headers["ETag"] == tag
+        assert bool(response.content) == (code == 200)
+        if code == 200:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert Contract.parse(response.content).version == tag.strip('"')
 
 
 def status(response: httpx.Response) -> str:

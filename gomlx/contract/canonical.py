@@ -189,7 +189,7 @@ class Auxiliary:
 
 
 Kind = Vocabulary | Buckets | Rounded | Exact | Auxiliary
-_KINDS: dict[str, type[Kind]] = {
+KINDS: dict[str, type[Kind]] = {
     kind.kind: kind for kind in (Vocabulary, Buckets, Rounded, Exact, Auxiliary)
 }
 
@@ -227,4 +227,4 @@ def _values(kind: Kind) -> list[Any]:
 
 def _kind(kind: str, values: list[Any]) -> Kind:
     fields: list[Any] = [frozenset(v) if isinstance(v, list) else v for v in values]
-    return _KINDS[kind](*fields)
+    return KINDS[kind](*fields)

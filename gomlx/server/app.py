@@ -14,6 +14,7 @@ import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, TooLarge
+from gomlx.server.contracts import Contracts
 from gomlx.server.operations import Operations
 from gomlx.server.predict import Predictor
 from gomlx.server.prediction import Reply
@@ -61,6 +62,7 @@ class App:
         app.add_route(f"{model}/meta/config", _Document(status.meta_config))
         dictionary = _Document(status.meta_dictionary)
         app.add_route(f"{model}/meta/dictionary", dictionary)
+        app.add_route(f"{model}/meta/contract", _Contract(status.contracts))
         for path, document in {
             "/v1/api/health": status.health,
             "/v1/api/config": status.config,
@@ -172,6 +174,31 @@ class _Document:
             response.set_header("Content-Encoding", "gzip")
         response.set_header("Vary", "Accept-Encoding")
         _send_json(response, body)
+
+
+class _Contract:
+    """The route from which our own clients learn a model; its version is the tag."""
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._contracts = contracts
+
+    async def on_get(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        version = self._contracts.version(name)
+        response.set_header("Vary", "Accept-Encoding")
+        known = request.if_none_match or []
+        if version in known:
+            response.status = 304
+            response.etag = version
+            return
+        document = await self._contracts.document(name)
+        response.etag = document.version
+        if _accepts_gzip(request):
+            response.set_header("Content-Encoding", "gzip")
+            _send_json(response, document.zipped)
+        else:
+            _send_json(response, document.body)
 
 
 def _accepts_gzip(request: falcon.asgi.Request) -> bool:

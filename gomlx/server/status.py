@@ -11,6 +11,7 @@ from gomlx.errors import ModelNotFound
 from gomlx.metrics import Metrics, State
 from gomlx.models.current import Current, Live
 from gomlx.models.version import Manifest
+from gomlx.server.contracts import Contracts
 
 # What mly's clients call the dtypes of inputs; outputs keep TensorFlow's names.
 _MLY_INPUT_DTYPES = {"float32": "float", ANY: "string"}
@@ -35,6 +36,7 @@ class Status:
         self._current, self._config = current, config
         self._manifest, self._metrics, self._tiers = manifest, metrics, tiers
         self.models = [model["id"] for model in config["models"]]
+        self.contracts = Contracts(current, config)
 
     def live(self) -> tuple[int, Any]:
         """The process runs."""

@@ -285,3 +285,33 @@ def test_what_a_transformer_gives_may_be_any_json() -> None:
     assert shared.is_answer(b'"cheap"')
     assert not shared.is_answer(b"cheap")
     assert not shared.is_answer(b'"a"\n"b"')
+
+
+OUTPUTS = [
+    Tensor("f", "float32", (1,)),
+    Tensor("n", "int64", ()),
+    Tensor("s", "string", (1,)),
+    Tensor("v", "float32", (2,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_one"),
+    [
+        (b'{"f":0.5,"n":1,"s":"a","v":[1.0,2.0]}', True),
+        (b'{"f":1,"n":-1,"s":{"b64":"/w=="},"v":["NaN",2.0]}', True),
+        (b'{"f":"-Infinity","n":1,"s":"","v":[1.0,2.0]}', True),
+        (b'{"f":"text","n":1,"s":"a","v":[1.0,2.0]}', False),
+        (b'{"f":null,"n":1,"s":"a","v":[1.0,2.0]}', False),
+        (b'{"f":true,"n":1,"s":"a","v":[1.0,2.0]}', False),
+        (b'{"f":0.5,"n":1.5,"s":"a","v":[1.0,2.0]}', False),
+        (b'{"f":0.5,"n":1,"s":2,"v":[1.0,2.0]}', False),
+        (b'{"f":0.5,"n":1,"s":"a","v":1.0}', False),
+        (b'{"n":1,"f":0.5,"s":"a","v":[1.0,2.0]}', False),
+        (b'{"f":0.5,"n":1,"s":"a"}', False),
+        (b'{"f":0.5,"n":1,"s":"a","v":[1.0,2.0]', False),
+        (b"[]", False),
+    ],
+)
+def test_what_others_wrote_is_looked_at(value: bytes, is_one: bool) -> None:
+    assert SharedAnswers("m", "v", OUTPUTS).is_answer(value) is is_one

@@ -1,0 +1,110 @@
+"""What users have (lists, arrays, frames, rows) → columns that JSON can hold.
+
+numpy, pandas, polars and Arrow are told by the methods they have, never imported.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from gomlx.errors import InvalidInput
+
+_JSON = frozenset({str, int, float, bool, type(None)})
+
+
+class Asked(NamedTuple):
+    """A question: columns of one length, or of length 1, and how many rows it has."""
+
+    columns: dict[str, list[Any]]
+    size: int
+    is_batch: bool = True
+
+
+def one_row(row: Mapping[str, Any]) -> Asked:
+    """Return the question of a single row. Raises InvalidInput."""
+    if not isinstance(row, Mapping):
+        kind = type(row).__name__
+        raise InvalidInput(f"expected a row, {{input: value}}, got a {kind}")
+    return Asked({str(name): [plain(value)] for name, value in row.items()}, 1, False)
+
+
+def batch(data: Any) -> Asked:
+    """Return the question of a batch: columns, a frame, or a list of rows.
+
+    A column of length 1, or a value that is no column, stands for every row. Raises
+    InvalidInput.
+    """
+    columns = {str(name): _column(values) for name, values in _items(data)}
+    sizes = set(map(len, columns.values()))
+    if len(sizes - {1}) > 1:
+        told = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+        raise InvalidInput(f"expected columns of one length, or of 1, got {told}")
+    size = (sizes - {1} or sizes or {0}).pop()
+    return Asked(columns, size)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if type(value) in _JSON:
+        return value
+    if isinstance(value, bytes):
+        return _text(value)
+    for method in ("tolist", "to_list", "to_pylist", "as_py"):
+        if hasattr(value, method):
+            return plain(getattr(value, method)())
+    if isinstance(value, list | tuple):
+        return [plain(element) for element in value]
+    kinds = (str, bool, int, float)  # whose subclasses JSON does not know
+    kind = next((kind for kind in kinds if isinstance(value, kind)), None)
+    return kind(value) if kind else value
+
+
+def _text(value: bytes) -> Any:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}
+
+
+def _items(data: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(data, Mapping):
+        return data.items()
+    if hasattr(data, "to_pydict"):  # Arrow
+        items: Iterable[tuple[Any, Any]] = data.to_pydict().items()
+        return items
+    if hasattr(data, "columns"):
+        return [(name, data[name]) for name in data.columns]
+    if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
+        return _transposed(data)
+    kind = type(data).__name__
+    raise InvalidInput(f"expected columns, a frame or a list of rows, got a {kind}")
+
+
+def _transposed(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
+    if not rows:
+        return []
+    names = rows[0].keys()
+    for i, row in enumerate(rows):
+        if row.keys() != names:
+            odd = ", ".join(sorted(map(str, row.keys() ^ names)))
+            raise InvalidInput(f"row {i} has other inputs than row 0: {odd}")
+    # Lists of one element: otherwise it would stand for a column itself.
+    return [(name, [row[name] for row in rows]) for name in names]
+
+
+def _column(values: Any) -> list[Any]:
+    if type(values) is not list:
+        values = _listed(values)
+    if _JSON.issuperset(map(type, values)):
+        return values  # type: ignore[no-any-return]  # a list by now
+    return [plain(value) for value in values]
+
+
+def _listed(values: Any) -> list[Any]:
+    for method in ("tolist", "to_list", "to_pylist"):
+        if hasattr(values, method):
+            found = getattr(values, method)()
+            return found if isinstance(found, list) else [found]
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        return [values]
+    return list(values)

@@ -1,0 +1,134 @@
+"""What a client must know of a model, as one JSON document.
+
+    {"format": 1, "model": …, "version": …,
+     "signature": {"inputs": [{"name", "dtype", "shape"}, …], "outputs": …,
+                   "auxiliaries": …},
+     "kinds": [one per input and auxiliary input, {"kind": "vocabulary", …}],
+     "transforms": …, "ttl_seconds": …, "max_rows": …, "max_body_bytes": …}
+
+Integers have all their digits and floats those that read back to the same; bytes are
+{"b64": "…"} and floats that JSON has no digits for are {"float": "inf"}. Readers ignore
+keys that they do not know.
+"""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import orjson
+
+from gomlx.contract.canonical import KINDS, Kind, Vocabulary
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Scalar, Tensor
+
+_FORMAT = 1
+_PARTS = ("inputs", "outputs", "auxiliaries")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One version of a model, as those who ask it see it.
+
+    kinds: of every input and auxiliary input. transforms: answers are what a
+    transformer makes, not the outputs. ttl_seconds: how long an answer may be kept;
+    0 for models whose answers may not be kept. max_rows, max_body_bytes: of a request.
+    """
+
+    model: str
+    version: str
+    signature: Signature
+    kinds: tuple[Kind, ...]
+    transforms: bool
+    ttl_seconds: float
+    max_rows: int
+    max_body_bytes: int
+
+    def dump(self) -> bytes:
+        """Return the document. A million values take a second or so."""
+        signature = self.signature
+        tensors = {part: getattr(signature, part) for part in _PARTS}
+        document = {
+            "format": _FORMAT,
+            "model": self.model,
+            "version": self.version,
+            "signature": {part: list(map(asdict, tensors[part])) for part in _PARTS},
+            "kinds": list(map(_kind_to_json, self.kinds)),
+        }
+        rest = ("transforms", "ttl_seconds", "max_rows", "max_body_bytes")
+        return orjson.dumps(document | {name: getattr(self, name) for name in rest})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Contract":
+        """Read a document. Raises ValueError for what is none of this format."""
+        try:
+            document = orjson.loads(data)
+            if document["format"] != _FORMAT:
+                raise ValueError(f"format {document['format']!r}, not {_FORMAT}")
+            tensors = document["signature"]
+            signature = Signature(*(_tensors(tensors[part]) for part in _PARTS))
+            kinds = tuple(map(_kind_from_json, document["kinds"]))
+            if len(kinds) != len(signature.fields):
+                raise ValueError(f"{len(kinds)} kinds")
+            return cls(
+                str(document["model"]),
+                str(document["version"]),
+                signature,
+                kinds,
+                bool(document["transforms"]),
+                float(document["ttl_seconds"]),
+                int(document["max_rows"]),
+                int(document["max_body_bytes"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"not a contract: {error!r}") from None
+
+
+def _tensors(documents: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:
+    shapes = (d["shape"] for d in documents)
+    return tuple(
+        Tensor(d["name"], d["dtype"], None if shape is None else tuple(shape))
+        for d, shape in zip(documents, shapes, strict=True)
+    )
+
+
+def _kind_to_json(kind: Kind) -> dict[str, Any]:
+    values = {field.name: getattr(kind, field.name) for field in fields(kind)}
+    return {"kind": kind.kind} | {k: _to_json(v) for k, v in values.items()}
+
+
+def _kind_from_json(document: dict[str, Any]) -> Kind:
+    kind = KINDS[document["kind"]]
+    values = {field.name: _from_json(document[field.name]) for field in fields(kind)}
+    if kind is Vocabulary:
+        values["known"] = frozenset(values["known"])
+    return kind(**values)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, frozenset | tuple):
+        return [_scalar_to_json(element) for element in value]
+    return _scalar_to_json(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple([_scalar_from_json(element) for element in value])
+    return _scalar_from_json(value)
+
+
+def _scalar_to_json(value: Scalar) -> Any:
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    return value
+
+
+def _scalar_from_json(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "b64" in value:
+        return base64.b64decode(value["b64"], validate=True)
+    return float(value["float"])

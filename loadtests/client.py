@@ -1,0 +1,89 @@
+"""What a call of the client costs: python -m loadtests.client [URL MODEL]
+
+Rows of ten inputs as in loadtests/keys.py, all known locally; best of several repeats
+of the median, in microseconds. With the URL of a service and a model of one number, x:
+the median of calls that have to ask it, one after the other.
+"""
+
+import asyncio
+import statistics
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from gomlx import AsyncClient, Client, FakeTransport
+from gomlx.contract.document import Contract
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
+from loadtests.keys import DTYPES, KINDS, ROW
+
+NAMES = [f"i{n}" for n in range(len(DTYPES))]
+
+
+def contract() -> Contract:
+    inputs = tuple(
+        Tensor(n, dtype, (1,)) for n, dtype in zip(NAMES, DTYPES, strict=True)
+    )
+    outputs = (Tensor("late", "float32", (1,)),)
+    signature = Signature(inputs, outputs)
+    return Contract(
+        "m", "0" * 32, signature, tuple(KINDS), False, 3600.0, 4096, 1 << 20
+    )
+
+
+def median(call: Callable[[], Any], number: int) -> float:
+    best = []
+    for _ in range(7):
+        times = []
+        for _ in range(number):
+            started = perf_counter()
+            call()
+            times.append(perf_counter() - started)
+        best.append(statistics.median(times))
+    return min(best) * 1e6
+
+
+def tell(what: str, microseconds: float) -> None:
+    print(f"{what:34}{microseconds:8.2f} us")  # noqa: T201
+
+
+def local() -> None:
+    transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
+    row = dict(zip(NAMES, ROW, strict=True))
+    columns: dict[str, list[Any]] = {name: [value] * 100 for name, value in row.items()}
+    columns["i0"] = [f"word-{n}" for n in range(100)]
+    columns["i9"] = [n / 8 for n in range(100)]
+    with Client("m", "http://x", contract=contract(), transport=transport) as client:
+        client.predict(**row)
+        client.predict_batch(columns)
+        assert client.predict(**row).tier == "local"
+        assert all(a.tier == "local" for a in client.predict_batch(columns))
+        tell("local hit, keywords", median(lambda: client.predict(**row), 5000))
+        tell("local hit, a mapping", median(lambda: client.predict(row), 5000))
+        took = median(lambda: client.predict_batch(columns), 200)
+        tell("batch of 100, all local, a row", took / 100)
+
+
+def remote(url: str, model: str) -> None:
+    with Client(model, url) as client:
+        rows = iter(range(10**9))
+        took = median(lambda: client.predict(x=next(rows) / 1000), 300)
+        tell("remote, Client", took)
+    asyncio.run(remote_async(url, model))
+
+
+async def remote_async(url: str, model: str) -> None:
+    async with AsyncClient(model, url) as client:
+        times = []
+        for n in range(2000):
+            started = perf_counter()
+            await client.predict(x=-n / 1000)
+            times.append(perf_counter() - started)
+        tell("remote, AsyncClient", statistics.median(times) * 1e6)
+
+
+if __name__ == "__main__":
+    local()
+    if len(sys.argv) > 2:
+        remote(*sys.argv[1:])

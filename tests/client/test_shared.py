@@ -1,0 +1,75 @@
+"""The shared tier, when it works and when it does not."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from gomlx import AsyncClient, FakeTransport
+from gomlx.cache.redis import RedisTier
+from gomlx.client.options import Options
+from gomlx.client.shared import Shared
+from tests import redis_servers
+from tests.client.fake import QUIET, contract
+
+pytestmark = pytest.mark.asyncio
+_ALONE = dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file"))
+
+
+def tier(url: str) -> RedisTier:
+    return RedisTier(url, **_ALONE, timeout_seconds=1.0, max_connections=2)
+
+
+async def test_what_is_asked_in_a_turn_goes_out_together(tmp_path: Path) -> None:
+    with redis_servers.server(tmp_path) as redis:
+        shared = Shared(tier(redis.url), 5.0)
+        names = [f"name-{n}".encode() for n in range(1000)]
+        redis.ask("MSET", *[x for n in names[::2] for x in (n.decode(), n.decode())])
+        await shared.get_many([b"first"])  # connects
+        before = commands(redis)
+        found = await asyncio.gather(*(shared.get_many([name]) for name in names))
+        assert [value for (value,) in found] == [
+            None if n % 2 else name for n, name in enumerate(names)
+        ]
+        assert commands(redis) == before + 1
+        await shared.close()
+
+
+def commands(redis: redis_servers.Server) -> int:
+    told = redis.ask("INFO", "commandstats")
+    (line,) = (x for x in told.splitlines() if x.startswith("cmdstat_mget"))
+    return int(line.partition("calls=")[2].partition(",")[0])
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", '{"z":1}', '{"y":null}'])
+async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> None:
+    transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
+    transport.version = contract().version
+    with redis_servers.server(tmp_path) as redis:
+        async with AsyncClient(
+            "m",
+            "http://fake",
+            contract=contract(),
+            redis=redis.url,
+            transport=transport,
+            options=Options(refresh_seconds=0, redis_seconds=5.0),
+        ) as client:
+            edition = client._core.edition
+            assert edition
+            (name,) = edition.names([(1.5,)])
+            redis.ask("SET", name.decode(), '{"y":7.5}')
+            answer = await client.predict(x=1.5)
+            assert (answer, answer.tier, answer.cached) == ({"y": 7.5}, "redis", True)
+            (name,) = edition.names([(2.5,)])
+            redis.ask("SET", name.decode(), value)
+            assert await client.predict(x=2.5) == {"y": 5.0}
+
+
+async def test_a_tier_that_is_gone_costs_no_answer() -> None:
+    transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
+    async with AsyncClient(
+        "m", "http://f", redis="redis://127.0.0.1:9", transport=transport, options=QUIET
+    ) as client:
+        for n in range(20):
+            assert await client.predict(x=n) == {"y": 2 * n}
+    assert len(transport.rows) == 20

@@ -1,0 +1,84 @@
+"""Hosts whose model changes: no old answer passes for a new one."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from gomlx.errors import InvalidInput
+from tests.client.fake import VERSION, answered, client, contract, hosts, says, works
+
+pytestmark = pytest.mark.asyncio
+NEW = "b" * 32
+
+
+async def trebles(body: bytes, _: asyncio.StreamWriter) -> bytes:
+    """What a host of the new version says."""
+    asked = orjson.loads(body)
+    if "batch_size" not in asked:
+        return answered({"y": asked["x"] * 3.0}, NEW)
+    return answered([{"y": x * 3.0} for x in asked["x"]], NEW)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_response_of_a_new_version_starts_one_look(
+    stack: AsyncExitStack,
+) -> None:
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host])
+    assert await asking.predict(x=1) == {"y": 2}
+    host.say, host.contract = trebles, contract(NEW)
+    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(2, 30)))
+    assert [(a["y"], a.version) for a in answers] == [
+        (3 * n, NEW) for n in range(2, 30)
+    ]
+    await until(lambda: asking.version == NEW)
+    assert sum(head.startswith("GET") for head in host.heads) == 1
+    again = await asking.predict(x=1)
+    assert (again, again.tier, again.version) == ({"y": 3}, "model", NEW)
+
+
+async def test_a_batch_is_of_one_version(stack: AsyncExitStack) -> None:
+    """What is known is of the old version, what is asked of the new one."""
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host])
+    await asking.predict_batch({"x": [1, 2, 3]})
+    host.say, host.contract = trebles, contract(NEW)
+    answers = await asking.predict_batch({"x": [1, 2, 3, 4]})
+    assert [a["y"] for a in answers] == [3, 6, 9, 12]
+    assert {a.version for a in answers} == {NEW}
+
+
+async def test_hits_alone_do_not_hide_a_new_version(stack: AsyncExitStack) -> None:
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host], refresh_seconds=0.05)
+    await asking.predict(x=1)
+    host.say, host.contract = trebles, contract(NEW)
+    await until(lambda: asking.version == NEW)
+    assert await asking.predict(x=1) == {"y": 3}
+    host.say, host.contract = works, contract()  # a roll-back finds what was kept
+    await until(lambda: asking.version == VERSION)
+    back = await asking.predict(x=1)
+    assert (back, back.tier) == ({"y": 2}, "local")
+
+
+async def test_a_question_for_a_version_that_is_not_known_yet(
+    stack: AsyncExitStack,
+) -> None:
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host])
+    newer = replace(contract(NEW).signature.inputs[0], name="z")
+    signature = replace(contract().signature, inputs=(newer,))
+    host.contract = replace(contract(NEW), signature=signature)
+    host.say = says(answered({"y": 7.0}, NEW))
+    assert await asking.predict(z=1) == {"y": 7}
+    with pytest.raises(InvalidInput, match="no such input"):
+        await asking.predict(x=1)
