@@ -175,6 +175,8 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
 
 def test_single_numbers_and_the_current_minute(service: Service) -> None:
     ask(service, "scale", b'{"x":1}')
+    # Its worker makes counts known four times a second.
+    wait_for(lambda: "Count" in metric(service, "operation/scalePerf"))
     whole = metric(service, "operation/scalePerf")
     for name, value in (
         ("count", whole["Count"]),

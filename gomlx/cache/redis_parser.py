@@ -24,7 +24,7 @@ class BoundedParser(_AsyncHiredisParser):
     async def read_from_socket(self) -> bool:
         data = await self._stream.read(self._read_size)
         if not data:
-            raise exceptions.ConnectionError("the server closed the connection")
+            raise exceptions.ConnectionError("Connection closed by server")
         if _ENDLESS.search(self._tail + data):
             raise exceptions.InvalidResponse("a list longer than was asked for")
         self._tail = data[-_LONGEST_HEAD:]
