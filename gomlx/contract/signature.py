@@ -4,9 +4,11 @@ A question is a JSON object: an input's name → its value, or with `batch_size`
 column. It becomes rows: tuples with one value per input, in the signature's order.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import orjson
@@ -17,6 +19,10 @@ from gomlx.errors import InvalidInput, TooLarge
 # A column of length 1 stands for every row of its batch; a key is made of each.
 _MAX_BROADCAST = 16 << 20
 RESERVED = frozenset({"batch_size", "cache_key"})
+
+
+# A number may be an int or a float: so many ways for the inputs of a row together.
+_MOST_TYPES = 1 << 10
 
 
 class Question(NamedTuple):
@@ -58,6 +64,9 @@ class Signature:
         self._check_names(asked)
         size = asked.get("batch_size")
         if size is None:
+            row = tuple([asked[name] for name in self.names])
+            if self._is_plain(row):
+                return Question([row], False)
             columns = [t.column((asked[t.name],), None) for t in self.fields]
             return Question(list(zip(*columns, strict=True)), False)
         if type(size) is not int or size < 1:
@@ -83,6 +92,26 @@ class Signature:
             tensor = tensors.get(name)
             asked[name] = _parsed(tensor, text) if tensor else text
         return asked
+
+    def _is_plain(self, row: Row) -> bool:
+        """PERF: a test of a whole row, as most are, that its values are right as is."""
+        if tuple(map(type, row)) not in self._plain_types:
+            return False
+        for i, low, high in self._bounds:
+            if not low <= row[i] <= high:  # type: ignore[operator]  # numbers by type
+                return False
+        return True
+
+    @cached_property
+    def _plain_types(self) -> frozenset[tuple[type, ...]]:
+        choices = [tensor.plain_types for tensor in self.fields]
+        count = math.prod(map(len, choices))
+        return frozenset(product(*choices)) if count <= _MOST_TYPES else frozenset()
+
+    @cached_property
+    def _bounds(self) -> list[tuple[int, float, float]]:
+        bounds = [tensor.bounds for tensor in self.fields]
+        return [(i, *bound) for i, bound in enumerate(bounds) if bound]
 
     def _check_names(self, asked: Mapping[str, Any]) -> None:
         if asked.keys() == self._nameset:

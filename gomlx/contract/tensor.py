@@ -87,6 +87,24 @@ class Tensor:
         dims = ", ".join("any" if d is None else str(d) for d in self.shape)
         return f"{what}, in nested lists of shape [{dims}]"
 
+    @property
+    def plain_types(self) -> tuple[type, ...]:
+        """The types of a row's value that can be used as it is, within `bounds`."""
+        if not self.is_scalar or self.dtype == ANY:
+            return ()
+        if self.dtype in _FLOATS:
+            return float, int
+        if self.dtype in _INTS:
+            return (int,)
+        return (str,) if self.dtype == "string" else (bool,)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest number, where a value is one; not NaN either."""
+        if self.dtype in _FLOATS:
+            return -_FLOATS[self.dtype], _FLOATS[self.dtype]
+        return _INTS.get(self.dtype)
+
     @cached_property
     def is_plain(self) -> Callable[[Sequence[Any]], bool]:
         """A fast test that every element of a column can be used as it is."""
