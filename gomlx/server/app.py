@@ -19,6 +19,7 @@ from gomlx.server.operations import Operations
 from gomlx.server.predict import Predictor
 from gomlx.server.prediction import Reply
 from gomlx.server.status import Status
+from gomlx.server.stream import Stream, StreamLimits
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class App:
         max_body: int,
     ) -> None:
         self._predictor, self._status, self._max_body = predictor, status, max_body
+        window = status.config()[1]["endpoint"]["stream_window"]
+        self._stream_limits = StreamLimits(window, max_body)
         operation = "/operation/{name}"
         self._metrics: dict[str, Callable[..., Awaitable[Any]]] = {
             "/operations": operations.operations,
@@ -59,6 +62,8 @@ class App:
         status = self._status
         model = "/v1/api/model/{name}"
         app.add_route(f"{model}/eval", _Eval(self._predictor, self._max_body))
+        stream = _Stream(self._predictor, self._stream_limits)
+        app.add_route(f"{model}/stream", stream)
         app.add_route(f"{model}/meta/config", _Document(status.meta_config))
         dictionary = _Document(status.meta_dictionary)
         app.add_route(f"{model}/meta/dictionary", dictionary)
@@ -89,7 +94,10 @@ class App:
 
     async def _not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         models = ", ".join(sorted(self._status.models)) or "none"
-        routes = "/v1/api/model/ID/eval, /v1/api/health, /livez, /readyz, /metrics"
+        routes = (
+            "/v1/api/model/ID/eval, /v1/api/model/ID/stream, "
+            "/v1/api/health, /livez, /readyz, /metrics"
+        )
         if req.path.startswith(_METRIC):
             routes = ", ".join(_METRIC + path for path in self._metrics)
         message = f"nothing at {req.path}; routes: {routes}; models: {models}"
@@ -155,6 +163,19 @@ class _Eval:
             if len(body) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
         return bytes(body)
+
+
+class _Stream:
+    def __init__(self, predictor: Predictor, limits: StreamLimits) -> None:
+        self._predictor, self._limits = predictor, limits
+
+    async def on_post(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        self._predictor.check(name)
+        response.stream = Stream(self._predictor, name, request.stream, self._limits)
+        response.content_type = "application/x-ndjson"
+        response.set_header("X-Accel-Buffering", "no")  # or nginx holds answers back
 
 
 class _Document:
@@ -231,7 +252,7 @@ class _Metrics:
 
 async def _answer(
     predictor: Predictor,
-    ask: Callable[[str, Any, Callable[[Reply], None]], None],
+    ask: Callable[[str, Any, Callable[[Reply], None]], int],
     name: str,
     question: bytes | str,
 ) -> Reply:

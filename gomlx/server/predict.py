@@ -60,6 +60,7 @@ class Predictor:
     ) -> None:
         self._current, self._caching = current, caching
         self._max_rows, self._metrics = max_rows, metrics
+        self.stopping = asyncio.Event()  # what would go on for ever ends then
         self._flights: SingleFlight[bytes, Outcome | Found] = SingleFlight()
         self._seconds = {
             name: metrics.spread("gomlx_request_seconds", name) for name in caching
@@ -71,28 +72,33 @@ class Predictor:
             name: metrics.count("gomlx_requests", name, "200") for name in caching
         }
 
-    def post(self, name: str, body: bytes, done: Done) -> None:
-        """Answer a JSON body."""
-        self._predict(name, partial(_decoded, body), done)
+    def check(self, name: str) -> None:
+        """Raise what every question would now. Raises ModelNotFound, NotReady."""
+        self._current.unpin(self._current.pin(name))
 
-    def get(self, name: str, query: str, done: Done) -> None:
+    def post(self, name: str, body: bytes, done: Done) -> int:
+        """Answer a JSON body. Return how many rows it asks for, 0 if refused."""
+        return self._predict(name, partial(_decoded, body), done)
+
+    def get(self, name: str, query: str, done: Done) -> int:
         """Answer a query string: one row."""
-        self._predict(name, partial(_parsed, query), done)
+        return self._predict(name, partial(_parsed, query), done)
 
     def _predict(
         self, name: str, decode: Callable[[Signature, int], Any], done: Done
-    ) -> None:
+    ) -> int:
         started = perf_counter()
         try:
             live = self._current.pin(name)
         except GomlxError as error:
             self._refuse(name, error, started, done)
-            return
+            return 0
         try:
             max_rows = self._max_rows[name]
             asked = decode(live.signature, max_rows)
             question = live.signature.question(asked, max_rows)
             self._answer(live, question, started, done)
+            return len(question.rows)
         except GomlxError as error:
             self._current.unpin(live)
             self._refuse(name, error, started, done)
@@ -101,6 +107,7 @@ class Predictor:
             self._current.unpin(live)
             bug = GomlxError("internal error; the log tells more")
             self._refuse(name, bug, started, done)
+        return 0
 
     def _answer(
         self, live: Live, question: Question, started: float, done: Done

@@ -86,6 +86,7 @@ class Connections:
     def stop(self) -> None:
         """Close every connection as soon as it owes no answer."""
         self.is_stopping = True
+        self.predictor.stopping.set()
         self.tick()
 
 

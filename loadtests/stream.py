@@ -1,0 +1,86 @@
+"""What a row of a stream costs: python -m loadtests.stream
+
+Asks one worker for rows that are all known: one POST after the other, then over a
+stream, with so many lines sent before their answers are read. Prints the worker's CPU.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from urllib.parse import urlsplit
+
+from tests.server.duplex import Client, Http1, Http2
+from tests.service import Service, running
+
+_ROWS, _KNOWN = 50_000, 1000
+_WINDOWS = (1, 16, 256, 4096)
+_EVAL = b"POST /v1/api/model/m/eval HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+
+
+def cpu_seconds(service: Service) -> float:
+    (pid,) = service.worker_pids()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(service: Service, what: str, ask: Callable[[int], None]) -> None:
+    before, started = cpu_seconds(service), perf_counter()
+    ask(_ROWS)
+    took, cpu = perf_counter() - started, cpu_seconds(service) - before
+    cost, rate = cpu / _ROWS * 1e6, _ROWS / took
+    print(f"{what:36} {cost:6.1f} us CPU a row {rate:9,.0f} rows/s")  # noqa: T201
+
+
+def line(n: int) -> bytes:
+    return b'{"x":%d}' % (n % _KNOWN)
+
+
+def ask_singly(service: Service, rows: int) -> None:
+    """A POST for each row, on one connection."""
+    url = urlsplit(service.url)
+    with socket.create_connection((url.hostname, url.port)) as connection:
+        for n in range(rows):
+            connection.sendall(_EVAL % (len(line(n)), line(n)))
+            assert connection.recv(1 << 16).endswith(b"}")
+
+
+def ask_streaming(client: Client, window: int, rows: int) -> None:
+    for at in range(0, rows, window):
+        some = range(at, min(at + window, rows))
+        client.send(b"".join(line(n) + b"\n" for n in some))
+        for _ in some:
+            assert client.line()["data"]
+    client.end()
+    assert client.line() is None
+    client.close()
+
+
+def main() -> None:
+    from tests import saved_models
+
+    with TemporaryDirectory() as directory:
+        folder = Path(directory)
+        url = str(saved_models.scale(folder / "m", 2.0))
+        config = {
+            "models": [{"id": "m", "url": url, "datastore": "answers"}],
+            "datastores": [{"id": "answers", "memory_mb": 16}],
+        }
+        with running(folder, config) as service:
+            ask_streaming(Http1(service.url, "m"), _KNOWN, _KNOWN)
+            measure(service, "POST", lambda rows: ask_singly(service, rows))
+            for protocol, name in ((Http1, "HTTP/1.1"), (Http2, "HTTP/2")):
+                for window in _WINDOWS:
+                    measure(
+                        service,
+                        f"{name}, {window} lines at a time",
+                        lambda rows, p=protocol, w=window: ask_streaming(
+                            p(service.url, "m"), w, rows
+                        ),
+                    )
+
+
+if __name__ == "__main__":
+    main()
