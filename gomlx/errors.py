@@ -8,6 +8,7 @@ GomlxError                 500
 ├── RunFailed              500  TensorFlow refused the row
 │   └── TransformFailed    500  the model's transformer did
 ├── NotReady               503  the model is not loaded (yet)
+├── DeadlineExceeded       504  no answer in time: ask for less, or wait longer
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
 ├── TierFailed                  a shared tier did not answer; its rows are misses
@@ -15,6 +16,9 @@ GomlxError                 500
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
+
+_LONGEST_RETRY = 60  # seconds: a queue's rows have run, or have been dropped, by then
 
 
 class GomlxError(Exception):
@@ -55,14 +59,17 @@ class TooLarge(GomlxError):
 
 
 class Overloaded(GomlxError):
-    """The queue of a model is full; nothing was computed."""
+    """The queue of a model is full; nothing was computed.
+
+    seconds: what the queue is going to take.
+    """
 
     status = 429
-    retry_after = 1
 
-    def __init__(self, name: str, max_rows: int) -> None:
+    def __init__(self, name: str, rows: int, seconds: float = 0.0) -> None:
+        self.retry_after = min(max(ceil(seconds), 1), _LONGEST_RETRY)
         super().__init__(
-            f"overloaded: model {name!r} has {max_rows} rows waiting; try again later"
+            f"overloaded: model {name!r} has {rows} rows waiting; try again later"
         )
 
 
@@ -86,6 +93,19 @@ class NotReady(GomlxError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"model {name!r} is not ready: {reason}")
+
+
+class DeadlineExceeded(GomlxError):
+    """A request whose time was up before its answer; what had not begun never runs."""
+
+    status = 504
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"model {name!r} gave no answer in time: try again when it is less busy, "
+            "ask for fewer rows at once, or allow more time with the header "
+            "Request-Timeout-Ms (at most endpoint.request_seconds of the config)"
+        )
 
 
 class StageFailed(GomlxError):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import pytest
@@ -28,6 +29,20 @@ class Model:
         return [str(2 * int(x)).encode() for (x,) in rows]  # type: ignore[arg-type]
 
 
+class Job:
+    """A row that somebody wants until they say no; its outcome when it has landed."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Outcome] = asyncio.Future()
+        self.wanted_until = inf
+
+    def is_wanted(self, now: float) -> bool:
+        return self.wanted_until > now
+
+    def land(self, outcome: Outcome) -> None:
+        self.outcome.set_result(outcome)
+
+
 def counts_of_runs() -> RunCounts:
     return RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
 
@@ -46,11 +61,10 @@ def batcher_of(
 
 async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[Outcome]:
     """Add rows in one turn, and wait for all of their outcomes."""
-    loop = asyncio.get_running_loop()
-    futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in values]
-    for value, future in zip(values, futures, strict=True):
-        batcher.add((value,), future.set_result)
-    return await asyncio.gather(*futures)
+    jobs = [Job() for _ in values]
+    for value, job in zip(values, jobs, strict=True):
+        batcher.add((value,), job)
+    return await asyncio.gather(*(job.outcome for job in jobs))
 
 
 @pytest.mark.asyncio
@@ -114,7 +128,7 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
     model = Model()
     batcher = batcher_of(model.run, queued=2)
     for value in (1, 2):
-        batcher.add((value,), lambda _: None)
+        batcher.add((value,), Job())
     with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
         batcher.check_room(1)
     while len(batcher):
