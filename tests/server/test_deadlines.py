@@ -184,6 +184,29 @@ async def test_waiting_for_another_process_ends_with_the_deadline(
     assert (await patient).status == 200
 
 
+async def test_hits_are_served_while_misses_are_shed(
+    path: Path_, servables: Servables
+) -> None:
+    await asked(path, b'{"x":500}')
+    gate, first = await running(path, servables)
+    rows = ",".join(map(str, range(101, 201)))
+    _, batch = ask(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    for body in (b'{"x":1000}', b'{"x":[500,1000],"batch_size":2}'):
+        left, refused = ask(path, body)
+        assert left is None
+        reply = refused.result()  # at once
+        assert reply.status == 429
+        assert reply.retry_after
+    assert ask(path, b'{"x":500}')[1].result().cache_status == "gomlx; hit; detail=L1"
+    # What is computed anyway takes no room.
+    _, joined = ask(path, b'{"x":[500,101,102],"batch_size":3}')
+    gate.go.set()
+    assert (await joined).status == (await batch).status == 200
+    await first
+    assert 1000.0 not in gate.rows
+    assert (await asked(path, b'{"x":1000}')).status == 200
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [(None, 30.0), ("1", 0.001), ("007", 0.007), ("30000", 30.0), ("9" * 12, 30.0)],
