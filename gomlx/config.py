@@ -39,6 +39,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     keepalive_seconds: Seconds = 75.0  # idle connections are closed after this
     receive_seconds: Seconds = 10.0  # for one whole request to arrive
     stream_window: Positive = 256  # rows of a stream under way, or not read yet
+    request_seconds: Seconds = 30.0  # for its answer, from its last byte
     graceful_seconds: Seconds = 30.0  # for requests to end when stopping
     worker_timeout_seconds: Positive = 60  # a worker silent for longer is replaced
     max_requests: Annotated[int, Meta(ge=0)] = 0  # recycle a worker after so many

@@ -11,7 +11,7 @@ GomlxError                 500
 ├── NoHost                 503  a client: no host takes requests now
 │   └── ConnectionFailed   503  a client: the host could not be reached, or went away
 ├── BadResponse            502  a client: what the host said is no answer
-├── DeadlineExceeded       504  a client: no answer in time
+├── DeadlineExceeded       504  no answer in time: ask for less, or wait longer
 ├── StageFailed                 a version cannot be served; the last good one stays
 ├── StoreUnavailable            shared memory cannot be had
 ├── TierFailed                  a shared tier did not answer; its rows are misses
@@ -19,7 +19,10 @@ GomlxError                 500
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Self
+
+_LONGEST_RETRY = 60  # seconds: a queue's rows have run, or have been dropped, by then
 
 
 class GomlxError(Exception):
@@ -70,14 +73,17 @@ class TooLarge(GomlxError):
 
 
 class Overloaded(GomlxError):
-    """The queue of a model is full; nothing was computed."""
+    """The queue of a model is full; nothing was computed.
+
+    seconds: what the queue is going to take.
+    """
 
     status = 429
-    retry_after = 1
 
-    def __init__(self, name: str, max_rows: int) -> None:
+    def __init__(self, name: str, rows: int, seconds: float = 0.0) -> None:
+        self.retry_after = min(max(ceil(seconds), 1), _LONGEST_RETRY)
         super().__init__(
-            f"overloaded: model {name!r} has {max_rows} rows waiting; try again later"
+            f"overloaded: model {name!r} has {rows} rows waiting; try again later"
         )
 
 
@@ -120,9 +126,18 @@ class BadResponse(GomlxError):
 
 
 class DeadlineExceeded(GomlxError):
-    """A client had no answer in the time that the call allowed."""
+    """A request whose time was up before its answer; what had not begun never runs."""
 
     status = 504
+
+    @classmethod
+    def of(cls, model: str) -> Self:
+        """Return the service's error, which says what to do."""
+        return cls(
+            f"model {model!r} gave no answer in time: try again when it is less busy, "
+            "ask for fewer rows at once, or allow more time with the header "
+            "Request-Timeout-Ms (at most endpoint.request_seconds of the config)"
+        )
 
 
 class StageFailed(GomlxError):

@@ -26,7 +26,8 @@ from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
 from gomlx.models.stage import stage
 from gomlx.models.version import ModelVersion, StageRequest
-from gomlx.server.predict import Caching, Predictor
+from gomlx.server.misses import Caching
+from gomlx.server.predict import Predictor
 from gomlx.server.prediction import Reply
 from tests.conftest import LEGACY
 from tests.families import COLLAPSING, EXACT

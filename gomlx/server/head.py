@@ -10,41 +10,52 @@ from typing import NamedTuple
 
 import httptools
 
+from gomlx.errors import InvalidInput
+from gomlx.server import deadlines
+
 _METHODS = (b"POST", b"GET")
 # Headers whose presence makes a request unusual: Gunicorn knows what to do.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_TIMEOUT = deadlines.HEADER.lower().encode()
 _KEPT_HEADS, _KEPT_BYTES = 1024, 1024
 
 
 class Head(NamedTuple):
-    """A request for a hot route. query is None for a POST, whose body has length."""
+    """A request for a hot route. query is None for a POST, whose body has length.
+
+    seconds: how long it waits for its answer.
+    """
 
     model: str
     query: str | None
     length: int
     keeps_alive: bool
+    seconds: float
 
 
 def head_parser(
-    routes: Mapping[bytes, str], max_body: int
+    routes: Mapping[bytes, str], max_body: int, max_seconds: float
 ) -> Callable[[bytes], Head | None]:
     """Return a parser from a whole head (to its empty line) to what it asks.
 
-    routes: path → model. None means: not for us, or unusual, or wrong.
+    routes: path → model. max_seconds: of any request, to its answer. What it returns:
+    None means not for us, or unusual, or wrong.
     """
 
     @lru_cache(_KEPT_HEADS)
     def known(head: bytes) -> Head | None:
-        return _parse(head, routes, max_body)
+        return _parse(head, routes, max_body, max_seconds)
 
     def parse(head: bytes) -> Head | None:
         kept = len(head) <= _KEPT_BYTES
-        return known(head) if kept else _parse(head, routes, max_body)
+        return known(head) if kept else known.__wrapped__(head)
 
     return parse
 
 
-def _parse(head: bytes, routes: Mapping[bytes, str], max_body: int) -> Head | None:
+def _parse(
+    head: bytes, routes: Mapping[bytes, str], max_body: int, max_seconds: float
+) -> Head | None:
     line = head[: head.find(b"\r\n")].split(b" ")
     if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
         return None
@@ -54,13 +65,14 @@ def _parse(head: bytes, routes: Mapping[bytes, str], max_body: int) -> Head | No
     seen = _Headers()
     try:
         httptools.HttpRequestParser(seen).feed_data(head)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        seconds = deadlines.seconds_of(seen.timeout, max_seconds)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
         return None
     is_get = line[0] == b"GET"
     if not seen.suits or seen.length > (0 if is_get else max_body):
         return None
     text = query.decode("latin-1") if is_get else None
-    return Head(routes[path], text, seen.length, not seen.closes)
+    return Head(routes[path], text, seen.length, not seen.closes, seconds)
 
 
 class _Headers:
@@ -69,6 +81,7 @@ class _Headers:
     def __init__(self) -> None:
         self.length = 0
         self.closes = False
+        self.timeout: str | None = None
         self._has_host = self._is_unusual = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -79,7 +92,9 @@ class _Headers:
             self._has_host = True
         elif name == b"connection":
             self.closes = b"close" in value.lower()
-        elif name in _UNUSUAL:
+        elif name == _TIMEOUT and self.timeout is None:
+            self.timeout = value.decode("latin-1")
+        elif name in _UNUSUAL or name == _TIMEOUT:
             self._is_unusual = True
 
     @property

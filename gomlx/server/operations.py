@@ -25,12 +25,13 @@ _MICROSECONDS = 1e6
 # An HTTP status is a category, shown if mly has it; those not here are errors.
 _PERF = {
     "200": "eval",
+    "499": "left",  # counted as canceled
     "400": "invalid",
     "413": "invalid",
     "429": "overloaded",
     "504": "deadlineExceeded",
 }
-_HANDLER = {"200": "answered", "504": "deadlineExceeded"}
+_HANDLER = {"200": "answered", "499": "left", "504": "deadlineExceeded"}
 _PERF_CATEGORIES = (
     *("error", "eval", "pending", "timeout", "invalid"),
     *("canceled", "deadlineExceeded", "overloaded"),

@@ -1,51 +1,35 @@
 """The request path, from the bytes of a question to the bytes of its reply.
 
     post, get        decode, and pin a version from first byte to last
-     └ _predict      question → canonical rows → keys → tiers; done, if all are known
-        └ Prediction the rows still missing, each landing by call-back:
-           singleflight → further tiers, if any → batcher → servable → write-behind
+     └ _begin        question → canonical rows → keys → tiers; done, if all are known
+        └ Misses     the rows still missing, each landing by call-back (misses.py)
 
-Nothing here waits: `done` is called with the reply, at once or later, always once.
+Nothing here waits: `done` is called with the reply, at once or later, always once;
+unless the client leaves before.
 """
 
 import asyncio
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import inf
 from time import perf_counter
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from typing import Any
 
-import orjson
-
-from gomlx.cache.coalesce import Coalescer
-from gomlx.cache.singleflight import SingleFlight
-from gomlx.cache.tier import Found
-from gomlx.cache.tiered import Tiered
-from gomlx.contract.signature import Question, Signature
+from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
-from gomlx.errors import GomlxError, InvalidInput, Overloaded
+from gomlx.errors import GomlxError
 from gomlx.metrics import Metrics
-from gomlx.models.batcher import Outcome
-from gomlx.models.current import Current, Live
-from gomlx.server.prediction import Prediction, Reply, refusal
+from gomlx.models.current import Current
+from gomlx.server.misses import Caching, Misses
+from gomlx.server.prediction import Done, Prediction, Reply, refusal
+from gomlx.server.question import decoded, parsed
 
 log = logging.getLogger(__name__)
 
 
-Done = Callable[[Reply], None]
-
-
-class Caching(NamedTuple):
-    """How one model's answers are kept: in cache; if None, why they are not.
-
-    coalescer: with whom to agree on who computes a row; None: this process alone.
-    """
-
-    cache: Tiered | None
-    coalescer: Coalescer | None = None
-    why_not: str = "no-datastore"
+_CLIENT_LEFT = "499"  # as nginx has it; no client sees it
+Decode = Callable[[Signature, int], Any]
 
 
 class Predictor:
@@ -61,7 +45,7 @@ class Predictor:
         self._current, self._caching = current, caching
         self._max_rows, self._metrics = max_rows, metrics
         self.stopping = asyncio.Event()  # what would go on for ever ends then
-        self._flights: SingleFlight[bytes, Outcome | Found] = SingleFlight()
+        self._misses = Misses(max_rows)
         self._seconds = {
             name: metrics.spread("gomlx_request_seconds", name) for name in caching
         }
@@ -76,131 +60,32 @@ class Predictor:
         """Raise what every question would now. Raises ModelNotFound, NotReady."""
         self._current.unpin(self._current.pin(name))
 
-    def post(self, name: str, body: bytes, done: Done) -> int:
-        """Answer a JSON body. Return how many rows it asks for, 0 if refused."""
-        return self._predict(name, partial(_decoded, body), done)
+    def post(
+        self, name: str, body: bytes, done: Done, seconds: float = inf
+    ) -> Prediction | None:
+        """Answer a JSON body within so many seconds.
 
-    def get(self, name: str, query: str, done: Done) -> int:
-        """Answer a query string: one row."""
-        return self._predict(name, partial(_parsed, query), done)
+        Returns what `leave` takes, or None when done was called already.
+        """
+        return self._predict(name, partial(decoded, body), done, seconds)
 
-    def _predict(
-        self, name: str, decode: Callable[[Signature, int], Any], done: Done
-    ) -> int:
-        started = perf_counter()
-        try:
-            live = self._current.pin(name)
-        except GomlxError as error:
-            self._refuse(name, error, started, done)
-            return 0
-        try:
-            max_rows = self._max_rows[name]
-            asked = decode(live.signature, max_rows)
-            question = live.signature.question(asked, max_rows)
-            self._answer(live, question, started, done)
-            return len(question.rows)
-        except GomlxError as error:
-            self._current.unpin(live)
-            self._refuse(name, error, started, done)
-        except Exception:
-            log.exception("model %s: a bug", name)
-            self._current.unpin(live)
-            bug = GomlxError("internal error; the log tells more")
-            self._refuse(name, bug, started, done)
-        return 0
+    def get(
+        self, name: str, query: str, done: Done, seconds: float = inf
+    ) -> Prediction | None:
+        """Answer a query string: one row; else as `post`."""
+        return self._predict(name, partial(parsed, query), done, seconds)
 
-    def _answer(
-        self, live: Live, question: Question, started: float, done: Done
-    ) -> None:
-        """Look the rows up; have the missing ones computed. Raises Overloaded."""
-        name = live.servable.version.name
-        rows = live.dictionary.canonical(question.rows)
-        prediction = Prediction(live, question.is_batch, len(rows), started)
-        prediction.done = partial(self._finish, prediction, done)
-        caching = self._caching[name]
-        if live.servable.description.unsteady:
-            caching = Caching(None, why_not="unsteady-model")
-        if (cache := caching.cache) is None:
-            live.batcher.check_room(len(rows))
-            prediction.bypass = caching.why_not
-            for i, row in enumerate(rows):
-                live.batcher.add(row, partial(prediction.land, i))
-            return
-        prediction.tier = cache.name
-        keys = live.dictionary.keys(rows)
-        missing = prediction.fill(keys, cache.get_many(keys))
-        if not missing:
-            prediction.done()
-            return
-        live.batcher.check_room(len(missing))
-        self._fly(prediction, caching, [(i, rows[i], keys[i]) for i in missing])
+    def leave(self, prediction: Prediction) -> None:
+        """Its client has gone: compute nothing for it alone, and never call done."""
+        if prediction.wanted_until:
+            prediction.wanted_until = 0.0
+            self._misses.end(prediction)
+            self._metrics.count("gomlx_requests", prediction.name, _CLIENT_LEFT).n += 1
+            self.left(prediction.name)
 
-    def _fly(
-        self,
-        prediction: Prediction,
-        caching: Caching,
-        missing: Iterable[tuple[int, Row, bytes]],
-    ) -> None:
-        """Join each missing row's flight, and start those that nobody flies yet."""
-        live, (cache, coalescer, _) = prediction.live, caching
-        assert cache is not None
-        new: dict[bytes, Row] = {}
-        for i, row, key in missing:
-            if self._flights.join(key, partial(prediction.land, i)):
-                new[key] = row
-            else:
-                prediction.collapsed += 1
-        if not new:
-            return
-        if coalescer or cache.asks_further:
-            until = asyncio.get_running_loop().time() + _seconds(coalescer)
-            land = partial(self._fetched, live, caching, new)
-            cache.fetch(live.shared, new, coalescer, until, land)
-        else:
-            for key, row in new.items():
-                live.batcher.add(row, partial(self._landed, live, caching, key))
-
-    def _fetched(
-        self,
-        live: Live,
-        caching: Caching,
-        rows: Mapping[bytes, Row],
-        key: bytes,
-        found: Found | None,
-    ) -> None:
-        """Take what was found elsewhere, or compute."""
-        if found:
-            self._flights.land(key, found)
-            return
-        try:
-            live.batcher.check_room(1)
-        except Overloaded as error:
-            self._landed(live, caching, key, error)
-        else:
-            live.batcher.add(rows[key], partial(self._landed, live, caching, key))
-
-    def _landed(
-        self, live: Live, caching: Caching, key: bytes, outcome: Outcome
-    ) -> None:
-        if isinstance(outcome, bytes):
-            caching.cache.set(live.shared, key, outcome)  # type: ignore[union-attr]
-        elif caching.coalescer:
-            caching.coalescer.release(key)
-        self._flights.land(key, outcome)
-
-    def _finish(self, prediction: Prediction, done: Done) -> None:
-        live, name = prediction.live, prediction.live.servable.version.name
-        self._collapsed[name].n += prediction.collapsed
-        try:
-            if prediction.error:
-                self._refuse(name, prediction.error, prediction.started, done)
-                return
-            self._ok[name].n += 1
-            seconds = perf_counter() - prediction.started
-            self._seconds[name].add(seconds)
-            done(prediction.reply(seconds))
-        finally:
-            self._current.unpin(live)
+    def left(self, name: str) -> None:
+        """Count a request whose client had gone before its answer."""
+        self._metrics.count("gomlx_requests_canceled", name).n += 1
 
     def refused(self, name: str, error: GomlxError, seconds: float = 0.0) -> Reply:
         """Count a request that is not answered, and return what to say."""
@@ -209,41 +94,77 @@ class Predictor:
         self._metrics.spread("gomlx_refusal_seconds", label).add(seconds)
         return refusal(error)
 
-    def left(self, name: str) -> None:
-        """Count a request whose client had gone before its answer."""
-        self._metrics.count("gomlx_requests_canceled", name).n += 1
+    def _predict(
+        self, name: str, decode: Decode, done: Done, seconds: float
+    ) -> Prediction | None:
+        started = perf_counter()
+        try:
+            live = self._current.pin(name)
+        except GomlxError as error:
+            done(self.refused(name, error, perf_counter() - started))
+            return None
+        try:
+            max_rows = self._max_rows[name]
+            asked = decode(live.signature, max_rows)
+            question = live.signature.question(asked, max_rows)
+            rows = live.dictionary.canonical(question.rows)
+            prediction = Prediction(
+                live, question.is_batch, len(rows), started, started + seconds
+            )
+            self._begin(prediction, rows, done)
+        except Exception as error:
+            self._current.unpin(live)
+            known = error if isinstance(error, GomlxError) else _bug(name)
+            done(self.refused(name, known, perf_counter() - started))
+            return None
+        if prediction.missing:
+            return prediction
+        try:
+            self._answer(name, prediction, done)
+        finally:
+            self._current.unpin(live)
+        return None
 
-    def _refuse(self, name: str, error: GomlxError, started: float, done: Done) -> None:
-        done(self.refused(name, error, perf_counter() - started))
+    def _begin(self, prediction: Prediction, rows: Sequence[Row], done: Done) -> None:
+        """Look the rows up; have the missing ones computed. Raises Overloaded."""
+        live = prediction.live
+        caching = self._caching[live.servable.version.name]
+        if live.servable.description.unsteady:
+            caching = Caching(None, why_not="unsteady-model")
+        if (cache := caching.cache) is None:
+            prediction.bypass = caching.why_not
+            prediction.owner, prediction.done = self, done
+            self._misses.run(prediction, rows)
+            return
+        prediction.tier = cache.name
+        keys = live.dictionary.keys(rows)
+        if missing := prediction.fill(keys, cache.get_many(keys)):
+            prediction.owner, prediction.done = self, done
+            unknown = [(i, rows[i], keys[i]) for i in missing]
+            self._misses.fly(prediction, caching, unknown)
+
+    def ended(self, prediction: Prediction) -> None:
+        """Answer a request that waits no longer."""
+        name, done = prediction.name, prediction.done
+        self._misses.end(prediction)
+        self._collapsed[name].n += prediction.collapsed
+        if prediction.error:
+            seconds = perf_counter() - prediction.started
+            done(self.refused(name, prediction.error, seconds))
+        else:
+            self._answer(name, prediction, done)
+
+    def all_landed(self, prediction: Prediction) -> None:
+        """Let go of the version: no computation is for the request any more."""
+        self._current.unpin(prediction.live)
+
+    def _answer(self, name: str, prediction: Prediction, done: Done) -> None:
+        self._ok[name].n += 1
+        seconds = perf_counter() - prediction.started
+        self._seconds[name].add(seconds)
+        done(prediction.reply(seconds))
 
 
-def _seconds(coalescer: Coalescer | None) -> float:
-    return coalescer.seconds if coalescer else 0
-
-
-def _decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        _find_non_numbers(body, signature, max_rows)
-        raise InvalidInput(f"malformed JSON: {error}") from None
-
-
-def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
-    """Raise an error that names the input, if NaN or Infinity is what is wrong.
-
-    Python's own parser admits them, and the signature then tells where they are.
-    """
-    try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
-        return
-    signature.question(asked, max_rows)
-
-
-def _parsed(query: str, signature: Signature, _: int) -> Any:
-    try:
-        pairs = parse_qsl(query, True, True, errors="strict", max_num_fields=10_000)
-    except ValueError as error:
-        raise InvalidInput(f"malformed query: {error}") from None
-    return signature.parse(pairs)
+def _bug(name: str) -> GomlxError:
+    log.exception("model %s: a bug", name)
+    return GomlxError("internal error; the log tells more")

@@ -1,7 +1,7 @@
 """One request under way, and the reply that comes of it."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -28,22 +28,47 @@ def refusal(error: GomlxError) -> Reply:
     return Reply(error.status, body, retry_after=error.retry_after)
 
 
+Done = Callable[[Reply], None]
+
+
+class Owner(Protocol):
+    """Who answers a request that had to wait."""
+
+    def ended(self, prediction: "Prediction", /) -> None:
+        """It waits no longer: with all of its answers, or an error. Called once."""
+
+    def all_landed(self, prediction: "Prediction", /) -> None:
+        """No computation is for it any more. Called once, maybe long after."""
+
+
 class Prediction:
-    """One request under way: the answers it has, and how many it still lacks."""
+    """One request under way: the answers it has, and how many it still lacks.
+
+    done takes its reply; owner is told what becomes of it, and makes that.
+    """
 
     __slots__ = (
         *("answers", "bypass", "collapsed", "done", "error", "hits", "is_batch"),
-        *("live", "missing", "started", "tier"),
+        *("live", "missing", "owner", "started", "tier", "wanted_until"),
     )
-    done: Callable[[], None]
+    done: Done
+    owner: Owner
 
-    def __init__(self, live: Live, is_batch: bool, rows: int, started: float) -> None:
+    def __init__(
+        self, live: Live, is_batch: bool, rows: int, started: float, until: float
+    ) -> None:
         self.live, self.is_batch, self.started = live, is_batch, started
+        self.wanted_until = until  # 0 when it has ended
         self.answers: list[bytes] = [b""] * rows
         self.missing = rows
         self.hits = self.collapsed = 0
         self.bypass = self.tier = ""
         self.error: GomlxError | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's."""
+        return self.live.servable.version.name
 
     def fill(self, keys: list[bytes], found: Mapping[bytes, bytes]) -> list[int]:
         """Take what the cache knows; return which rows it does not."""
@@ -59,17 +84,27 @@ class Prediction:
         return missing
 
     def land(self, i: int, outcome: Outcome | Found) -> None:
-        """Take the outcome of one row; after the last one, all is done."""
+        """Take the outcome of one row; the last one, or a failure, ends it."""
+        self.missing -= 1
         if isinstance(outcome, bytes):
             self.answers[i] = outcome
         elif isinstance(outcome, Found):
             self.answers[i], self.tier = outcome
             self.hits += 1
-        else:
-            self.error = outcome
-        self.missing -= 1
+        elif self.wanted_until:
+            self.end(outcome)
         if not self.missing:
-            self.done()
+            try:
+                if self.wanted_until:
+                    self.end()
+            finally:
+                self.owner.all_landed(self)
+
+    def end(self, error: GomlxError | None = None) -> None:
+        """It waits no longer. Rows of it that have not begun to run never will."""
+        self.wanted_until = 0.0
+        self.error = error
+        self.owner.ended(self)
 
     def reply(self, seconds: float) -> Reply:
         """Join the answers into the response."""

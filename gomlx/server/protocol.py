@@ -12,45 +12,28 @@ One request at a time: pipelined ones wait in the buffer, so answers keep their 
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from http import HTTPStatus
-from typing import NamedTuple, cast
+from typing import cast
 
 from gomlx.errors import GomlxError
 from gomlx.server.head import Head, head_parser
+from gomlx.server.limits import Limits
 from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Reply
+from gomlx.server.prediction import Prediction, Reply
+from gomlx.server.response import (
+    CONTINUE,
+    HeadTooLarge,
+    ReceiveTimeout,
+    TooManyConnections,
+    response,
+)
 
+_PROBE_SECONDS = 0.05  # for a peer that has gone to say so
+_TCP_CLOSE = 7  # Linux' state of a connection that its peer has reset
 # One peer's pipeline must not keep the others waiting.
 _REQUESTS_PER_TURN = 64
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in HTTPStatus
-}
-_RESPONSE = b"%b%bcontent-type: application/json\r\n%b%bcontent-length: %d\r\n\r\n%b"
-
-
-class ReceiveTimeout(GomlxError):
-    """A request that did not arrive in time."""
-
-    status = 408
-
-
-class HeadTooLarge(GomlxError):
-    """A request line and headers over the limit."""
-
-    status = 431
-
-
-class Limits(NamedTuple):
-    """What one connection may take; connections: how many there may be in all."""
-
-    body_bytes: int
-    header_bytes: int
-    receive_seconds: float
-    keepalive_seconds: float
-    connections: int
 
 
 class Connections:
@@ -68,7 +51,7 @@ class Connections:
         hand_over: Callable[[], asyncio.Protocol],
         count: Callable[[int], int],
     ) -> None:
-        self.parse = head_parser(routes, limits.body_bytes)
+        self.parse = head_parser(routes, limits.body_bytes, limits.request_seconds)
         self.predictor, self.limits = predictor, limits
         self.hand_over, self.count = hand_over, count
         self.open: set[HotProtocol] = set()
@@ -109,6 +92,7 @@ class HotProtocol(asyncio.Protocol):
         self._start = 0  # of that body
         self._keeps_alive = True
         self._model = ""  # that was asked last
+        self._prediction: Prediction | None = None  # of the answer that is owed
 
     # --- asyncio's calls ---
 
@@ -116,7 +100,7 @@ class HotProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class
         self._connections.open.add(self)
         if self._connections.count(1) > self._limits.connections:
-            self._refuse(_TooManyConnections("too many connections"))
+            self._refuse(TooManyConnections("too many connections"))
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
@@ -134,6 +118,12 @@ class HotProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more; what it has sent is still answered."""
         self._is_ended = True
+        if self._is_busy and self._transport is not None:
+            # Has it shut down its side, or gone? One that has gone answers what is
+            # written with a reset.
+            self._transport.write(CONTINUE)
+            loop = asyncio.get_running_loop()
+            loop.call_later(_PROBE_SECONDS, self._abort_if_gone)
         return self._is_busy or self._has_more()
 
     def pause_writing(self) -> None:
@@ -146,12 +136,17 @@ class HotProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._is_ended = True
         self._leave()
+        if self._is_busy and self._prediction:
+            self._connections.predictor.leave(self._prediction)
 
     # --- one request after the other ---
 
     def check(self, now: float) -> None:
         """Close the connection if it has been idle, or incomplete, for too long."""
-        if self._is_busy or self._transport is None:
+        if self._transport is None:
+            return
+        if self._is_busy:
+            self._abort_if_gone()
             return
         waited, limits = now - self._since, self._limits
         if self._is_closing or self._is_slow:
@@ -162,6 +157,10 @@ class HotProtocol(asyncio.Protocol):
                 self._refuse(ReceiveTimeout("the request did not arrive in time"))
         elif waited > limits.keepalive_seconds or self._connections.is_stopping:
             self._close()
+
+    def _abort_if_gone(self) -> None:
+        if self._transport and self._is_ended and _is_reset(self._transport):
+            self._transport.abort()
 
     def _advance(self) -> None:
         """Take requests from the buffer until one has to wait."""
@@ -210,10 +209,12 @@ class HotProtocol(asyncio.Protocol):
         self._is_busy = True
         self._model = head.model
         self._connections.answered += 1
-        if head.query is None:
-            self._connections.predictor.post(head.model, body, self._reply)
-        else:
-            self._connections.predictor.get(head.model, head.query, self._reply)
+        predictor, seconds = self._connections.predictor, head.seconds
+        self._prediction = (
+            predictor.post(head.model, body, self._reply, seconds)
+            if head.query is None
+            else predictor.get(head.model, head.query, self._reply, seconds)
+        )
 
     def _reply(self, reply: Reply) -> None:
         if self._is_ended and self._is_busy:
@@ -223,21 +224,12 @@ class HotProtocol(asyncio.Protocol):
         if self._transport is None:
             return  # the peer has left
         closes = not self._keeps_alive or self._connections.is_stopping
-        self._transport.write(self._response(reply, closes))
+        date = self._connections.date
+        self._transport.write(response(reply, date, closes))
         if closes or (self._is_ended and not self._has_more()):
             self._close()
         elif self._has_more():
             self._advance()
-
-    def _response(self, reply: Reply, closes: bool) -> bytes:
-        return _RESPONSE % (
-            _STATUS_LINES[reply.status],
-            self._connections.date,
-            _extra_headers(reply),
-            b"connection: close\r\n" if closes else b"",
-            len(reply.body),
-            reply.body,
-        )
 
     def _refuse(self, error: GomlxError) -> None:
         """Say what is wrong, and close."""
@@ -285,26 +277,15 @@ class HotProtocol(asyncio.Protocol):
                 self._transport.pause_reading()
 
 
-class _TooManyConnections(GomlxError):
-    """The worker has as many connections as it may."""
-
-    status = 503
-    retry_after = 1
+def _is_reset(transport: asyncio.Transport) -> bool:
+    """Tell whether the peer has; nothing else does while we do not read or write."""
+    state = transport.get_extra_info("socket").getsockopt(
+        socket.IPPROTO_TCP, socket.TCP_INFO, 1
+    )
+    return bool(state[0] == _TCP_CLOSE)
 
 
 def _may_be_hot(start: bytes) -> bool:
     """False when the first bytes can belong to no request of ours."""
     routes = (b"POST /v1/api/model/", b"GET /v1/api/model/")
     return any(start[: len(route)] == route[: len(start)] for route in routes)
-
-
-def _extra_headers(reply: Reply) -> bytes:
-    if reply.version:
-        lines = (
-            f"cache-status: {reply.cache_status}\r\ngomlx-version: {reply.version}\r\n"
-        )
-    elif reply.retry_after is not None:
-        lines = f"retry-after: {reply.retry_after}\r\n"
-    else:
-        return b""
-    return lines.encode()

@@ -18,7 +18,7 @@ import orjson
 
 from gomlx.errors import TooLarge
 from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Reply
+from gomlx.server.prediction import Prediction, Reply
 
 # After the last line that is taken, the client may go on sending. Were the connection
 # closed at once, the kernel would reset it, and answers on their way would be lost.
@@ -30,11 +30,13 @@ _SLICE_BYTES = 16 << 10
 class StreamLimits(NamedTuple):
     """What one stream may hold: rows that are asked or whose answers are not taken.
 
-    line_bytes bounds a line; and beyond one line, all that waits.
+    line_bytes bounds a line; and beyond one line, all that waits. line_seconds: from
+    when a line has been read to its answer.
     """
 
     rows: int
     line_bytes: int
+    line_seconds: float
 
 
 class Body(Protocol):
@@ -60,7 +62,6 @@ class Stream:
         self._has_room, self._has_news = asyncio.Event(), asyncio.Event()
         self._patience: asyncio.Timeout | None = None  # with a client that is silent
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_closed = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         self._tasks = [
@@ -83,7 +84,9 @@ class Stream:
 
     async def close(self) -> None:
         """Let go of everything; answers that come later are nobody's."""
-        self._is_closed = True
+        for line in self._lines:
+            if line.prediction and not line.answer:
+                self._predictor.leave(line.prediction)
         self._lines.clear()
         for task in self._tasks:
             task.cancel()
@@ -147,8 +150,10 @@ class Stream:
             self._has_room.clear()
             await self._has_room.wait()
         line = self._line(len(text))
-        rows = self._predictor.post(self._name, text, partial(self._land, line))
-        line.rows = max(rows, 1)
+        line.prediction = self._predictor.post(
+            self._name, text, partial(self._land, line), limits.line_seconds
+        )
+        line.rows = len(line.prediction.answers) if line.prediction else 1
         self._rows += line.rows
 
     def _line(self, size: int) -> "_Line":
@@ -158,9 +163,6 @@ class Stream:
         return line
 
     def _land(self, line: "_Line", reply: Reply) -> None:
-        if self._is_closed:
-            self._predictor.left(self._name)
-            return
         line.answer = as_line(reply)
         line.size += len(line.answer)
         self._bytes += len(line.answer)
@@ -181,10 +183,11 @@ class Stream:
 class _Line:
     """A line that was asked, and what it takes of the window."""
 
-    __slots__ = ("answer", "rows", "size")
+    __slots__ = ("answer", "prediction", "rows", "size")
 
     def __init__(self, size: int) -> None:
         self.answer = b""
+        self.prediction: Prediction | None = None  # while it may wait
         self.rows, self.size = 0, size
 
 

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from gunicorn.app.base import BaseApplication
-from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config import Config, Model, masked_config
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import SHARED_MEMORY, RunDir, take_slot
+from gomlx.server.limits import Limits
+from gomlx.server.watched import Watched
 
 if TYPE_CHECKING:
     from gomlx.models.current import Live
@@ -39,31 +40,6 @@ _ASGI_KEEPALIVE_SECONDS = 5
 _FLUSH_SECONDS = 0.25
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
 _FAILED_START_SECONDS = 5
-
-
-class Watched(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
-    """Gunicorn's protocol, for connections that were handed over.
-
-    It has no limit of its own on a request that never ends: those that were not heard
-    of for the keep-alive time are closed by the worker.
-    """
-
-    def __init__(self, worker: "Worker", watched: "set[Watched]") -> None:
-        super().__init__(worker)
-        self._watched = watched
-        self.heard = time.monotonic()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._watched.add(self)
-        super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
-        super().data_received(data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._watched.discard(self)
-        super().connection_lost(error)
 
 
 class Service:
@@ -81,7 +57,7 @@ class Service:
         from gomlx.server.app import App
         from gomlx.server.operations import Operations
         from gomlx.server.predict import Predictor
-        from gomlx.server.protocol import Connections, Limits
+        from gomlx.server.protocol import Connections
         from gomlx.server.reload import Reloader
         from gomlx.server.status import Status
         from gomlx.server.stores import open_stores
@@ -95,6 +71,14 @@ class Service:
         self._stores = open_stores(config, rundir.store, self.metrics)
         self._watched: set[Watched] = set()
         endpoint = config.endpoint
+        limits = Limits(
+            endpoint.max_body_bytes,
+            endpoint.max_header_bytes,
+            endpoint.receive_seconds,
+            endpoint.keepalive_seconds,
+            endpoint.request_seconds,
+            endpoint.max_connections,
+        )
         predictor = Predictor(
             self.current,
             {model.id: self._caching(model) for model in config.models},
@@ -112,17 +96,11 @@ class Service:
             self._tiers,
         )
         operations = Operations(self.metrics, list(self._models))
-        self.app = App(predictor, status, operations, endpoint.max_body_bytes).asgi()
+        self.app = App(predictor, status, operations, limits).asgi()
         self.connections = Connections(
             {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
             predictor,
-            Limits(
-                endpoint.max_body_bytes,
-                endpoint.max_header_bytes,
-                endpoint.receive_seconds,
-                endpoint.keepalive_seconds,
-                endpoint.max_connections,
-            ),
+            limits,
             self._handed_over(worker),
             worker.count_connection,
         )
@@ -159,14 +137,15 @@ class Service:
         return self._rundir.workers / str(os.getpid())
 
     def _caching(self, model: Model) -> Any:
-        from gomlx.server.predict import Caching
+        from gomlx.server.misses import Caching
 
         store = self._stores.get(model.datastore or "")
         return Caching(store.tiers, store.coalescer(model)) if store else Caching(None)
 
     def _load(self, version: "ModelVersion") -> "Live":
         """Load and warm a version. Runs in a thread."""
-        from gomlx.models.batcher import Batcher, Limits, RunCounts
+        from gomlx.models.batcher import Batcher, RunCounts
+        from gomlx.models.batcher import Limits as BatchLimits
         from gomlx.models.current import Live
         from gomlx.models.servable import Servable
 
@@ -174,7 +153,7 @@ class Service:
         seconds = servable.warm()
         name, batch = version.name, self._models[version.name].batch
         max_rows = batch.max_rows if servable.description.joins_rows else 1
-        limits = Limits(max_rows, batch.linger_ms / 1000, batch.max_queued_rows)
+        limits = BatchLimits(max_rows, batch.linger_ms / 1000, batch.max_queued_rows)
         counts = RunCounts(
             self.metrics.count("gomlx_model_runs", name),
             self.metrics.count("gomlx_model_run_failures", name),
@@ -198,9 +177,9 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self.connections.tick()
-            idle = time.monotonic() - self._keepalive
-            for connection in [c for c in self._watched if c.heard < idle]:
-                connection.transport.abort()
+            now = time.monotonic()
+            for connection in list(self._watched):
+                connection.check(now, self._keepalive)
             for store in self._stores.values():
                 store.tiers.tick()
             await asyncio.sleep(1)
@@ -275,6 +254,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
             "graceful_timeout": int(endpoint.graceful_seconds) or 1,
             "limit_request_field_size": min(endpoint.max_header_bytes, 65_536),
             "keepalive": _ASGI_KEEPALIVE_SECONDS,
+            "asgi_disconnect_grace_period": 0,  # what nobody waits for is not computed
             "max_requests": endpoint.max_requests,
             "max_requests_jitter": endpoint.max_requests // 10,
             "http_protocols": "h1,h2",

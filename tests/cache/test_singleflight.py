@@ -1,10 +1,24 @@
 """One running computation per key."""
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from gomlx.cache.singleflight import SingleFlight
+
+
+class Waiter:
+    """Remembers what it was told; then does what it was made for."""
+
+    def __init__(self) -> None:
+        self.wanted_until = 1.0
+        self.told: list[tuple[int, int]] = []
+        self.then: Callable[[], object] = lambda: None
+
+    def land(self, place: int, outcome: int) -> None:
+        self.told.append((place, outcome))
+        self.then()
 
 
 @pytest.fixture
@@ -15,55 +29,67 @@ def flights() -> SingleFlight[str, int]:
 def test_only_the_first_to_join_starts_a_flight(
     flights: SingleFlight[str, int],
 ) -> None:
-    told: list[int] = []
-    assert flights.join("k", told.append)
-    assert not flights.join("k", told.append)
+    waiter = Waiter()
+    assert "k" not in flights
+    assert flights.join("k", waiter, 0)
+    assert not flights.join("k", waiter, 1)
+    assert "k" in flights
     assert len(flights) == 1
-    assert told == []
+    assert waiter.told == []
 
 
 def test_landing_tells_everyone_in_order(flights: SingleFlight[str, int]) -> None:
-    told: list[tuple[str, int]] = []
-    for who in ("first", "second", "third"):
-        flights.join(
-            "k", partial(lambda who, outcome: told.append((who, outcome)), who)
-        )
+    order: list[int] = []
+    for n in range(3):
+        waiter = Waiter()
+        waiter.then = partial(order.append, n)
+        flights.join("k", waiter, n)
+    same = Waiter()
+    flights.join("k", same, 5)
+    flights.join("k", same, 3)
     flights.land("k", 7)
-    assert told == [("first", 7), ("second", 7), ("third", 7)]
+    assert order == [0, 1, 2]
+    assert same.told == [(5, 7), (3, 7)]
     assert len(flights) == 0
 
 
 def test_keys_fly_apart(flights: SingleFlight[str, int]) -> None:
-    first: list[int] = []
-    second: list[int] = []
-    assert flights.join("a", first.append)
-    assert flights.join("b", second.append)
+    first, second = Waiter(), Waiter()
+    assert flights.join("a", first, 0)
+    assert flights.join("b", second, 0)
     flights.land("b", 2)
-    assert (first, second) == ([], [2])
+    assert (first.told, second.told) == ([], [(0, 2)])
     assert len(flights) == 1
 
 
 def test_after_landing_the_next_starts_a_flight(
     flights: SingleFlight[str, int],
 ) -> None:
-    told: list[int] = []
-    flights.join("k", told.append)
-    flights.land("k", 1)
-    assert flights.join("k", told.append)
-    flights.land("k", 2)
-    assert told == [1, 2]
+    waiter = Waiter()
+    for outcome in (1, 2):
+        assert flights.join("k", waiter, 0)
+        flights.land("k", outcome)
+    assert waiter.told == [(0, 1), (0, 2)]
 
 
 def test_one_who_asks_again_while_being_told_flies_anew(
     flights: SingleFlight[str, int],
 ) -> None:
-    again: list[int] = []
+    eager, again, bystander = Waiter(), Waiter(), Waiter()
     started: list[bool] = []
-    bystander: list[int] = []
-    flights.join("k", lambda _: started.append(flights.join("k", again.append)))
-    flights.join("k", bystander.append)
+    eager.then = lambda: started.append(flights.join("k", again, 0))
+    flights.join("k", eager, 0)
+    flights.join("k", bystander, 0)
     flights.land("k", 1)
     assert started == [True]
-    assert (bystander, again) == ([1], [])
+    assert (bystander.told, again.told) == ([(0, 1)], [])
     flights.land("k", 2)
-    assert (bystander, again) == ([1], [2])
+    assert (bystander.told, again.told) == ([(0, 1)], [(0, 2)])
+
+
+def test_who_waits_is_seen_as_they_join(flights: SingleFlight[str, int]) -> None:
+    first, second = Waiter(), Waiter()
+    flights.join("k", first, 0)
+    waiting = flights.waiting("k")
+    flights.join("k", second, 1)
+    assert list(waiting) == [(first, 0), (second, 1)]

@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 import pytest
 
 from gomlx.contract.tensor import Row
-from gomlx.errors import Overloaded, RunFailed
+from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, Outcome, RunCounts
 
@@ -26,6 +27,20 @@ class Model:
         if (13,) in rows:
             raise RunFailed("thirteen")
         return [str(2 * int(x)).encode() for (x,) in rows]  # type: ignore[arg-type]
+
+
+class Job:
+    """A row that somebody wants until they say no; its outcome when it has landed."""
+
+    def __init__(self) -> None:
+        self.outcome: asyncio.Future[Outcome] = asyncio.Future()
+        self.wanted_until = inf
+
+    def is_wanted(self, now: float) -> bool:
+        return self.wanted_until > now
+
+    def land(self, outcome: Outcome) -> None:
+        self.outcome.set_result(outcome)
 
 
 def counts_of_runs() -> RunCounts:
@@ -46,11 +61,10 @@ def batcher_of(
 
 async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[Outcome]:
     """Add rows in one turn, and wait for all of their outcomes."""
-    loop = asyncio.get_running_loop()
-    futures: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in values]
-    for value, future in zip(values, futures, strict=True):
-        batcher.add((value,), future.set_result)
-    return await asyncio.gather(*futures)
+    jobs = [Job() for _ in values]
+    for value, job in zip(values, jobs, strict=True):
+        batcher.add((value,), job)
+    return await asyncio.gather(*(job.outcome for job in jobs))
 
 
 @pytest.mark.asyncio
@@ -114,7 +128,7 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
     model = Model()
     batcher = batcher_of(model.run, queued=2)
     for value in (1, 2):
-        batcher.add((value,), lambda _: None)
+        batcher.add((value,), Job())
     with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
         batcher.check_room(1)
     while len(batcher):
@@ -122,6 +136,59 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
     batcher.check_room(2)
     with pytest.raises(Overloaded):
         batcher.check_room(3)
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_run", "seconds"), [(0.0001, 1), (2.0, 9), (1000.0, 60)]
+)
+@pytest.mark.asyncio
+async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
+    seconds_per_run: float, seconds: int
+) -> None:
+    batcher = batcher_of(Model().run, max_rows=2, queued=9, seconds=seconds_per_run)
+    for value in range(9):
+        batcher.add((value,), Job())
+    with pytest.raises(Overloaded) as refused:
+        batcher.check_room(1)
+    assert refused.value.retry_after == seconds
+    await asyncio.sleep(0)
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
+    model, jobs = Model(), [Job() for _ in range(8)]
+    batcher = batcher_of(model.run, max_rows=2)
+    for value, job in enumerate(jobs):
+        batcher.add((value,), job)
+    for value in (0, 3, 4, 7):
+        jobs[value].wanted_until = 0.0
+    found = await asyncio.gather(*(job.outcome for job in jobs))
+    assert model.batches == [[1, 2], [5, 6]]
+    assert {type(found[value]) for value in (0, 3, 4, 7)} == {DeadlineExceeded}
+    assert await outcomes(batcher, [9]) == [b"18"]
+
+
+@pytest.mark.asyncio
+async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
+    batcher, jobs = batcher_of(Model().run, queued=3), [Job() for _ in range(3)]
+    for value, job in enumerate(jobs):
+        batcher.add((value,), job)
+    jobs[1].wanted_until = 0.0
+    batcher.has_unwanted()
+    batcher.check_room(1)
+    assert isinstance(jobs[1].outcome.result(), DeadlineExceeded)
+    with pytest.raises(Overloaded):
+        batcher.check_room(2)
+    assert [await jobs[value].outcome for value in (0, 2)] == [b"0", b"4"]
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_is_full_lingers_no_longer() -> None:
+    model = Model()
+    batcher = batcher_of(model.run, max_rows=2, linger=1000)
+    assert await outcomes(batcher, [1, 2]) == [b"2", b"4"]
+    assert await outcomes(batcher_of(model.run, 1, 1000), [3]) == [b"6"]
 
 
 @pytest.mark.asyncio

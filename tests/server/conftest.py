@@ -1,7 +1,10 @@
 """A predictor over a real model and a real store, in the test's own event loop."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,15 @@ from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shm import SharedMemory
 from gomlx.cache.store import create_store
 from gomlx.cache.tiered import Tiered
+from gomlx.contract.tensor import Row
+from gomlx.errors import RunFailed
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
 from gomlx.models.batcher import Batcher, Limits, RunCounts
 from gomlx.models.current import Current, Live
 from gomlx.models.servable import Servable
-from gomlx.server.predict import Caching, Predictor
-from gomlx.server.prediction import Reply
+from gomlx.server.misses import Caching
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Prediction, Reply
 from tests import saved_models
 
 
@@ -36,6 +42,27 @@ class Counts:
         return self.spreads.setdefault(key, Spread(bounds))
 
 
+class Gate:
+    """A servable whose runs wait until `go` is set. It refuses 13."""
+
+    def __init__(self, servable: Servable) -> None:
+        self._servable = servable
+        self.rows: list[float] = []  # that were run, in order
+        self.started, self.go = threading.Event(), threading.Event()
+
+    def run(self, rows: Sequence[Row]) -> list[bytes]:
+        self.rows += [x for (x,) in rows]  # type: ignore[misc]
+        self.started.set()
+        assert self.go.wait(30)
+        if (13.0,) in rows:
+            raise RunFailed("thirteen")
+        return self._servable.run(rows)
+
+    async def wait(self) -> None:
+        """Wait until a run has started."""
+        assert await asyncio.to_thread(self.started.wait, 30)
+
+
 @dataclass
 class Path_:
     """The request path of a worker with one model, `m`: y = 2 x."""
@@ -44,7 +71,14 @@ class Path_:
     current: Current
     cache: Tiered
     counts: Counts
-    live: Callable[[Servable], Live]
+    live: Callable[..., Live]
+    reconfigure: Callable[[Caching], Predictor]
+
+    def gated(self, servable: Servable) -> "Gate":
+        """Swap a version in whose runs wait in a thread until they are let go on."""
+        gate = Gate(servable)
+        self.current.swap("m", self.live(servable, gate), lambda _: None)
+        return gate
 
     def runs(self) -> int:
         return self.counts.count("gomlx_model_runs", "m").n
@@ -77,7 +111,7 @@ async def path(
     cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
     current = Current(["m", "unloaded"])
 
-    def live(servable: Servable) -> Live:
+    def live(servable: Servable, gate: Gate | None = None) -> Live:
         run_counts = RunCounts(
             counts.count("gomlx_model_runs", "m"),
             counts.count("failures"),
@@ -85,20 +119,39 @@ async def path(
             counts.spread("gomlx_batch_rows"),
         )
         limits = Limits(64, 0, 100)
-        return Live(servable, Batcher("m", servable.run, limits, run_counts, 0.0))
+        run, seconds = (gate.run, 1.0) if gate else (servable.run, 0.0)
+        return Live(servable, Batcher("m", run, limits, run_counts, seconds))
 
     current.swap("m", live(servables[2.0]), lambda _: None)
     metrics: Any = counts
-    caching = {"m": Caching(cache), "unloaded": Caching(cache)}
-    predictor = Predictor(current, caching, {"m": 100, "unloaded": 100}, metrics)
-    yield Path_(predictor, current, cache, counts, live)
+    max_rows = {"m": 100, "unloaded": 100}
+
+    def predictor(caching: Caching) -> Predictor:
+        models = dict.fromkeys(max_rows, caching)
+        return Predictor(current, models, max_rows, metrics)
+
+    yield Path_(predictor(Caching(cache)), current, cache, counts, live, predictor)
+    if (last := current.get("m")) is not None:
+        last.batcher.close()
     await cache.close()
 
 
-async def asked(path: Path_, body: bytes, model: str = "m") -> Reply:
-    """Put a question, and wait for the reply."""
-    import asyncio
-
+def ask(
+    path: Path_, body: bytes, model: str = "m", seconds: float = inf
+) -> tuple[Prediction | None, asyncio.Future[Reply]]:
+    """Put a question: what can leave, and the reply to come."""
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    path.predictor.post(model, body, future.set_result)
-    return await future
+    return path.predictor.post(model, body, future.set_result, seconds), future
+
+
+async def asked(
+    path: Path_, body: bytes, model: str = "m", seconds: float = inf
+) -> Reply:
+    """Put a question, and wait for the reply."""
+    return await asyncio.wait_for(ask(path, body, model, seconds)[1], 30)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from gomlx.server.protocol import Connections, HotProtocol, Limits
-from tests.server.conftest import Path_
+from gomlx.models.current import Live
+from gomlx.models.servable import Servable
+from gomlx.server.limits import Limits
+from gomlx.server.protocol import Connections, HotProtocol
+from gomlx.server.response import CONTINUE
+from tests.server.conftest import Gate, Path_, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,7 +63,7 @@ async def server(path: Path_) -> AsyncIterator[Server]:
         return sum(counted)
 
     connections = Connections(
-        {EVAL: "m"}, path.predictor, Limits(1000, 500, 5, 5, 20), Taker, count
+        {EVAL: "m"}, path.predictor, Limits(1000, 500, 5, 5, 5, 20), Taker, count
     )
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(
@@ -82,6 +86,9 @@ def answers(text: bytes) -> list[tuple[int, dict[str, str], Any]]:
     while text:
         head, _, rest = text.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
+        if first == "HTTP/1.1 100 Continue":
+            text = rest  # to see whether we are still there
+            continue
         headers = dict(line.split(": ", 1) for line in lines)
         size = int(headers["content-length"])
         found.append((int(first.split()[1]), headers, json.loads(rest[:size])))
@@ -152,6 +159,9 @@ OTHERS = {
     % EVAL,
     "garbage": b"\x00\x01\x02",
     "leading empty line": b"\r\n" + post(b'{"x":1}'),
+    "no time at all": post(b'{"x":1}', b"request-timeout-ms: 0"),
+    "two times": post(b'{"x":1}', *[b"request-timeout-ms: 5"] * 2),
+    "no time to read": post(b'{"x":1}', b"request-timeout-ms: soon"),
 }
 
 
@@ -205,12 +215,6 @@ async def test_a_peer_that_never_reads_is_cut_off(server: Server) -> None:
     writer.transport.abort()
 
 
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_a_client_that_leaves_before_its_answer(
     server: Server, path: Path_
 ) -> None:
@@ -221,6 +225,75 @@ async def test_a_client_that_leaves_before_its_answer(
     live = path.current.get("m")
     assert live
     assert live.pins == 0
+
+
+class Queued:
+    """A connection whose row, 1, waits behind another's that runs."""
+
+    def __init__(self, gate: Gate, live: Live) -> None:
+        self.gate, self.live = gate, live
+
+    async def connect(self, server: Server) -> "Queued":
+        self.first, self.first_writer = await server.connect()
+        self.first_writer.write(post(b'{"x":0}'))
+        await self.gate.wait()
+        self.reader, self.writer = await server.connect()
+        self.writer.write(post(b'{"x":1}'))
+        await until(lambda: len(self.live.batcher) == 1)
+        return self
+
+    async def run(self) -> list[float]:
+        """Let all go on; return the rows that ran."""
+        self.gate.go.set()
+        await self.first.readuntil(b"}}")
+        await until(lambda: self.live.pins == 0)
+        self.first_writer.close()
+        self.writer.close()
+        return self.gate.rows
+
+
+@pytest_asyncio.fixture
+async def queued(
+    server: Server, path: Path_, servables: dict[float, Servable]
+) -> Queued:
+    gate, live = path.gated(servables[2.0]), path.current.get("m")
+    assert live
+    return await Queued(gate, live).connect(server)
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_client_that_goes_is_not_computed_for(
+    path: Path_, queued: Queued, is_reset: bool
+) -> None:
+    if is_reset:
+        queued.writer.transport.abort()
+    else:
+        queued.writer.close()
+    canceled = path.counts.count("gomlx_requests_canceled", "m")
+    await until(lambda: canceled.n)
+    assert await queued.run() == [0.0]
+
+
+async def test_a_client_that_only_sends_no_more_is_answered(queued: Queued) -> None:
+    queued.writer.write_eof()
+    assert await queued.reader.readuntil(b"\r\n\r\n") == CONTINUE
+    await asyncio.sleep(0.1)  # it is looked at again, and is still there
+    assert await queued.run() == [0.0, 1.0]
+    assert ys(await asyncio.wait_for(queued.reader.read(), 10)) == [2.0]
+
+
+async def test_a_request_says_how_long_it_waits(
+    server: Server, path: Path_, servables: dict[float, Servable]
+) -> None:
+    gate = path.gated(servables[2.0])
+    reader, writer = await server.connect()
+    writer.write(post(b'{"x":1}', b"Request-Timeout-Ms: 20") + post(b"{"))
+    ((status, headers, _),) = answers(await reader.readuntil(b'config)"}'))
+    assert status == 504
+    assert "connection" not in headers
+    assert (await reader.readline()).split()[1] == b"400"
+    gate.go.set()
+    writer.close()
 
 
 async def test_an_incomplete_request_times_out(server: Server) -> None:

@@ -311,7 +311,7 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
     live = path.current.get("m")
     assert live
     body = Pieces(row(1), row(2) + row(3), b'{"x"')
-    stream = Stream(path.predictor, "m", body, StreamLimits(2, 1000))
+    stream = Stream(path.predictor, "m", body, StreamLimits(2, 1000, 30.0))
     assert json.loads((await anext(aiter(stream))).splitlines()[0])["data"] == {"y": 2}
     await stream.close()
     while live.pins or len(asyncio.all_tasks()) > 1:

@@ -1,0 +1,180 @@
+"""Rows that are not known here: computed, once for all who ask meanwhile.
+
+    run    without a cache: each row runs for the request that asked
+    fly    singleflight → further tiers, if any → batcher → servable → write-behind
+
+A row is dropped, wherever it waits, when nobody wants it any more: the deadlines of all
+who asked have passed, their clients have left, or another row of theirs has failed.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.singleflight import SingleFlight
+from gomlx.cache.tier import Found
+from gomlx.cache.tiered import Tiered
+from gomlx.contract.tensor import Row
+from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded
+from gomlx.models.batcher import Outcome
+from gomlx.models.current import Live
+from gomlx.server.deadlines import Deadlines
+from gomlx.server.prediction import Prediction
+
+_Flights = SingleFlight[bytes, Outcome | Found]
+
+
+class Caching(NamedTuple):
+    """How one model's answers are kept: in cache; if None, why they are not.
+
+    coalescer: with whom to agree on who computes a row; None: this process alone.
+    """
+
+    cache: Tiered | None
+    coalescer: Coalescer | None = None
+    why_not: str = "no-datastore"
+
+
+class Misses:
+    """The rows under way in one worker. For one thread: the event loop's.
+
+    max_rows: of each model, that wait in its queue, and that are looked for elsewhere.
+    """
+
+    def __init__(self, max_rows: Mapping[str, int]) -> None:
+        self._max_rows = max_rows
+        self._elsewhere = dict.fromkeys(max_rows, 0)
+        self._flights: _Flights = SingleFlight()
+        self._deadlines = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def run(self, prediction: Prediction, rows: Sequence[Row]) -> None:
+        """Have rows run for this request alone. Raises Overloaded."""
+        batcher = prediction.live.batcher
+        batcher.check_room(len(rows))
+        self._deadlines.add(prediction)
+        for i, row in enumerate(rows):
+            batcher.add(row, _Alone(prediction, i))
+
+    def fly(
+        self,
+        prediction: Prediction,
+        caching: Caching,
+        missing: Sequence[tuple[int, Row, bytes]],
+    ) -> None:
+        """Join each missing row's flight, and start those that nobody flies yet.
+
+        Raises Overloaded, and then has done nothing.
+        """
+        live, flights, cache = prediction.live, self._flights, caching.cache
+        new = {key: row for _, row, key in missing if key not in flights}
+        asks_further = caching.coalescer or (cache and cache.asks_further)
+        if not asks_further:
+            live.batcher.check_room(len(new))
+        else:
+            self._check_elsewhere(prediction.name, len(new))
+        self._deadlines.add(prediction)
+        for i, _, key in missing:
+            if not flights.join(key, prediction, i):
+                prediction.collapsed += 1
+        if asks_further and new:
+            self._fetch(prediction, caching, new)
+        else:
+            for key, row in new.items():
+                live.batcher.add(row, _Computation(flights, live, caching, key))
+
+    def end(self, prediction: Prediction) -> None:
+        """A request waits no longer."""
+        self._deadlines.discard(prediction)
+        if prediction.missing:
+            prediction.live.batcher.has_unwanted()
+
+    def _check_elsewhere(self, name: str, rows: int) -> None:
+        if (waiting := self._elsewhere[name]) + rows > self._max_rows[name]:
+            raise Overloaded(name, waiting)
+
+    def _fetch(
+        self, prediction: Prediction, caching: Caching, rows: Mapping[bytes, Row]
+    ) -> None:
+        """Look for rows elsewhere, no longer than the request waits."""
+        cache, coalescer, _ = caching
+        assert cache is not None
+        left = prediction.wanted_until - perf_counter()
+        seconds = min(coalescer.seconds, left) if coalescer else 0.0
+        until = asyncio.get_running_loop().time() + seconds
+        self._elsewhere[prediction.name] += len(rows)
+        fetched = partial(self._fetched, prediction.live, caching, rows)
+        cache.fetch(prediction.live.shared, rows, coalescer, until, fetched)
+
+    def _fetched(
+        self,
+        live: Live,
+        caching: Caching,
+        rows: Mapping[bytes, Row],
+        key: bytes,
+        found: Found | None,
+    ) -> None:
+        """Take what was found elsewhere, or compute."""
+        name = live.servable.version.name
+        self._elsewhere[name] -= 1
+        if found:
+            self._flights.land(key, found)
+            return
+        job = _Computation(self._flights, live, caching, key)
+        try:
+            if not job.is_wanted(perf_counter()):
+                raise DeadlineExceeded.of(name)
+            live.batcher.check_room(1)
+        except GomlxError as error:
+            job.land(error)
+        else:
+            live.batcher.add(rows[key], job)
+
+
+class _Alone:
+    """A row that runs for one request: a job of the batcher."""
+
+    __slots__ = ("_place", "_prediction")
+
+    def __init__(self, prediction: Prediction, place: int) -> None:
+        self._prediction, self._place = prediction, place
+
+    def is_wanted(self, now: float) -> bool:
+        return self._prediction.wanted_until > now
+
+    def land(self, outcome: Outcome) -> None:
+        self._prediction.land(self._place, outcome)
+
+
+class _Computation:
+    """A row that runs for all who joined its flight: a job of the batcher."""
+
+    __slots__ = ("_caching", "_flights", "_key", "_live", "_waiting")
+
+    def __init__(
+        self, flights: _Flights, live: Live, caching: Caching, key: bytes
+    ) -> None:
+        self._flights, self._live = flights, live
+        self._caching, self._key = caching, key
+        self._waiting = flights.waiting(key)
+
+    def is_wanted(self, now: float) -> bool:
+        # PERF: any() over a generator takes four times as long (loadtests/misses.py).
+        for waiter, _ in self._waiting:
+            if waiter.wanted_until > now:
+                return True
+        return False
+
+    def land(self, outcome: Outcome) -> None:
+        cache, coalescer, _ = self._caching
+        if isinstance(outcome, bytes):
+            assert cache is not None
+            cache.set(self._live.shared, self._key, outcome)
+        elif coalescer:
+            coalescer.release(self._key)
+        self._flights.land(self._key, outcome)

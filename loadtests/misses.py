@@ -1,0 +1,115 @@
+"""What a row costs beside its model: python -m loadtests.misses
+
+Asks a predictor, in one process and without sockets, for rows that are known and for
+rows that are not, with a model whose run is a constant: what is left is decoding, keys,
+look-ups, flights, deadlines and the queue. Prints microseconds of CPU a request in the
+event loop's thread, best of several repeats.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from time import thread_time
+from types import SimpleNamespace
+from typing import Any
+
+from gomlx.cache.local import Local, LocalCounts
+from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
+from gomlx.cache.tiered import Tiered
+from gomlx.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.batcher import Batcher, Limits, RunCounts
+from gomlx.models.current import Current, Live
+from gomlx.server.misses import Caching
+from gomlx.server.predict import Predictor
+from gomlx.server.prediction import Reply
+
+_REPEATS, _AT_ONCE, _TURNS = 15, 16, 500
+
+
+def staged(folder: Path) -> Any:
+    """A model of one float."""
+    import tensorflow as tf
+
+    from gomlx.models.servable import Servable
+    from gomlx.models.stage import stage
+    from gomlx.models.version import StageRequest
+
+    module = tf.Module()
+    double = tf.function(
+        lambda x: {"y": x * 2.0}, [tf.TensorSpec((None, 1), tf.float32, "x")]
+    )
+    tf.saved_model.save(module, str(folder / "model"), {"serving_default": double})
+    request = StageRequest(
+        "m", str(folder / "model"), folder / "staged", "serving_default", {}
+    )
+    return Servable(stage(request))
+
+
+def predictor_over(servable: Any, cache: Tiered) -> Predictor:
+    def run(rows: Sequence[Any]) -> list[bytes]:
+        return [b'{"y":1.0}'] * len(rows)
+
+    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+    limits = Limits(64, 0, 10_000)
+    current = Current(["m"])
+    batcher = Batcher("m", run, limits, counts, 0.0)
+    current.swap("m", Live(servable, batcher), lambda _: None)
+    made: dict[Any, Any] = {}
+    metrics: Any = SimpleNamespace(
+        count=lambda *key: made.setdefault(key, Count()),
+        spread=lambda *key: made.setdefault(key, Spread(SECONDS)),
+    )
+    return Predictor(current, {"m": Caching(cache)}, {"m": 10_000}, metrics)
+
+
+async def microseconds(
+    predictor: Predictor, body: Callable[[int], bytes], warm: bool
+) -> float:
+    """Ask so many at once, turn after turn; known rows are asked once before."""
+    best, n = float("inf"), 0
+    count = 0
+
+    def done(_: Reply) -> None:
+        nonlocal count
+        count += 1
+
+    for repeat in range(_REPEATS + warm):
+        bodies = [body(n + i) for i in range(_AT_ONCE * _TURNS)]
+        n += len(bodies)
+        started = thread_time()
+        for turn in range(0, len(bodies), _AT_ONCE):
+            for one in bodies[turn : turn + _AT_ONCE]:
+                predictor.post("m", one, done, 30.0)
+            while count < n - len(bodies) + turn + _AT_ONCE:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        if repeat >= warm:
+            best = min(best, (thread_time() - started) / len(bodies))
+        await asyncio.sleep(0.05)  # what waits is written meanwhile
+    return best * 1e6
+
+
+async def measure(folder: Path, shared: Path) -> None:
+    counts = LocalCounts(lambda *_: Count(), Spread(SECONDS))
+    create_store(shared / "store", 256 << 20)
+    local = Local(SharedMemory(shared / "store"), counts, 64 << 20)
+    cache = Tiered(local, [], 3600)
+    predictor = predictor_over(staged(folder), cache)
+    hits = await microseconds(predictor, lambda n: b'{"x":%d}' % (n % 1000), True)
+    misses = await microseconds(predictor, lambda n: b'{"x":%d}' % (n + 1000), False)
+    write = sys.stdout.write
+    write(f"a hit   {hits:6.2f} us\na miss  {misses:6.2f} us\n")
+    await cache.close()
+
+
+def main() -> None:
+    make = partial(tempfile.TemporaryDirectory, prefix="gomlx-")
+    with make() as folder, make(dir="/dev/shm") as shared:
+        asyncio.run(measure(Path(folder), Path(shared)))
+
+
+if __name__ == "__main__":
+    main()
