@@ -10,10 +10,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.gather import Gather
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
@@ -75,6 +77,8 @@ class Remote:
         self._running = 0
         self._has_said_bad = False
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
+        self._peeks = Gather(self._peek, self._start)
+        self._takes: dict[int, Gather[bool]] = {}  # by milliseconds, one a model or so
 
     @property
     def is_usable(self) -> bool:
@@ -122,17 +126,18 @@ class Remote:
         self, names: Collection[bytes], is_value: IsValue
     ) -> dict[bytes, bytes]:
         """Look again for what somebody else may have written by now; not counted."""
-        values = await self._bounded(self._tier.get_many(list(names)))
-        pairs = zip(names, values or [], strict=bool(values))
-        return {n: v for n, v in pairs if v is not None and is_value(v)}
+        values = await self._peeks.ask(names) or {}
+        found = {name: values.get(name) for name in names}
+        return {n: v for n, v in found.items() if v and self._is_good(v, is_value)}
 
     async def take(self, names: Collection[bytes], seconds: float) -> list[bool] | None:
         """Take leases that nobody holds; None when the tier cannot tell."""
-        milliseconds = int(seconds * 1000)
-        taken: list[bool] | None = await self._bounded(
-            self._tier.take(list(names), milliseconds)
-        )
-        return taken
+        milliseconds = max(1, int(seconds * 1000))
+        if milliseconds not in self._takes:
+            run = partial(self._take, milliseconds)
+            self._takes[milliseconds] = Gather(run, self._start)
+        taken = await self._takes[milliseconds].ask(names)
+        return None if taken is None else [taken[name] for name in names]
 
     def release(self, names: Collection[bytes]) -> None:
         """Give leases back."""
@@ -174,12 +179,11 @@ class Remote:
         self, names: Mapping[bytes, IsValue], values: Collection[bytes | None]
     ) -> dict[bytes, bytes]:
         """Sort what came: hits, misses, and what is no answer and must go."""
-        most = self._limits.max_value_bytes
         found, bad = {}, []
         for (name, is_value), value in zip(names.items(), values, strict=True):
             if value is None:
                 continue
-            if len(value) <= most and is_value(value):
+            if self._is_good(value, is_value):
                 found[name] = value
             else:
                 bad.append(name)
@@ -188,6 +192,9 @@ class Remote:
         if bad:
             self._forget(bad)
         return found
+
+    def _is_good(self, value: bytes, is_value: IsValue) -> bool:
+        return len(value) <= self._limits.max_value_bytes and is_value(value)
 
     def _forget(self, names: list[bytes]) -> None:
         self._counts.bad.n += len(names)
@@ -205,20 +212,19 @@ class Remote:
 
     async def _limit(self, lookup: _Lookup) -> None:
         """Let those who wait go on when the deadline has passed."""
-        await asyncio.wait((lookup.found,), timeout=self._limits.deadline_seconds)
-        for _ in range(_GRACE_TURNS):
-            # The answer may be there already, unread because the loop was busy.
-            if lookup.found.done():
-                return
-            await asyncio.sleep(0)
+        if await self._ends_in_time(lookup.found):
+            return
         self._counts.late.n += len(lookup.names)
         milliseconds = self._limits.deadline_seconds * 1000
         self._give_up(lookup, f"no answer in {milliseconds:g} ms")
 
     def _give_up(self, lookup: _Lookup, problem: str) -> None:
+        self._fail(problem)
+        lookup.found.set_result({})
+
+    def _fail(self, problem: str) -> None:
         self._breaker.failed()
         self._note(problem)
-        lookup.found.set_result({})
 
     def _note(self, problem: str) -> None:
         """Say once that look-ups have ceased to work, and once that they work again."""
@@ -229,23 +235,47 @@ class Remote:
             log.info("%s: look-ups work again", self.name)
         self.problem = problem
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The outcome of a command within the deadline; None if there is none."""
+    async def _peek(self, names: list[bytes]) -> Mapping[bytes, bytes | None] | None:
+        return await self._bounded(names, self._tier.get_many(names))
+
+    async def _take(
+        self, milliseconds: int, names: list[bytes]
+    ) -> Mapping[bytes, bool] | None:
+        return await self._bounded(names, self._tier.take(names, milliseconds))
+
+    async def _bounded(
+        self, names: list[bytes], work: Coroutine[Any, Any, Any]
+    ) -> Mapping[bytes, Any] | None:
+        """Each name's outcome of a command; None if there is none by the deadline."""
         if self.state is not State.CLOSED:
             work.close()
             return None
-        try:
-            async with asyncio.timeout(self._limits.deadline_seconds):
-                return await work
-        except (TierFailed, TimeoutError) as error:
-            self._breaker.failed()
-            self._note(str(error) or "no answer in time")
+        task = self._start(work)
+        if not await self._ends_in_time(task):
+            # The command goes on: cancelled, it would take its connection with it.
+            task.add_done_callback(_ignored)
+            self._fail("no answer in time")
             return None
+        try:
+            return dict(zip(names, task.result(), strict=True))
+        except TierFailed as error:
+            self._fail(str(error))
+            return None
+
+    async def _ends_in_time(self, outcome: asyncio.Future[Any]) -> bool:
+        await asyncio.wait((outcome,), timeout=self._limits.deadline_seconds)
+        for _ in range(_GRACE_TURNS):
+            # The answer may be there already, unread because the loop was busy.
+            if outcome.done():
+                return True
+            await asyncio.sleep(0)
+        return outcome.done()
 
     async def _tried(self, work: Coroutine[Any, Any, Any]) -> Any:
         """The outcome of a command that nobody depends on; None if it failed."""
@@ -254,3 +284,9 @@ class Remote:
         except TierFailed as error:
             log.debug("%s: %s", self.name, error)
             return None
+
+
+def _ignored(task: asyncio.Task[Any]) -> None:
+    """Nobody waits any more for what came of it."""
+    if not task.cancelled():
+        task.exception()

@@ -266,3 +266,52 @@ async def test_a_lease_ends_by_itself(redis: Server) -> None:
         async with asyncio.timeout(30):
             while await other.remote.take(NAMES[:1], 60) != [True]:
                 await asyncio.sleep(0.01)
+
+
+async def test_many_who_wait_for_others_ask_together(redis: Server) -> None:
+    """Else a burst of cold rows would miss the deadline by its own weight."""
+    async with opened(redis.url) as near:
+        await near.ask(NAMES[0])  # connected
+        clients = redis.ask("INFO", "clients").split()[2]
+        assert clients.startswith("connected_clients:")
+        before = commands(redis)
+        takes = [near.remote.take([name], 60) for name in NAMES]
+        assert await asyncio.gather(*takes) == [[True]] * 100
+        assert redis.ask("INFO", "clients").split()[2] == clients
+        peeks = [near.remote.peek([name], is_digits) for name in NAMES]
+        assert await asyncio.gather(*peeks) == [{}] * 100
+        assert commands(redis) - before == 100 + 1 + 2  # and this test's questions
+
+
+async def test_while_a_command_runs_the_next_names_gather(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0") as near:
+            await near.ask(NAMES[0])  # connected
+            relay.delay_seconds = 0.05
+            before = commands(redis)
+            peeks = []
+            for name in NAMES[:20]:  # in twenty turns
+                peek = near.remote.peek([name], is_digits)
+                peeks.append(asyncio.create_task(peek))
+                await asyncio.sleep(0)
+            await asyncio.gather(*peeks)
+            assert commands(redis) - before == 2 + 1
+
+
+async def test_one_late_command_is_one_failure(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        url = f"redis://127.0.0.1:{relay.port}/0"
+        async with opened(url, deadline=0.05) as near:
+            while not await near.remote.take([NAMES[0]], 60):  # connecting
+                pass
+            relay.delay_seconds = 0.5
+            takes = [near.remote.take([name], 60) for name in NAMES]
+            assert await asyncio.gather(*takes) == [None] * 100
+            assert near.remote.state is State.CLOSED
+
+
+@pytest.mark.parametrize("poison", ["x", "1" * 1001])
+async def test_who_waits_for_others_takes_no_poison(redis: Server, poison: str) -> None:
+    redis.ask("SET", NAMES[0].decode(), poison)
+    async with opened(redis.url) as near:
+        assert await near.remote.peek(NAMES[:1], is_digits) == {}
