@@ -60,7 +60,7 @@ class _Lookup:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.names: dict[bytes, IsValue] = {}
-        self.found: asyncio.Future[Mapping[bytes, bytes]] = loop.create_future()
+        self.found: asyncio.Future[dict[bytes, bytes]] = loop.create_future()
 
 
 class Remote:
@@ -98,7 +98,8 @@ class Remote:
         What is_value does not admit is deleted, and a miss.
         """
         waiting = self.writes.waiting(names)
-        if len(waiting) == len(names):
+        names = [name for name in names if name not in waiting]
+        if not names:
             return waiting
         if self._lookup is None:
             if self._running >= _LOOKUPS_AT_ONCE or not self._breaker.allows():
@@ -108,12 +109,14 @@ class Remote:
             self._lookup = _Lookup(loop)
             loop.call_soon(self._send)
         self._lookup.names.update(dict.fromkeys(names, is_value))
-        return await asyncio.shield(self._lookup.found)
+        return waiting | await asyncio.shield(self._lookup.found)
 
     def set(self, name: bytes, value: bytes, seconds: float) -> None:
         """Have a value written, soon, for no longer than the tier's time to live."""
         if self._limits.is_read_only:
             self.writes.when_gone((name,))
+        elif len(value) > self._limits.max_value_bytes:
+            self.writes.drop((name,))
         else:
             self.writes.put(name, value, min(seconds, self._limits.ttl_seconds))
 
@@ -168,17 +171,23 @@ class Remote:
             return
         finally:
             self._running -= 1
-        if lookup.found.done():
-            return  # too late
         self._counts.seconds.add(perf_counter() - started)
+        found, bad = self._sorted(lookup.names, values)
+        if bad:  # also when it is too late: their size may be why
+            self._forget(bad)
+        if lookup.found.done():
+            return
+        self._counts.hit.n += len(found)
+        self._counts.miss.n += len(lookup.names) - len(found) - len(bad)
+        self._counts.bad.n += len(bad)
         self._breaker.succeeded()
         self._note("")
-        lookup.found.set_result(self._believable(lookup.names, values))
+        lookup.found.set_result(found)
 
-    def _believable(
+    def _sorted(
         self, names: Mapping[bytes, IsValue], values: Collection[bytes | None]
-    ) -> dict[bytes, bytes]:
-        """Sort what came: hits, misses, and what is no answer and must go."""
+    ) -> tuple[dict[bytes, bytes], list[bytes]]:
+        """Return the hits, and the names of what is no answer."""
         found, bad = {}, []
         for (name, is_value), value in zip(names.items(), values, strict=True):
             if value is None:
@@ -187,17 +196,12 @@ class Remote:
                 found[name] = value
             else:
                 bad.append(name)
-        self._counts.hit.n += len(found)
-        self._counts.miss.n += len(names) - len(found) - len(bad)
-        if bad:
-            self._forget(bad)
-        return found
+        return found, bad
 
     def _is_good(self, value: bytes, is_value: IsValue) -> bool:
         return len(value) <= self._limits.max_value_bytes and is_value(value)
 
     def _forget(self, names: list[bytes]) -> None:
-        self._counts.bad.n += len(names)
         level = logging.DEBUG if self._has_said_bad else logging.WARNING
         self._has_said_bad = True  # once is enough; the metrics count them
         log.log(

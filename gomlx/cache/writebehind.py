@@ -59,14 +59,19 @@ class WriteBehind:
             return  # a name has one value
         lifetime = int(seconds * 1000 * random.uniform(1 - _JITTER, 1 + _JITTER))
         if lifetime < 1 or not self._breaker.may_allow:
-            self._drop([name])
+            self.drop([name])
             return
         self._queue[name] = value, lifetime
         self._bytes += len(value)
         while self._bytes > self._most_bytes:
-            self._drop([next(iter(self._queue))])
+            self.drop([next(iter(self._queue))])
         if self._writer is None or self._writer.done():
             self._writer = asyncio.get_running_loop().create_task(self._write())
+
+    def drop(self, names: Collection[bytes]) -> None:
+        """Count values that are not written, and tell that they are gone."""
+        self._counts.dropped.n += len(names)
+        self._leave(names)
 
     async def close(self) -> None:
         """Write what waits, for as long as two seconds."""
@@ -79,7 +84,7 @@ class WriteBehind:
         while self._queue:
             batch = self._next_batch()
             if not self._breaker.allows():
-                self._drop(batch)
+                self.drop(batch)
                 continue
             try:
                 await self._tier.set_many(batch)
@@ -112,10 +117,6 @@ class WriteBehind:
             log.warning("%s: writes fail: %s", self._name, error)
         self._counts.failed.n += len(batch)
         self._leave(batch)
-
-    def _drop(self, names: Collection[bytes]) -> None:
-        self._counts.dropped.n += len(names)
-        self._leave(names)
 
     def _leave(self, names: Collection[bytes]) -> None:
         for name in names:

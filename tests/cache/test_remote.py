@@ -135,6 +135,42 @@ async def test_a_poisoned_value_is_a_miss_and_deleted(
         await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
 
 
+async def test_a_value_too_large_to_come_in_time_is_deleted(redis: Server) -> None:
+    """Else all who ask for it would be late, again and again."""
+    redis.ask("SET", NAMES[0].decode(), "1" * (32 << 20))
+    async with opened(redis.url, deadline=0.001) as near:
+        assert await near.ask(NAMES[0]) == {}
+        assert near.counts == {"late": 1}
+        await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
+
+
+async def test_what_would_not_be_believed_is_not_written(redis: Server) -> None:
+    gone: list[bytes] = []
+    async with opened(redis.url) as near:
+        near.remote.writes.when_gone = gone.extend
+        near.remote.set(NAMES[0], b"1" * 1001, 10)
+        near.remote.set(NAMES[1], b"1" * 1000, 10)
+        assert gone == [NAMES[0]]
+        await until(lambda: near.counts.get("write written"))
+        assert near.counts == {"write dropped": 1, "write written": 1}
+        assert (await near.ask(*NAMES[:2])).keys() == {NAMES[1]}
+
+
+async def test_what_waits_to_be_written_is_found_with_what_is_not(
+    redis: Server,
+) -> None:
+    redis.ask("SET", NAMES[0].decode(), "1")
+    redis.ask("CONFIG", "SET", "maxmemory", "1")  # so that it is only in the queue
+    try:
+        async with opened(redis.url) as near:
+            await near.ask(NAMES[0])  # connected
+            near.remote.set(NAMES[1], b"2", 10)
+            assert await near.ask(*NAMES[:3]) == {NAMES[0]: b"1", NAMES[1]: b"2"}
+            assert near.counts["miss"] == 1
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
 async def test_a_value_of_another_type_is_a_miss(redis: Server) -> None:
     redis.ask("LPUSH", NAMES[0].decode(), "1")
     async with opened(redis.url) as near:
