@@ -25,9 +25,10 @@ class BoundedParser(_AsyncHiredisParser):
         data = await self._stream.read(self._read_size)
         if not data:
             raise exceptions.ConnectionError("the server closed the connection")
-        if _ENDLESS.search(self._tail + data):
+        recent = self._tail + data
+        if _ENDLESS.search(recent):
             raise exceptions.InvalidResponse("a list longer than was asked for")
-        self._tail = data[-_LONGEST_HEAD:]
+        self._tail = recent[-_LONGEST_HEAD:]
         self._reader.feed(data)
         return True
 
