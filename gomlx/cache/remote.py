@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
@@ -111,14 +112,20 @@ class Remote:
         self._lookup.names.update(dict.fromkeys(names, is_value))
         return waiting | await asyncio.shield(self._lookup.found)
 
-    def set(self, name: bytes, value: bytes, seconds: float) -> None:
-        """Have a value written, soon, for no longer than the tier's time to live."""
+    def set(
+        self, name: bytes, value: bytes, seconds: float, at_most: float = inf
+    ) -> None:
+        """Have a value written, soon, for about so long, or the tier's time to live.
+
+        at_most is exact: what has so long to live elsewhere may not live longer here.
+        """
         if self._limits.is_read_only:
             self.writes.when_gone((name,))
         elif len(value) > self._limits.max_value_bytes:
             self.writes.drop((name,))
         else:
-            self.writes.put(name, value, min(seconds, self._limits.ttl_seconds))
+            seconds = min(seconds, self._limits.ttl_seconds)
+            self.writes.put(name, value, seconds, at_most)
 
     async def left(self, names: Collection[bytes]) -> list[float]:
         """Return for how many seconds each value will be known; 0 if that fails."""

@@ -142,11 +142,12 @@ class Tiered:
         names = [space.name(key) for key in hits]
         lefts = await self.remotes[i].left(names)
         for (key, value), name, left in zip(hits.items(), names, lefts, strict=True):
-            seconds = min(left, self._ttl)
-            if self._local and seconds > 0:
-                self._local.set(key, value, seconds)
+            if not left:  # gone by now, or nobody can say
+                continue
+            if self._local:
+                self._local.set(key, value, min(left, self._ttl))
             for nearer in self.remotes[:i]:
-                nearer.set(name, value, seconds)
+                nearer.set(name, value, self._ttl, at_most=left)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection
+from math import inf
 
 from gomlx.cache.breaker import Breaker, State
 from gomlx.cache.tier import SharedTier
@@ -53,11 +54,14 @@ class WriteBehind:
         queue = self._queue
         return {n: queue[n][0] for n in names if n in queue} if queue else {}
 
-    def put(self, name: bytes, value: bytes, seconds: float) -> None:
+    def put(
+        self, name: bytes, value: bytes, seconds: float, at_most: float = inf
+    ) -> None:
         """Have a value written, soon, to be known for about so long."""
         if name in self._queue:
             return  # a name has one value
-        lifetime = int(seconds * 1000 * random.uniform(1 - _JITTER, 1 + _JITTER))
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
+        lifetime = int(min(seconds * jitter, at_most) * 1000)
         if lifetime < 1 or not self._breaker.may_allow:
             self.drop([name])
             return
