@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 _JITTER = 0.1  # of a time to live: what was written together does not expire together
 _BATCH_ENTRIES, _BATCH_BYTES = 500, 1 << 20
 _CLOSE_SECONDS = 2.0
+_ENTRY_BYTES = 250  # what Python takes for a short one, besides name and value
 Entry = tuple[bytes, int]  # value, milliseconds to live
 
 
@@ -66,7 +67,7 @@ class WriteBehind:
             self.drop([name])
             return
         self._queue[name] = value, lifetime
-        self._bytes += len(value)
+        self._bytes += _size(name, value)
         while self._bytes > self._most_bytes:
             self.drop([next(iter(self._queue))])
         if self._writer is None or self._writer.done():
@@ -125,5 +126,9 @@ class WriteBehind:
     def _leave(self, names: Collection[bytes]) -> None:
         for name in names:
             if entry := self._queue.pop(name, None):
-                self._bytes -= len(entry[0])
+                self._bytes -= _size(name, entry[0])
         self.when_gone(names)
+
+
+def _size(name: bytes, value: bytes) -> int:
+    return _ENTRY_BYTES + len(name) + len(value)

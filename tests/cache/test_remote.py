@@ -258,7 +258,8 @@ async def test_what_cannot_be_written_can_still_be_read(redis: Server) -> None:
 
 
 async def test_a_full_queue_drops_its_oldest(redis: Server) -> None:
-    async with opened(redis.url, queue=50) as near:
+    each = 250 + len(NAMES[0]) + 10  # what Python takes
+    async with opened(redis.url, queue=5 * each) as near:
         for name in NAMES:
             near.remote.set(name, b"1234567890", 10)
         assert near.counts == {"write dropped": 95}
