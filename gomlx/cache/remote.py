@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from gomlx.cache.breaker import Breaker, State
-from gomlx.cache.gather import Gather
+from gomlx.cache.gather import Gather, ends_within
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
@@ -25,7 +25,6 @@ from gomlx.metrics import Count, Gauge, Spread
 log = logging.getLogger(__name__)
 
 _LOOKUPS_AT_ONCE = 8
-_GRACE_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Remote:
         self._breaker = Breaker()
         self._lookup: _Lookup | None = None  # not sent yet
         self._running = 0
-        self._has_said_bad = False
+        self._has_said_bad = self._is_given_up = False  # and that was said
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
         self._peeks = Gather(self._peek, self._start)
         self._takes: dict[int, Gather[bool]] = {}  # by milliseconds, one a model or so
@@ -104,13 +103,17 @@ class Remote:
             return waiting
         if self._lookup is None:
             if self._running >= _LOOKUPS_AT_ONCE or not self._breaker.allows():
-                self._counts.skipped.n += len(names)
+                self.skip(len(names))
                 return waiting
             loop = asyncio.get_running_loop()
             self._lookup = _Lookup(loop)
             loop.call_soon(self._send)
         self._lookup.names.update(dict.fromkeys(names, is_value))
         return waiting | await asyncio.shield(self._lookup.found)
+
+    def skip(self, rows: int) -> None:
+        """Count rows that are not looked up here."""
+        self._counts.skipped.n += rows
 
     def set(
         self, name: bytes, value: bytes, seconds: float, at_most: float = inf
@@ -164,6 +167,7 @@ class Remote:
         lookup, self._lookup = self._lookup, None
         assert lookup is not None
         self._running += 1
+        self._counts.state.value = self.state  # the one try of a half-open breaker
         self._start(self._look_up(lookup))
         self._start(self._limit(lookup))
 
@@ -223,7 +227,7 @@ class Remote:
 
     async def _limit(self, lookup: _Lookup) -> None:
         """Let those who wait go on when the deadline has passed."""
-        if await self._ends_in_time(lookup.found):
+        if await ends_within(self._limits.deadline_seconds, lookup.found):
             return
         self._counts.late.n += len(lookup.names)
         milliseconds = self._limits.deadline_seconds * 1000
@@ -238,13 +242,15 @@ class Remote:
         self._note(problem)
 
     def _note(self, problem: str) -> None:
-        """Say once that look-ups have ceased to work, and once that they work again."""
-        self._counts.state.value = self._breaker.state
-        if problem and not self.problem:
-            log.warning("%s: look-ups fail: %s", self.name, problem)
-        elif self.problem and not problem:
-            log.info("%s: look-ups work again", self.name)
+        """Say once that the tier is left alone, and once that it works again."""
+        self._counts.state.value = self.state
         self.problem = problem
+        if self.state is State.OPEN and not self._is_given_up:
+            log.warning("%s: look-ups fail: %s", self.name, problem)
+            self._is_given_up = True
+        elif self.state is State.CLOSED and self._is_given_up:
+            log.info("%s: look-ups work again", self.name)
+            self._is_given_up = False
 
     def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
@@ -267,26 +273,16 @@ class Remote:
         if self.state is not State.CLOSED:
             work.close()
             return None
-        task = self._start(work)
-        if not await self._ends_in_time(task):
+        task = self._start(_outcome(work))
+        if not await ends_within(self._limits.deadline_seconds, task):
             # The command goes on: cancelled, it would take its connection with it.
-            task.add_done_callback(_ignored)
             self._fail("no answer in time")
             return None
-        try:
-            return dict(zip(names, task.result(), strict=True))
-        except TierFailed as error:
-            self._fail(str(error))
+        outcome = task.result()
+        if isinstance(outcome, TierFailed):
+            self._fail(str(outcome))
             return None
-
-    async def _ends_in_time(self, outcome: asyncio.Future[Any]) -> bool:
-        await asyncio.wait((outcome,), timeout=self._limits.deadline_seconds)
-        for _ in range(_GRACE_TURNS):
-            # The answer may be there already, unread because the loop was busy.
-            if outcome.done():
-                return True
-            await asyncio.sleep(0)
-        return outcome.done()
+        return dict(zip(names, outcome, strict=True))
 
     async def _tried(self, work: Coroutine[Any, Any, Any]) -> Any:
         """The outcome of a command that nobody depends on; None if it failed."""
@@ -297,7 +293,8 @@ class Remote:
             return None
 
 
-def _ignored(task: asyncio.Task[Any]) -> None:
-    """Nobody waits any more for what came of it."""
-    if not task.cancelled():
-        task.exception()
+async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    except TierFailed as error:
+        return error

@@ -145,7 +145,7 @@ class Predictor:
                 prediction.collapsed += 1
         if not new:
             return
-        if coalescer or cache.asks_further:
+        if coalescer or cache.asks_further(len(new)):
             until = asyncio.get_running_loop().time() + _seconds(coalescer)
             land = partial(self._fetched, live, caching, new)
             cache.fetch(live.shared, new, coalescer, until, land)

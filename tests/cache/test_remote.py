@@ -12,6 +12,7 @@ import pytest
 from gomlx.cache.breaker import State
 from gomlx.cache.redis import RedisTier
 from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.tiered import Tiered
 from gomlx.metrics import SECONDS, Count, Gauge, Spread
 from tests.redis_servers import Relay, Server, server
 
@@ -203,6 +204,9 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
             assert await near.ask(*NAMES) == {}
             assert near.counts["late"] == late
             assert near.counts["skipped"] >= 100
+            skipped = near.counts["skipped"]
+            assert not Tiered(None, [near.remote], 10).asks_further(7)
+            assert near.counts["skipped"] == skipped + 7
             relay.delay_seconds = 0
             await until(lambda: near.remote.is_usable)
             redis.ask("SET", NAMES[0].decode(), "1")
@@ -210,6 +214,44 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
                 await asyncio.sleep(0.02)
             assert near.state.value == State.CLOSED
             assert near.remote.problem == ""
+
+
+async def test_a_single_failure_is_no_news(
+    redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with opened(redis.url) as near:
+        for _ in range(20):
+            await near.ask(NAMES[0])
+            redis.ask("ACL", "SETUSER", "default", "-mget")
+            await near.ask(NAMES[0])
+            redis.ask("ACL", "SETUSER", "default", "+mget")
+        assert near.counts == {"miss": 20, "failed": 20}
+        assert not caplog.messages
+        redis.ask("ACL", "SETUSER", "default", "-mget")
+        while near.remote.state is State.CLOSED:
+            await near.ask(NAMES[0])
+        redis.ask("ACL", "SETUSER", "default", "+mget")
+        while near.remote.problem:
+            await near.ask(NAMES[0])
+            await asyncio.sleep(0.02)
+    assert [message.split(":")[1] for message in caplog.messages] == [
+        " look-ups fail",
+        " look-ups work again",
+    ]
+
+
+async def test_the_state_shows_that_a_try_is_under_way(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.3) as near:
+            relay.delay_seconds = 1.0
+            while near.remote.state is State.CLOSED:
+                await near.ask(NAMES[0])
+            await until(lambda: near.remote.is_usable)
+            trying = asyncio.create_task(near.ask(NAMES[0]))
+            await until(lambda: near.state.value == State.HALF_OPEN)
+            await trying
+            assert near.state.value == State.OPEN
 
 
 async def test_a_server_that_is_stopped_and_goes_on(redis: Server) -> None:
