@@ -51,7 +51,7 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     said = str(error)
     if isinstance(error, MasterNotFoundError):
         return _without_master(said, address)
-    if "closed by server" in said:
+    if "closed the connection" in said or "closed by server" in said:
         # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
         fault = "client-certificate" if address.tls else "closed"
         return fault, "the server closed the connection"
