@@ -37,13 +37,14 @@ class WriteBehind:
     """For one thread: the event loop's. A full queue drops its oldest values.
 
     when_gone is called with names that have left the queue, whatever became of them.
+    problem: why writes are not tried, while they are not.
     """
 
     def __init__(
         self, name: str, tier: SharedTier, queue_bytes: int, counts: WriteCounts
     ) -> None:
         self.when_gone: Callable[[Collection[bytes]], None] = lambda _: None
-        self._name, self._tier = name, tier
+        self._name, self._tier, self.problem = name, tier, ""
         self._most_bytes, self._counts = queue_bytes, counts
         self._breaker = Breaker()
         self._queue: dict[bytes, Entry] = {}
@@ -111,6 +112,7 @@ class WriteBehind:
     def _succeeded(self, batch: Collection[bytes]) -> None:
         if self._breaker.state is not State.CLOSED:
             log.info("%s: writes work again", self._name)
+            self.problem = ""
         self._breaker.succeeded()
         self._counts.written.n += len(batch)
         self._leave(batch)
@@ -118,6 +120,8 @@ class WriteBehind:
     def _refused(self, batch: Collection[bytes], error: TierFailed) -> None:
         was = self._breaker.state
         self._breaker.failed()
+        if self._breaker.state is State.OPEN:
+            self.problem = str(error)
         if was is State.CLOSED and self._breaker.state is State.OPEN:
             log.warning("%s: writes fail: %s", self._name, error)
         self._counts.failed.n += len(batch)

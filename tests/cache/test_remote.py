@@ -289,12 +289,14 @@ async def test_what_cannot_be_written_can_still_be_read(redis: Server) -> None:
                 await asyncio.sleep(0.002)
             await until(lambda: near.counts.get("write dropped", 0) > 0)
             assert near.counts["write failed"] >= 5
+            assert "command not allowed" in near.remote.writes.problem
             assert near.remote.state is State.CLOSED
             assert await near.ask(NAMES[0]) == {NAMES[0]: b"1"}
             redis.ask("CONFIG", "SET", "maxmemory", "0")
             while not near.counts.get("write written"):
                 near.remote.set(NAMES[1], b"1", 10)
                 await asyncio.sleep(0.02)
+            assert near.remote.writes.problem == ""
     finally:
         redis.ask("CONFIG", "SET", "maxmemory", "0")
 
