@@ -113,7 +113,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     cert_file: str | None = None  # the client's certificate
     key_file: str | None = None
     timeout_seconds: Seconds = 1.0  # to connect, and of each command, at most
-    max_connections: Positive = 8  # per worker
+    max_connections: Positive = 8  # per worker and datastore
 
     def read_password(self) -> str | None:
         """Return the password, or what password_file holds. Raises ConfigInvalid."""

@@ -81,8 +81,8 @@ _COUNTERS = {
         ("datastore", "tier", "outcome"),
     ),
     "gomlx_cache_writes": (
-        "Rows to write to a tier, by outcome: written; dropped (the queue was full); "
-        "failed.",
+        "Rows to write to a tier, by outcome: written; dropped (the queue was full, "
+        "the answer too long, or writes fail just now); failed.",
         ("datastore", "tier", "outcome"),
     ),
     "gomlx_flights_collapsed": (

@@ -27,6 +27,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         "user default on >swordfish ~* +@all",
         "user mute on >hunter2 ~* +@all -set",
         "user elsewhere on >hunter2 ~other:* +@all",
+        "user timeless on >hunter2 ~* +@all -pttl",
     )
     with ExitStack() as stack:
 
@@ -79,6 +80,7 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
                 "password": "hunter2",
             },
             "permission-keys": {"url": f"redis://elsewhere:hunter2@{at}:{locked.port}"},
+            "permission-pttl": {"url": f"redis://timeless:hunter2@{at}:{locked.port}"},
             "password-file": {"url": plain.url, "password_file": "/nowhere"},
             "certificate": {"url": f"rediss://{at}:{tls.port}"},
             "certificate-other": {
@@ -126,6 +128,7 @@ WORDS = {
     "password-unasked": "the server has no password",
     "permission": "users.acl",
     "permission-keys": "users.acl",
+    "permission-pttl": "users.acl",
     "password-file": "correct password_file",
     "certificate": "set ca_file",
     "certificate-other": "set ca_file",

@@ -390,6 +390,9 @@ def test_the_state_of_a_tier_is_shown(faulty: Faulty) -> None:
         assert faulty.service.ready()["ready"]  # it is only slower without
     with Asker(faulty.service):
         wait_for(lambda: shown() == CLOSED)
+        with full(faulty):
+            wait_for(lambda: "not allowed" in shown().get("writes", ""))
+        wait_for(lambda: shown() == CLOSED)
 
 
 def test_a_graceful_stop_writes_what_waits(tmp_path: Path) -> None:

@@ -76,21 +76,26 @@ class FleetLeases:
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
-        self._held: set[bytes] = set()
+        self._held: dict[bytes, float] = {}  # until when, in the loop's time
         remote.writes.when_gone = self._written
 
     async def take(self, keys: Collection[bytes], seconds: float) -> Collection[bytes]:
         names = [_LEASE + key.hex().encode() for key in keys]
+        until = asyncio.get_running_loop().time() + seconds  # it ends no earlier
         taken = await self._remote.take(names, seconds)
         if taken is None:
             return keys
         ours = [key for key, is_ours in zip(keys, taken, strict=True) if is_ours]
-        self._held.update(ours)
+        self._held.update(dict.fromkeys(ours, until))
         return ours
 
     def release(self, keys: Collection[bytes]) -> None:
-        if ours := self._held.intersection(keys):
-            self._held -= ours
+        if not self._held:
+            return
+        now = asyncio.get_running_loop().time()
+        ends = {key: self._held.pop(key) for key in keys if key in self._held}
+        # One that has ended may be somebody else's by now.
+        if ours := [key for key, until in ends.items() if now < until]:
             self._remote.release([_LEASE + key.hex().encode() for key in ours])
 
     def _written(self, names: Collection[bytes]) -> None:

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 # One write transaction costs as much as thirty entries: let some gather.
 _GATHER_SECONDS = 0.005
 _BATCH_BYTES = 1 << 20
+_ENTRY_BYTES = 250  # what Python takes for a short one, besides its answer
 
 
 class LocalCounts:
@@ -82,7 +83,7 @@ class Local:
         if key in self._waiting:
             return  # a key has one answer
         self._waiting[key] = value, seconds
-        self._waiting_bytes += len(value)
+        self._waiting_bytes += _ENTRY_BYTES + len(value)
         while self._waiting_bytes > self._queue_bytes:
             oldest = next(iter(self._waiting))
             self._forget(oldest)
@@ -148,7 +149,8 @@ class Local:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
     def _forget(self, key: bytes) -> None:
-        self._waiting_bytes -= len(self._waiting.pop(key)[0])
+        value, _ = self._waiting.pop(key)
+        self._waiting_bytes -= _ENTRY_BYTES + len(value)
 
 
 def _nothing(_: Collection[bytes]) -> None:

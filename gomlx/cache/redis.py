@@ -32,6 +32,7 @@ NEVER = 1 << 53  # milliseconds to live of what does not expire
 _T = TypeVar("_T")
 _Command = tuple[bytes | str | int, ...]
 _LONGEST_REASON = 200
+_STRANGE = exceptions.InvalidResponse("a reply to another question")
 
 
 class RedisTier:
@@ -92,10 +93,11 @@ class RedisTier:
         if not names:
             return []
         if self._address.kind != "cluster":
-            return await self._bounded(lambda client: client.mget(names))
+            found = await self._bounded(lambda client: client.mget(names))
+            return self._values(found, len(names))
         # Keys of one command must share a slot, which those of a cluster rarely do.
-        found = await self._pipelined([("MGET", name) for name in names])
-        return [value for (value,) in found]
+        founds = await self._pipelined([("MGET", name) for name in names])
+        return [value for found in founds for value in self._values(found, 1)]
 
     async def set_many(self, items: Mapping[bytes, tuple[bytes, int]]) -> None:
         """Keep values, each for so many milliseconds. Tries all before it raises."""
@@ -110,6 +112,8 @@ class RedisTier:
     async def left(self, names: Sequence[bytes]) -> list[int]:
         """Return the milliseconds that each has to live: 0 for what is gone."""
         found = await self._pipelined([("PTTL", name) for name in names])
+        if not all(type(left) is int for left in found):
+            raise self._failed(_STRANGE)
         return [NEVER if left == -1 else max(left, 0) for left in found]
 
     async def delete(self, names: Sequence[bytes]) -> None:
@@ -157,6 +161,14 @@ class RedisTier:
             if isinstance(reply, Exception):
                 raise self._failed(reply)
         return replies
+
+    def _values(self, found: Any, count: int) -> list[bytes | None]:
+        """Check a reply to MGET: not all that speaks like Redis is one."""
+        if type(found) is not list or len(found) != count:
+            raise self._failed(_STRANGE)
+        if not all(value is None or type(value) is bytes for value in found):
+            raise self._failed(_STRANGE)
+        return found
 
     async def _bounded(self, run: Callable[[Any], Awaitable[_T]]) -> _T:
         try:

@@ -51,7 +51,8 @@ def explained(error: Exception, address: Address) -> tuple[str, str]:
     said = str(error)
     if isinstance(error, MasterNotFoundError):
         return _without_master(said, address)
-    if "closed by server" in said or "reset by peer" in said:
+    closed = "closed the connection", "closed by server", "reset by peer"
+    if any(words in said for words in closed):
         # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
         fault = "client-certificate" if address.tls else "closed"
         return fault, "the server closed the connection"

@@ -24,10 +24,11 @@ class BoundedParser(_AsyncHiredisParser):
     async def read_from_socket(self) -> bool:
         data = await self._stream.read(self._read_size)
         if not data:
-            raise exceptions.ConnectionError("Connection closed by server")
-        if _ENDLESS.search(self._tail + data):
+            raise exceptions.ConnectionError("the server closed the connection")
+        recent = self._tail + data
+        if _ENDLESS.search(recent):
             raise exceptions.InvalidResponse("a list longer than was asked for")
-        self._tail = data[-_LONGEST_HEAD:]
+        self._tail = recent[-_LONGEST_HEAD:]
         self._reader.feed(data)
         return True
 

@@ -10,10 +10,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from time import perf_counter
 from typing import Any
 
 from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.gather import Gather, ends_within
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
@@ -22,7 +25,6 @@ from gomlx.metrics import Count, Gauge, Spread
 log = logging.getLogger(__name__)
 
 _LOOKUPS_AT_ONCE = 8
-_GRACE_TURNS = 3
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class _Lookup:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.names: dict[bytes, IsValue] = {}
-        self.found: asyncio.Future[Mapping[bytes, bytes]] = loop.create_future()
+        self.found: asyncio.Future[dict[bytes, bytes]] = loop.create_future()
 
 
 class Remote:
@@ -73,8 +75,10 @@ class Remote:
         self._breaker = Breaker()
         self._lookup: _Lookup | None = None  # not sent yet
         self._running = 0
-        self._has_said_bad = False
+        self._has_said_bad = self._is_given_up = False  # and that was said
         self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
+        self._peeks = Gather(self._peek, self._start)
+        self._takes: dict[int, Gather[bool]] = {}  # by milliseconds, one a model or so
 
     @property
     def is_usable(self) -> bool:
@@ -94,24 +98,37 @@ class Remote:
         What is_value does not admit is deleted, and a miss.
         """
         waiting = self.writes.waiting(names)
-        if len(waiting) == len(names):
+        names = [name for name in names if name not in waiting]
+        if not names:
             return waiting
         if self._lookup is None:
             if self._running >= _LOOKUPS_AT_ONCE or not self._breaker.allows():
-                self._counts.skipped.n += len(names)
+                self.skip(len(names))
                 return waiting
             loop = asyncio.get_running_loop()
             self._lookup = _Lookup(loop)
             loop.call_soon(self._send)
         self._lookup.names.update(dict.fromkeys(names, is_value))
-        return await asyncio.shield(self._lookup.found)
+        return waiting | await asyncio.shield(self._lookup.found)
 
-    def set(self, name: bytes, value: bytes, seconds: float) -> None:
-        """Have a value written, soon, for no longer than the tier's time to live."""
+    def skip(self, rows: int) -> None:
+        """Count rows that are not looked up here."""
+        self._counts.skipped.n += rows
+
+    def set(
+        self, name: bytes, value: bytes, seconds: float, at_most: float = inf
+    ) -> None:
+        """Have a value written, soon, for about so long, or the tier's time to live.
+
+        at_most is exact: what has so long to live elsewhere may not live longer here.
+        """
         if self._limits.is_read_only:
             self.writes.when_gone((name,))
+        elif len(value) > self._limits.max_value_bytes:
+            self.writes.drop((name,))
         else:
-            self.writes.put(name, value, min(seconds, self._limits.ttl_seconds))
+            seconds = min(seconds, self._limits.ttl_seconds)
+            self.writes.put(name, value, seconds, at_most)
 
     async def left(self, names: Collection[bytes]) -> list[float]:
         """Return for how many seconds each value will be known; 0 if that fails."""
@@ -122,17 +139,18 @@ class Remote:
         self, names: Collection[bytes], is_value: IsValue
     ) -> dict[bytes, bytes]:
         """Look again for what somebody else may have written by now; not counted."""
-        values = await self._bounded(self._tier.get_many(list(names)))
-        pairs = zip(names, values or [], strict=bool(values))
-        return {n: v for n, v in pairs if v is not None and is_value(v)}
+        values = await self._peeks.ask(names) or {}
+        found = {name: values.get(name) for name in names}
+        return {n: v for n, v in found.items() if v and self._is_good(v, is_value)}
 
     async def take(self, names: Collection[bytes], seconds: float) -> list[bool] | None:
         """Take leases that nobody holds; None when the tier cannot tell."""
-        milliseconds = int(seconds * 1000)
-        taken: list[bool] | None = await self._bounded(
-            self._tier.take(list(names), milliseconds)
-        )
-        return taken
+        milliseconds = max(1, int(seconds * 1000))
+        if milliseconds not in self._takes:
+            run = partial(self._take, milliseconds)
+            self._takes[milliseconds] = Gather(run, self._start)
+        taken = await self._takes[milliseconds].ask(names)
+        return None if taken is None else [taken[name] for name in names]
 
     def release(self, names: Collection[bytes]) -> None:
         """Give leases back."""
@@ -149,6 +167,7 @@ class Remote:
         lookup, self._lookup = self._lookup, None
         assert lookup is not None
         self._running += 1
+        self._counts.state.value = self.state  # the one try of a half-open breaker
         self._start(self._look_up(lookup))
         self._start(self._limit(lookup))
 
@@ -163,34 +182,37 @@ class Remote:
             return
         finally:
             self._running -= 1
-        if lookup.found.done():
-            return  # too late
         self._counts.seconds.add(perf_counter() - started)
+        found, bad = self._sorted(lookup.names, values)
+        if bad:  # also when it is too late: their size may be why
+            self._forget(bad)
+        if lookup.found.done():
+            return
+        self._counts.hit.n += len(found)
+        self._counts.miss.n += len(lookup.names) - len(found) - len(bad)
+        self._counts.bad.n += len(bad)
         self._breaker.succeeded()
         self._note("")
-        lookup.found.set_result(self._believable(lookup.names, values))
+        lookup.found.set_result(found)
 
-    def _believable(
+    def _sorted(
         self, names: Mapping[bytes, IsValue], values: Collection[bytes | None]
-    ) -> dict[bytes, bytes]:
-        """Sort what came: hits, misses, and what is no answer and must go."""
-        most = self._limits.max_value_bytes
+    ) -> tuple[dict[bytes, bytes], list[bytes]]:
+        """Return the hits, and the names of what is no answer."""
         found, bad = {}, []
         for (name, is_value), value in zip(names.items(), values, strict=True):
             if value is None:
                 continue
-            if len(value) <= most and is_value(value):
+            if self._is_good(value, is_value):
                 found[name] = value
             else:
                 bad.append(name)
-        self._counts.hit.n += len(found)
-        self._counts.miss.n += len(names) - len(found) - len(bad)
-        if bad:
-            self._forget(bad)
-        return found
+        return found, bad
+
+    def _is_good(self, value: bytes, is_value: IsValue) -> bool:
+        return len(value) <= self._limits.max_value_bytes and is_value(value)
 
     def _forget(self, names: list[bytes]) -> None:
-        self._counts.bad.n += len(names)
         level = logging.DEBUG if self._has_said_bad else logging.WARNING
         self._has_said_bad = True  # once is enough; the metrics count them
         log.log(
@@ -205,47 +227,62 @@ class Remote:
 
     async def _limit(self, lookup: _Lookup) -> None:
         """Let those who wait go on when the deadline has passed."""
-        await asyncio.wait((lookup.found,), timeout=self._limits.deadline_seconds)
-        for _ in range(_GRACE_TURNS):
-            # The answer may be there already, unread because the loop was busy.
-            if lookup.found.done():
-                return
-            await asyncio.sleep(0)
+        if await ends_within(self._limits.deadline_seconds, lookup.found):
+            return
         self._counts.late.n += len(lookup.names)
         milliseconds = self._limits.deadline_seconds * 1000
         self._give_up(lookup, f"no answer in {milliseconds:g} ms")
 
     def _give_up(self, lookup: _Lookup, problem: str) -> None:
-        self._breaker.failed()
-        self._note(problem)
+        self._fail(problem)
         lookup.found.set_result({})
 
-    def _note(self, problem: str) -> None:
-        """Say once that look-ups have ceased to work, and once that they work again."""
-        self._counts.state.value = self._breaker.state
-        if problem and not self.problem:
-            log.warning("%s: look-ups fail: %s", self.name, problem)
-        elif self.problem and not problem:
-            log.info("%s: look-ups work again", self.name)
-        self.problem = problem
+    def _fail(self, problem: str) -> None:
+        self._breaker.failed()
+        self._note(problem)
 
-    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _note(self, problem: str) -> None:
+        """Say once that the tier is left alone, and once that it works again."""
+        self._counts.state.value = self.state
+        self.problem = problem
+        if self.state is State.OPEN and not self._is_given_up:
+            log.warning("%s: look-ups fail: %s", self.name, problem)
+            self._is_given_up = True
+        elif self.state is State.CLOSED and self._is_given_up:
+            log.info("%s: look-ups work again", self.name)
+            self._is_given_up = False
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _bounded(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The outcome of a command within the deadline; None if there is none."""
+    async def _peek(self, names: list[bytes]) -> Mapping[bytes, bytes | None] | None:
+        return await self._bounded(names, self._tier.get_many(names))
+
+    async def _take(
+        self, milliseconds: int, names: list[bytes]
+    ) -> Mapping[bytes, bool] | None:
+        return await self._bounded(names, self._tier.take(names, milliseconds))
+
+    async def _bounded(
+        self, names: list[bytes], work: Coroutine[Any, Any, Any]
+    ) -> Mapping[bytes, Any] | None:
+        """Each name's outcome of a command; None if there is none by the deadline."""
         if self.state is not State.CLOSED:
             work.close()
             return None
-        try:
-            async with asyncio.timeout(self._limits.deadline_seconds):
-                return await work
-        except (TierFailed, TimeoutError) as error:
-            self._breaker.failed()
-            self._note(str(error) or "no answer in time")
+        task = self._start(_outcome(work))
+        if not await ends_within(self._limits.deadline_seconds, task):
+            # The command goes on: cancelled, it would take its connection with it.
+            self._fail("no answer in time")
             return None
+        outcome = task.result()
+        if isinstance(outcome, TierFailed):
+            self._fail(str(outcome))
+            return None
+        return dict(zip(names, outcome, strict=True))
 
     async def _tried(self, work: Coroutine[Any, Any, Any]) -> Any:
         """The outcome of a command that nobody depends on; None if it failed."""
@@ -254,3 +291,10 @@ class Remote:
         except TierFailed as error:
             log.debug("%s: %s", self.name, error)
             return None
+
+
+async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return await work
+    except TierFailed as error:
+        return error

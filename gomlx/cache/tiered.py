@@ -48,10 +48,13 @@ class Tiered:
             for remote in self.remotes:
                 remote.set(name, value, self._ttl)
 
-    @property
-    def asks_further(self) -> bool:
-        """True when `fetch` may find what `get_many` does not."""
-        return any(remote.is_usable for remote in self.remotes)
+    def asks_further(self, rows: int) -> bool:
+        """True when `fetch` may find what `get_many` does not; else counts the rows."""
+        if any(remote.is_usable for remote in self.remotes):
+            return True
+        for remote in self.remotes:
+            remote.skip(rows)
+        return False
 
     def fetch(
         self,
@@ -77,8 +80,6 @@ class Tiered:
             names = {space.name(key): key for key in keys if key not in found}
             if not names:
                 break
-            if not remote.is_usable:
-                continue
             values = await remote.get_many(names, space.is_answer)
             hits = {names[n]: values[n] for n in names if n in values}
             found |= {key: Found(value, remote.name) for key, value in hits.items()}
@@ -142,11 +143,12 @@ class Tiered:
         names = [space.name(key) for key in hits]
         lefts = await self.remotes[i].left(names)
         for (key, value), name, left in zip(hits.items(), names, lefts, strict=True):
-            seconds = min(left, self._ttl)
-            if self._local and seconds > 0:
-                self._local.set(key, value, seconds)
+            if not left:  # gone by now, or nobody can say
+                continue
+            if self._local:
+                self._local.set(key, value, min(left, self._ttl))
             for nearer in self.remotes[:i]:
-                nearer.set(name, value, seconds)
+                nearer.set(name, value, self._ttl, at_most=left)
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

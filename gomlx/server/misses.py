@@ -73,7 +73,7 @@ class Misses:
         """
         live, flights, cache = prediction.live, self._flights, caching.cache
         new = {key: row for _, row, key in missing if key not in flights}
-        asks_further = caching.coalescer or (cache and cache.asks_further)
+        asks_further = caching.coalescer or (cache and cache.asks_further(len(new)))
         if not asks_further:
             live.batcher.check_room(len(new))
         else:

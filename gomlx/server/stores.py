@@ -41,6 +41,7 @@ class Store:
         return {
             remote.name: {"state": remote.state.name.lower().replace("_", "-")}
             | ({"problem": remote.problem} if remote.problem else {})
+            | ({"writes": remote.writes.problem} if remote.writes.problem else {})
             for remote in self._remotes
         }
 

@@ -128,8 +128,8 @@ class Service:
         """Write what waits, and let go of everything."""
         for task in self._tasks:
             task.cancel()
-        for store in self._stores.values():
-            await store.tiers.close()
+        closing = [store.tiers.close() for store in self._stores.values()]
+        await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self.metrics.close()
 
     @property

@@ -201,7 +201,7 @@ async def test_a_full_queue_drops_its_oldest_values(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 10)
+    cache = Local(tier, counts.tier, 2 * (250 + 4))
     for name in (b"a", b"b", b"c", b"d"):
         cache.set(name, b"1234", 1.5)
     assert counts.writes == {"dropped": 2}
@@ -215,7 +215,7 @@ async def test_a_value_larger_than_the_queue_is_dropped(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 10)
+    cache = Local(tier, counts.tier, 250 + 10)
     cache.set(b"a", b"x" * 11, 1.5)
     cache.set(b"b", b"1234", 1.5)
     await cache.close()

@@ -446,9 +446,9 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         while await reader.read(1000):
-            writer.write(b"*10")  # the head comes in two parts
-            await asyncio.sleep(0.01)
-            writer.write(b"00000000\r\n")
+            for part in (b"*", b"1", b"0", b"000", b"0000\r\n"):  # its head in parts
+                writer.write(part)
+                await asyncio.sleep(0.01)
         writer.close()
 
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as noise:
@@ -457,3 +457,29 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
         with pytest.raises(TierFailed, match="longer than was asked for"):
             await noisy.get_many([b"a"])
         await noisy.close()
+
+
+@pytest.mark.parametrize(
+    "reply", [b":1", b"+OK", b"$1\r\n1", b"*1\r\n$1\r\n1", b"*2\r\n:1\r\n:2", b"*-1"]
+)
+async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
+    closed = asyncio.Event()
+
+    async def strange(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while asked := await reader.read(1000):
+            is_setting = b"CLIENT" in asked
+            writer.write((b"+OK" if is_setting else reply) + b"\r\n")
+        writer.close()
+        closed.set()
+
+    async with await asyncio.start_server(strange, "127.0.0.1", 0) as noise:
+        noisy = tier(f"redis://127.0.0.1:{noise.sockets[0].getsockname()[1]}/0")
+        with pytest.raises(TierFailed, match="another question"):
+            await noisy.get_many([b"a", b"b"])
+        if reply != b":1":
+            with pytest.raises(TierFailed, match="another question"):
+                await noisy.left([b"a"])
+        await noisy.close()
+        await closed.wait()

@@ -12,6 +12,7 @@ import pytest
 from gomlx.cache.breaker import State
 from gomlx.cache.redis import RedisTier
 from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.tiered import Tiered
 from gomlx.metrics import SECONDS, Count, Gauge, Spread
 from tests.redis_servers import Relay, Server, server
 
@@ -135,6 +136,42 @@ async def test_a_poisoned_value_is_a_miss_and_deleted(
         await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
 
 
+async def test_a_value_too_large_to_come_in_time_is_deleted(redis: Server) -> None:
+    """Else all who ask for it would be late, again and again."""
+    redis.ask("SET", NAMES[0].decode(), "1" * (32 << 20))
+    async with opened(redis.url, deadline=0.001) as near:
+        assert await near.ask(NAMES[0]) == {}
+        assert near.counts == {"late": 1}
+        await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
+
+
+async def test_what_would_not_be_believed_is_not_written(redis: Server) -> None:
+    gone: list[bytes] = []
+    async with opened(redis.url) as near:
+        near.remote.writes.when_gone = gone.extend
+        near.remote.set(NAMES[0], b"1" * 1001, 10)
+        near.remote.set(NAMES[1], b"1" * 1000, 10)
+        assert gone == [NAMES[0]]
+        await until(lambda: near.counts.get("write written"))
+        assert near.counts == {"write dropped": 1, "write written": 1}
+        assert (await near.ask(*NAMES[:2])).keys() == {NAMES[1]}
+
+
+async def test_what_waits_to_be_written_is_found_with_what_is_not(
+    redis: Server,
+) -> None:
+    redis.ask("SET", NAMES[0].decode(), "1")
+    redis.ask("CONFIG", "SET", "maxmemory", "1")  # so that it is only in the queue
+    try:
+        async with opened(redis.url) as near:
+            await near.ask(NAMES[0])  # connected
+            near.remote.set(NAMES[1], b"2", 10)
+            assert await near.ask(*NAMES[:3]) == {NAMES[0]: b"1", NAMES[1]: b"2"}
+            assert near.counts["miss"] == 1
+    finally:
+        redis.ask("CONFIG", "SET", "maxmemory", "0")
+
+
 async def test_a_value_of_another_type_is_a_miss(redis: Server) -> None:
     redis.ask("LPUSH", NAMES[0].decode(), "1")
     async with opened(redis.url) as near:
@@ -167,6 +204,9 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
             assert await near.ask(*NAMES) == {}
             assert near.counts["late"] == late
             assert near.counts["skipped"] >= 100
+            skipped = near.counts["skipped"]
+            assert not Tiered(None, [near.remote], 10).asks_further(7)
+            assert near.counts["skipped"] == skipped + 7
             relay.delay_seconds = 0
             await until(lambda: near.remote.is_usable)
             redis.ask("SET", NAMES[0].decode(), "1")
@@ -174,6 +214,44 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
                 await asyncio.sleep(0.02)
             assert near.state.value == State.CLOSED
             assert near.remote.problem == ""
+
+
+async def test_a_single_failure_is_no_news(
+    redis: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with opened(redis.url) as near:
+        for _ in range(20):
+            await near.ask(NAMES[0])
+            redis.ask("ACL", "SETUSER", "default", "-mget")
+            await near.ask(NAMES[0])
+            redis.ask("ACL", "SETUSER", "default", "+mget")
+        assert near.counts == {"miss": 20, "failed": 20}
+        assert not caplog.messages
+        redis.ask("ACL", "SETUSER", "default", "-mget")
+        while near.remote.state is State.CLOSED:
+            await near.ask(NAMES[0])
+        redis.ask("ACL", "SETUSER", "default", "+mget")
+        while near.remote.problem:
+            await near.ask(NAMES[0])
+            await asyncio.sleep(0.02)
+    assert [message.split(":")[1] for message in caplog.messages] == [
+        " look-ups fail",
+        " look-ups work again",
+    ]
+
+
+async def test_the_state_shows_that_a_try_is_under_way(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.3) as near:
+            relay.delay_seconds = 1.0
+            while near.remote.state is State.CLOSED:
+                await near.ask(NAMES[0])
+            await until(lambda: near.remote.is_usable)
+            trying = asyncio.create_task(near.ask(NAMES[0]))
+            await until(lambda: near.state.value == State.HALF_OPEN)
+            await trying
+            assert near.state.value == State.OPEN
 
 
 async def test_a_server_that_is_stopped_and_goes_on(redis: Server) -> None:
@@ -211,18 +289,21 @@ async def test_what_cannot_be_written_can_still_be_read(redis: Server) -> None:
                 await asyncio.sleep(0.002)
             await until(lambda: near.counts.get("write dropped", 0) > 0)
             assert near.counts["write failed"] >= 5
+            assert "command not allowed" in near.remote.writes.problem
             assert near.remote.state is State.CLOSED
             assert await near.ask(NAMES[0]) == {NAMES[0]: b"1"}
             redis.ask("CONFIG", "SET", "maxmemory", "0")
             while not near.counts.get("write written"):
                 near.remote.set(NAMES[1], b"1", 10)
                 await asyncio.sleep(0.02)
+            assert near.remote.writes.problem == ""
     finally:
         redis.ask("CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_a_full_queue_drops_its_oldest(redis: Server) -> None:
-    async with opened(redis.url, queue=50) as near:
+    each = 250 + len(NAMES[0]) + 10  # what Python takes
+    async with opened(redis.url, queue=5 * each) as near:
         for name in NAMES:
             near.remote.set(name, b"1234567890", 10)
         assert near.counts == {"write dropped": 95}
@@ -266,3 +347,52 @@ async def test_a_lease_ends_by_itself(redis: Server) -> None:
         async with asyncio.timeout(30):
             while await other.remote.take(NAMES[:1], 60) != [True]:
                 await asyncio.sleep(0.01)
+
+
+async def test_many_who_wait_for_others_ask_together(redis: Server) -> None:
+    """Else a burst of cold rows would miss the deadline by its own weight."""
+    async with opened(redis.url) as near:
+        await near.ask(NAMES[0])  # connected
+        clients = redis.ask("INFO", "clients").split()[2]
+        assert clients.startswith("connected_clients:")
+        before = commands(redis)
+        takes = [near.remote.take([name], 60) for name in NAMES]
+        assert await asyncio.gather(*takes) == [[True]] * 100
+        assert redis.ask("INFO", "clients").split()[2] == clients
+        peeks = [near.remote.peek([name], is_digits) for name in NAMES]
+        assert await asyncio.gather(*peeks) == [{}] * 100
+        assert commands(redis) - before == 100 + 1 + 2  # and this test's questions
+
+
+async def test_while_a_command_runs_the_next_names_gather(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        async with opened(f"redis://127.0.0.1:{relay.port}/0") as near:
+            await near.ask(NAMES[0])  # connected
+            relay.delay_seconds = 0.05
+            before = commands(redis)
+            peeks = []
+            for name in NAMES[:20]:  # in twenty turns
+                peek = near.remote.peek([name], is_digits)
+                peeks.append(asyncio.create_task(peek))
+                await asyncio.sleep(0)
+            await asyncio.gather(*peeks)
+            assert commands(redis) - before == 2 + 1
+
+
+async def test_one_late_command_is_one_failure(redis: Server) -> None:
+    with Relay(redis.port) as relay:
+        url = f"redis://127.0.0.1:{relay.port}/0"
+        async with opened(url, deadline=0.05) as near:
+            while not await near.remote.take([NAMES[0]], 60):  # connecting
+                pass
+            relay.delay_seconds = 0.5
+            takes = [near.remote.take([name], 60) for name in NAMES]
+            assert await asyncio.gather(*takes) == [None] * 100
+            assert near.remote.state is State.CLOSED
+
+
+@pytest.mark.parametrize("poison", ["x", "1" * 1001])
+async def test_who_waits_for_others_takes_no_poison(redis: Server, poison: str) -> None:
+    redis.ask("SET", NAMES[0].decode(), poison)
+    async with opened(redis.url) as near:
+        assert await near.remote.peek(NAMES[:1], is_digits) == {}
