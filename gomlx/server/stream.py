@@ -130,16 +130,16 @@ class Stream:
         """Yield the lines that a chunk ends. Raises TooLarge."""
         *ended, rest = chunk.split(b"\n")
         for part in ended:
-            yield self._checked(part)
+            self._check(part)
+            yield bytes(self._tail) + part if self._tail else part
             self._tail.clear()
-        self._checked(rest)
+        self._check(rest)
         self._tail += rest
 
-    def _checked(self, part: bytes) -> bytes:
+    def _check(self, part: bytes) -> None:
         most = self._limits.line_bytes
         if len(self._tail) + len(part) > most:
             raise TooLarge(f"the line is larger than {most} bytes; the stream ends")
-        return bytes(self._tail) + part if self._tail else part
 
     async def _ask(self, text: bytes) -> None:
         """Put a line to the predictor, once there is room for it."""

@@ -71,7 +71,7 @@ class Http2:
 
     def __init__(self, url: str, model: str) -> None:
         address = httpx.URL(url)
-        self._socket = socket.create_connection((address.host, address.port), 30)
+        self.socket = socket.create_connection((address.host, address.port), 30)
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self._h2 = h2.connection.H2Connection(config)
         self._h2.initiate_connection()
@@ -115,8 +115,8 @@ class Http2:
 
     def receive(self, seconds: float = 30) -> None:
         """Wait for something of the server. Raises TimeoutError."""
-        self._socket.settimeout(seconds)
-        data = self._socket.recv(1 << 16)
+        self.socket.settimeout(seconds)
+        data = self.socket.recv(1 << 16)
         assert data, "the server closed the connection"
         for event in self._h2.receive_data(data):
             if isinstance(event, h2.events.ResponseReceived):
@@ -140,7 +140,7 @@ class Http2:
         self._flush()
 
     def _flush(self) -> None:
-        self._socket.sendall(self._h2.data_to_send())
+        self.socket.sendall(self._h2.data_to_send())
 
     def close(self) -> None:
-        self._socket.close()
+        self.socket.close()
