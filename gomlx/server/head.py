@@ -17,6 +17,7 @@ _METHODS = (b"POST", b"GET")
 # Headers whose presence makes a request unusual: Gunicorn knows what to do.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
+_ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
 _KEPT_HEADS, _KEPT_BYTES = 1024, 1024
 
 
@@ -80,23 +81,22 @@ class _Headers:
 
     def __init__(self) -> None:
         self.length = 0
-        self.closes = False
+        self.closes = self._is_unusual = False
         self.timeout: str | None = None
-        self._has_host = self._is_unusual = False
+        self._seen: set[bytes] = set()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
+        if name in _UNUSUAL or (name in _ONCE and name in self._seen):
+            self._is_unusual = True
+        self._seen.add(name)
         if name == b"content-length":
             self.length = int(value)
-        elif name == b"host":
-            self._has_host = True
         elif name == b"connection":
-            self.closes = b"close" in value.lower()
-        elif name == _TIMEOUT and self.timeout is None:
+            self.closes = self.closes or b"close" in value.lower()
+        elif name == _TIMEOUT:
             self.timeout = value.decode("latin-1")
-        elif name in _UNUSUAL or name == _TIMEOUT:
-            self._is_unusual = True
 
     @property
     def suits(self) -> bool:
-        return self._has_host and not self._is_unusual
+        return b"host" in self._seen and not self._is_unusual

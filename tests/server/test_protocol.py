@@ -160,6 +160,9 @@ OTHERS = {
     "garbage": b"\x00\x01\x02",
     "leading empty line": b"\r\n" + post(b'{"x":1}'),
     "no time at all": post(b'{"x":1}', b"request-timeout-ms: 0"),
+    "two hosts": post(b'{"x":1}', b"host: other"),
+    "two types": post(b'{"x":1}', *[b"content-type: text/json"] * 2),
+    "a query of other bytes": b"GET %b?x=\x80 HTTP/1.1\r\nhost: h\r\n\r\n" % EVAL,
     "two times": post(b'{"x":1}', *[b"request-timeout-ms: 5"] * 2),
     "no time to read": post(b'{"x":1}', b"request-timeout-ms: soon"),
 }
