@@ -10,15 +10,32 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from concurrent.futures import Future
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from gomlx.client.answer import Answer
 from gomlx.client.base import Base
 from gomlx.client.columns import Asked, batch, one_row
 from gomlx.client.edition import Edition
 from gomlx.client.loop_thread import LoopThread
+from gomlx.client.progress import Bar
+from gomlx.client.stream import (
+    Choices,
+    Outcome,
+    Window,
+    outcomes,
+    streamed,
+    streamed_async,
+)
+from gomlx.errors import GomlxError
+
 
 class Client(Base):
     """Asks the hosts of a service for one model's predictions, and keeps the answers.
@@ -71,6 +88,37 @@ class Client(Base):
         asked = batch(columns)
         answers = self._core.find_many(asked)
         return answers or self._wait(asked, timeout_seconds)
+
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Any, None, None]:
+        """Yield the answer of row after row, in order, for as long as there are rows.
+
+        rows are read in this thread, at most `window` ahead of the answer that is
+        yielded; what is not known here is asked in batches of a quarter of that. While
+        the iterator of rows blocks, no answer is yielded; with a window of 1 it is not
+        asked for a row before the last answer was. timeout_seconds is that of a batch.
+
+        A row's own InvalidInput, TooLarge or RunFailed is raised in its place, or
+        yielded there with errors="return". What else `predict` raises is raised. No
+        answer comes after an error that was raised. progress shows a bar on standard
+        error; it needs rich. Raises ValueError, and ImportError without rich.
+        """
+
+        def submit(rows: list[Any]) -> Future[list[Outcome]]:
+            thread = self._thread or self._started()
+            return thread.submit(outcomes(self._core, rows, timeout_seconds))
+
+        bar = Bar(self._model, rows) if progress else None
+        choices = Choices(window, errors)
+        return streamed(rows, Window(self._core, submit, choices, bar))
 
     def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""
@@ -161,6 +209,35 @@ class AsyncClient(Base):
             return answers
         await self.start()
         return await self._core.answers(asked, timeout_seconds)
+
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Yield the answer of row after row; see Client.stream.
+
+        rows are read by a task beside, so answers come while it waits for the next one.
+        """
+
+        async def answered(rows: list[Any]) -> list[Outcome]:
+            try:
+                await self.start()
+            except GomlxError as error:
+                return [error] * len(rows)
+            return await outcomes(self._core, rows, timeout_seconds)
+
+        def submit(rows: list[Any]) -> "asyncio.Future[list[Outcome]]":
+            return asyncio.create_task(answered(rows))
+
+        bar = Bar(self._model, rows) if progress else None
+        choices = Choices(window, errors)
+        return streamed_async(rows, Window(self._core, submit, choices, bar))
 
     async def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""
