@@ -66,7 +66,7 @@ HOMES = {
     "yaml": ("config_types.py",),
     "msgspec": ("config", "cli.py", "server/worker.py", "tally.py"),
     "typer": ("cli.py",),
-    "rich": ("cli.py", "demo.py"),
+    "rich": ("cli.py", "demo.py", "client/progress.py"),
     "numpy": ("models/",),
     "aiohttp": ("client/http.py",),
     "httpcore": ("client/http2.py",),

@@ -10,100 +10,34 @@ import atexit
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from concurrent.futures import Future
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-from gomlx.cache.tier import SharedTier
 from gomlx.client.answer import Answer
+from gomlx.client.base import Base
 from gomlx.client.columns import Asked, batch, one_row
-from gomlx.client.core import Core
 from gomlx.client.edition import Edition
 from gomlx.client.loop_thread import LoopThread
-from gomlx.client.metrics import Collector
-from gomlx.client.options import Options
-from gomlx.client.shared import Shared
-from gomlx.client.transport import Transport
-from gomlx.contract.document import Contract
-
-# A URL says all; a client reads a few rows at a time.
-_ALONE: dict[str, Any] = {
-    **dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file")),
-    "timeout_seconds": 1.0,
-    "max_connections": 8,
-}
+from gomlx.client.progress import Bar
+from gomlx.client.stream import (
+    Choices,
+    Outcome,
+    Window,
+    outcomes,
+    streamed,
+    streamed_async,
+)
+from gomlx.errors import GomlxError
 
 
-class _Base:
-    """What both clients are made of."""
-
-    def __init__(
-        self,
-        model: str,
-        hosts: Sequence[str] | str,
-        *,
-        contract: Contract | None = None,
-        redis: str | SharedTier | None = None,
-        transport: Transport | None = None,
-        options: Options | None = None,
-    ) -> None:
-        self.options = options or Options()
-        names = [hosts] if isinstance(hosts, str) else list(hosts)
-        if not names:
-            raise ValueError("a client needs at least one host")
-        self._core = Core(model, names, contract, self.options)
-        self._model, self._redis, self._transport = model, redis, transport
-        self._made()
-
-    def _made(self) -> None:
-        """Do what only one of the two needs."""
-
-    @property
-    def version(self) -> str:
-        """The version that answers are looked up for; empty before the first call."""
-        edition = self._core.edition
-        return edition.version if edition else ""
-
-    def metrics(self) -> dict[str, Any]:
-        """Return counts and sums of seconds, by outcome and tier; the cache's size."""
-        edition = self._core.edition
-        entries, size = edition.size() if edition else (0, 0)
-        return {**self._core.metrics.as_dict(), "entries": entries, "bytes": size}
-
-    def collector(self) -> Collector:
-        """Return what `prometheus_client.REGISTRY.register` takes."""
-        return Collector(self._model, self._core.metrics)
-
-    async def _open(self) -> None:
-        try:
-            # The first one imports a library, and reads certificates.
-            transport = await asyncio.to_thread(self._opened)
-            await self._core.start(transport, self._shared())
-        except BaseException:
-            await self._core.close()
-            raise
-
-    def _opened(self) -> Transport:
-        if self._transport is not None:
-            return self._transport
-        if self.options.http2:
-            from gomlx.client.http2 import Http2Transport
-
-            return Http2Transport(self.options)
-        from gomlx.client.http import HttpTransport
-
-        return HttpTransport(self.options)
-
-    def _shared(self) -> Shared | None:
-        tier = self._redis
-        if isinstance(tier, str):
-            from gomlx.cache.redis import RedisTier
-
-            tier = RedisTier(tier, **_ALONE)
-        return Shared(tier, self.options.redis_seconds) if tier is not None else None
-
-
-class Client(_Base):
+class Client(Base):
     """Asks the hosts of a service for one model's predictions, and keeps the answers.
 
     For any number of threads. hosts are URLs; redis is the URL of the service's shared
@@ -154,6 +88,37 @@ class Client(_Base):
         asked = batch(columns)
         answers = self._core.find_many(asked)
         return answers or self._wait(asked, timeout_seconds)
+
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Any, None, None]:
+        """Yield the answer of row after row, in order, for as long as there are rows.
+
+        rows are read in this thread, at most `window` ahead of the answer that is
+        yielded; what is not known here is asked in batches of a quarter of that. While
+        the iterator of rows blocks, no answer is yielded; with a window of 1 it is not
+        asked for a row before the last answer was. timeout_seconds is that of a batch.
+
+        A row's own InvalidInput, TooLarge or RunFailed is raised in its place, or
+        yielded there with errors="return". What else `predict` raises is raised. No
+        answer comes after an error that was raised. progress shows a bar on standard
+        error; it needs rich. Raises ValueError, and ImportError without rich.
+        """
+
+        def submit(rows: list[Any]) -> Future[list[Outcome]]:
+            thread = self._thread or self._started()
+            return thread.submit(outcomes(self._core, rows, timeout_seconds))
+
+        bar = Bar(self._model, rows) if progress else None
+        choices = Choices(window, errors)
+        return streamed(rows, Window(self._core, submit, choices, bar))
 
     def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""
@@ -211,7 +176,7 @@ class Client(_Base):
         self._parked, core.edition = core.edition or self._parked, None
 
 
-class AsyncClient(_Base):
+class AsyncClient(Base):
     """What Client is, for the event loop that it is first used on."""
 
     _opening: "asyncio.Task[None] | None" = None
@@ -244,6 +209,35 @@ class AsyncClient(_Base):
             return answers
         await self.start()
         return await self._core.answers(asked, timeout_seconds)
+
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise", "return"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Yield the answer of row after row; see Client.stream.
+
+        rows are read by a task beside, so answers come while it waits for the next one.
+        """
+
+        async def answered(rows: list[Any]) -> list[Outcome]:
+            try:
+                await self.start()
+            except GomlxError as error:
+                return [error] * len(rows)
+            return await outcomes(self._core, rows, timeout_seconds)
+
+        def submit(rows: list[Any]) -> "asyncio.Future[list[Outcome]]":
+            return asyncio.create_task(answered(rows))
+
+        bar = Bar(self._model, rows) if progress else None
+        choices = Choices(window, errors)
+        return streamed_async(rows, Window(self._core, submit, choices, bar))
 
     async def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any
 
 from gomlx.client.answer import Answer, Entry
-from gomlx.client.columns import Asked
+from gomlx.client.columns import Asked, one_row
 from gomlx.client.edition import Edition, Rows
 from gomlx.client.fetch import Fetcher, Wanted
 from gomlx.client.hosts import Hosts
@@ -145,6 +145,14 @@ class Core:
             raise
         finally:
             self.metrics.call(outcome, tier, perf_counter() - started)
+
+    def admits(self, row: Any) -> bool:
+        """Return whether a row fits the model as it is known here."""
+        try:
+            self._current.rows(one_row(row))
+        except InvalidInput:
+            return False
+        return True
 
     async def _answered(
         self, asked: Asked, deadline: float

@@ -26,6 +26,7 @@ class HttpTransport:
         self._options, self._clock = options, clock
         self._tls = tls_context(options)
         self._generation: _Generation | None = None
+        self._is_closed = False
 
     async def send(self, request: Request) -> Response:
         """See Transport."""
@@ -53,12 +54,15 @@ class HttpTransport:
 
     async def close(self) -> None:
         """See Transport."""
+        self._is_closed = True
         generation, self._generation = self._generation, None
         if generation:
             await generation.session.close()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        if self._is_closed:  # a retry of what closing has broken
+            raise ConnectionFailed("the client is closed")
         generation = self._generation
         if generation is None or generation.until < self._clock():
             old, generation = generation, _Generation(self._opened(), self._until())

@@ -1,0 +1,89 @@
+"""What both clients are made of: a core, and how its connections are opened."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from gomlx.cache.tier import SharedTier
+from gomlx.client.core import Core
+from gomlx.client.metrics import Collector
+from gomlx.client.options import Options
+from gomlx.client.shared import Shared
+from gomlx.client.transport import Transport
+from gomlx.contract.document import Contract
+
+# A URL says all; a client reads a few rows at a time.
+_ALONE: dict[str, Any] = {
+    **dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file")),
+    "timeout_seconds": 1.0,
+    "max_connections": 8,
+}
+
+
+class Base:
+    """One model, asked of some hosts."""
+
+    def __init__(
+        self,
+        model: str,
+        hosts: Sequence[str] | str,
+        *,
+        contract: Contract | None = None,
+        redis: str | SharedTier | None = None,
+        transport: Transport | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self.options = options or Options()
+        names = [hosts] if isinstance(hosts, str) else list(hosts)
+        if not names:
+            raise ValueError("a client needs at least one host")
+        self._core = Core(model, names, contract, self.options)
+        self._model, self._redis, self._transport = model, redis, transport
+        self._made()
+
+    def _made(self) -> None:
+        """Do what only one of the two needs."""
+
+    @property
+    def version(self) -> str:
+        """The version that answers are looked up for; empty before the first call."""
+        edition = self._core.edition
+        return edition.version if edition else ""
+
+    def metrics(self) -> dict[str, Any]:
+        """Return counts and sums of seconds, by outcome and tier; the cache's size."""
+        edition = self._core.edition
+        entries, size = edition.size() if edition else (0, 0)
+        return {**self._core.metrics.as_dict(), "entries": entries, "bytes": size}
+
+    def collector(self) -> Collector:
+        """Return what `prometheus_client.REGISTRY.register` takes."""
+        return Collector(self._model, self._core.metrics)
+
+    async def _open(self) -> None:
+        try:
+            # The first one imports a library, and reads certificates.
+            transport = await asyncio.to_thread(self._opened)
+            await self._core.start(transport, self._shared())
+        except BaseException:
+            await self._core.close()
+            raise
+
+    def _opened(self) -> Transport:
+        if self._transport is not None:
+            return self._transport
+        if self.options.http2:
+            from gomlx.client.http2 import Http2Transport
+
+            return Http2Transport(self.options)
+        from gomlx.client.http import HttpTransport
+
+        return HttpTransport(self.options)
+
+    def _shared(self) -> Shared | None:
+        tier = self._redis
+        if isinstance(tier, str):
+            from gomlx.cache.redis import RedisTier
+
+            tier = RedisTier(tier, **_ALONE)
+        return Shared(tier, self.options.redis_seconds) if tier is not None else None
