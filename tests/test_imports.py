@@ -76,6 +76,7 @@ HOMES = {
     "yaml": ("config_types.py",),
     "msgspec": ("config", "cli/service.py", "server/worker.py", "tally.py"),
     "typer": ("cli/",),
+    "pyarrow": ("cli/parquet.py",),
     "rich": ("cli/", "demo.py"),
     "numpy": ("models/",),
     "aiohttp": ("client/http.py",),

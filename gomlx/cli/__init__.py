@@ -6,6 +6,7 @@ import typer
 
 from gomlx import __version__
 from gomlx.cli import server
+from gomlx.cli.predict import predict
 from gomlx.cli.terminal import output
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ def _options(
 
 for command in (
     *(server.serve, server.check, server.demo, server.inspect, server.key),
-    server.clean,
+    *(server.clean, predict),
 ):
     app.command()(command)
 app.command(hidden=True)(server.stage)
