@@ -6,6 +6,7 @@ import typer
 
 from gomlx import __version__
 from gomlx.cli import server
+from gomlx.cli.bench import bench
 from gomlx.cli.predict import predict
 from gomlx.cli.terminal import output
 
@@ -36,7 +37,7 @@ def _options(
 
 for command in (
     *(server.serve, server.check, server.demo, server.inspect, server.key),
-    *(server.clean, predict),
+    *(server.clean, predict, bench),
 ):
     app.command()(command)
 app.command(hidden=True)(server.stage)

@@ -51,10 +51,15 @@ def options(settings: Sequence[str] | None, **values: Any) -> Options:
 
 def client_of(model: str, host: str, redis: str | None, options: Options) -> Client:
     """Return a client of the hosts that a user has named."""
+    return Client(model, hosts_of(host), redis=redis, options=options)
+
+
+def hosts_of(host: str) -> list[str]:
+    """Return the URLs that a user has named."""
     hosts = [url.strip() for url in host.split(",") if url.strip()]
     if not hosts:
         raise wrong("--host: expected a URL, or some with commas between them")
-    return Client(model, hosts, redis=redis, options=options)
+    return hosts
 
 
 def pairs(words: Sequence[str]) -> dict[str, str]:
