@@ -12,7 +12,10 @@ def main() -> None:
     try:
         from gomlx.cli import app
     except ModuleNotFoundError as error:
-        sys.exit(f"gomlx: {error}; the service needs: pip install 'gomlx[server]'")
+        sys.exit(
+            f"gomlx: {error}; the command needs: pip install 'gomlx[cli]', and to serve"
+            " models: pip install 'gomlx[server]'"
+        )
     app()
 
 

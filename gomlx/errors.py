@@ -49,9 +49,10 @@ class InvalidInput(GomlxError):
 
     def __init__(self, reason: str, name: str = "", row: int | None = None) -> None:
         shown = name if len(name) <= 60 else f"{name[:57]}…"
-        where = f"input {shown!r}" if name else ""
+        parts = [f"input {shown!r}"] if name else []
         if row is not None:
-            where += f", row {row}"
+            parts.append(f"row {row}")
+        where = ", ".join(parts)
         super().__init__(f"{where}: {reason}" if where else reason)
         self.name, self.row = name, row
 

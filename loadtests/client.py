@@ -1,15 +1,26 @@
 """What a call of the client costs: python -m loadtests.client [URL MODEL]
 
 Rows of ten inputs as in loadtests/keys.py, all known locally; best of several repeats
-of the median, in microseconds. With the URL of a service and a model of one number, x:
-the median of calls that have to ask it, one after the other.
+of the median, in microseconds. Where the extra `bench` is installed, the same row is
+asked of the service in loadtests/ordinary_service.py, over one kept connection of the
+standard library, which costs less than any other client; the two take turns, so that
+what else the machine does meets both. With the URL of a service and a model of one
+number, x: the median of calls that have to ask it, one after the other.
 """
 
 import asyncio
+import http.client
+import json
+import socket
 import statistics
+import subprocess
 import sys
-from collections.abc import Callable
-from time import perf_counter
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter, sleep
 from typing import Any
 
 from gomlx import AsyncClient, Client, FakeTransport
@@ -65,6 +76,68 @@ def local() -> None:
         tell("batch of 100, all local, a row", took / 100)
 
 
+Ask = Callable[[], bytes]
+
+
+@contextmanager
+def ordinary() -> Iterator[Ask]:
+    """Run the ordinary service, and yield what asks it for the row."""
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "loadtests.ordinary_service"]
+        command += [str(Path(folder) / "model"), str(port)]
+        process = subprocess.Popen(command)
+        try:
+            until_it_listens(port, process)
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            body = json.dumps(dict(zip(NAMES, ROW, strict=True)))
+
+            def ask() -> bytes:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", "/predict", body, headers)
+                response = connection.getresponse()
+                text = response.read()
+                assert response.status == 200, text
+                return text
+
+            yield ask
+            connection.close()
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
+    for _ in range(600):
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            if process.poll() is not None:
+                break
+            sleep(0.1)
+    raise RuntimeError("the ordinary service did not start")
+
+
+def compared() -> None:
+    """Tell how much a local hit saves, in one run: five rounds of each in turns."""
+    transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
+    row = dict(zip(NAMES, ROW, strict=True))
+    options = {"contract": contract(), "transport": transport}
+    with ordinary() as ask, Client("m", "http://x", **options) as client:  # type: ignore[arg-type]
+        client.predict(row)
+        median(ask, 20)  # it traces the model at first
+        rounds = [
+            (median(lambda: client.predict(**row), 2000), median(ask, 60))
+            for _ in range(5)
+        ]
+    local, remote = map(statistics.median, zip(*rounds, strict=True))
+    tell("local hit, keywords", local)
+    tell("the same, ordinary service", remote)
+    print(f"{'ratio':34}{remote / local:8.0f}")  # noqa: T201
+
+
 def remote(url: str, model: str) -> None:
     with Client(model, url) as client:
         rows = iter(range(10**9))
@@ -85,5 +158,7 @@ async def remote_async(url: str, model: str) -> None:
 
 if __name__ == "__main__":
     local()
+    if find_spec("fastapi") and find_spec("uvicorn"):
+        compared()
     if len(sys.argv) > 2:
         remote(*sys.argv[1:])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gomlx.cli import prepare_stores
+from gomlx.cli.service import prepare_stores
 from gomlx.config import Config, Datastore, load
 from gomlx.rundir import RunDir
 

@@ -45,7 +45,17 @@ ARROWS = {
     "explain": {"contract", "models", "errors", "masking"},
     "connect": {"cache.address", "cache.redis", "config", "errors"},
     "cli": {
-        *("cache.store", "config", "connect", "demo", "errors", "explain"),
+        *(
+            "cli",
+            "cache.store",
+            "client",
+            "contract",
+            "config",
+            "connect",
+            "demo",
+            "errors",
+            "explain",
+        ),
         *("models.version", "models.stage"),
         *("masking", "process", "rundir", "supervisor", "__init__"),
     },
@@ -64,9 +74,10 @@ HOMES = {
     "prometheus_client": ("metrics.py", "client/metrics.py"),
     "redis": ("cache/redis",),
     "yaml": ("config_types.py",),
-    "msgspec": ("config", "cli.py", "server/worker.py", "tally.py"),
-    "typer": ("cli.py",),
-    "rich": ("cli.py", "demo.py", "client/progress.py"),
+    "msgspec": ("config", "cli/service.py", "server/worker.py", "tally.py"),
+    "typer": ("cli/",),
+    "pyarrow": ("cli/parquet.py",),
+    "rich": ("cli/", "demo.py", "client/progress.py"),
     "numpy": ("models/",),
     "aiohttp": ("client/http.py",),
     "httpcore": ("client/http2.py",),
@@ -124,6 +135,11 @@ def test_import_gomlx_is_light() -> None:
 def test_the_supervisor_imports_nothing_that_can_crash() -> None:
     heavy = {"tensorflow", "falcon", "redis", "gunicorn", "numpy"}
     assert not heavy & loaded_by("import gomlx.supervisor.supervisor, gomlx.cli")
+
+
+def test_commands_need_no_library_of_the_service() -> None:
+    commands = {"typer", "rich", "orjson", "aiohttp", "cachebox"}
+    assert not (set(HOMES) - commands) & loaded_by("import gomlx.cli")
 
 
 def test_tensorflow_is_imported_after_the_fork() -> None:

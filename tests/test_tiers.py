@@ -47,7 +47,8 @@ def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
     if not may_make_namespaces():
         yield "127.0.0.1", f"127.0.0.{number + 1}", ()
         return
-    name, ours, theirs = f"gomlx-{os.getpid()}-{number}", f"gx{number}a", f"gx{number}b"
+    name = f"gomlx-{os.getpid()}-{number}"
+    ours, theirs = f"g{os.getpid()}n{number}a", f"g{os.getpid()}n{number}b"
     here, there = f"10.231.{number}.1", f"10.231.{number}.2"
     run("ip", "netns", "add", name)
     try:

@@ -50,6 +50,12 @@ class Base:
         edition = self._core.edition
         return edition.version if edition else ""
 
+    @property
+    def contract(self) -> Contract | None:
+        """The model's inputs, outputs and limits; None before the first call."""
+        edition = self._core.edition
+        return edition.contract if edition else None
+
     def metrics(self) -> dict[str, Any]:
         """Return counts and sums of seconds, by outcome and tier; the cache's size."""
         edition = self._core.edition

@@ -172,9 +172,11 @@ class _Computation:
 
     def land(self, outcome: Outcome) -> None:
         cache, coalescer, _ = self._caching
-        if isinstance(outcome, bytes):
-            assert cache is not None
-            cache.set(self._live.shared, self._key, outcome)
-        elif coalescer:
-            coalescer.release(self._key)
-        self._flights.land(self._key, outcome)
+        try:
+            if isinstance(outcome, bytes):
+                assert cache is not None
+                cache.set(self._live.shared, self._key, outcome)
+            elif coalescer:
+                coalescer.release(self._key)
+        finally:  # who waits must be told, whatever becomes of the caches
+            self._flights.land(self._key, outcome)
