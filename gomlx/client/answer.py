@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gomlx.client.metrics import LOCAL, REDIS, SERVER
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import GomlxError
 
@@ -104,6 +105,21 @@ class Reader:
             if type(value := found.get(name)) is not float:
                 found[name] = read(value)
         return found
+
+
+def raise_first(entries: Sequence[Entry]) -> None:
+    """Raise the error of the first row that has failed."""
+    for entry in entries:
+        if entry.error is not None:
+            raise type(entry.error).told(str(entry.error), entry.error.retry_after)
+
+
+def furthest(entries: Sequence[Entry]) -> str:
+    """Return the furthest tier that was asked for any."""
+    tiers = {entry.origin.tier for entry in entries}
+    if tiers == {LOCAL}:
+        return LOCAL
+    return REDIS if tiers <= {LOCAL, REDIS} else SERVER
 
 
 def key_size(key: Any) -> int:

@@ -15,18 +15,19 @@ from collections.abc import Hashable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-from gomlx.client.answer import Answer, Entry
+from gomlx.client.answer import Answer, Entry, furthest, raise_first
 from gomlx.client.columns import Asked, one_row
 from gomlx.client.edition import Edition, Rows
 from gomlx.client.fetch import Fetcher, Wanted
 from gomlx.client.hosts import Hosts
-from gomlx.client.metrics import LOCAL, REDIS, SERVER, Metrics
+from gomlx.client.metrics import LOCAL, SERVER, Metrics
+from gomlx.client.mly import discover
 from gomlx.client.options import Options
 from gomlx.client.sender import Sender
 from gomlx.client.shared import Shared
 from gomlx.client.transport import Request, Response, Transport
 from gomlx.contract.document import Contract
-from gomlx.errors import BadResponse, GomlxError, InvalidInput
+from gomlx.errors import BadResponse, GomlxError, InvalidInput, ModelNotFound
 
 log = logging.getLogger("gomlx.client")
 
@@ -137,7 +138,7 @@ class Core:
         outcome, tier = "ok", LOCAL
         try:
             entries, edition = await self._answered(asked, loop.time() + timeout)
-            tier = _furthest(entries)
+            tier = furthest(entries)
             took = perf_counter() - started
             return [edition.answer(entry, took) for entry in entries]
         except BaseException as error:
@@ -164,7 +165,7 @@ class Core:
             edition = self._current
             try:
                 entries = await self._entries(edition, edition.rows(asked), deadline)
-                _raise_first(entries)
+                raise_first(entries)
             except InvalidInput:
                 # It may be valid for a version that we do not know yet.
                 if is_last or not await self._is_outdated(
@@ -249,7 +250,11 @@ class Core:
         if self.edition is not None:
             headers["If-None-Match"] = f'"{self.edition.version}"'
         request = Request(f"{self.path}/meta/contract", headers)
-        response = await connection.sender.send(request, _checked, deadline)
+        try:
+            response = await connection.sender.send(request, _checked, deadline)
+        except ModelNotFound as error:
+            await self._look_at_mly(connection.sender, deadline, error)
+            return
         if response.status == 304:
             self.metrics.refreshes["unchanged"] += 1
             return
@@ -259,6 +264,19 @@ class Core:
             edition = self._read(response.body)
         self._adopt(edition)
         self.metrics.refreshes["changed"] += 1
+
+    async def _look_at_mly(
+        self, sender: Sender, deadline: float, error: ModelNotFound
+    ) -> None:
+        """Learn the model as mly tells it; raise the error if it has none either."""
+        try:
+            edition = await discover(sender, self.path, self.options, deadline)
+        except ModelNotFound:
+            raise error from None
+        is_new = self.edition is None or self.edition.contract != edition.contract
+        if is_new:
+            self._adopt(edition)
+        self.metrics.refreshes["changed" if is_new else "unchanged"] += 1
 
     def _read(self, body: bytes) -> Edition:
         try:
@@ -284,16 +302,3 @@ def _checked(response: Response) -> Response:
     if response.status == 200 and not response.body.startswith(b'{"format":'):
         raise BadResponse("not a contract")
     return response
-
-
-def _raise_first(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        if entry.error is not None:
-            raise type(entry.error).told(str(entry.error), entry.error.retry_after)
-
-
-def _furthest(entries: Sequence[Entry]) -> str:
-    tiers = {entry.origin.tier for entry in entries}
-    if tiers == {LOCAL}:
-        return LOCAL
-    return REDIS if tiers <= {LOCAL, REDIS} else SERVER

@@ -152,10 +152,14 @@ class Edition:
         """Return the request for some rows."""
         if len(plain) == 1:
             return orjson.dumps(dict(zip(self._names, plain[0], strict=True)))
-        columns = map(_narrowed, zip(*plain, strict=True))
+        columns = map(narrowed, zip(*plain, strict=True))
         # Some servers need to know the size before they read a column.
         pairs = zip(self._names, columns, strict=True)
         return orjson.dumps({"batch_size": len(plain), **dict(pairs)})
+
+    def version_of(self, headers: Mapping[str, str], document: Any) -> str:
+        """Return the version that a response tells of; empty if it is none of ours."""
+        return headers.get("gomlx-version", "")
 
     def answer(self, entry: Entry, seconds: float) -> Answer:
         """Return a new answer. Raises the error of a row that has failed."""
@@ -239,7 +243,7 @@ def _broadcast(columns: Iterable[Sequence[Any]], size: int) -> list[Sequence[Any
     return [c if len(c) == size else [c[0]] * size for c in columns]
 
 
-def _narrowed(column: tuple[Any, ...]) -> Sequence[Any]:
+def narrowed(column: tuple[Any, ...]) -> Sequence[Any]:
     """Return a column that holds one object again and again as a column of one."""
     first = column[0]
     return (first,) if all(value is first for value in column) else column

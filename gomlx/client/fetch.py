@@ -234,9 +234,9 @@ def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:
 
 def _entries(edition: Edition, size: int, response: Response) -> list[Entry]:
     """Read a response to so many rows. Raises BadResponse for what is none."""
-    version = response.headers.get("gomlx-version", "")
     try:
         document = orjson.loads(response.body)
+        version = edition.version_of(response.headers, document)
         data = document["data"] if size > 1 else [document["data"]]
         if document["status"] != "ok" or not version:
             raise ValueError("no answer of a gomlx service")

@@ -48,6 +48,7 @@ _PATIENCE = (Overloaded, NotReady)
 _RETRIED = (*_PATIENCE, ConnectionFailed, BadResponse, DeadlineExceeded)
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 1.0  # seconds, before the same hosts are asked again
 _LONGEST_TEXT = 500
+_NO_SLOT = "context deadline exceeded"  # mly: the row waited for too long to be run
 
 
 class Sender:
@@ -200,6 +201,8 @@ def _accepted(response: Response) -> Response:
         if status in (408, 504):
             raise DeadlineExceeded(message)
         raise BadResponse(f"status {status}: {message}")
+    if status == RunFailed.status and message == _NO_SLOT:
+        raise Overloaded.told(message)
     raise _REFUSALS[status].told(message, _seconds(response.headers.get("retry-after")))
 
 
@@ -209,6 +212,8 @@ def _message(response: Response) -> str:
         text = str(orjson.loads(response.body)["error"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         text = response.body[:_LONGEST_TEXT].decode("utf-8", "replace").strip()
+        if response.status == InvalidInput.status:  # mly goes on behind the reason
+            text = text.partition("\n")[0]
     return text or f"status {response.status} without a text"
 
 

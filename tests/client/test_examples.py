@@ -1,0 +1,50 @@
+"""The page of examples does what it says, against a real service."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gomlx
+from tests import redis_servers
+from tests.service import Service, running, wait_for
+
+__all__ = ["running"]  # files that start services come first
+PAGE = (Path(gomlx.__file__).parent / "client" / "EXAMPLES.md").read_text()
+SECTIONS = [
+    (title, re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    for title, text in re.findall(r"^##? (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M)
+]
+SHARED = "\n".join(SECTIONS[0][1])
+
+
+@pytest.fixture
+def here(flying: Service, near: redis_servers.Server) -> Callable[[str], str]:
+    """A function that puts the real addresses into an example."""
+    addresses = {
+        "http://a:8080": flying.url,
+        "http://b:8080": "http://127.0.0.1:9",
+        "redis://a:6379/0": near.url,
+    }
+    return lambda code: re.sub(
+        "|".join(map(re.escape, addresses)), lambda m: addresses[m[0]], code
+    )
+
+
+@pytest.mark.parametrize(
+    ("title", "blocks"), SECTIONS[1:], ids=[title for title, _ in SECTIONS[1:]]
+)
+def test_an_example(
+    title: str,
+    blocks: list[str],
+    here: Callable[[str], str],
+    near: redis_servers.Server,
+) -> None:
+    assert blocks, title
+    before = near.ask("DBSIZE")
+    names: dict[str, Any] = {
+        "wait_until_written": lambda: wait_for(lambda: near.ask("DBSIZE") > before)
+    }
+    exec(here("\n".join([SHARED, *blocks])), names)
