@@ -101,7 +101,8 @@ _HISTOGRAMS = {
         SECONDS,
     ),
     "gomlx_refusal_seconds": (
-        "Seconds from a request's last byte to the error that answers it.",
+        "Seconds from a request's last byte to the error that answers it, or to its "
+        "client's leaving.",
         ("model",),
         SECONDS,
     ),

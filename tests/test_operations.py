@@ -135,11 +135,10 @@ def test_overloaded_and_canceled(service: Service) -> None:
             b"POST /v1/api/model/slow/eval HTTP/1.1\r\nhost: x\r\n"
             b'content-length: 7\r\n\r\n{"x":3}'
         )
-    assert categories(operation(service, "slowPerf", 13)) == {
-        "eval": seen[200] + 1,
-        "overloaded": seen[429],
-        "canceled": 1,
-    }
+    found = categories(operation(service, "slowPerf", 13))
+    # Its row may have run before it was seen that nobody is there any more.
+    assert found.pop("eval") in (seen[200], seen[200] + 1)
+    assert found == {"overloaded": seen[429], "canceled": 1}
     assert categories(metric(service, "operation/slowHTTPHandler")) == {
         "error": seen[429],
         "canceled": 1,

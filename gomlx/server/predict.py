@@ -80,8 +80,10 @@ class Predictor:
         if prediction.wanted_until:
             prediction.wanted_until = 0.0
             self._misses.end(prediction)
-            self._metrics.count("gomlx_requests", prediction.name, _CLIENT_LEFT).n += 1
-            self.left(prediction.name)
+            name, seconds = prediction.name, perf_counter() - prediction.started
+            self._metrics.count("gomlx_requests", name, _CLIENT_LEFT).n += 1
+            self._metrics.spread("gomlx_refusal_seconds", name).add(seconds)
+            self.left(name)
 
     def left(self, name: str) -> None:
         """Count a request whose client had gone before its answer."""
