@@ -23,7 +23,7 @@ from gomlx.contract.canonical import Exact
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Row, Tensor
-from gomlx.errors import GomlxError
+from gomlx.errors import GomlxError, InvalidInput
 
 _FEW = 64  # combinations of types that inputs come in
 
@@ -113,6 +113,8 @@ class Edition:
         """Check a question. Raises InvalidInput."""
         question = self.contract.signature.question(_question(asked))
         columns = [asked.columns[name] for name in self._names]
+        for name, column in zip(self._names, columns, strict=True):
+            _refuse_what_json_cannot_hold(name, column)
         plain = list(zip(*_broadcast(columns, asked.size), strict=True))
         canonical = self._dictionary.canonical(question.rows)
         return Rows(plain, canonical, self._keys(canonical))
@@ -207,6 +209,14 @@ def _question(asked: Asked) -> dict[str, Any]:
     if asked.is_batch:
         return {"batch_size": asked.size, **asked.columns}
     return {name: value for name, (value,) in asked.columns.items()}
+
+
+def _refuse_what_json_cannot_hold(name: str, column: Sequence[Any]) -> None:
+    """Raise InvalidInput for half a character: Python has such text."""
+    try:
+        orjson.dumps(column)
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"JSON cannot hold it: {error}", name) from None
 
 
 def _picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:

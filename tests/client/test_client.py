@@ -373,3 +373,12 @@ def test_names_are_there_lazily() -> None:
         assert getattr(gomlx, name)
     with pytest.raises(AttributeError, match="nothing"):
         gomlx.nothing  # noqa: B018  # asking is the test
+
+
+def test_half_a_character_is_refused_at_once() -> None:
+    with Client("m", "http://x", transport=doubling(), options=QUIET) as client:
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="'word'"):
+                client.predict(word="\udc80", x=1.0)
+        with pytest.raises(InvalidInput, match="'word'"):
+            client.predict_batch({"word": ["a", "\udc80"], "x": 1.0})
