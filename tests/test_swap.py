@@ -176,9 +176,16 @@ def replace_damaged(target: Path, damage: Any) -> None:
     swap_in(target, new)
 
 
+def versions(service: Service) -> list[dict[str, Any]]:
+    """What workers say, on connections that come to any of them."""
+    replies = (httpx.get(f"{service.url}/readyz").json() for _ in range(8))
+    return [model for reply in replies for model in reply["models"].values()]
+
+
 def test_a_file_that_still_grows_is_waited_for(service: Service) -> None:
     target = service.folder / "model"
     before = service.version("m")
+    wait_for(lambda: all(m["version"] == before for m in versions(service)))
     answers = (service.post("m", {"x": 1}).json()["data"]["y"], 11.0)
     new = saved_models.scale(target.with_name("new-grown"), 11.0)
     for path in sorted(p.relative_to(new) for p in new.rglob("*") if p.is_file()):
