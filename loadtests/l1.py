@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
@@ -159,9 +160,7 @@ def kill_writers(directory: Path, times: int, seed: int = 0) -> Kills:
             victim.start()
             while not mark[1]:  # it has written once
                 watcher.look(number)
-            pause_in_a_write(
-                victim.pid or 0, mark, dice, lambda n=number: watcher.look(n)
-            )
+            pause_in_a_write(victim.pid or 0, mark, dice, partial(watcher.look, number))
             victim.kill()
             watcher.look(number)
             victim.join()
@@ -252,11 +251,11 @@ def costs() -> Iterator[tuple[str, float]]:
             one = keys[:1]
             yield (
                 f"get, {name}",
-                microseconds(lambda one=one: store.get_many(one), 2000, 1),
+                microseconds(partial(store.get_many, one), 2000, 1),
             )
             yield (
                 f"get, {name}, of 100",
-                microseconds(lambda keys=keys: store.get_many(keys), 100, 100),
+                microseconds(partial(store.get_many, keys), 100, 100),
             )
         for batch in (1, 100, 500):
             numbers = iter(range(10**6, 10**8, batch))
