@@ -463,16 +463,18 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
     "reply", [b":1", b"+OK", b"$1\r\n1", b"*1\r\n$1\r\n1", b"*2\r\n:1\r\n:2", b"*-1"]
 )
 async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
-    closed = asyncio.Event()
+    connections: set[asyncio.StreamWriter] = set()
 
     async def strange(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
+        connections.add(writer)
         while asked := await reader.read(1000):
             is_setting = b"CLIENT" in asked
             writer.write((b"+OK" if is_setting else reply) + b"\r\n")
         writer.close()
-        closed.set()
+        await writer.wait_closed()
+        connections.remove(writer)
 
     async with await asyncio.start_server(strange, "127.0.0.1", 0) as noise:
         noisy = tier(f"redis://127.0.0.1:{noise.sockets[0].getsockname()[1]}/0")
@@ -482,4 +484,5 @@ async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
             with pytest.raises(TierFailed, match="another question"):
                 await noisy.left([b"a"])
         await noisy.close()
-        await closed.wait()
+        while connections:
+            await asyncio.sleep(0.01)
