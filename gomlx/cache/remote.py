@@ -17,6 +17,7 @@ from typing import Any
 
 from gomlx.cache.breaker import Breaker, State
 from gomlx.cache.gather import Gather, ends_within
+from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
@@ -76,7 +77,8 @@ class Remote:
         self._lookup: _Lookup | None = None  # not sent yet
         self._running = 0
         self._has_said_bad = self._is_given_up = False  # and that was said
-        self._tasks: set[asyncio.Task[Any]] = set()  # the loop holds no reference
+        self._tasks = Tasks()
+        self._start = self._tasks.start
         self._peeks = Gather(self._peek, self._start)
         self._takes: dict[int, Gather[bool]] = {}  # by milliseconds, one a model or so
 
@@ -159,8 +161,7 @@ class Remote:
     async def close(self) -> None:
         """Write what waits, and let go of the connections."""
         await self.writes.close()
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         await self._tried(self._tier.close())
 
     def _send(self) -> None:
@@ -251,12 +252,6 @@ class Remote:
         elif self.state is State.CLOSED and self._is_given_up:
             log.info("%s: look-ups work again", self.name)
             self._is_given_up = False
-
-    def _start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _peek(self, names: list[bytes]) -> Mapping[bytes, bytes | None] | None:
         return await self._bounded(names, self._tier.get_many(names))

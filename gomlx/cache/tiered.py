@@ -11,11 +11,11 @@ A hit in a further tier is written to the nearer ones, for the rest of its time 
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.local import Local
 from gomlx.cache.remote import Remote
+from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import Found, Space
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Tiered:
         self.name = local.name if local else ""
         self.remotes = tuple(remotes)
         self._local, self._ttl = local, ttl_seconds
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop holds no reference
+        self._tasks = Tasks()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known here and now."""
@@ -69,7 +69,9 @@ class Tiered:
         None: compute it, and end with `set` or the coalescer's `release`. until: when
         waiting for others has to end, in the loop's time.
         """
-        self._start(self._fetch(space, dict.fromkeys(keys), coalescer, until, land))
+        self._tasks.start(
+            self._fetch(space, dict.fromkeys(keys), coalescer, until, land)
+        )
 
     async def look_further(
         self, space: Space, keys: Collection[bytes]
@@ -84,7 +86,7 @@ class Tiered:
             hits = {names[n]: values[n] for n in names if n in values}
             found |= {key: Found(value, remote.name) for key, value in hits.items()}
             if hits and (i or self._local):
-                self._start(self._promote(space, i, hits))
+                self._tasks.start(self._promote(space, i, hits))
         return found
 
     async def peek_local(self, _: Space, keys: Collection[bytes]) -> dict[bytes, Found]:
@@ -102,7 +104,7 @@ class Tiered:
         values = await nearest.peek(names, space.is_answer)
         hits = {names[name]: value for name, value in values.items()}
         if hits and self._local:
-            self._start(self._promote(space, 0, hits))
+            self._tasks.start(self._promote(space, 0, hits))
         return {key: Found(value, nearest.name) for key, value in hits.items()}
 
     def tick(self) -> None:
@@ -112,8 +114,7 @@ class Tiered:
 
     async def close(self) -> None:
         """Write what waits, then let go of the tiers."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._tasks.cancel()
         closing = [tier.close() for tier in (self._local, *self.remotes) if tier]
         await asyncio.gather(*closing)
 
@@ -149,8 +150,3 @@ class Tiered:
                 self._local.set(key, value, min(left, self._ttl))
             for nearer in self.remotes[:i]:
                 nearer.set(name, value, self._ttl, at_most=left)
-
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
