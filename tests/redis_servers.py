@@ -15,6 +15,8 @@ from typing import Any
 
 import trustme
 
+from tests.listening import listening
+
 START_SECONDS = 20
 
 
@@ -242,9 +244,10 @@ class Relay:
         self.target, self._context = port, context
         self.delay_seconds = 0.0  # of what the server says
         self.port = 0
-        self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(
+            target=asyncio.run, args=(self._run(),), daemon=True
+        )
 
     def __enter__(self) -> "Relay":
         self._thread.start()
@@ -252,26 +255,15 @@ class Relay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(10)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        listening = asyncio.start_server(
-            self._connected, "127.0.0.1", 0, ssl=self._context
-        )
-        opened = self._loop.run_until_complete(listening)
-        self.port = opened.sockets[0].getsockname()[1]
+    async def _run(self) -> None:
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(lambda *_: None)  # refused handshakes
-        self._ready.set()
-        self._loop.run_forever()
-        opened.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))
-        self._loop.close()
+        async with listening(self._connected, tls=self._context) as self.port:
+            self._ready.set()
+            await self._ended.wait()
 
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -282,7 +274,6 @@ class Relay:
                 self._pump(reader, back), self._pump(there, writer, True)
             )
         finally:
-            writer.transport.abort()
             back.transport.abort()
 
     async def _pump(

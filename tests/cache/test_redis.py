@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from gomlx.cache.redis import NEVER, RedisTier
 from gomlx.errors import TierFailed
+from tests.listening import listening
 from tests.redis_servers import (
     Certificates,
     Relay,
@@ -449,10 +450,8 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
             for part in (b"*", b"1", b"0", b"000", b"0000\r\n"):  # its head in parts
                 writer.write(part)
                 await asyncio.sleep(0.01)
-        writer.close()
 
-    async with await asyncio.start_server(endless, "127.0.0.1", 0) as noise:
-        port = noise.sockets[0].getsockname()[1]
+    async with listening(endless) as port:
         noisy = tier(form.format(f"127.0.0.1:{port}"))
         with pytest.raises(TierFailed, match="longer than was asked for"):
             await noisy.get_many([b"a"])
@@ -463,26 +462,18 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
     "reply", [b":1", b"+OK", b"$1\r\n1", b"*1\r\n$1\r\n1", b"*2\r\n:1\r\n:2", b"*-1"]
 )
 async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
-    connections: set[asyncio.StreamWriter] = set()
-
     async def strange(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        connections.add(writer)
         while asked := await reader.read(1000):
             is_setting = b"CLIENT" in asked
             writer.write((b"+OK" if is_setting else reply) + b"\r\n")
-        writer.close()
-        await writer.wait_closed()
-        connections.remove(writer)
 
-    async with await asyncio.start_server(strange, "127.0.0.1", 0) as noise:
-        noisy = tier(f"redis://127.0.0.1:{noise.sockets[0].getsockname()[1]}/0")
+    async with listening(strange) as port:
+        noisy = tier(f"redis://127.0.0.1:{port}/0")
         with pytest.raises(TierFailed, match="another question"):
             await noisy.get_many([b"a", b"b"])
         if reply != b":1":
             with pytest.raises(TierFailed, match="another question"):
                 await noisy.left([b"a"])
         await noisy.close()
-        while connections:
-            await asyncio.sleep(0.01)

@@ -17,6 +17,7 @@ from gomlx.contract.canonical import Exact
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from tests.listening import listening
 
 VERSION = "a" * 32
 QUIET = Options(refresh_seconds=0)
@@ -79,33 +80,17 @@ class Host:
     async def running(
         self, tls: ssl.SSLContext | None = None, port: int = 0
     ) -> AsyncIterator["Host"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
-        scheme = "https" if tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self._tasks: set[asyncio.Task[Any]] = set()
-        try:
+        async with listening(self._serve, port, tls) as taken:
+            scheme = "https" if tls else "http"
+            self.url = f"{scheme}://127.0.0.1:{taken}"
             yield self
-        finally:
-            server.close()
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
         self.connections += 1
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+        while await self._one(reader, writer):
             pass
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
     async def _one(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -1,0 +1,47 @@
+"""Servers of a test's own making, that are gone without a trace when it ends."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def listening(
+    serve: Serve, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """Serve each connection of a loopback port, which is yielded.
+
+    At the end the connections are cut and what serves them is cancelled: one that
+    outlived its loop would fail whatever test runs when it is collected.
+    """
+    serving = set[asyncio.Task[None]]()
+
+    async def connected(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            await serve(reader, writer)
+            writer.close()
+            await writer.wait_closed()
+        except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
+            pass  # the peer left, or the test ends
+        finally:
+            serving.remove(task)
+            writer.transport.abort()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        ending = list(serving)
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending)
+        await asyncio.sleep(0.01)  # the sockets are closed in the loop's next turns
