@@ -23,12 +23,14 @@ class Live:
         "servable",
         "shared",
         "signature",
+        "version",
         "when_drained",
     )
 
     def __init__(self, servable: Servable, batcher: Batcher) -> None:
         version = servable.version
         self.servable, self.batcher = servable, batcher
+        self.version = version.digest
         self.signature = servable.signature
         self.dictionary: Dictionary = servable.dictionary
         outputs = () if servable.description.transformer else self.signature.outputs
