@@ -54,13 +54,21 @@ class Current:
         """Return what is live, without holding it."""
         return self._live.get(name)
 
-    def pin(self, name: str) -> Live:
-        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
+    def now(self, name: str) -> Live:
+        """Return what is live, for as long as the caller does not wait.
+
+        Raises ModelNotFound, NotReady.
+        """
         live = self._live.get(name)
         if live is None:
             if name not in self._live:
                 raise ModelNotFound(name, self._live)
             raise NotReady(name, self.reasons.get(name, "it is being loaded"))
+        return live
+
+    def pin(self, name: str) -> Live:
+        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
+        live = self.now(name)
         live.pins += 1
         return live
 
