@@ -133,11 +133,11 @@ class HotProtocol(asyncio.Protocol):
         if self._is_closing:
             return
         self._connections.begin_turn()
-        if not self._buffer:
-            self._since = self._connections.now
-            self._buffer, self._at = data, 0
-        else:
+        if self._buffer:
             self._buffer += data
+        else:
+            self._since = self._connections.now
+            self._buffer = data
         if self._is_busy or self._is_slow:
             self._bound_buffer()
         else:
@@ -197,7 +197,7 @@ class HotProtocol(asyncio.Protocol):
             return  # an answer that came at once: the loop below goes on
         self._is_advancing = True
         for _ in range(_REQUESTS_PER_TURN):
-            if not self._has_more() or self._is_busy or self._is_slow:
+            if self._is_busy or self._is_slow or not self._has_more():
                 break
             head = self._head or self._next_head()
             if head is None or len(self._buffer) < self._start + head.length:
@@ -206,9 +206,11 @@ class HotProtocol(asyncio.Protocol):
         else:
             asyncio.get_running_loop().call_soon(self._advance)
         self._is_advancing = False
-        self._buffer, self._start = self._buffer[self._at :], self._start - self._at
-        self._at = 0
-        self._bound_buffer()
+        if self._at:
+            self._start -= self._at
+            self._buffer, self._at = self._buffer[self._at :], 0
+        if self._is_paused or self._buffer:
+            self._bound_buffer()
 
     def _has_more(self) -> bool:
         return len(self._buffer) > self._at
@@ -234,34 +236,36 @@ class HotProtocol(asyncio.Protocol):
         self._at = self._start + head.length
         body = self._buffer[self._start : self._at]
         self._head = None
-        self._keeps_alive = head.keeps_alive
+        model, query, _, self._keeps_alive, seconds = head
         self._is_busy = True
-        self._model = head.model
-        self._connections.answered += 1
-        predictor, seconds = self._connections.predictor, head.seconds
+        self._model = model
+        connections = self._connections
+        connections.answered += 1
+        predictor = connections.predictor
         self._prediction = (
-            predictor.post(head.model, body, self._reply, seconds)
-            if head.query is None
-            else predictor.get(head.model, head.query, self._reply, seconds)
+            predictor.post(model, body, self._reply, seconds)
+            if query is None
+            else predictor.get(model, query, self._reply, seconds)
         )
 
     def _reply(self, reply: Reply) -> None:
+        connections = self._connections
         if self._is_ended and self._is_busy:
-            self._connections.predictor.left(self._model)
+            connections.predictor.left(self._model)
         self._is_busy = False
-        self._since = self._connections.now
+        self._since = connections.now
         if self._transport is None:
             return  # the peer has left
-        closes = not self._keeps_alive or self._connections.is_stopping
-        answer = response(reply, self._connections.date, closes)
+        closes = not self._keeps_alive or connections.is_stopping
+        answer = response(reply, connections.date, closes)
         if not self._answers:
-            self._connections.will_send(self)
+            connections.will_send(self)
         self._answers.append(answer)
         if len(answer) > _LARGE_BYTES:
             self.send()
         if closes or (self._is_ended and not self._has_more()):
             self._close()
-        elif self._has_more():
+        elif not self._is_advancing and self._has_more():
             self._advance()
 
     def send(self) -> None:
