@@ -59,14 +59,16 @@ class Local:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known of keys; a tier that fails knows nothing."""
         started = perf_counter()
-        found = self.peek(keys)
-        self._counts.seconds.add(perf_counter() - started)
-        counts = self._counts
-        hits = len(keys) if len(found) == len(keys) else sum(k in found for k in keys)
+        found = self.peek(keys) if self._waiting else self._ask(keys)
+        counts, rows = self._counts, len(keys)
+        counts.seconds.add(perf_counter() - started)
+        if len(found) == rows:
+            counts.hit.n += rows
+            return found
+        hits = sum(key in found for key in keys)
         counts.hit.n += hits
-        if hits < len(keys):
-            other = counts.lookup_failed if self._is_failing else counts.miss
-            other.n += len(keys) - hits
+        other = counts.lookup_failed if self._is_failing else counts.miss
+        other.n += rows - hits
         return found
 
     def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 Land = Callable[[bytes, Found | None], None]
+GetMany = Callable[[Sequence[bytes]], dict[bytes, bytes]]
 
 
 class Tiered:
@@ -34,10 +35,8 @@ class Tiered:
         self.remotes = tuple(remotes)
         self._local, self._ttl = local, ttl_seconds
         self._tasks = Tasks()
-
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return what is known here and now."""
-        return self._local.get_many(keys) if self._local else {}
+        # What is known here and now.
+        self.get_many: GetMany = local.get_many if local else _nothing
 
     def set(self, space: Space, key: bytes, value: bytes) -> None:
         """Have a computed answer written to every tier, soon."""
@@ -150,3 +149,7 @@ class Tiered:
                 self._local.set(key, value, min(left, self._ttl))
             for nearer in self.remotes[:i]:
                 nearer.set(name, value, self._ttl, at_most=left)
+
+
+def _nothing(_: Sequence[bytes]) -> dict[bytes, bytes]:
+    return {}

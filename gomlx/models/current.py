@@ -23,12 +23,14 @@ class Live:
         "servable",
         "shared",
         "signature",
+        "version",
         "when_drained",
     )
 
     def __init__(self, servable: Servable, batcher: Batcher) -> None:
         version = servable.version
         self.servable, self.batcher = servable, batcher
+        self.version = version.digest
         self.signature = servable.signature
         self.dictionary: Dictionary = servable.dictionary
         outputs = () if servable.description.transformer else self.signature.outputs
@@ -52,13 +54,21 @@ class Current:
         """Return what is live, without holding it."""
         return self._live.get(name)
 
-    def pin(self, name: str) -> Live:
-        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
+    def now(self, name: str) -> Live:
+        """Return what is live, for as long as the caller does not wait.
+
+        Raises ModelNotFound, NotReady.
+        """
         live = self._live.get(name)
         if live is None:
             if name not in self._live:
                 raise ModelNotFound(name, self._live)
             raise NotReady(name, self.reasons.get(name, "it is being loaded"))
+        return live
+
+    def pin(self, name: str) -> Live:
+        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
+        live = self.now(name)
         live.pins += 1
         return live
 

@@ -52,8 +52,7 @@ class Contracts:
         return await asyncio.shield(task)
 
     def _live(self, name: str) -> Live:
-        live = self._current.pin(name)  # raises what there is to say
-        self._current.unpin(live)
+        live = self._current.now(name)  # raises what there is to say
         return live
 
     def _contract(self, name: str, live: Live) -> Contract:

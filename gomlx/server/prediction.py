@@ -1,6 +1,6 @@
 """One request under way, and the reply that comes of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import orjson
@@ -10,6 +10,7 @@ from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
 from gomlx.models.batcher import Outcome
 from gomlx.models.current import Live
+from gomlx.server.question import Asked
 
 
 class Reply(NamedTuple):
@@ -55,13 +56,19 @@ class Prediction:
     owner: Owner
 
     def __init__(
-        self, live: Live, is_batch: bool, rows: int, started: float, until: float
+        self,
+        live: Live,
+        asked: Asked,
+        known: Sequence[bytes | None],
+        started: float,
+        until: float,
     ) -> None:
-        self.live, self.is_batch, self.started = live, is_batch, started
+        self.live, self.is_batch, self.started = live, asked.is_batch, started
         self.wanted_until = until  # 0 when it has ended
-        self.answers: list[bytes] = [b""] * rows
-        self.missing = rows
-        self.hits = self.collapsed = 0
+        self.answers = [answer or b"" for answer in known]
+        self.missing = known.count(None)
+        self.hits = len(known) - self.missing
+        self.collapsed = 0
         self.bypass = self.tier = ""
         self.error: GomlxError | None = None
 
@@ -69,19 +76,6 @@ class Prediction:
     def name(self) -> str:
         """The model's."""
         return self.live.servable.version.name
-
-    def fill(self, keys: list[bytes], found: Mapping[bytes, bytes]) -> list[int]:
-        """Take what the cache knows; return which rows it does not."""
-        missing = []
-        for i, key in enumerate(keys):
-            answer = found.get(key)
-            if answer is None:
-                missing.append(i)
-            else:
-                self.answers[i] = answer
-        self.missing = len(missing)
-        self.hits = len(keys) - len(missing)
-        return missing
 
     def land(self, i: int, outcome: Outcome | Found) -> None:
         """Take the outcome of one row; the last one, or a failure, ends it."""
@@ -108,22 +102,36 @@ class Prediction:
 
     def reply(self, seconds: float) -> Reply:
         """Join the answers into the response."""
-        body = b'%b%d,"data":%b}' % (
-            self.live.prefix,
-            int(seconds * 1e6),
-            joined(self.answers, self.is_batch),
-        )
-        version = self.live.servable.version.digest
-        return Reply(200, body, self._cache_status(), version)
+        how = self._cache_status()
+        return answered(self.live, self.answers, self.is_batch, how, seconds)
 
     def _cache_status(self) -> str:
         """Say where the answer is from, as RFC 9211 has it."""
         rows = len(self.answers)
-        detail = f'; detail="rows={rows},hits={self.hits}"' if self.is_batch else ""
         if self.bypass:
             return f"gomlx; fwd=bypass; detail={self.bypass}"
         if self.hits == rows:
-            return f"gomlx; hit{detail or f'; detail={self.tier}'}"
+            return hit_status(rows, self.is_batch, self.tier)
         kind = "partial" if self.hits else "miss"
         how = "collapsed" if self.collapsed == rows - self.hits else "stored"
+        detail = f'; detail="rows={rows},hits={self.hits}"' if self.is_batch else ""
         return f"gomlx; fwd={kind}; {how}{detail}"
+
+
+def hit_status(rows: int, is_batch: bool, tier: str) -> str:
+    """Say that all answers were known, and where."""
+    detail = f'"rows={rows},hits={rows}"' if is_batch else tier
+    return f"gomlx; hit; detail={detail}"
+
+
+def answered(
+    live: Live,
+    answers: Sequence[bytes],
+    is_batch: bool,
+    cache_status: str,
+    seconds: float,
+) -> Reply:
+    """Return the reply that holds the answers, in the rows' order."""
+    data = joined(answers, is_batch)
+    body = b'%b%d,"data":%b}' % (live.prefix, int(seconds * 1e6), data)
+    return Reply(200, body, cache_status, live.version)

@@ -1,13 +1,69 @@
-"""What a request asks: decoded, not yet checked against the signature's rows."""
+"""What a request asks: decoded, checked, collapsed to canonical rows, keyed.
+
+A pure function of the request's text and of the version, so what it made of a text can
+be kept: the same question comes again and again, often in the same words.
+"""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import orjson
 
+from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Row
 from gomlx.errors import InvalidInput
+
+_KEPT_TEXTS, _KEPT_LENGTH, _KEPT_ROWS = 2048, 1024, 8
+
+
+class Asked(NamedTuple):
+    """The canonical rows of one request, and their keys if answers are cached."""
+
+    rows: list[Row]
+    keys: list[bytes]
+    is_batch: bool
+
+
+Decode = Callable[[Any, Signature, int], Any]
+
+
+class Questions:
+    """Makes what requests ask of one version. Keeps what it made of short texts.
+
+    max_rows: of one request. is_keyed: make keys too.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        dictionary: Dictionary,
+        max_rows: int,
+        is_keyed: bool,
+    ) -> None:
+        self._signature, self._dictionary = signature, dictionary
+        self._max_rows, self._is_keyed = max_rows, is_keyed
+        self._young: dict[bytes | str, Asked] = {}
+        self._old: dict[bytes | str, Asked] = {}
+
+    def asked(self, text: bytes | str, decode: Decode) -> Asked:
+        """Return what a text asks. Raises InvalidInput, TooLarge."""
+        known = self._young.get(text)
+        return known or self._old.get(text) or self._made(text, decode)
+
+    def _made(self, text: bytes | str, decode: Decode) -> Asked:
+        asked = decode(text, self._signature, self._max_rows)
+        question = self._signature.question(asked, self._max_rows)
+        rows = self._dictionary.canonical(question.rows)
+        keys = self._dictionary.keys(rows) if self._is_keyed else []
+        made = Asked(rows, keys, question.is_batch)
+        if len(text) <= _KEPT_LENGTH and len(rows) <= _KEPT_ROWS:
+            if len(self._young) >= _KEPT_TEXTS:
+                self._young, self._old = {}, self._young
+            self._young[text] = made
+        return made
 
 
 def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
