@@ -110,7 +110,8 @@ class Service:
         samples = (
             line.rpartition(" ")
             for line in self.get("/metrics").text.splitlines()
-            if line.split("{")[0] == name and all(w in line for w in wanted)
+            if line.startswith((f"{name}{{", f"{name} "))
+            and all(w in line for w in wanted)
         )
         return sum(float(value) for _, _, value in samples)
 

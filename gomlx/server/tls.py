@@ -19,7 +19,7 @@ from gomlx.tls import as_date, load
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 1.0  # between looks at the files
+_LOOK_SECONDS = 0.5  # between looks at the files
 _HANDSHAKE_SECONDS = 10.0
 # A pooled connection that nobody reads does not say good-bye: a stop waits so long.
 _SHUTDOWN_SECONDS = 5.0
@@ -65,11 +65,11 @@ class Certificates:
         problem = {"problem": self.problem} if self.problem else {}
         return {"certificate_expires": as_date(self.expires)} | problem
 
-    async def follow(self) -> None:
-        """Load the files whenever they have changed, and rest."""
+    async def follow(self, seconds: float = _LOOK_SECONDS) -> None:
+        """Load the files whenever they have changed, and rest; look so often."""
         self._catch_up(self._stamp())  # it may be long since the fork
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(seconds)
             # A file may be on a network, and a key's password is slow to check.
             await asyncio.to_thread(self._look)
 
