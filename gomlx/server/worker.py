@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Handed-over connections are for people, probes and scrapers; Gunicorn cannot close
-# an idle one when it stops, so it may not be idle for long.
+# Handed-over connections of HTTP/1.1 are for people, probes and scrapers; Gunicorn
+# cannot close an idle one when it stops, so it may not be idle for long.
 _ASGI_KEEPALIVE_SECONDS = 5
 _FLUSH_SECONDS = 0.25
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
@@ -172,7 +172,7 @@ class Service:
         return {name: detail for name, detail in details.items() if detail}
 
     def _handed_over(self, worker: "Worker") -> Callable[[], Watched]:
-        return lambda: Watched(worker, self._watched)
+        return lambda: Watched(worker, self._watched, self._keepalive)
 
     async def _flush(self) -> None:
         while True:
@@ -184,7 +184,7 @@ class Service:
             self.connections.tick()
             now = time.monotonic()
             for connection in list(self._watched):
-                connection.check(now, self._keepalive)
+                connection.check(now, self._keepalive + 2)  # HTTP/2 says good-bye first
             for store in self._stores.values():
                 store.tiers.tick()
             await asyncio.sleep(1)
