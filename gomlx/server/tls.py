@@ -113,8 +113,37 @@ class _Newest(ssl.SSLContext):
         made.newest = newest
         return made
 
-    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
-        return self.newest.wrap_bio(*args, **kwargs)
+    def wrap_bio(self, incoming: Any, outgoing: Any, *rest: Any, **named: Any) -> Any:
+        self.newest.sslobject_class = _Handshake
+        made = self.newest.wrap_bio(incoming, outgoing, *rest, **named)
+        made.outgoing = outgoing  # type: ignore[attr-defined]  # a _Handshake's
+        return made
+
+
+class _Handshake(ssl.SSLObject):
+    """A connection that tells its peer why it is refused.
+
+    uvloop closes a connection whose handshake fails without sending OpenSSL's alert. So
+    one with something to say does not fail before it has been asked again, when the
+    peer has closed it, or after the time for handshakes.
+    """
+
+    outgoing: ssl.MemoryBIO
+    _failure: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failure:
+            raise self._failure
+        try:
+            super().do_handshake()
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            log.debug("a connection is refused: %s", error)
+            if not self.outgoing.pending:
+                raise
+            self._failure = error
+            raise ssl.SSLWantReadError from None
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
