@@ -50,11 +50,7 @@ def load(tls: Tls) -> Loaded:
     if tls.client_ca:
         context.verify_mode = _ASKED[tls.client_certificate]
         _trust(context, "client_ca", tls.client_ca)
-    # The standard library has no other way to read a certificate of one's own.
-    described = vars(_ssl)["_test_decode_cert"](tls.certificate)
-    begins, expires = described["notBefore"], described["notAfter"]
-    to_seconds = ssl.cert_time_to_seconds
-    return Loaded(context, to_seconds(begins), to_seconds(expires))
+    return Loaded(context, *_validity(tls.certificate))
 
 
 def as_date(seconds: float) -> str:
@@ -101,6 +97,17 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
         else:
             reason = error.reason or "expected a private key in PEM form"
         raise _wrong("key", path, reason) from None
+
+
+def _validity(path: str) -> tuple[float, float]:
+    """Return when the certificate begins and expires: Unix times."""
+    try:
+        # The standard library has no other way to read a certificate of one's own.
+        described = vars(_ssl)["_test_decode_cert"](path)
+        begins, expires = described["notBefore"], described["notAfter"]
+        return ssl.cert_time_to_seconds(begins), ssl.cert_time_to_seconds(expires)
+    except (ssl.SSLError, ValueError) as error:
+        raise _wrong("certificate", path, str(error)) from None
 
 
 def _wrong(name: str, path: str, reason: str) -> ConfigInvalid:

@@ -86,7 +86,7 @@ class Certificates:
         self._tried = stamp
         try:
             self._loaded = load(self._tls)
-        except (ConfigInvalid, OSError) as error:  # OSError: just removed
+        except (ConfigInvalid, OSError) as error:  # OSError: removed a moment ago
             self._failure = str(error)
             log.error("the certificate in use stays: %s", error)
             return
@@ -142,7 +142,7 @@ class _Handshake(ssl.SSLObject):
             log.debug("a connection is refused: %s", error)
             if not self.outgoing.pending:
                 raise
-            self._failure = error
+            self._failure = error.with_traceback(None)  # which refers to this object
             raise ssl.SSLWantReadError from None
 
 

@@ -11,8 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import h2.connection
-import h2.events
 import httpx
 import pytest
 
@@ -20,6 +18,7 @@ from gomlx import Client, Options
 from tests import saved_models
 from tests.certificates import Endpoint
 from tests.server.duplex import Http1, Http2, connected
+from tests.server.many_streams import ask_at_once
 from tests.service import Service, running, wait_for
 
 EVAL = "/v1/api/model/scale/eval"
@@ -129,30 +128,8 @@ def test_every_answer_is_read_before_the_next_row_is_sent(
 def test_a_hundred_requests_at_once_on_one_connection(
     dial: Callable[..., ssl.SSLSocket],
 ) -> None:
-    """All are sent before the first answer is read."""
-    peer, client = dial("h2"), h2.connection.H2Connection()
-    client.initiate_connection()
-    streams = range(1, 201, 2)
-    for stream in streams:
-        path = f"{EVAL}?x={stream}" if stream % 4 == 1 else EVAL
-        method = "GET" if stream % 4 == 1 else "POST"
-        pseudo = {"method": method, "path": path, "scheme": "https", "authority": "x"}
-        headers = [(f":{name}", value) for name, value in pseudo.items()]
-        client.send_headers(stream, headers, end_stream=method == "GET")
-        if method == "POST":
-            client.send_data(stream, b'{"x":%d}' % stream, end_stream=True)
-    bodies = dict.fromkeys(streams, b"")
-    ended: set[int] = set()
-    while len(ended) < 100:
-        peer.sendall(client.data_to_send())
-        for event in client.receive_data(peer.recv(1 << 16)):
-            if isinstance(event, h2.events.DataReceived):
-                bodies[event.stream_id] += event.data
-            elif isinstance(event, h2.events.StreamEnded):
-                ended.add(event.stream_id)
-    assert client.remote_settings.max_concurrent_streams >= 100
-    for stream, body in bodies.items():
-        assert json.loads(body)["data"] == {"y": 2.0 * stream}
+    for x, data in ask_at_once(dial("h2"), EVAL, 100).items():
+        assert data == {"y": 2.0 * x}
 
 
 @pytest.mark.parametrize(
