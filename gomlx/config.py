@@ -27,6 +27,17 @@ TimeToLive = Annotated[float, Meta(ge=1, le=3650 * 86400)]
 _Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
 
 
+class Tls(Struct, frozen=True, kw_only=True):
+    """TLS of the endpoint: files in PEM form, read again when they change."""
+
+    certificate: str  # the service's, then those of intermediate authorities
+    key: str | None = None  # None: certificate holds it, too
+    key_password: str | None = None  # of an encrypted key
+    client_ca: str | None = None  # the authorities of clients' certificates
+    client_certificate: Literal["none", "optional", "required"] = "none"
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Where and how the workers listen."""
 
@@ -44,6 +55,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     worker_timeout_seconds: Positive = 60  # a worker silent for longer is replaced
     max_requests: Annotated[int, Meta(ge=0)] = 0  # recycle a worker after so many
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
+    tls: Tls | None = None  # None: in the clear
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -178,6 +190,9 @@ def masked_config(config: Config) -> dict[str, Any]:
     for connection in shown["connections"]:
         if connection["password"] is not None:
             connection["password"] = "***"
+    tls = shown["endpoint"]["tls"]
+    if tls and tls["key_password"] is not None:
+        tls["key_password"] = "***"
     return shown
 
 
@@ -191,11 +206,23 @@ def _absolute(config: Config, base: Path) -> Config:
         else model
         for model in config.models
     )
-    files = ("password_file", "ca_file", "cert_file", "key_file")
+
+    def files_below(one: Any, *names: str) -> Any:
+        files = {name: below(getattr(one, name)) for name in names}
+        return msgspec.structs.replace(one, **files)
+
     connections = tuple(
-        msgspec.structs.replace(one, **{f: below(getattr(one, f)) for f in files})
+        files_below(one, "password_file", "ca_file", "cert_file", "key_file")
         for one in config.connections
     )
+    endpoint = config.endpoint
+    if endpoint.tls:
+        tls = files_below(endpoint.tls, "certificate", "key", "client_ca")
+        endpoint = msgspec.structs.replace(endpoint, tls=tls)
     return msgspec.structs.replace(
-        config, models=models, connections=connections, run_dir=below(config.run_dir)
+        config,
+        endpoint=endpoint,
+        models=models,
+        connections=connections,
+        run_dir=below(config.run_dir),
     )

@@ -11,7 +11,7 @@ from gomlx.cache.address import parse
 from gomlx.config_types import nearest
 
 if TYPE_CHECKING:
-    from gomlx.config import Config, Connection, Datastore, Model
+    from gomlx.config import Config, Connection, Datastore, Model, Tls
 
 _Problems = Iterator[tuple[str, str]]
 
@@ -37,10 +37,23 @@ def reference_problems(config: "Config") -> _Problems:
         except ValueError:
             where = f"endpoint.trusted_proxies[{i}]"
             yield where, f"{where}: expected an address or CIDR, got {proxy!r}"
+    if config.endpoint.tls:
+        yield from _tls_problems(config.endpoint.tls, "endpoint.tls")
     try:
         msgspec.json.encode(config)  # how workers get it
     except (TypeError, ValueError) as error:
         yield "", f"cannot be written as JSON: {error}"
+
+
+def _tls_problems(tls: "Tls", path: str) -> _Problems:
+    asks = tls.client_certificate != "none"
+    if asks and tls.client_ca is None:
+        where = f"{path}.client_certificate"
+        yield where, f"{where}: {tls.client_certificate} needs a client_ca"
+    if not asks and tls.client_ca is not None:
+        where = f"{path}.client_ca"
+        expected = "client_certificate: optional or required"
+        yield where, f"{where}: nobody is asked for a certificate; expected {expected}"
 
 
 def _taken(group: str, ids: list[str]) -> _Problems:

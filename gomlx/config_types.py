@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import msgspec
@@ -13,6 +14,7 @@ from gomlx.errors import ConfigInvalid
 from gomlx.masking import masked
 
 _MAX_NODES = 20_000
+_SECRETIVE = ("connections", "endpoint")  # may hold passwords
 
 
 class Document(NamedTuple):
@@ -87,15 +89,17 @@ def _struct_problems(
 
 def _value_problems(kind: Any, value: Any, path: str) -> Iterator[tuple[str, str]]:
     inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    if isinstance(inner, type) and issubclass(inner, Struct):
+    (element, *_) = get_args(inner) or (None,)
+    if get_origin(inner) is UnionType and _is_struct(element) and value is not None:
+        inner = element
+    if _is_struct(inner):
         yield from _struct_problems(inner, value, path)
         return
     if get_origin(inner) is Literal and value not in get_args(inner):
         choices = ", ".join(get_args(inner))
         yield path, f"{path}: expected one of {choices}, got {_shown(value, path)}"
         return
-    (element, *_) = get_args(inner) or (None,)
-    if isinstance(element, type) and issubclass(element, Struct) and value:
+    if _is_struct(element) and value:
         if not isinstance(value, list):
             yield path, f"{path}: expected a list, got {_shown(value, path)}"
             return
@@ -106,6 +110,10 @@ def _value_problems(kind: Any, value: Any, path: str) -> Iterator[tuple[str, str
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         yield path, f"{path}: {_lower(str(error))}, got {_shown(value, path)}"
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
 
 
 def _walk(node: yaml.Node | None) -> list[tuple[str, yaml.Node]]:
@@ -136,9 +144,9 @@ def _below(path: str, key: Any) -> str:
 
 def _shown(value: Any, path: str) -> str:
     """Return a value as text, unless it is or holds a password."""
-    if path.endswith(".password"):
+    if path.endswith("password"):
         return "***"
-    if isinstance(value, dict | list) and path.startswith("connections"):
+    if isinstance(value, dict | list) and path.startswith(_SECRETIVE):
         return "keys and values" if isinstance(value, dict) else "a list"
     text = masked(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -33,13 +34,20 @@ def wait_for(condition: Callable[[], T], seconds: float = 30, what: str = "") ->
 
 
 class Service:
-    """A running service: its URL, its processes, its log."""
+    """A running service: its URL, its processes, its log.
+
+    trust: how its own client takes TLS.
+    """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], prefix: Sequence[str] = ()
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        prefix: Sequence[str] = (),
+        trust: ssl.SSLContext | bool = True,
     ) -> None:
         self.folder, self.run_dir = folder, folder / "run"
-        self._prefix = prefix
+        self._prefix, self._trust = prefix, trust
         self.log = folder / "log"
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
@@ -68,7 +76,7 @@ class Service:
                 stdout=log,
             )
         wait_for(self._has_started, 90, "the service to start")
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=30, verify=self._trust)
         wait_for(self._is_settled, 90, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
@@ -102,7 +110,8 @@ class Service:
         samples = (
             line.rpartition(" ")
             for line in self.get("/metrics").text.splitlines()
-            if line.split("{")[0] == name and all(w in line for w in wanted)
+            if line.startswith((f"{name}{{", f"{name} "))
+            and all(w in line for w in wanted)
         )
         return sum(float(value) for _, _, value in samples)
 
@@ -130,10 +139,11 @@ class Service:
 
     def _is_settled(self) -> bool:
         """True when fresh connections, to whichever worker, say so of every model."""
+        url = f"{self.url}/readyz"
         return all(
             model["ready"] or "problem" in model
             for _ in range(3 * self.workers)
-            for model in httpx.get(f"{self.url}/readyz").json()["models"].values()
+            for model in httpx.get(url, verify=self._trust).json()["models"].values()
         )
 
     def worker_pids_if_any(self) -> list[int]:
@@ -168,13 +178,16 @@ def processes_of(folder: Path) -> list[int]:
 
 @contextmanager
 def running(
-    folder: Path, config: dict[str, Any], prefix: Sequence[str] = ()
+    folder: Path,
+    config: dict[str, Any],
+    prefix: Sequence[str] = (),
+    trust: ssl.SSLContext | bool = True,
 ) -> Iterator[Service]:
     """A service that is stopped at the end, whatever happens.
 
     prefix: a command that runs the service's, in a network namespace, say.
     """
-    service = Service(folder, config, prefix)
+    service = Service(folder, config, prefix, trust)
     try:
         service.start()
         yield service

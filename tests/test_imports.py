@@ -21,6 +21,7 @@ ARROWS = {
     "config_types": {"errors", "masking"},
     "config_references": {"config", "config_types", "cache.address"},
     "metrics": {"tally"},
+    "tls": {"config", "errors"},
     "tally": set[str](),
     "rundir": set[str](),
     "process": {"errors"},
@@ -33,7 +34,7 @@ ARROWS = {
     "models": {"models", "contract", "errors", "masking", "metrics"},
     "server": {
         *("server", "models", "cache", "contract", "errors"),
-        *("config", "metrics", "tally", "rundir", "process"),
+        *("config", "metrics", "tally", "tls", "rundir", "process"),
     },
     "supervisor": {
         *("supervisor", "models.version", "models.source"),
@@ -57,7 +58,7 @@ ARROWS = {
             "explain",
         ),
         *("models.version", "models.stage"),
-        *("masking", "process", "rundir", "supervisor", "__init__"),
+        *("masking", "process", "rundir", "supervisor", "tls", "__init__"),
     },
 }
 # Each library has one home; TensorFlow a package.

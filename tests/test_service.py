@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from tests import saved_models
+from tests.server.duplex import connected
+from tests.server.many_streams import ask_at_once
 from tests.service import Service, running, wait_for
 
 
@@ -292,6 +294,9 @@ def test_http2_with_prior_knowledge(service: Service) -> None:
         body = json.dumps({"x": [1, 2], "batch_size": 2}).encode()
         response = client.post("/v1/api/model/scale/eval", content=body)
         assert [row["y"] for row in response.json()["data"]] == [2.0, 4.0]
+    with connected(service.url, None) as peer:
+        for x, data in ask_at_once(peer, "/v1/api/model/scale/eval", 100).items():
+            assert data == {"y": 2.0 * x}
 
 
 def test_negative_zero_is_kept(service: Service) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,9 +59,12 @@ def check(
         from gomlx.masking import masked
 
         checked = load(config)
+        until = _certificate_expires(checked)
     if as_json:
         _try_connections(checked, as_json)
         return
+    if until:
+        output.print("endpoint: TLS; its certificate expires", until)
     for model in checked.models:
         cached = f"cached in {model.datastore}" if model.datastore else "not cached"
         output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
@@ -69,6 +73,18 @@ def check(
     if connect:
         _try_connections(checked, as_json)
     output.print(f"[green]{config} is fine[/]")
+
+
+def _certificate_expires(config: "Config") -> str | None:
+    """Try the endpoint's TLS, if there is one. Raises ConfigInvalid."""
+    if config.endpoint.tls is None:
+        return None
+    from gomlx.tls import as_date, load
+
+    loaded = load(config.endpoint.tls)
+    if warning := loaded.warning(time.time()):
+        errors.print("[yellow]warning:[/]", warning)
+    return as_date(loaded.expires)
 
 
 def _try_connections(config: "Config", as_json: bool) -> None:

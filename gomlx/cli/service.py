@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gomlx.models.version import Settings, StageRequest
 from gomlx.process import listen, url_of
 from gomlx.rundir import Lease, RunDir, write_privately
 from gomlx.supervisor.supervisor import Supervisor, Timing
+from gomlx.tls import load as load_tls
 
 log = logging.getLogger("gomlx")
 
@@ -27,15 +29,19 @@ def run_service(
 
     visit, if given, runs beside it with its URL; the service stops when it returns
     False. Raises RunDirInUse, ConfigInvalid without a password that a file should
-    hold, GomlxError when the port is taken or memory is short.
+    hold or with files that TLS cannot use, GomlxError when the port is taken or memory
+    is short.
     """
     for connection in config.connections:
         connection.read_password()  # better now than in a worker
+    tls = config.endpoint.tls
+    if tls and (warning := load_tls(tls).warning(time.time())):
+        log.warning("%s", warning)
     listener = listen(config.endpoint.host, config.endpoint.port)
     lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
     try:
         prepare_stores(config, lease.rundir)
-        log.info("listening at %s", url_of(listener))
+        log.info("listening at %s", url_of(listener, tls is not None))
         write_privately(lease.rundir.config, msgspec.json.encode(config))
         asyncio.run(_run(config, lease.rundir, listener, visit))
     finally:
@@ -71,7 +77,8 @@ async def _run(
         await supervisor.run()
         return
     serving = asyncio.create_task(supervisor.run())
-    visiting = asyncio.create_task(visit(url_of(listener)))
+    url = url_of(listener, config.endpoint.tls is not None)
+    visiting = asyncio.create_task(visit(url))
     await asyncio.wait({serving, visiting}, return_when=asyncio.FIRST_COMPLETED)
     if not visiting.done():
         visiting.cancel()

@@ -76,6 +76,12 @@ def _parse(
     return Head(routes[path], text, seen.length, not seen.closes, seconds)
 
 
+def may_be_hot(start: bytes) -> bool:
+    """False when the first bytes can belong to no request of ours."""
+    routes = (b"POST /v1/api/model/", b"GET /v1/api/model/")
+    return any(start[: len(route)] == route[: len(start)] for route in routes)
+
+
 class _Headers:
     """What the parser tells of the headers."""
 

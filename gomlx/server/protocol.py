@@ -13,12 +13,13 @@ One request at a time: pipelined ones wait in the buffer, so answers keep their 
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import cast
 
 from gomlx.errors import GomlxError
-from gomlx.server.head import Head, head_parser
+from gomlx.server.head import Head, head_parser, may_be_hot
 from gomlx.server.limits import Limits
 from gomlx.server.predict import Predictor
 from gomlx.server.prediction import Prediction, Reply
@@ -128,6 +129,8 @@ class HotProtocol(asyncio.Protocol):
         self._connections.open.add(self)
         if self._connections.count(1) > self._limits.connections:
             self._refuse(TooManyConnections("too many connections"))
+        elif (tls := _tls(transport)) and tls.selected_alpn_protocol() == "h2":
+            self._hand_over()
 
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
@@ -146,6 +149,8 @@ class HotProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer sends no more; what it has sent is still answered."""
         self._is_ended = True
+        if self._transport and _tls(self._transport):
+            return False  # but not here: asyncio closes a TLS connection in any case
         if self._is_busy and self._transport is not None:
             # Has it shut down its side, or gone? One that has gone answers what is
             # written with a reset.
@@ -227,7 +232,7 @@ class HotProtocol(asyncio.Protocol):
             self._head, self._start = self._connections.parse(start), stop
             if self._head is None:
                 self._hand_over()
-        elif not _may_be_hot(start):
+        elif not may_be_hot(start):
             self._hand_over()
         return self._head
 
@@ -330,7 +335,6 @@ def _is_reset(transport: asyncio.Transport) -> bool:
     return bool(state[0] == _TCP_CLOSE)
 
 
-def _may_be_hot(start: bytes) -> bool:
-    """False when the first bytes can belong to no request of ours."""
-    routes = (b"POST /v1/api/model/", b"GET /v1/api/model/")
-    return any(start[: len(route)] == route[: len(start)] for route in routes)
+def _tls(transport: asyncio.BaseTransport) -> ssl.SSLObject | None:
+    found: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return found

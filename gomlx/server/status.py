@@ -12,6 +12,7 @@ from gomlx.metrics import Metrics, State
 from gomlx.models.current import Current, Live
 from gomlx.models.version import Manifest
 from gomlx.server.contracts import Contracts
+from gomlx.server.tls import Certificates
 
 # What mly's clients call the dtypes of inputs; outputs keep TensorFlow's names.
 _MLY_INPUT_DTYPES = {"float32": "float", ANY: "string"}
@@ -32,9 +33,11 @@ class Status:
         manifest: Callable[[], Manifest],
         metrics: Metrics,
         tiers: Callable[[], Any] = dict,
+        certificates: Certificates | None = None,
     ) -> None:
         self._current, self._config = current, config
         self._manifest, self._metrics, self._tiers = manifest, metrics, tiers
+        self._certificates = certificates
         self.models = [model["id"] for model in config["models"]]
         self.contracts = Contracts(current, config)
 
@@ -57,6 +60,8 @@ class Status:
         document = {"ready": ready, "models": models}
         if tiers := self._tiers():
             document["tiers"] = tiers
+        if self._certificates:
+            document["tls"] = self._certificates.detail()
         return 200 if ready else 503, document
 
     def health(self) -> tuple[int, Any]:
@@ -147,7 +152,20 @@ class Status:
             up.add(int(bool(version) and not failed), name)
             for outcome, n in manifest.reloads.get(name, {}).items():
                 reloads.add(n, name, outcome)
-        return [info, up, reloads]
+        return [info, up, reloads, *self._tls_states()]
+
+    def _tls_states(self) -> list[State]:
+        if self._certificates is None:
+            return []
+        expires = State(
+            "gomlx_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate in use expires.",
+            (),
+        )
+        up = State("gomlx_tls_up", "1: the newest certificate is live and valid.", ())
+        expires.add(self._certificates.expires)
+        up.add(int(self._certificates.problem is None))
+        return [expires, up]
 
 
 def _keyed(live: Live) -> list[tuple[Tensor, Kind]]:

@@ -13,11 +13,15 @@ class Watched(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
     Gunicorn has no limit of its own on a request that never ends. What happens is: the
     peer is heard, it takes what is written, or the application works: it is called, and
     waits neither for more of the request nor for the peer to read.
+
+    idle_seconds: how long one of HTTP/2 is kept without a request.
     """
 
-    def __init__(self, worker: Any, watched: "set[Watched]") -> None:
+    def __init__(
+        self, worker: Any, watched: "set[Watched]", idle_seconds: float
+    ) -> None:
         super().__init__(worker)
-        self._watched = watched
+        self._watched, self._idle_seconds = watched, idle_seconds
         self._working = 0  # calls of the application that wait for nothing of the peer
         self._unsent = 0
         self._alive = time.monotonic()
@@ -43,6 +47,12 @@ class Watched(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
         self._unsent = unsent
         if now - self._alive > seconds:
             self.transport.abort()
+
+    async def _handle_http2_connection(self, *given: Any, **named: Any) -> None:
+        # Gunicorn's own is short, for HTTP/1.1: of that it cannot close an idle one
+        # when it stops.
+        self._keepalive = self._idle_seconds
+        await super()._handle_http2_connection(*given, **named)
 
     async def _call(self, scope: Any, receive: Any, send: Any) -> None:
         """Call the application, and see what it waits for."""

@@ -26,6 +26,7 @@ from gomlx.config import Config, Model, masked_config
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import SHARED_MEMORY, RunDir, take_slot
 from gomlx.server.limits import Limits
+from gomlx.server.tls import Certificates
 from gomlx.server.watched import Watched
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Handed-over connections are for people, probes and scrapers; Gunicorn cannot close
-# an idle one when it stops, so it may not be idle for long.
+# Handed-over connections of HTTP/1.1 are for people, probes and scrapers; Gunicorn
+# cannot close an idle one when it stops, so it may not be idle for long.
 _ASGI_KEEPALIVE_SECONDS = 5
 _FLUSH_SECONDS = 0.25
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
@@ -70,6 +71,7 @@ class Service:
         self.current = Current(self._models)
         self._stores = open_stores(config, rundir.store, self.metrics)
         self._watched: set[Watched] = set()
+        self._certificates: Certificates | None = worker.app.certificates
         endpoint = config.endpoint
         limits = Limits(
             endpoint.max_body_bytes,
@@ -94,6 +96,7 @@ class Service:
             lambda: Manifest.read(rundir.manifest),
             self.metrics,
             self._tiers,
+            self._certificates,
         )
         operations = Operations(self.metrics, list(self._models))
         self.app = App(predictor, status, operations, limits).asgi()
@@ -118,6 +121,8 @@ class Service:
             loop.create_task(self._flush()),
             loop.create_task(self._tick()),
         ]
+        if self._certificates:
+            self._tasks.append(loop.create_task(self._certificates.follow()))
 
     def stop(self) -> None:
         """Take no more requests; those that are under way go on."""
@@ -167,7 +172,7 @@ class Service:
         return {name: detail for name, detail in details.items() if detail}
 
     def _handed_over(self, worker: "Worker") -> Callable[[], Watched]:
-        return lambda: Watched(worker, self._watched)
+        return lambda: Watched(worker, self._watched, self._keepalive)
 
     async def _flush(self) -> None:
         while True:
@@ -179,7 +184,7 @@ class Service:
             self.connections.tick()
             now = time.monotonic()
             for connection in list(self._watched):
-                connection.check(now, self._keepalive)
+                connection.check(now, self._keepalive + 2)  # HTTP/2 says good-bye first
             for store in self._stores.values():
                 store.tiers.tick()
             await asyncio.sleep(1)
@@ -204,10 +209,11 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
 
         beating = self.loop.create_task(self._heartbeat())
         service = await self._started()
+        tls = self.app.certificates.options if self.app.certificates else {}
         for listener in self.sockets:
             self.servers.append(
                 await self.loop.create_server(
-                    lambda: HotProtocol(service.connections), sock=listener.sock
+                    lambda: HotProtocol(service.connections), sock=listener.sock, **tls
                 )
             )
         await beating
@@ -240,6 +246,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
 
     def __init__(self, config: Config, rundir: RunDir, listener: int) -> None:
         self.config, self.rundir, self._listener = config, rundir, listener
+        self.certificates = (tls := config.endpoint.tls) and Certificates(tls)
         super().__init__()
 
     def load_config(self) -> None:
@@ -258,7 +265,9 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
             "max_requests": endpoint.max_requests,
             "max_requests_jitter": endpoint.max_requests // 10,
             "http_protocols": "h1,h2",
-            "http2_cleartext": "both",
+            "http2_cleartext": "both",  # not with TLS, which Gunicorn knows by
+            "certfile": endpoint.tls and endpoint.tls.certificate,
+            "http2_max_concurrent_streams": 128,  # RFC 9113: no less than 100
             "forwarded_allow_ips": ",".join(endpoint.trusted_proxies),
             "control_socket_disable": True,
             "loglevel": "warning",

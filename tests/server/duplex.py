@@ -5,6 +5,7 @@ Both have `send`, `end`, `line` (None at the end of the response) and `close`.
 
 import json
 import socket
+import ssl
 from typing import Any
 
 import h2.config
@@ -14,18 +15,30 @@ import h2.events
 import httpx
 
 Client = Any  # of Http1 and Http2
+Tls = ssl.SSLContext | None
 
 
 def path(model: str) -> str:
     return f"/v1/api/model/{model}/stream"
 
 
+def connected(url: str, tls: Tls, *protocols: str) -> socket.socket:
+    """Return a socket; with TLS one that has agreed on a protocol."""
+    address = httpx.URL(url)
+    made = socket.create_connection((address.host, address.port), 30)
+    if tls is None:
+        return made
+    tls.set_alpn_protocols(protocols)
+    secured = tls.wrap_socket(made, server_hostname=address.host)
+    assert secured.selected_alpn_protocol() in protocols
+    return secured
+
+
 class Http1:
     """Chunks over HTTP/1.1."""
 
-    def __init__(self, url: str, model: str) -> None:
-        address = httpx.URL(url)
-        self.socket = socket.create_connection((address.host, address.port), 30)
+    def __init__(self, url: str, model: str, tls: Tls = None) -> None:
+        self.socket = connected(url, tls, "http/1.1")
         self._file = self.socket.makefile("rb")
         self._text = b""
         self.headers: dict[str, str] = {}
@@ -64,18 +77,18 @@ class Http1:
 
 
 class Http2:
-    """One stream of HTTP/2 without TLS, known beforehand.
+    """One stream of HTTP/2, known beforehand without TLS.
 
     reads: False withholds the credit that the server needs to send.
     """
 
-    def __init__(self, url: str, model: str) -> None:
-        address = httpx.URL(url)
-        self.socket = socket.create_connection((address.host, address.port), 30)
+    def __init__(self, url: str, model: str, tls: Tls = None) -> None:
+        self.socket = connected(url, tls, "h2")
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self._h2 = h2.connection.H2Connection(config)
         self._h2.initiate_connection()
-        pseudo = {"method": "POST", "path": path(model), "scheme": "http"}
+        scheme = "https" if tls else "http"
+        pseudo = {"method": "POST", "path": path(model), "scheme": scheme}
         headers = [(f":{name}", value) for name, value in pseudo.items()]
         self._h2.send_headers(1, [*headers, (":authority", "x")])
         self._flush()

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.asyncio
 
 GET = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
 LATER = 1e9
+SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # frames of HTTP/2: length, type, flags, stream
+GOAWAY = b"\0\0\x08\x07\0\0\0\0\0"
 
 
 class Site:
@@ -66,7 +68,9 @@ def told() -> Told:
 @pytest_asyncio.fixture
 async def site(told: Told) -> AsyncIterator[Site]:
     config = Config()
-    config.set("http_protocols", "h1")
+    config.set("http_protocols", "h1,h2")
+    config.set("http2_cleartext", "both")
+    config.set("keepalive", 1000)
     log = logging.getLogger("gunicorn.test")
     log.access_log_enabled = False  # type: ignore[attr-defined]
     loop = asyncio.get_running_loop()
@@ -74,7 +78,7 @@ async def site(told: Told) -> AsyncIterator[Site]:
     worker = SimpleNamespace(cfg=config, log=log, asgi=told, loop=loop, **numbers)
     watched: set[Watched] = set()
     listening = await loop.create_server(
-        lambda: Watched(worker, watched), "127.0.0.1", 0
+        lambda: Watched(worker, watched, 0.1), "127.0.0.1", 0
     )
     yield Site(listening.sockets[0].getsockname()[1], watched)
     listening.close()
@@ -102,6 +106,13 @@ async def test_one_that_is_idle_or_waited_for(site: Site, request_: bytes) -> No
     assert site.watched
     site.connection.check(site.connection._alive + 6, 5)
     assert await is_cut_off(reader)
+    writer.close()
+
+
+async def test_one_of_http2_that_is_idle(site: Site) -> None:
+    reader, writer = await site.connect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+    said = await asyncio.wait_for(reader.read(), 10)
+    assert GOAWAY in said
     writer.close()
 
 
