@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gomlx.cache.tier import SharedTier
+from gomlx.client import forks
 from gomlx.client.core import Core
 from gomlx.client.metrics import Collector
 from gomlx.client.options import Options
@@ -40,6 +41,7 @@ class Base:
         self._core = Core(model, names, contract, self.options)
         self._model, self._redis, self._transport = model, redis, transport
         self._made()
+        forks.remember(self)
 
     def _made(self) -> None:
         """Do what only one of the two needs."""
@@ -93,3 +95,6 @@ class Base:
 
             tier = RedisTier(tier, **_ALONE)
         return Shared(tier, self.options.redis_seconds) if tier is not None else None
+
+    def _forked(self) -> None:
+        self._core.park()

@@ -17,6 +17,7 @@ from gomlx.client.columns import Asked, one_row
 from gomlx.client.connection import Connection
 from gomlx.client.edition import Edition, Rows
 from gomlx.client.fetch import Wanted
+from gomlx.client.forks import leave_alone
 from gomlx.client.metrics import LOCAL, SERVER, Metrics
 from gomlx.client.options import Options
 from gomlx.client.shared import Shared
@@ -44,6 +45,7 @@ class Core:
         self.metrics = Metrics()
         self.edition: Edition | None = None
         self._editions: dict[str, Edition] = {}
+        self._parked: Edition | None = None
         self.connection: Connection | None = None
         if contract is not None:
             self.adopt(Edition(contract, options))
@@ -80,6 +82,20 @@ class Core:
         metrics.local.add(seconds)
         answer = edition.answer
         return [answer(entry, seconds) for entry in entries]
+
+    def park(self) -> None:
+        """Begin anew in the child of a fork; keep what is known.
+
+        Without an edition nothing is found locally, so the first call connects, and
+        new versions are looked for again.
+        """
+        leave_alone(self.connection)
+        self.connection = None
+        self._parked, self.edition = self.edition or self._parked, None
+
+    def resume(self) -> None:
+        """Find again what was known before a fork."""
+        self.edition = self.edition or self._parked
 
     # --- the event loop ---
 

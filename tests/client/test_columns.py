@@ -1,0 +1,132 @@
+"""What may be given as a row and as columns, and what may not."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gomlx import Client, FakeTransport
+from gomlx.contract.canonical import Exact
+from gomlx.contract.document import Contract
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
+from gomlx.errors import InvalidInput
+from tests.client.fake import QUIET, VERSION, doubling
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return doubling()
+
+
+@pytest.fixture
+def client(transport: FakeTransport) -> Iterator[Client]:
+    with Client("m", "http://fake", transport=transport, options=QUIET) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"word": ["a", "b"], "x": (1, 2.5)},
+        {"word": np.array(["a", "b"]), "x": np.array([1, 2.5], np.float32)},
+        {"word": np.array(["a", "b"], object), "x": np.array([1, 2.5], object)},
+        pd.DataFrame({"word": ["a", "b"], "x": [1, 2.5]}),
+        {"word": pd.Series(["a", "b"]), "x": iter([1, 2.5])},
+        [{"word": "a", "x": 1}, {"x": np.float64(2.5), "word": np.str_("b")}],
+        {"word": [b"a", b"b"], "x": [np.float32(1), np.int8(2) + 0.5]},
+    ],
+    ids=["lists", "arrays", "objects", "frame", "series", "rows", "scalars"],
+)
+def test_columns_come_in_many_forms(
+    client: Client, transport: FakeTransport, columns: Any
+) -> None:
+    assert client.predict_batch(columns) == [{"y": 2}, {"y": 5}]
+    assert client.predict_batch({"word": ["a", "b"], "x": [1.0, 2.5]}) == [
+        *({"y": 2}, {"y": 5})
+    ]
+    assert len(transport.rows) == 2
+
+
+def test_a_column_of_one_stands_for_all(
+    client: Client, transport: FakeTransport
+) -> None:
+    assert client.predict_batch({"word": "a", "x": [1, 2]}) == [{"y": 2}, {"y": 4}]
+    assert client.predict_batch({"word": ["a", "b"], "x": np.array([3.0])}) == [
+        *({"y": 6}, {"y": 6})
+    ]
+    assert b'"word":["a"]' in (transport.requests[1].body or b"")
+    assert client.predict_batch({"word": "a", "x": 7}) == [{"y": 14}]
+    nothing: Any
+    for nothing in ([], {}, {"word": [], "x": []}, {"word": "a", "x": []}):
+        assert client.predict_batch(nothing) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"word": "a", "x": [1, True]}, "'x', row 1"),
+        ({"word": "a", "x": [1, math.nan]}, "'x', row 1"),
+        ({"word": ["a", "b"], "x": [1, 2, 3]}, "one length"),
+        ({"word": "a"}, "missing"),
+        ({"word": "a", "x": [1, 2], "more": 1}, "'more'"),
+        ({"word": None, "x": 1}, "'word'"),
+        ([{"word": "a"}, {"x": 1}], "row 1"),
+        ("word", "expected columns"),
+    ],
+)
+def test_what_does_not_fit_is_refused_here(
+    client: Client, transport: FakeTransport, columns: Any, message: str
+) -> None:
+    client.predict_batch({"word": "a", "x": [1, 2]})  # which equals True
+    asked = len(transport.rows)
+    with pytest.raises(InvalidInput, match=message):
+        client.predict_batch(columns)
+    assert len(transport.rows) == asked
+
+
+@pytest.mark.parametrize("wrong", [True, "1", None, math.inf, [1, 2], 1j])
+def test_a_row_is_no_hit_because_it_is_equal(client: Client, wrong: Any) -> None:
+    client.predict(word="a", x=1)
+    with pytest.raises(InvalidInput, match="'x'"):
+        client.predict(word="a", x=wrong)
+    with pytest.raises(InvalidInput, match="expected a row"):
+        client.predict([1])  # type: ignore[arg-type]
+
+
+def test_blocks_are_rows_too(transport: FakeTransport) -> None:
+    signature = Signature((Tensor("v", "float32", (None,)),), ())
+    kinds = (Exact("float32", ""),)
+    given = Contract("m", VERSION, signature, kinds, True, 60.0, 10, 1 << 20)
+    transport.answer = lambda row: {"y": len(row["v"])}
+    with Client("m", "http://f", contract=given, transport=transport) as client:
+        for value in ([1, 2], np.array([1.0, 2.0]), (1, 2.0)):
+            assert client.predict(v=value) == {"y": 2}
+        assert client.predict_batch({"v": [[1.0, 2], [1]]}) == [{"y": 2}, {"y": 1}]
+    assert len(transport.rows) == 2
+
+
+def test_values_that_json_has_no_word_for(transport: FakeTransport) -> None:
+    outputs = (Tensor("f", "float32", (2,)), Tensor("s", "string", ()))
+    signature = Signature((Tensor("x", "int64", ()),), outputs)
+    kinds = (Exact("int64", ""),)
+    given = Contract("m", VERSION, signature, kinds, False, 60.0, 10, 1 << 20)
+    transport.answer = lambda row: {"f": ["NaN", "-Infinity"], "s": {"b64": "/w=="}}
+    with Client("m", "http://f", contract=given, transport=transport) as client:
+        for _ in range(2):
+            answer = client.predict(x=2**63 - 1)
+            assert math.isnan(answer["f"][0])
+            assert answer["f"][1] == -math.inf
+            assert answer["s"] == b"\xff"
+
+
+def test_half_a_character_is_refused_at_once() -> None:
+    with Client("m", "http://x", transport=doubling(), options=QUIET) as client:
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match="'word'"):
+                client.predict(word="\udc80", x=1.0)
+        with pytest.raises(InvalidInput, match="'word'"):
+            client.predict_batch({"word": ["a", "\udc80"], "x": 1.0})
