@@ -68,7 +68,7 @@ def asynchronous():
 async def both(known, new):
     return [(await later.predict(x=known)).tier, await later.predict(x=new)]
 
-options = Options(timeout_seconds=10)
+options = Options(timeout_seconds=10, refresh_seconds=0)
 client = Client("scale", sys.argv[1], options=options)
 later = AsyncClient("scale", sys.argv[1], options=options)
 client.predict(x=1.5)
