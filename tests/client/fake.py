@@ -77,9 +77,9 @@ class Host:
 
     @asynccontextmanager
     async def running(
-        self, tls: ssl.SSLContext | None = None, port: int = 0
+        self, tls: ssl.SSLContext | None = None, port: int = 0, where: str = "127.0.0.1"
     ) -> AsyncIterator["Host"]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
+        server = await asyncio.start_server(self._serve, where, port, ssl=tls)
         scheme = "https" if tls else "http"
         self.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -115,6 +115,8 @@ class Host:
         if head.startswith("GET"):
             writer.write(self._contract(head))
             return True
+        if head.startswith("PRI"):  # HTTP/2, which this host does not speak
+            return False
         length = int(head.lower().partition("content-length: ")[2].split()[0])
         body = await reader.readexactly(length)
         self.bodies.append(body)
