@@ -60,6 +60,10 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]
+
+
 def __getattr__(name: str) -> Any:
     """Import the client when it is first asked for: `import gomlx` stays light."""
     if name not in _LAZY:

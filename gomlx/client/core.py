@@ -18,6 +18,7 @@ from gomlx.client.connection import Connection
 from gomlx.client.edition import Edition, Rows
 from gomlx.client.fetch import Wanted
 from gomlx.client.forks import leave_alone
+from gomlx.client.hosts import address
 from gomlx.client.metrics import LOCAL, SERVER, Metrics
 from gomlx.client.options import Options
 from gomlx.client.shared import Shared
@@ -40,7 +41,9 @@ class Core:
         contract: Contract | None,
         options: Options,
     ) -> None:
-        self.hosts, self.options = list(hosts), options
+        self.hosts, self.options = list(map(address, hosts)), options
+        if not self.hosts:
+            raise ValueError("a client needs at least one host")
         self.path = f"/v1/api/model/{model}"
         self.metrics = Metrics()
         self.edition: Edition | None = None

@@ -24,6 +24,7 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import BadResponse, DeadlineExceeded, GomlxError, RunFailed, TooLarge
 
 _HEADERS = {"Content-Type": "application/json"}
+_GRACE = 0.01  # seconds: who asks has the same deadline, and tells more
 _HIT = re.compile(r"^gomlx; hit(?:; detail=(\w+))?")
 
 
@@ -110,12 +111,15 @@ class Fetcher:
         flights: Mapping[Hashable, Flight],
         task: "asyncio.Task[None]",
     ) -> None:
+        bug = None if task.cancelled() else task.exception()
         for key, flight in flights.items():
             del self._flights[version, key]
-            if not flight.done():
+            if flight.done():
+                continue
+            if bug:  # or a transport of somebody else's: those who wait are told
+                flight.set_exception(bug)
+            else:
                 flight.cancel()
-        if not task.cancelled():
-            task.result()  # only a bug can raise here: let the loop tell
 
     async def _run(
         self,
@@ -209,12 +213,12 @@ class Fetcher:
 
 
 async def _landed(flights: Any, deadline: float) -> None:
-    """Wait for flights, but no longer than the deadline."""
+    """Wait for flights, but no longer than the deadline, or hardly."""
     loads = {load for _, load in flights}
     for load in loads:
         load.waiters += 1
     try:
-        left = max(deadline - asyncio.get_running_loop().time(), 0)
+        left = max(deadline - asyncio.get_running_loop().time(), 0) + _GRACE
         await asyncio.wait([flight for flight, _ in flights], timeout=left)
     finally:
         for load in loads:
@@ -224,7 +228,8 @@ async def _landed(flights: Any, deadline: float) -> None:
 def _outcome(flight: Flight, edition: Edition) -> Entry:
     if flight.done() and not flight.cancelled():
         return flight.result()
-    return edition.failed(DeadlineExceeded("no answer in time"))
+    text = f"model {edition.contract.model!r}: no answer in time"
+    return edition.failed(DeadlineExceeded(text))
 
 
 def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:

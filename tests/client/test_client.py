@@ -11,6 +11,7 @@ import pytest
 import gomlx
 from gomlx import Client, FakeTransport
 from gomlx.client.options import Options
+from gomlx.client.transport import Request, Response
 from gomlx.contract.canonical import Auxiliary, Exact
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature
@@ -183,3 +184,33 @@ def test_counts_are_told(client: Client) -> None:
     assert (
         'gomlx_client_call_seconds_count{model="m",outcome="ok",tier="server"}' in text
     )
+
+
+def test_two_clients_in_one_registry(client: Client) -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry(auto_describe=True)
+    with Client("n", "http://f", transport=doubling(), options=QUIET) as other:
+        registry.register(client.collector(other))
+        client.predict(word="a", x=1)
+        other.predict_batch({"word": "a", "x": [1, 2]})
+        text = generate_latest(registry).decode()
+    for model, rows in (("m", 1), ("n", 2)):
+        told = f'gomlx_client_rows_total{{model="{model}",tier="server"}} {rows}.0'
+        assert told in text
+    assert text.count("# TYPE gomlx_client_rows_total") == 1
+
+
+def test_a_bug_in_a_transport_is_not_hidden() -> None:
+    class Broken(FakeTransport):
+        async def send(self, request: Request) -> Response:
+            if request.body:
+                raise ZeroDivisionError
+            return await super().send(request)
+
+    fake = doubling()
+    broken = Broken(fake.answer, fake.inputs)
+    with Client("m", "http://f", transport=broken, options=QUIET) as client:
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                client.predict(word="a", x=1)
