@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from gomlx.client.answer import Answer
 from gomlx.client.base import Base
-from gomlx.client.columns import batch, one_row
+from gomlx.client.columns import batch, one_by_one, one_row
 from gomlx.client.forks import leave_alone
 from gomlx.client.progress import Bar
 from gomlx.client.stream import Choices, Outcome, Window, outcomes, streamed_async
@@ -30,6 +30,8 @@ class AsyncClient(Base):
         """Return the answer of one row; see Client.predict."""
         if row is None:
             row = inputs
+        elif inputs:
+            row = {**row, **inputs}
         answer = self._core.find(row)
         if answer is not None:
             return answer
@@ -46,6 +48,30 @@ class AsyncClient(Base):
             return answers
         await self.start()
         return await self._core.answers(asked, timeout_seconds)
+
+    @overload
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Answer, None]: ...
+
+    @overload
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]] | AsyncIterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["return"],
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]: ...
 
     def stream(
         self,
@@ -74,7 +100,9 @@ class AsyncClient(Base):
 
         bar = Bar(self._model, rows) if progress else None
         choices = Choices(window, errors)
-        return streamed_async(rows, Window(self._core, submit, choices, bar))
+        return streamed_async(
+            one_by_one(rows), Window(self._core, submit, choices, bar)
+        )
 
     async def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""

@@ -14,11 +14,11 @@ from collections.abc import (
     Mapping,
 )
 from concurrent.futures import Future
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from gomlx.client.answer import Answer
 from gomlx.client.base import Base
-from gomlx.client.columns import Asked, batch, one_row
+from gomlx.client.columns import Asked, batch, one_by_one, one_row
 from gomlx.client.forks import leave_alone
 from gomlx.client.loop_thread import LoopThread
 from gomlx.client.progress import Bar
@@ -55,7 +55,7 @@ class Client(Base):
         timeout_seconds: float | None = None,
         **inputs: Any,
     ) -> Answer:
-        """Return the answer of one row, given by keywords or as a mapping.
+        """Return the answer of one row, given by keywords, as a mapping, or by both.
 
         Raises InvalidInput, ModelNotFound, TooLarge, Overloaded, RunFailed and NotReady
         as the service does; NoHost, BadResponse or DeadlineExceeded when none of the
@@ -63,6 +63,8 @@ class Client(Base):
         """
         if row is None:
             row = inputs
+        elif inputs:
+            row = {**row, **inputs}
         answer = self._core.find(row)
         if answer is not None:
             return answer
@@ -74,13 +76,37 @@ class Client(Base):
         """Return the answers of many rows, in order.
 
         columns maps inputs to lists or arrays of one length, or to single values,
-        which stand for every row; it may be a frame (pandas, polars, Arrow) or a list
-        of rows.
+        which stand for every row; it may be a frame (pandas, polars, Arrow) or an
+        iterable of rows.
         Raises what `predict` does; then there are no answers.
         """
         asked = batch(columns)
         answers = self._core.find_many(asked)
         return answers or self._wait(asked, timeout_seconds)
+
+    @overload
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["raise"] = "raise",
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Answer, None, None]: ...
+
+    @overload
+    def stream(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        window: int = 1024,
+        errors: Literal["return"],
+        progress: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Outcome, None, None]: ...
 
     def stream(
         self,
@@ -102,7 +128,7 @@ class Client(Base):
         A row's own InvalidInput, TooLarge or RunFailed is raised in its place, or
         yielded there with errors="return". What else `predict` raises is raised. No
         answer comes after an error that was raised. progress shows a bar on standard
-        error; it needs rich. Raises ValueError, and ImportError without rich.
+        error. Raises TypeError, ValueError and, without rich for that, ImportError.
         """
 
         def submit(rows: list[Any]) -> Future[list[Outcome]]:
@@ -111,7 +137,7 @@ class Client(Base):
 
         bar = Bar(self._model, rows) if progress else None
         choices = Choices(window, errors)
-        return streamed(rows, Window(self._core, submit, choices, bar))
+        return streamed(one_by_one(rows), Window(self._core, submit, choices, bar))
 
     def start(self) -> Self:
         """Connect and learn the model now instead of by the first call."""

@@ -37,9 +37,14 @@ def client(transport: FakeTransport) -> Iterator[Client]:
         pd.DataFrame({"word": ["a", "b"], "x": [1, 2.5]}),
         {"word": pd.Series(["a", "b"]), "x": iter([1, 2.5])},
         [{"word": "a", "x": 1}, {"x": np.float64(2.5), "word": np.str_("b")}],
-        {"word": [b"a", b"b"], "x": [np.float32(1), np.int8(2) + 0.5]},
+        {"word": [b"a", memoryview(b"b")], "x": [np.float32(1), np.int8(2) + 0.5]},
+        {"word": pd.Categorical(["a", "b"]), "x": pd.array([1, 2.5], "Float64")},
+        ({"word": word, "x": x} for word, x in (("a", 1), ("b", 2.5))),
     ],
-    ids=["lists", "arrays", "objects", "frame", "series", "rows", "scalars"],
+    ids=(
+        *("lists", "arrays", "objects", "frame", "series", "rows", "scalars"),
+        *("extensions", "generator"),
+    ),
 )
 def test_columns_come_in_many_forms(
     client: Client, transport: FakeTransport, columns: Any
@@ -75,6 +80,9 @@ def test_a_column_of_one_stands_for_all(
         ({"word": "a", "x": [1, 2], "more": 1}, "'more'"),
         ({"word": None, "x": 1}, "'word'"),
         ([{"word": "a"}, {"x": 1}], "row 1"),
+        ([{"word": "a", "x": 1}, 7], "row 1: .* got a int"),
+        ({"word": "a", "x": pd.array([1, None], "Int64")}, "'x', row 1"),
+        ({"word": pd.Categorical(["a", None]), "x": 1}, "'word', row 1"),
         ("word", "expected columns"),
     ],
 )
@@ -130,3 +138,50 @@ def test_half_a_character_is_refused_at_once() -> None:
                 client.predict(word="\udc80", x=1.0)
         with pytest.raises(InvalidInput, match="'word'"):
             client.predict_batch({"word": ["a", "\udc80"], "x": 1.0})
+
+
+def test_frames_of_polars(client: Client, transport: FakeTransport) -> None:
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"word": ["a", "b"], "x": [1.0, 2.5]})
+    enum = frame.with_columns(word=frame["word"].cast(polars.Enum(["a", "b"])))
+    columns = {"word": frame["word"], "x": frame["x"]}
+    for given in (frame, enum, columns, list(frame.iter_rows(named=True))):
+        assert client.predict_batch(given) == [{"y": 2}, {"y": 5}]
+    assert client.predict_batch(frame.head(0)) == []
+    assert len(transport.rows) == 2
+    with pytest.raises(InvalidInput, match="'x', row 1"):
+        client.predict_batch(polars.DataFrame({"word": "a", "x": [1.0, None]}))
+
+
+def test_columns_of_arrow(client: Client, transport: FakeTransport) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table({"word": ["a", "b"], "x": [1.0, 2.5]})
+    columns = {"word": table["word"].dictionary_encode(), "x": table["x"]}
+    for given in (table, *table.to_batches(), columns):
+        assert client.predict_batch(given) == [{"y": 2}, {"y": 5}]
+    assert client.predict(word=arrow.scalar("a"), x=arrow.scalar(1.0)) == {"y": 2}
+    assert len(transport.rows) == 2
+
+
+def test_a_row_may_be_given_in_two_parts(client: Client) -> None:
+    row = {"word": "a", "x": 1}
+    assert client.predict(row, x=2) == {"y": 4}
+    assert client.predict({"word": "a"}, x=1) == {"y": 2}
+    assert row == {"word": "a", "x": 1}
+
+
+def test_columns_are_no_rows(client: Client) -> None:
+    columns: Any
+    for columns in (pd.DataFrame({"word": ["a"], "x": [1]}), {"word": ["a"], "x": [1]}):
+        with pytest.raises(TypeError, match="one row after the other"):
+            client.stream(columns)
+
+
+@pytest.mark.parametrize("word", [b"\xff", bytearray(b"\xff"), ["\xe9"], [b"\xff"]])
+def test_values_that_no_dict_takes_as_a_key(
+    client: Client, transport: FakeTransport, word: Any
+) -> None:
+    for _ in range(2):
+        assert client.predict(word=word, x=1) == {"y": 2}
+        assert client.predict_batch({"word": [word, "a"], "x": 1}) == [{"y": 2}] * 2
+    assert len(transport.rows) == 2
