@@ -24,7 +24,7 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import BadResponse, DeadlineExceeded, GomlxError, RunFailed, TooLarge
 
 _HEADERS = {"Content-Type": "application/json"}
-_GRACE = 0.01  # seconds: who asks has the same deadline, and tells more
+_GRACE = 0.25  # seconds: a load ends at its own deadline, and tells why
 _HIT = re.compile(r"^gomlx; hit(?:; detail=(\w+))?")
 
 
@@ -42,8 +42,8 @@ _Wanted = Mapping[Hashable, Wanted]
 class _Load:
     """Rows that are fetched together, and how many callers wait for any of them."""
 
-    def __init__(self) -> None:
-        self.waiters = 0
+    def __init__(self, deadline: float) -> None:
+        self.waiters, self.deadline = 0, deadline
         self.task: asyncio.Task[None]
 
     def leave(self) -> None:
@@ -95,7 +95,7 @@ class Fetcher:
     def _start(
         self, edition: Edition, wanted: _Wanted, deadline: float
     ) -> dict[Hashable, tuple[Flight, _Load]]:
-        loop, load = asyncio.get_running_loop(), _Load()
+        loop, load = asyncio.get_running_loop(), _Load(deadline)
         flights = {key: loop.create_future() for key in wanted}
         work = self._run(edition, wanted, flights, deadline)
         load.task = loop.create_task(work)
@@ -213,12 +213,14 @@ class Fetcher:
 
 
 async def _landed(flights: Any, deadline: float) -> None:
-    """Wait for flights, but no longer than the deadline, or hardly."""
+    """Wait for flights, but no longer than the deadline."""
     loads = {load for _, load in flights}
     for load in loads:
         load.waiters += 1
     try:
-        left = max(deadline - asyncio.get_running_loop().time(), 0) + _GRACE
+        left = max(deadline - asyncio.get_running_loop().time(), 0)
+        if all(load.deadline <= deadline for load in loads):
+            left += _GRACE
         await asyncio.wait([flight for flight, _ in flights], timeout=left)
     finally:
         for load in loads:

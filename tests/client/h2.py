@@ -78,5 +78,12 @@ class Http2(Host):
             status, *fields = top.decode().split("\r\n")
             pairs: Any = [field.lower().split(": ", 1) for field in fields]
             h2.send_headers(stream, [(":status", status.split()[1]), *pairs])
-            h2.send_data(stream, text, end_stream=True)
+            while text:
+                writer.write(h2.data_to_send())
+                room = h2.local_flow_control_window(stream)
+                part = text[: min(room, h2.max_outbound_frame_size)]
+                h2.send_data(stream, part)
+                text = text[len(part) :]
+                await asyncio.sleep(0 if room else 0.001)
+            h2.end_stream(stream)
         writer.write(h2.data_to_send())
