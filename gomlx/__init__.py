@@ -21,7 +21,8 @@ from gomlx.errors import (
 
 if TYPE_CHECKING:
     from gomlx.client.answer import Answer
-    from gomlx.client.client import AsyncClient, Client
+    from gomlx.client.async_client import AsyncClient
+    from gomlx.client.client import Client
     from gomlx.client.options import Options
     from gomlx.client.transport import FakeTransport, Transport
 
@@ -51,12 +52,16 @@ __all__ = [
 ]
 _LAZY = {
     "Answer": "answer",
-    "AsyncClient": "client",
+    "AsyncClient": "async_client",
     "Client": "client",
     "FakeTransport": "transport",
     "Options": "options",
     "Transport": "transport",
 }
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]
 
 
 def __getattr__(name: str) -> Any:

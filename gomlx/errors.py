@@ -18,9 +18,10 @@ GomlxError                 500
 └── ConfigInvalid               the config file is wrong
 """
 
+import copyreg
 from collections.abc import Iterable, Sequence
 from math import ceil
-from typing import Self
+from typing import Any, Self
 
 _LONGEST_RETRY = 60  # seconds: a queue's rows have run, or have been dropped, by then
 
@@ -30,6 +31,10 @@ class GomlxError(Exception):
 
     status = 500
     retry_after: int | None = None  # seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let pickle restore what was told: not all are made from their message."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # documented by pickle
 
     @classmethod
     def told(cls, message: str, retry_after: int | None = None) -> Self:

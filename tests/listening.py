@@ -10,9 +10,12 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(
-    serve: Serve, port: int = 0, tls: ssl.SSLContext | None = None
+    serve: Serve,
+    port: int = 0,
+    tls: ssl.SSLContext | None = None,
+    where: str = "127.0.0.1",
 ) -> AsyncIterator[int]:
-    """Serve each connection of a loopback port, which is yielded.
+    """Serve each connection of a port, which is yielded.
 
     At the end the connections are cut and what serves them is cancelled: one that
     outlived its loop would fail whatever test runs when it is collected.
@@ -35,7 +38,7 @@ async def listening(
             serving.remove(task)
             writer.transport.abort()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    server = await asyncio.start_server(connected, where, port, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

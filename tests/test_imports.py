@@ -28,7 +28,7 @@ ARROWS = {
     "contract": {"contract", "errors"},
     "cache": {"cache", "errors", "masking", "metrics"},
     "client": {
-        *("client", "contract", "errors"),
+        *("client", "contract", "errors", "masking"),
         *("cache.breaker", "cache.redis", "cache.tier"),
     },
     "models": {"models", "contract", "errors", "masking", "metrics"},

@@ -12,6 +12,7 @@ import typer
 from gomlx.cli.terminal import wrong
 from gomlx.client.answer import Answer
 from gomlx.client.client import Client
+from gomlx.client.hosts import address
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Tensor, shown
@@ -46,7 +47,10 @@ def options(settings: Sequence[str] | None, **values: Any) -> Options:
             values[name] = _option(types[name], text)
         except (KeyError, ValueError):
             raise wrong(f"option {name}: cannot be {text!r}") from None
-    return Options(**values)
+    try:
+        return Options(**values)
+    except ValueError as error:
+        raise wrong(str(error)) from None
 
 
 def client_of(model: str, host: str, redis: str | None, options: Options) -> Client:
@@ -59,7 +63,10 @@ def hosts_of(host: str) -> list[str]:
     hosts = [url.strip() for url in host.split(",") if url.strip()]
     if not hosts:
         raise wrong("--host: expected a URL, or some with commas between them")
-    return hosts
+    try:
+        return list(map(address, hosts))
+    except ValueError as error:
+        raise wrong(f"--host: {error}") from None
 
 
 def pairs(words: Sequence[str]) -> dict[str, str]:

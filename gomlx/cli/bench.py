@@ -19,7 +19,7 @@ from gomlx.cli.rows import table_of
 from gomlx.cli.tables import START, Plan
 from gomlx.cli.terminal import FAILED, output, reported, tell, wrong
 from gomlx.client.answer import Answer
-from gomlx.client.client import AsyncClient
+from gomlx.client.async_client import AsyncClient
 from gomlx.contract.document import Contract
 from gomlx.errors import GomlxError
 

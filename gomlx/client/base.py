@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from gomlx.cache.tier import SharedTier
+from gomlx.client import forks
 from gomlx.client.core import Core
+from gomlx.client.extras import needs
 from gomlx.client.metrics import Collector
 from gomlx.client.options import Options
 from gomlx.client.shared import Shared
 from gomlx.client.transport import Transport
 from gomlx.contract.document import Contract
+from gomlx.masking import masked
 
 # A URL says all; a client reads a few rows at a time.
 _ALONE: dict[str, Any] = {
@@ -34,15 +38,26 @@ class Base:
         options: Options | None = None,
     ) -> None:
         self.options = options or Options()
-        names = [hosts] if isinstance(hosts, str) else list(hosts)
-        if not names:
-            raise ValueError("a client needs at least one host")
+        names = [hosts] if isinstance(hosts, str) else hosts
         self._core = Core(model, names, contract, self.options)
         self._model, self._redis, self._transport = model, redis, transport
+        self._given = contract
         self._made()
+        forks.remember(self)
 
     def _made(self) -> None:
         """Do what only one of the two needs."""
+
+    def __repr__(self) -> str:
+        hosts = ", ".join(map(masked, self._core.hosts))
+        version = f", version {self.version}" if self.version else ""
+        return f"<{type(self).__name__} of {self._model!r} at {hosts}{version}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let pickle make a new client of the same hosts, that knows nothing yet."""
+        named: dict[str, Any] = {"contract": self._given, "redis": self._redis}
+        named |= {"transport": self._transport, "options": self.options}
+        return partial(type(self), **named), (self._model, self._core.hosts)
 
     @property
     def version(self) -> str:
@@ -62,9 +77,13 @@ class Base:
         entries, size = edition.size() if edition else (0, 0)
         return {**self._core.metrics.as_dict(), "entries": entries, "bytes": size}
 
-    def collector(self) -> Collector:
-        """Return what `prometheus_client.REGISTRY.register` takes."""
-        return Collector(self._model, self._core.metrics)
+    def collector(self, *others: "Base") -> Collector:
+        """Return what `prometheus_client.REGISTRY.register` takes.
+
+        A registry takes one of these: of all clients, by models of different names.
+        """
+        clients = (self, *others)
+        return Collector([(one._model, one._core.metrics) for one in clients])
 
     async def _open(self) -> None:
         try:
@@ -79,8 +98,10 @@ class Base:
         if self._transport is not None:
             return self._transport
         if self.options.http2:
-            from gomlx.client.http2 import Http2Transport
-
+            try:
+                from gomlx.client.http2 import Http2Transport
+            except ModuleNotFoundError as error:
+                raise needs("http2=True", "http2", error) from None
             return Http2Transport(self.options)
         from gomlx.client.http import HttpTransport
 
@@ -89,7 +110,12 @@ class Base:
     def _shared(self) -> Shared | None:
         tier = self._redis
         if isinstance(tier, str):
-            from gomlx.cache.redis import RedisTier
-
+            try:
+                from gomlx.cache.redis import RedisTier
+            except ModuleNotFoundError as error:
+                raise needs("a client with redis", "redis", error) from None
             tier = RedisTier(tier, **_ALONE)
         return Shared(tier, self.options.redis_seconds) if tier is not None else None
+
+    def _forked(self) -> None:
+        self._core.park()

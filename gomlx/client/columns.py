@@ -5,10 +5,11 @@ numpy, pandas, polars and Arrow are told by the methods they have, never importe
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gomlx.errors import InvalidInput
 
+T = TypeVar("T")
 _JSON = frozenset({str, int, float, bool, type(None)})
 
 
@@ -29,7 +30,7 @@ def one_row(row: Mapping[str, Any]) -> Asked:
 
 
 def batch(data: Any) -> Asked:
-    """Return the question of a batch: columns, a frame, or a list of rows.
+    """Return the question of a batch: columns, a frame, or rows.
 
     A column of length 1, or a value that is no column, stands for every row. Raises
     InvalidInput.
@@ -43,12 +44,20 @@ def batch(data: Any) -> Asked:
     return Asked(columns, size)
 
 
+def one_by_one(rows: T) -> T:
+    """Return rows as they are. Raises TypeError for columns, which are names."""
+    if isinstance(rows, Mapping) or hasattr(rows, "columns"):
+        kind = type(rows).__name__
+        raise TypeError(f"expected one row after the other, got a {kind} of columns")
+    return rows
+
+
 def plain(value: Any) -> Any:
     """Return a value as JSON can hold it."""
     if type(value) in _JSON:
         return value
-    if isinstance(value, bytes):
-        return _text(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _text(bytes(value))
     for method in ("tolist", "to_list", "to_pylist", "as_py"):
         if hasattr(value, method):
             return plain(getattr(value, method)())
@@ -74,20 +83,21 @@ def _items(data: Any) -> Iterable[tuple[Any, Any]]:
         return items
     if hasattr(data, "columns"):
         return [(name, data[name]) for name in data.columns]
-    if isinstance(data, Sequence) and all(isinstance(row, Mapping) for row in data):
-        return _transposed(data)
+    if isinstance(data, Iterable) and not isinstance(data, str | bytes):
+        return _transposed(list(data))
     kind = type(data).__name__
-    raise InvalidInput(f"expected columns, a frame or a list of rows, got a {kind}")
+    raise InvalidInput(f"expected columns, a frame or rows, got a {kind}")
 
 
 def _transposed(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]]:
-    if not rows:
-        return []
-    names = rows[0].keys()
     for i, row in enumerate(rows):
-        if row.keys() != names:
-            odd = ", ".join(sorted(map(str, row.keys() ^ names)))
+        if not isinstance(row, Mapping):
+            kind = type(row).__name__
+            raise InvalidInput(f"row {i}: expected {{input: value}}, got a {kind}")
+        if row.keys() != rows[0].keys():
+            odd = ", ".join(sorted(map(str, row.keys() ^ rows[0].keys())))
             raise InvalidInput(f"row {i} has other inputs than row 0: {odd}")
+    names = rows[0] if rows else ()
     # Lists of one element: otherwise it would stand for a column itself.
     return [(name, [row[name] for row in rows]) for name in names]
 

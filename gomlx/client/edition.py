@@ -193,8 +193,12 @@ class Edition:
         types = (*map(type, numbers),)
         if types not in self._types and len(self._types) < _FEW:
             self._types.add(types)
-        if plain != key:
+        if plain == key:
+            return
+        try:
             self._insert(plain, entry)
+        except TypeError:
+            return  # text may be in a list of one, too, or be {"b64": …}
 
     def _insert(self, key: Hashable, entry: Entry) -> None:
         if self._weight(key, entry) <= self._most:

@@ -24,6 +24,7 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import BadResponse, DeadlineExceeded, GomlxError, RunFailed, TooLarge
 
 _HEADERS = {"Content-Type": "application/json"}
+_GRACE = 0.25  # seconds: a load ends at its own deadline, and tells why
 _HIT = re.compile(r"^gomlx; hit(?:; detail=(\w+))?")
 
 
@@ -41,8 +42,8 @@ _Wanted = Mapping[Hashable, Wanted]
 class _Load:
     """Rows that are fetched together, and how many callers wait for any of them."""
 
-    def __init__(self) -> None:
-        self.waiters = 0
+    def __init__(self, deadline: float) -> None:
+        self.waiters, self.deadline = 0, deadline
         self.task: asyncio.Task[None]
 
     def leave(self) -> None:
@@ -94,7 +95,7 @@ class Fetcher:
     def _start(
         self, edition: Edition, wanted: _Wanted, deadline: float
     ) -> dict[Hashable, tuple[Flight, _Load]]:
-        loop, load = asyncio.get_running_loop(), _Load()
+        loop, load = asyncio.get_running_loop(), _Load(deadline)
         flights = {key: loop.create_future() for key in wanted}
         work = self._run(edition, wanted, flights, deadline)
         load.task = loop.create_task(work)
@@ -110,12 +111,15 @@ class Fetcher:
         flights: Mapping[Hashable, Flight],
         task: "asyncio.Task[None]",
     ) -> None:
+        bug = None if task.cancelled() else task.exception()
         for key, flight in flights.items():
             del self._flights[version, key]
-            if not flight.done():
+            if flight.done():
+                continue
+            if bug:  # or a transport of somebody else's: those who wait are told
+                flight.set_exception(bug)
+            else:
                 flight.cancel()
-        if not task.cancelled():
-            task.result()  # only a bug can raise here: let the loop tell
 
     async def _run(
         self,
@@ -215,6 +219,8 @@ async def _landed(flights: Any, deadline: float) -> None:
         load.waiters += 1
     try:
         left = max(deadline - asyncio.get_running_loop().time(), 0)
+        if all(load.deadline <= deadline for load in loads):
+            left += _GRACE
         await asyncio.wait([flight for flight, _ in flights], timeout=left)
     finally:
         for load in loads:
@@ -224,7 +230,8 @@ async def _landed(flights: Any, deadline: float) -> None:
 def _outcome(flight: Flight, edition: Edition) -> Entry:
     if flight.done() and not flight.cancelled():
         return flight.result()
-    return edition.failed(DeadlineExceeded("no answer in time"))
+    text = f"model {edition.contract.model!r}: no answer in time"
+    return edition.failed(DeadlineExceeded(text))
 
 
 def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:

@@ -4,25 +4,40 @@ For one thread: the event loop's.
 """
 
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from urllib.parse import urlsplit
 
 from gomlx.cache.breaker import Breaker, State
+from gomlx.masking import masked
 
+_URL = re.compile(r"https?://[^\s/?#,]+(/[^\s?#]*)?", re.IGNORECASE)
 _RETRIES_A_CALL = 0.2  # what each call adds to the budget,
 _RETRIES_AT_LEAST = 10.0  # and what there is without calls
 _OBSERVED = 200  # latencies
 _ENOUGH = 20  # of them, to tell the 95th percentile
 
 
+def address(host: str) -> str:
+    """Return the URL of a host, `http://` if it does not say. Raises ValueError."""
+    url = host if "://" in str(host) else f"http://{host}"
+    parts = urlsplit(url)
+    try:
+        is_one = _URL.fullmatch(url) and parts.hostname and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise ValueError(f"expected a host's URL, like http://a:8080, got {host!r}")
+    return url.rstrip("/")
+
+
 class Host:
     """One host: where it is, how much it has to do for us, how it has been."""
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        if "://" not in url:
-            url = f"http://{url}"
-        self.url = url.rstrip("/")
+        self.url, self.name = url, masked(url)
         self.breaker = Breaker(clock)
         self.outstanding = 0
         self.rests_until = 0.0  # it asked to be left alone until then
@@ -50,10 +65,8 @@ class Hosts:
     def __init__(
         self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if not urls:
-            raise ValueError("a client needs at least one host")
         self._clock = clock
-        self.all = [Host(url, clock) for url in dict.fromkeys(urls)]
+        self.all = [Host(url, clock) for url in dict.fromkeys(map(address, urls))]
 
     def pick(self, tried: Collection[Host] = ()) -> Host | None:
         """Return the less busy of two that take requests, rather one not tried yet."""

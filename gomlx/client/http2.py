@@ -1,10 +1,11 @@
 """HTTP/2 with httpcore: by ALPN over TLS, with prior knowledge without."""
 
 import gzip
-import ssl
+import zlib
 
 import httpcore
 
+from gomlx.client.generations import Generations
 from gomlx.client.http import tls_context
 from gomlx.client.options import Options
 from gomlx.client.transport import Request, Response
@@ -17,36 +18,51 @@ class Http2Transport:
     """A Transport. For one event loop; connects when it is first used."""
 
     def __init__(self, options: Options) -> None:
-        context: ssl.SSLContext = tls_context(options)
-        context.set_alpn_protocols(["h2"])
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=context,
-            http1=False,
-            http2=True,
-            max_connections=None,
-            max_keepalive_connections=_CONNECTIONS,
-            keepalive_expiry=options.idle_seconds,
+        self._options, self._tls = options, tls_context(options)
+        self._tls.set_alpn_protocols(["h2"])
+        self._pools = Generations(
+            self._opened,
+            httpcore.AsyncConnectionPool.aclose,
+            options.connection_seconds,
         )
 
     async def send(self, request: Request) -> Response:
         """See Transport."""
         try:
-            answer = await self._pool.request(
-                "GET" if request.body is None else "POST",
-                request.url,
-                headers=list(request.headers.items()),
-                content=request.body,
-            )
+            async with self._pools.pool() as pool:
+                answer = await pool.request(
+                    "GET" if request.body is None else "POST",
+                    request.url,
+                    headers=[("User-Agent", "gomlx"), *request.headers.items()],
+                    content=request.body,
+                )
         except httpcore.ProtocolError as error:
-            raise BadResponse(f"{request.url}: {error!r}") from None
+            raise BadResponse(repr(error)) from None
         except (httpcore.NetworkError, OSError) as error:
-            raise ConnectionFailed(f"{request.url}: {error!r}") from None
+            raise ConnectionFailed(repr(error)) from None
         headers = {k.decode().lower(): v.decode("latin-1") for k, v in answer.headers}
         body = answer.content
         if headers.get("content-encoding") == "gzip":
-            body = gzip.decompress(body)
+            body = _unzipped(body)
         return Response(answer.status, headers, body)
 
     async def close(self) -> None:
         """See Transport."""
-        await self._pool.aclose()
+        await self._pools.close()
+
+    def _opened(self) -> httpcore.AsyncConnectionPool:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=self._tls,
+            http1=False,
+            http2=True,
+            max_connections=None,
+            max_keepalive_connections=_CONNECTIONS,
+            keepalive_expiry=self._options.idle_seconds,
+        )
+
+
+def _unzipped(body: bytes) -> bytes:
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadResponse(f"not gzip: {error}") from None

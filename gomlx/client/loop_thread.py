@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -10,12 +10,16 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a thread of its own."""
+    """An event loop in a thread of its own.
 
-    def __init__(self) -> None:
+    last makes what runs there at the end; what it belongs to is kept until then.
+    """
+
+    def __init__(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._last = last
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="gomlx-client", daemon=True
+            target=self._run, name="gomlx-client", daemon=True
         )
         self._thread.start()
 
@@ -33,15 +37,25 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """End the thread, and all that runs there."""
-        self.run(_end_others())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """End all that runs there, and the thread."""
+        ended = self.stop_soon()
         self._thread.join()
+        ended.result()
+
+    def stop_soon(self) -> Future[None]:
+        """Stop, without waiting for it."""
+        return self.submit(self._end())
+
+    def _run(self) -> None:
+        self._loop.run_forever()
         self._loop.close()
 
-
-async def _end_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    async def _end(self) -> None:
+        try:
+            await self._last()
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            self._loop.call_soon(self._loop.stop)  # once this task has ended

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 SECONDS = (
@@ -77,35 +77,40 @@ class Metrics:
 
 
 class Collector:
-    """What prometheus_client's registries take: `REGISTRY.register(collector)`."""
+    """What prometheus_client's registries take: `REGISTRY.register(collector)`.
 
-    def __init__(self, model: str, metrics: Metrics) -> None:
-        self._model, self._metrics = model, metrics
+    clients: the model and the metrics of each.
+    """
+
+    def __init__(self, clients: Sequence[tuple[str, Metrics]]) -> None:
+        self._clients = clients
 
     def collect(self) -> Iterable[Any]:
         """Yield the families of metrics."""
+        # Whoever has a registry to give this to has the library.
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
-        metrics, model = self._metrics, self._model
         seconds = HistogramMetricFamily(
             "gomlx_client_call_seconds",
             "Calls, by outcome and the furthest tier that was asked.",
             labels=("model", "outcome", "tier"),
         )
-        for (outcome, tier), spread in metrics.calls.items():
-            labels = (model, outcome, tier)
-            seconds.add_metric(labels, _cumulative(spread), spread.total)
+        for model, metrics in self._clients:
+            for (outcome, tier), spread in metrics.calls.items():
+                labels = (model, outcome, tier)
+                seconds.add_metric(labels, _cumulative(spread), spread.total)
         yield seconds
-        for name, text, label, counts in (
-            ("rows", "Rows, by the tier that knew them.", "tier", metrics.rows),
-            ("requests", "Requests sent.", "outcome", metrics.requests),
-            ("refreshes", "Looks for a version.", "outcome", metrics.refreshes),
+        for name, text, label in (
+            ("rows", "Rows, by the tier that knew them.", "tier"),
+            ("requests", "Requests sent.", "outcome"),
+            ("refreshes", "Looks for a version.", "outcome"),
         ):
             family = CounterMetricFamily(
                 f"gomlx_client_{name}", text, labels=("model", label)
             )
-            for value, n in dict(counts).items():
-                family.add_metric((model, value), n)
+            for model, metrics in self._clients:
+                for value, n in dict(getattr(metrics, name)).items():
+                    family.add_metric((model, value), n)
             yield family
 
 

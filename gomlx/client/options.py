@@ -1,11 +1,18 @@
 """How a client behaves: every option, declared once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+_NUMBERS: dict[Any, Any] = {float: Real, int: Integral}  # numpy's, too
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a client may take, and how long. The defaults suit a service near by."""
+    """What a client may take, and how long. The defaults suit a service near by.
+
+    Raises ValueError for what no option can be.
+    """
 
     timeout_seconds: float = 5.0  # of a call that does not say
     ttl_seconds: float = 300.0  # of an answer here; never longer than the service's
@@ -24,3 +31,14 @@ class Options:
     ca_file: str | None = None  # whom to trust, instead of the system's
     cert_file: str | None = None  # this client's certificate,
     key_file: str | None = None  # and its key
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), field.type
+            least = 1 if kind is int else 0
+            is_good = isinstance(value, _NUMBERS.get(kind, kind))
+            if kind in _NUMBERS and is_good:
+                is_good = value >= least
+            if not is_good:
+                wanted = f"a number, {least} or more" if kind in _NUMBERS else kind
+                raise ValueError(f"{field.name}: expected {wanted}, got {value!r}")

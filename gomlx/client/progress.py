@@ -4,6 +4,8 @@ from collections.abc import Sized
 from time import perf_counter
 from typing import Any
 
+from gomlx.client.extras import needs
+
 _SECONDS = 0.1  # between two updates: one takes longer than a row
 
 
@@ -17,9 +19,8 @@ class Bar:
         try:
             from rich.console import Console
             from rich.progress import MofNCompleteColumn, Progress
-        except ImportError:
-            told = "progress=True needs rich: pip install 'gomlx[progress]'"
-            raise ImportError(told) from None
+        except ModuleNotFoundError as error:
+            raise needs("progress=True", "progress", error) from None
         columns = (*Progress.get_default_columns(), MofNCompleteColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
         total = len(rows) if isinstance(rows, Sized) else None

@@ -48,6 +48,7 @@ _PATIENCE = (Overloaded, NotReady)
 _RETRIED = (*_PATIENCE, ConnectionFailed, BadResponse, DeadlineExceeded)
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 1.0  # seconds, before the same hosts are asked again
 _LONGEST_TEXT = 500
+_NO_LIMIT = 86400.0  # seconds: infinity cannot be told to a host
 _NO_SLOT = "context deadline exceeded"  # mly: the row waited for too long to be run
 
 
@@ -91,6 +92,7 @@ class Sender:
             self._metrics.requests["retried"] += 1
             if not self._hosts.others(tried):
                 tried.clear()
+                left = deadline - loop.time()
                 await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
                 pause = min(pause * 2, _LAST_PAUSE)
         raise _too_late(error)
@@ -138,7 +140,7 @@ class Sender:
         started = perf_counter()
         host.outstanding += 1
         try:
-            answer = read(_accepted(await self._sent(host, request, seconds)))
+            answer = await self._answer(host, request, read, seconds)
         except asyncio.CancelledError:
             host.left()
             raise
@@ -163,21 +165,33 @@ class Sender:
         self._latencies.add(perf_counter() - started)
         return answer
 
+    async def _answer(
+        self,
+        host: Host,
+        request: Request,
+        read: Callable[[Response], T],
+        seconds: float,
+    ) -> T:
+        """Return what read makes of a host's response; errors of hosts name them."""
+        try:
+            return read(_accepted(await self._sent(host, request, seconds)))
+        except (*_RETRIED, ModelNotFound) as error:
+            text = f"{host.name}: {error}"
+            raise type(error).told(text, error.retry_after) from None
+
     async def _sent(self, host: Host, request: Request, seconds: float) -> Response:
-        timeout = {"Request-Timeout-Ms": str(max(int(seconds * 1000), 1))}
+        milliseconds = int(min(seconds, _NO_LIMIT) * 1000)
+        timeout = {"Request-Timeout-Ms": str(max(milliseconds, 1))}
         headers = {**request.headers, **timeout}
         whole = Request(f"{host.url}{request.url}", headers, request.body)
         try:
             async with asyncio.timeout(seconds):
                 return await self._transport.send(whole)
         except TimeoutError:
-            text = f"{whole.url}: no answer in {seconds:.3g} s"
-            raise DeadlineExceeded(text) from None
+            raise DeadlineExceeded(f"no answer in {seconds:.3g} s") from None
 
     def _no_host(self) -> NoHost:
-        problems = "; ".join(
-            f"{h.url}: {h.problem or 'resting'}" for h in self._hosts.all
-        )
+        problems = "; ".join(h.problem or f"{h.name}: resting" for h in self._hosts.all)
         return NoHost(f"no host takes requests now: {problems[:_LONGEST_TEXT]}")
 
 

@@ -78,9 +78,9 @@ class Host:
 
     @asynccontextmanager
     async def running(
-        self, tls: ssl.SSLContext | None = None, port: int = 0
+        self, tls: ssl.SSLContext | None = None, port: int = 0, where: str = "127.0.0.1"
     ) -> AsyncIterator["Host"]:
-        async with listening(self._serve, port, tls) as taken:
+        async with listening(self._serve, port, tls, where) as taken:
             scheme = "https" if tls else "http"
             self.url = f"{scheme}://127.0.0.1:{taken}"
             yield self
@@ -100,6 +100,8 @@ class Host:
         if head.startswith("GET"):
             writer.write(self._contract(head))
             return True
+        if head.startswith("PRI"):  # HTTP/2, which this host does not speak
+            return False
         length = int(head.lower().partition("content-length: ")[2].split()[0])
         body = await reader.readexactly(length)
         self.bodies.append(body)

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import orjson
 import pytest
@@ -31,7 +30,6 @@ from tests.client.fake import (
     says,
     works,
 )
-from tests.redis_servers import Certificates
 
 pytestmark = pytest.mark.asyncio
 
@@ -224,24 +222,6 @@ async def test_retries_have_a_budget(stack: AsyncExitStack) -> None:
     assert asked <= 40 + 10 + 40 * 0.2 + 1
 
 
-async def test_ten_thousand_calls_need_few_connections(stack: AsyncExitStack) -> None:
-    pair = await hosts(stack, works, works)
-    asking = await client(stack, pair, max_connections=8, timeout_seconds=90.0)
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(10_000)))
-    assert [a["y"] for a in answers] == [2 * n for n in range(10_000)]
-    assert all(host.connections <= 8 for host in pair)
-    assert all(len(host.bodies) > 3000 for host in pair)
-
-
-async def test_connections_do_not_grow_old(stack: AsyncExitStack) -> None:
-    (host,) = await hosts(stack, works)
-    asking = await client(stack, [host], connection_seconds=0.05)
-    for n in range(3):
-        await asking.predict(x=n)
-        await asyncio.sleep(0.06)
-    assert host.connections == 3
-
-
 async def test_a_contract_that_is_none_is_not_believed(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
     host.raw_contract = b'{"format":9}'
@@ -277,29 +257,6 @@ async def test_a_budget_fills_with_calls() -> None:
     for _ in range(5):
         budget.call()
     assert [budget.take() for _ in range(2)] == [True, False]
-
-
-@pytest.mark.parametrize("http2", [False, True])
-async def test_tls_with_certificates_of_our_own(
-    stack: AsyncExitStack, tmp_path: Path, http2: bool
-) -> None:
-    made = Certificates(tmp_path / "certificates")
-    context = made.context(asks_clients=True)
-    host = await stack.enter_async_context(Host(works).running(context))
-    if http2:  # which this host does not speak: it must be refused, not guessed
-        context.set_alpn_protocols(["http/1.1"])
-    ca, cert = str(made.ca), str(made.client)
-    trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
-    asking = await client(stack, [host], timeout_seconds=1.0, **trusted)
-    if http2:
-        with pytest.raises((NoHost, BadResponse, DeadlineExceeded)):
-            await asking.predict(x=1)
-        return
-    assert await asking.predict(x=1) == {"y": 2}
-    for wrong in ({"ca_file": ca}, {"cert_file": cert}):
-        other = await client(stack, [host], timeout_seconds=0.5, **wrong)
-        with pytest.raises((NoHost, DeadlineExceeded)):
-            await other.predict(x=1)
 
 
 async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -> None:

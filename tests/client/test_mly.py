@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,8 @@ from gomlx import (
     NoHost,
     RunFailed,
 )
-from gomlx.client.options import Options
 from tests.client.fake import QUIET, http
+from tests.client.h2 import Http2
 from tests.client.mly import BUFFER, MlyHost
 
 pytestmark = pytest.mark.asyncio
@@ -27,16 +28,28 @@ NO_ANSWER = (BadResponse, DeadlineExceeded, NoHost)
 ROW = {"word": "a", "n": 3, "price": 1.5, "x": 0.25, "place": "here"}
 
 
-@pytest_asyncio.fixture
-async def host(stack: AsyncExitStack) -> AsyncIterator[MlyHost]:
-    async with MlyHost().running() as started:
-        assert isinstance(started, MlyHost)
-        yield started
+class Http2MlyHost(Http2, MlyHost):
+    """mly with HTTP/2, by prior knowledge."""
+
+
+@pytest_asyncio.fixture(params=[MlyHost, Http2MlyHost])
+async def host(request: pytest.FixtureRequest) -> AsyncIterator[MlyHost]:
+    made: MlyHost = request.param()
+    async with made.running():
+        yield made
+
+
+def of(host: MlyHost, model: str = "m", **options: Any) -> AsyncClient:
+    """A client that speaks the host's HTTP."""
+    is_http2 = isinstance(host, Http2)
+    return AsyncClient(
+        model, host.url, options=replace(QUIET, http2=is_http2, **options)
+    )
 
 
 @pytest_asyncio.fixture
 async def client(stack: AsyncExitStack, host: MlyHost) -> AsyncClient:
-    return await stack.enter_async_context(AsyncClient("m", host.url, options=QUIET))
+    return await stack.enter_async_context(of(host))
 
 
 async def test_one_row_and_a_batch(client: AsyncClient, host: MlyHost) -> None:
@@ -88,12 +101,12 @@ async def test_bodies_fit_its_buffer(client: AsyncClient, host: MlyHost) -> None
 async def test_without_a_dictionary(stack: AsyncExitStack, host: MlyHost) -> None:
     """null, and no dictHash in responses: words are themselves."""
     host.dictionary, host.dict_hash = None, 0
-    client = await stack.enter_async_context(AsyncClient("m", host.url, options=QUIET))
+    client = await stack.enter_async_context(of(host))
     for word in ("zz", "yy", "zz"):
         assert (await client.predict({**ROW, "word": word}))["word"] == word
     assert (len(host.asked), client.version) == (2, "mly 0")
     host.config = {**host.config, "ID": ""}  # no datastore: nothing may be kept
-    other = await stack.enter_async_context(AsyncClient("m", host.url, options=QUIET))
+    other = await stack.enter_async_context(of(host))
     for _ in range(2):
         await other.predict(ROW)
     assert len(host.asked) == 4
@@ -138,10 +151,7 @@ async def test_it_is_patient(client: AsyncClient, host: MlyHost) -> None:
 
 
 async def test_a_new_dictionary(stack: AsyncExitStack, host: MlyHost) -> None:
-    options = Options(refresh_seconds=0.05)
-    client = await stack.enter_async_context(
-        AsyncClient("m", host.url, options=options)
-    )
+    client = await stack.enter_async_context(of(host, refresh_seconds=0.05))
     before = await client.predict({**ROW, "word": "new"})
     layers = [{"Name": "word", "Strings": ["new"], "Ints": None, "Hash": 9}]
     host.dictionary, host.dict_hash = {"Layers": layers, "Hash": 5}, 5
@@ -157,4 +167,4 @@ async def test_a_new_dictionary(stack: AsyncExitStack, host: MlyHost) -> None:
 
 async def test_a_model_that_is_not_there(host: MlyHost) -> None:
     with pytest.raises(ModelNotFound, match="404 page not found"):
-        await AsyncClient("other", host.url, options=QUIET).predict(ROW)
+        await of(host, "other").predict(ROW)

@@ -73,3 +73,31 @@ async def test_a_tier_that_is_gone_costs_no_answer() -> None:
         for n in range(20):
             assert await client.predict(x=n) == {"y": 2 * n}
     assert len(transport.rows) == 20
+
+
+async def test_a_stream_finds_what_is_shared(tmp_path: Path) -> None:
+    transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
+    transport.version = contract().version
+    options = Options(refresh_seconds=0, redis_seconds=5.0)
+    with redis_servers.server(tmp_path) as redis:
+        async with AsyncClient(
+            "m",
+            "http://fake",
+            contract=contract(),
+            redis=redis.url,
+            transport=transport,
+            options=options,
+        ) as client:
+            edition = client._core.edition
+            assert edition
+            names = edition.names([(float(n),) for n in range(0, 500, 2)])
+            shared = [(name.decode(), f'{{"y":{n}.5}}') for n, name in enumerate(names)]
+            redis.ask("MSET", *(word for pair in shared for word in pair))
+            rows = [{"x": float(n)} for n in range(500)]
+            answers = [answer async for answer in client.stream(rows, window=64)]
+            are_shared = [answer.tier == "redis" for answer in answers]
+            assert are_shared == [True, False] * 250
+            assert [answer["y"] for answer in answers] == [
+                n / 2 + 0.5 if n % 2 == 0 else 2 * n for n in range(500)
+            ]
+            assert len(transport.rows) == 250

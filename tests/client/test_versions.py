@@ -82,3 +82,32 @@ async def test_a_question_for_a_version_that_is_not_known_yet(
     assert await asking.predict(z=1) == {"y": 7}
     with pytest.raises(InvalidInput, match="no such input"):
         await asking.predict(x=1)
+
+
+@pytest.mark.parametrize("are_known", [False, True])
+async def test_a_new_version_in_the_middle_of_a_stream(
+    stack: AsyncExitStack, are_known: bool
+) -> None:
+    """Each answer is of the version that it says, and the new one is soon everybody's.
+
+    are_known: the rows are answered here, so only a look can tell.
+    """
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host], refresh_seconds=0.05 if are_known else 0)
+    if are_known:
+        await asking.predict_batch({"x": [float(n) for n in range(8)]})
+    factors = {VERSION: 2.0, NEW: 3.0}
+    seen = list[str]()
+    rows = ({"x": n % 8.0 if are_known else float(n)} for n in range(10**9))
+    async for answer in asking.stream(rows, window=32):
+        x = len(seen) % 8.0 if are_known else float(len(seen))
+        assert answer["y"] == x * factors[answer.version]
+        seen.append(answer.version)
+        if len(seen) == 200:
+            host.say, host.contract = trebles, contract(NEW)
+        if seen[-100:] == [NEW] * 100 and asking.version == NEW:
+            break
+        await asyncio.sleep(0)
+    assert seen[:200] == [VERSION] * 200
+    first = seen.index(NEW)
+    assert set(seen[first + 64 :]) == {NEW}  # of what was under way there may be both

@@ -1,0 +1,195 @@
+"""Clients in threads, in children, in event loops; their beginnings and ends."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import gomlx
+from gomlx import AsyncClient, Client, FakeTransport
+from gomlx.client.transport import Request, Response
+from tests.client.fake import QUIET, doubling
+from tests.service import Service
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return doubling()
+
+
+@pytest.fixture
+def client(transport: FakeTransport) -> Iterator[Client]:
+    with Client("m", "http://fake", transport=transport, options=QUIET) as client:
+        yield client
+
+
+def test_threads_share_one_question(transport: FakeTransport) -> None:
+    with Client("m", "http://f", transport=transport, options=QUIET) as client:
+        barrier, answers = threading.Barrier(20), []
+
+        def ask() -> None:
+            barrier.wait()
+            answers.extend(client.predict_batch({"word": "a", "x": list(range(50))}))
+
+        threads = [threading.Thread(target=ask) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [a["y"] for a in answers] == [x * 2 for x in range(50)] * 20
+    assert len(transport.rows) == 50
+
+
+FORKS = """
+import asyncio, gc, os, sys
+from gomlx import AsyncClient, Client, Options
+
+def child(work):
+    if pid := os.fork():
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    else:
+        work()
+        gc.collect()
+        sys.exit()
+
+def blocking():
+    assert client.predict(x=1.5).tier == "local"
+    assert client.predict(x=3.5) == {"y": 7}
+    client.close()
+
+def asynchronous():
+    assert asyncio.run(both(2.5, 4.5)) == ["local", {"y": 9}]
+
+async def both(known, new):
+    return [(await later.predict(x=known)).tier, await later.predict(x=new)]
+
+options = Options(timeout_seconds=10, refresh_seconds=0)
+client = Client("scale", sys.argv[1], options=options)
+later = AsyncClient("scale", sys.argv[1], options=options)
+client.predict(x=1.5)
+runner = asyncio.Runner()
+runner.run(later.predict(x=2.5))
+for work in (blocking, asynchronous):
+    child(work)
+assert client.predict(x=5.5) == {"y": 11}  # over the connections it had
+assert runner.run(both(2.5, 6.5)) == ["local", {"y": 13}]
+runner.run(later.close())
+runner.close()
+"""
+
+
+def test_forked_clients_open_their_own_connections(flying: Service) -> None:
+    """And those of the parent go on, whatever the children collect or how they end."""
+    command = [sys.executable, "-W", "error", "-c", FORKS, flying.url]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_client_that_nobody_has_ends(transport: FakeTransport) -> None:
+    before = set(threading.enumerate())
+    asked = Client("m", "http://f", transport=transport).predict(word="a", x=1)
+    assert asked == {"y": 2}
+    gc.collect()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert transport.is_closed
+
+
+def test_closing_is_not_for_good(client: Client, transport: FakeTransport) -> None:
+    client.predict(word="a", x=1)
+    for _ in range(2):
+        client.close()
+    assert client.predict(word="a", x=1).tier == "local"
+    assert client.predict(word="b", x=1).tier == "model"
+
+
+def test_nobody_waits_for_the_requests_of_others() -> None:
+    """No lock is held meanwhile, by calls or by who connects."""
+    slow, go = threading.Event(), threading.Event()
+
+    class Slow(FakeTransport):
+        async def send(self, request: Request) -> Response:
+            if b"slow" in (request.body or b""):
+                slow.set()
+                await asyncio.to_thread(go.wait)
+            return await super().send(request)
+
+    transport = Slow(doubling().answer, doubling().inputs)
+    with Client("m", "http://f", transport=transport, options=QUIET) as client:
+        client.predict(word="known", x=1)
+        waiting = threading.Thread(
+            target=client.predict, args=({"word": "slow", "x": 1},)
+        )
+        waiting.start()
+        assert slow.wait(5)
+        assert client.predict(word="known", x=1).tier == "local"
+        assert client.predict_batch({"word": "other", "x": [1, 2]})[1] == {"y": 4}
+        assert waiting.is_alive()
+        go.set()
+        waiting.join()
+
+
+@pytest.mark.asyncio
+async def test_inside_a_running_loop(transport: FakeTransport) -> None:
+    async with AsyncClient("m", "http://f", transport=transport) as client:
+        answers = await asyncio.gather(
+            *(client.predict(word="a", x=n % 100) for n in range(1000))
+        )
+        assert [a["y"] for a in answers] == [n % 100 * 2 for n in range(1000)]
+        assert len(transport.rows) == 100
+        batch = await client.predict_batch({"word": "a", "x": [1, 1000]})
+        assert [a.tier for a in batch] == ["local", "model"]
+    assert transport.is_closed
+    with Client("m", "http://f", transport=doubling()) as blocking:  # in a notebook
+        assert blocking.predict(word="a", x=1) == {"y": 2}
+
+
+@pytest.mark.asyncio
+async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
+    transport = doubling()
+    asked, ended, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    send = transport.send
+
+    async def slow(request: Any) -> Any:
+        if request.body:
+            asked.set()
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                ended.set()
+                raise
+        return await send(request)
+
+    transport.send = slow  # type: ignore[method-assign]  # an instance's own
+    async with AsyncClient("m", "http://f", transport=transport) as client:
+        first = asyncio.create_task(client.predict(word="a", x=1))
+        second = asyncio.create_task(client.predict(word="a", x=1))
+        await asked.wait()
+        first.cancel()
+        await asyncio.wait([first])
+        assert not ended.is_set()
+        go.set()
+        assert await second == {"y": 2}
+        go.clear()
+        alone = asyncio.create_task(client.predict(word="a", x=3))
+        await asyncio.sleep(0)
+        asked.clear()
+        await asked.wait()
+        alone.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+def test_names_are_there_lazily() -> None:
+    assert {"Client", "AsyncClient", "FakeTransport"} <= set(gomlx.__all__)
+    for name in gomlx.__all__:
+        assert getattr(gomlx, name)
+    with pytest.raises(AttributeError, match="nothing"):
+        gomlx.nothing  # noqa: B018  # asking is the test
