@@ -16,10 +16,10 @@ from tests import saved_models
 from tests.service import Service, is_running, processes_of, running, wait_for
 
 
-def config_for(folder: Path) -> dict[str, Any]:
+def config_for(folder: Path, workers: int) -> dict[str, Any]:
     saved_models.scale(folder / "model", 2.0)
     return {
-        "endpoint": {"workers": 2},
+        "endpoint": {"workers": workers},
         "models": [{"id": "m", "url": "./model", "datastore": "s"}],
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
@@ -28,15 +28,13 @@ def config_for(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("faults")
-    with running(folder, config_for(folder)) as service:
+    with running(folder, config_for(folder, 2)) as service:
         yield service
 
 
 def answers(service: Service) -> bool:
     try:
-        response = httpx.post(
-            f"{service.url}/v1/api/model/m/eval", json={"x": 4}, timeout=20
-        )
+        response = service.post_anew("m", {"x": 4})
     except httpx.TransportError:
         return False
     return response.status_code == 200 and response.json()["data"] == {"y": 8.0}
@@ -44,9 +42,8 @@ def answers(service: Service) -> bool:
 
 def numbers(service: Service) -> dict[str, Any]:
     """All that mly's tools read of the model's requests, but the last minutes."""
-    document: dict[str, Any] = httpx.get(
-        f"{service.url}/v1/api/metric/operation/mPerf"
-    ).json()
+    path = "/v1/api/metric/operation/mPerf"
+    document: dict[str, Any] = service.get_anew(path).json()
     del document["Recent"]
     return document
 
@@ -83,12 +80,7 @@ def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) ->
     saved_models.scale(service.folder / "model", 2.0 + 1e-7)
     wait_for(lambda: service.version("m") != before, 30)
     wait_for(
-        lambda: all(
-            model["version"] == service.version("m")
-            for _ in range(6)
-            for model in httpx.get(f"{service.url}/readyz").json()["models"].values()
-        ),
-        10,
+        lambda: {m["version"] for m in service.states()} == {service.version("m")}, 10
     )
 
 
@@ -126,7 +118,7 @@ def stop_and_look(service: Service, signum: int) -> None:
 
 
 def test_answers_outlive_the_service(tmp_path: Path) -> None:
-    with running(tmp_path, config_for(tmp_path)) as service:
+    with running(tmp_path, config_for(tmp_path, 1)) as service:
         assert answers(service)
         pids = [service.master_pid(), *service.worker_pids()]
         service.process.kill()
@@ -146,7 +138,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
     with running(tmp_path, config) as service:
-        connection = httpx.Client(base_url=service.url, timeout=30)
+        connection = service.connect()
         question = connection.build_request(
             "POST", "/v1/api/model/m/eval", json={"x": 1.0}
         )

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests import saved_models
-from tests.service import Service, running, wait_for
+from tests.service import PLAIN, Service, running, wait_for
 
 MODELS = ["kinds", "runs", "rows", "slow", "once", "scale"]
 
@@ -44,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def metric(service: Service, path: str) -> Any:
     """A document; on a connection of its own, so from whichever worker."""
-    response = httpx.get(f"{service.url}/v1/api/metric/{path}")
+    response = service.get_anew(f"/v1/api/metric/{path}")
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
     assert response.text.endswith("\n")
@@ -66,7 +66,7 @@ def ask(service: Service, model: str, *bodies: bytes) -> Counter[int]:
     """Ask on connections of their own, all at once; return how many of each status."""
 
     async def statuses() -> list[int]:
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=30, verify=PLAIN) as client:
             url = f"{service.url}/v1/api/model/{model}/eval"
             options = {"url": url, "headers": {"connection": "close"}}
             asked = (client.post(**options, content=body) for body in bodies)  # type: ignore[arg-type]
@@ -228,10 +228,10 @@ def test_what_falcon_refuses_is_counted(service: Service) -> None:
         return sum(samples(service, name))
 
     before = counted(404), counted(405)
-    response = httpx.get(f"{service.url}/v1/api/metric/nothing")
+    response = service.get("/v1/api/metric/nothing")
     assert response.status_code == 404
     assert "/v1/api/metric/operation/{name}/recent/{metric}" in response.json()["error"]
-    assert httpx.put(f"{service.url}/v1/api/metric/operations").status_code == 405
+    assert service.client.put("/v1/api/metric/operations").status_code == 405
     expected = before[0] + 1, before[1] + 1
     wait_for(lambda: (counted(404), counted(405)) == expected, 5)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests import saved_models
@@ -41,10 +40,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def is_cached(service: Service, model: str, question: Any) -> bool:
     """True as soon as every worker finds the answer in shared memory."""
     return all(
-        "; hit"
-        in httpx.post(
-            f"{service.url}/v1/api/model/{model}/eval", json=question
-        ).headers["cache-status"]
+        "; hit" in service.post_anew(model, question).headers["cache-status"]
         for _ in range(6)
     )
 
@@ -195,7 +191,7 @@ def test_another_method(service: Service) -> None:
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_a_body_over_the_limit(service: Service, is_chunked: bool) -> None:
     body = b'{"x":' + b" " * 100_000 + b"1}"
-    with httpx.Client(base_url=service.url) as client:
+    with service.connect() as client:
         content = iter([body[:50_000], body[50_000:]]) if is_chunked else body
         response = client.post("/v1/api/model/scale/eval", content=content)
     assert response.status_code == 413
@@ -268,7 +264,7 @@ def test_metrics_of_all_workers(service: Service) -> None:
 
     before = total()
     for _ in range(10):  # on connections of their own, so that both workers count
-        httpx.post(f"{service.url}/v1/api/model/plain/eval", json={"x": 4})
+        service.post_anew("plain", {"x": 4})
     wait_for(lambda: total() == before + 10, 5)
     text = service.get("/v1/prometheus").text
     version = service.version("plain")
@@ -285,7 +281,7 @@ def test_metrics_of_all_workers(service: Service) -> None:
 
 
 def test_http2_with_prior_knowledge(service: Service) -> None:
-    with httpx.Client(http1=False, http2=True, base_url=service.url) as client:
+    with service.connect(http1=False, http2=True) as client:
         response = client.post("/v1/api/model/scale/eval", json={"x": 21})
         assert response.http_version == "HTTP/2"
         assert response.json()["data"] == {"y": 42.0}

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,4 +15,6 @@ EXAMPLES = [block for block in BLOCKS if "FakeTransport" in block]
 
 @pytest.mark.parametrize("n", range(1))
 def test_an_example(n: int) -> None:
-    exec(EXAMPLES[n], {})
+    names: dict[str, Any] = {}
+    exec(EXAMPLES[n], names)
+    names["client"].close()
