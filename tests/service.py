@@ -28,7 +28,7 @@ T = TypeVar("T")
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 90, what: str = "") -> T:
     """Return the first true value of a condition; fail when the time is up."""
     deadline = time.monotonic() + seconds
     while True:

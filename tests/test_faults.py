@@ -52,7 +52,7 @@ def answers_are_counted(service: Service, before: int) -> bool:
     """Ask, each time on a new connection; true when so many more are counted."""
     for _ in range(8):
         assert answers(service)
-    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8, 5)
+    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8)
     return bool(numbers(service)["Count"] == before + 8)
 
 
@@ -60,8 +60,8 @@ def test_a_worker_is_killed(service: Service) -> None:
     assert answers_are_counted(service, 0)
     victim, other = service.worker_pids()
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: answers(service), 10)
-    wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    wait_for(lambda: answers(service))
+    wait_for(lambda: len(service.worker_pids()) == 2)
     assert other in service.worker_pids()
     assert answers_are_counted(service, 9)
 
@@ -69,7 +69,7 @@ def test_a_worker_is_killed(service: Service) -> None:
 def test_gunicorns_master_is_killed(service: Service) -> None:
     master, workers = service.master_pid(), service.worker_pids()
     os.kill(master, signal.SIGKILL)
-    wait_for(lambda: not any(map(is_running, workers)), 30)
+    wait_for(lambda: not any(map(is_running, workers)))
     wait_for(lambda: len(service.worker_pids()) == 2, 60)
     assert service.master_pid() != master
     assert answers(service)
@@ -78,10 +78,8 @@ def test_gunicorns_master_is_killed(service: Service) -> None:
 def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) -> None:
     before = service.version("m")
     saved_models.scale(service.folder / "model", 2.0 + 1e-7)
-    wait_for(lambda: service.version("m") != before, 30)
-    wait_for(
-        lambda: {m["version"] for m in service.states()} == {service.version("m")}, 10
-    )
+    wait_for(lambda: service.version("m") != before)
+    wait_for(lambda: {m["version"] for m in service.states()} == {service.version("m")})
 
 
 def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
@@ -100,7 +98,7 @@ def recycle_a_worker(service: Service) -> None:
     victim = service.worker_pids()[0]
     os.kill(victim, signal.SIGTERM)
     wait_for(lambda: not is_running(victim), 20)
-    wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    wait_for(lambda: len(service.worker_pids()) == 2)
 
 
 def stop_and_look(service: Service, signum: int) -> None:
@@ -123,7 +121,7 @@ def test_answers_outlive_the_service(tmp_path: Path) -> None:
         pids = [service.master_pid(), *service.worker_pids()]
         service.process.kill()
         service.process.wait(10)
-        wait_for(lambda: not any(map(is_running, pids)), 30)
+        wait_for(lambda: not any(map(is_running, pids)))
         service.start()
         assert "hit" in service.post("m", {"x": 4}).headers["cache-status"]
         assert service.stop() == 0
@@ -149,7 +147,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
             target=lambda: replies.append(connection.send(question))
         )
         asking.start()
-        wait_for(lambda: is_busy(service.worker_pids()[0]), 10)
+        wait_for(lambda: is_busy(service.worker_pids()[0]))
         stop_and_look(service, signal.SIGTERM)
         asking.join()
         connection.close()

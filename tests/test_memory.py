@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from tests import saved_models
 from tests.service import Service, running, wait_for
 
@@ -50,7 +48,6 @@ def read_all_weights(service: Service, model: str) -> None:
         assert service.post_anew(model, question).status_code == 200
 
 
-@pytest.mark.timeout(240)
 def test_two_workers_take_the_weights_once(tmp_path: Path) -> None:
     """How much more they take when a big model comes to a tiny one."""
     saved_models.embedding(tmp_path / "tiny", 1)

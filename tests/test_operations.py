@@ -82,7 +82,7 @@ def operation(service: Service, name: str, count: int) -> Any:
         document = metric(service, f"operation/{name}")
         return document.get("Count", 0) >= count and document
 
-    document = wait_for(found, 5, f"{name} to count {count}")
+    document = wait_for(found, what=f"{name} to count {count}")
     assert document["Count"] == count
     return document
 
@@ -157,14 +157,18 @@ def test_runs_and_their_failures(service: Service) -> None:
 def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
     service: Service,
 ) -> None:
-    before = metric(service, "operation/s").get("Count", 0)
+    def counted(name: str) -> int:
+        count: int = metric(service, f"operation/{name}").get("Count", 0)
+        return count
+
+    before, written = counted("s"), counted("sCacheW")
     ask(service, "rows", b'{"x":[2,2,0],"batch_size":3}')
+    wait_for(lambda: counted("sCacheW") == written + 2)
     ask(service, "rows", b'{"x":[2,2,0,0],"batch_size":4}')
     rows = operation(service, "s", before + 7)
     assert sum(categories(rows).values()) == rows["Count"]
     assert categories(rows).keys() == {"hit", "miss"}
     assert 0 < rows["Min"] <= rows["Avg"] <= rows["Max"] <= rows["TimeTaken"]
-    wait_for(lambda: metric(service, "operation/sCacheW").get("Count", 0) >= 3, 5)
     writes = metric(service, "operation/sCacheW")
     assert categories(writes) == {"written": writes["Count"]}
     assert samples(service, 'gomlx_cache_seconds_count{datastore="s",tier="L1"}')
@@ -233,7 +237,7 @@ def test_what_falcon_refuses_is_counted(service: Service) -> None:
     assert "/v1/api/metric/operation/{name}/recent/{metric}" in response.json()["error"]
     assert service.client.put("/v1/api/metric/operations").status_code == 405
     expected = before[0] + 1, before[1] + 1
-    wait_for(lambda: (counted(404), counted(405)) == expected, 5)
+    wait_for(lambda: (counted(404), counted(405)) == expected)
 
 
 BUCKETS = """

@@ -52,7 +52,7 @@ def test_a_miss_then_a_hit_on_every_worker(service: Service) -> None:
     again = service.post("scale", {"x": 1.25})
     assert again.headers["cache-status"] == "gomlx; hit; detail=L1"
     assert again.json()["data"] == {"y": 2.5}
-    wait_for(lambda: is_cached(service, "scale", {"x": 1.25}), 5)
+    wait_for(lambda: is_cached(service, "scale", {"x": 1.25}))
 
 
 def test_the_response_names_its_version(service: Service) -> None:
@@ -265,7 +265,7 @@ def test_metrics_of_all_workers(service: Service) -> None:
     before = total()
     for _ in range(10):  # on connections of their own, so that both workers count
         service.post_anew("plain", {"x": 4})
-    wait_for(lambda: total() == before + 10, 5)
+    wait_for(lambda: total() == before + 10)
     text = service.get("/v1/prometheus").text
     version = service.version("plain")
     info = f'{{model="plain",version="{version}"}}'
@@ -301,4 +301,4 @@ def test_numbered_versions(service: Service) -> None:
     before = service.version("scale")
     saved_models.scale(newer, 5.0)
     wait_for(lambda: service.version("scale") != before)
-    wait_for(lambda: service.post("scale", {"x": 1}).json()["data"] == {"y": 5.0}, 10)
+    wait_for(lambda: service.post("scale", {"x": 1}).json()["data"] == {"y": 5.0})

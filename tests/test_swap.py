@@ -101,7 +101,6 @@ def changed(service: Service, before: str) -> str:
     return "" if version == before else version
 
 
-@pytest.mark.timeout(240)
 def test_two_hundred_concurrent_requests_and_five_replacements(
     service: Service,
 ) -> None:
@@ -112,7 +111,7 @@ def test_two_hundred_concurrent_requests_and_five_replacements(
     assert not wrong
     assert {version for _, version, _, _ in answers} == set(versions)
     last = service.version("m")
-    wait_for(lambda: only_version(service) == {last}, 10)
+    wait_for(lambda: only_version(service) == {last})
     for x in range(50):
         assert service.post_anew("m", {"x": x}).json()["data"] == {"y": x * 6.0}
 
@@ -163,15 +162,15 @@ def test_a_damaged_model_never_replaces_a_good_one(
     good = service.folder / f"good-{damage.__name__}"
     shutil.copytree(service.folder / "model", good)
     replace_damaged(service.folder / "model", damage)
-    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 0}, 30)
+    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 0})
     response = service.post("m", {"x": 3})
     assert response.status_code == 200
     assert response.headers["gomlx-version"] == before
     assert service.ready()["ready"]
     assert service.ready()["models"]["m"]["problem"]
     replace(service, 9.0)
-    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 1}, 30)
-    wait_for(lambda: service.post("m", {"x": 3}).json()["data"] == {"y": 27.0}, 10)
+    wait_for(lambda: service.get("/v1/api/health").json() == {"m": 1})
+    wait_for(lambda: service.post("m", {"x": 3}).json()["data"] == {"y": 27.0})
     swap_in(service.folder / "model", good)
     wait_for(lambda: service.version("m") == before, 30)  # rolled back
 
@@ -197,8 +196,8 @@ def test_a_file_that_still_grows_is_waited_for(service: Service) -> None:
                 response = service.post("m", {"x": 1})
                 assert response.status_code == 200
                 assert response.json()["data"]["y"] in answers
-    wait_for(lambda: service.version("m") != before, 30)
-    wait_for(lambda: service.post("m", {"x": 1}).json()["data"] == {"y": 11.0}, 10)
+    wait_for(lambda: service.version("m") != before)
+    wait_for(lambda: service.post("m", {"x": 1}).json()["data"] == {"y": 11.0})
 
 
 def test_staged_versions_do_not_pile_up(service: Service) -> None:
