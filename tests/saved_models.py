@@ -1,7 +1,9 @@
 """Small SavedModels of many kinds, built with TensorFlow and Keras for the tests."""
 
 import os
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,23 @@ def sleeper(path: Path, size: int = 1500) -> Path:
 
 def keras(path: Path) -> Path:
     """A Keras 3 model with vocabularies given and adapted, and a Discretization."""
+    for name, content in _keras_files().items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+@cache
+def _keras_files() -> dict[Path, bytes]:
+    """Its files. It takes half a second to build, and many tests want one."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _export_keras(folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def _export_keras(path: Path) -> None:
     import keras as k
 
     k.utils.set_random_seed(3)
@@ -134,7 +153,6 @@ def keras(path: Path) -> Path:
     hidden = k.layers.Flatten()(k.layers.Concatenate()(parts))
     score = k.layers.Dense(1, name="score")(hidden)
     k.Model([city, day, price], {"score": score}).export(str(path), verbose=False)
-    return path
 
 
 def saved_keras(path: Path, lookup: Any, trained: bool = False) -> Path:

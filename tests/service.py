@@ -9,19 +9,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import yaml
 
+from gomlx.cli.service import request_of
+from gomlx.config import load
+from gomlx.errors import StageFailed
 from gomlx.rundir import RunDir
 
 T = TypeVar("T")
+# For clients of services without TLS: to read the certificates of the world's
+# authorities, which httpx does for each client, takes 40 ms.
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30, what: str = "") -> T:
+def wait_for(condition: Callable[[], T], seconds: float = 90, what: str = "") -> T:
     """Return the first true value of a condition; fail when the time is up."""
     deadline = time.monotonic() + seconds
     while True:
@@ -44,7 +51,7 @@ class Service:
         folder: Path,
         config: dict[str, Any],
         prefix: Sequence[str] = (),
-        trust: ssl.SSLContext | bool = True,
+        trust: ssl.SSLContext = PLAIN,
     ) -> None:
         self.folder, self.run_dir = folder, folder / "run"
         self._prefix, self._trust = prefix, trust
@@ -58,6 +65,25 @@ class Service:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
         self.workers: int = document["endpoint"]["workers"]
+
+    def stage_all(self) -> None:
+        """Leave the staged versions that an earlier run of the service would have."""
+        self.run_dir.mkdir(mode=0o700)
+        (self.run_dir / "lock").touch()  # the folder is a run directory
+        for model in load(self.folder / "config.yaml").models:
+            with suppress(StageFailed):  # the service will say so
+                self.stage(model.id)
+
+    def stage(self, model: str, source: Path | None = None) -> None:
+        """Stage what a model's source, or another, holds; the service need not then.
+
+        This process has imported TensorFlow; the service's would first take seconds to.
+        """
+        from gomlx.models.stage import stage
+
+        asked = request_of(model, self.folder / "config.yaml")
+        url, into = str(source or asked.url), RunDir(self.run_dir).models / model
+        stage(replace(asked, url=url, into=into))
 
     def start(self) -> None:
         with self.log.open("w") as log:
@@ -76,7 +102,9 @@ class Service:
                 stdout=log,
             )
         wait_for(self._has_started, 90, "the service to start")
-        self.client = httpx.Client(base_url=self.url, timeout=30, verify=self._trust)
+        line = next(x for x in self.text().splitlines() if "listening at" in x)
+        self.url = line.split()[-1]
+        self.client = self.connect()
         wait_for(self._is_settled, 90, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
@@ -86,19 +114,35 @@ class Service:
         self.process.send_signal(signum)
         return self.process.wait(30)
 
-    @property
-    def url(self) -> str:
-        line = next(x for x in self.text().splitlines() if "listening at" in x)
-        return line.split()[-1]
-
     def text(self) -> str:
         return self.log.read_text()
+
+    def connect(self, **options: Any) -> httpx.Client:
+        """A client with connections of its own, so to whichever worker takes them."""
+        return httpx.Client(
+            base_url=self.url, timeout=30, verify=self._trust, **options
+        )
 
     def post(self, model: str, question: Any, **kwargs: Any) -> httpx.Response:
         return self.client.post(f"/v1/api/model/{model}/eval", json=question, **kwargs)
 
+    def post_anew(self, model: str, question: Any) -> httpx.Response:
+        """Ask on a new connection."""
+        with self.connect() as client:
+            return client.post(f"/v1/api/model/{model}/eval", json=question)
+
     def get(self, path: str) -> httpx.Response:
         return self.client.get(path)
+
+    def get_anew(self, path: str) -> httpx.Response:
+        """Get on a new connection."""
+        with self.connect() as client:
+            return client.get(path)
+
+    def states(self) -> list[dict[str, Any]]:
+        """What workers say of every model, on connections that come to any of them."""
+        replies = (self.get_anew("/readyz") for _ in range(4 * self.workers))
+        return [model for x in replies for model in x.json()["models"].values()]
 
     def ready(self) -> dict[str, Any]:
         document: dict[str, Any] = self.get("/readyz").json()
@@ -138,13 +182,7 @@ class Service:
         return len(self.worker_pids_if_any()) >= self.workers
 
     def _is_settled(self) -> bool:
-        """True when fresh connections, to whichever worker, say so of every model."""
-        url = f"{self.url}/readyz"
-        return all(
-            model["ready"] or "problem" in model
-            for _ in range(3 * self.workers)
-            for model in httpx.get(url, verify=self._trust).json()["models"].values()
-        )
+        return all(m["ready"] or "problem" in m for m in self.states())
 
     def worker_pids_if_any(self) -> list[int]:
         return self.worker_pids() if (self.run_dir / "workers").is_dir() else []
@@ -181,13 +219,18 @@ def running(
     folder: Path,
     config: dict[str, Any],
     prefix: Sequence[str] = (),
-    trust: ssl.SSLContext | bool = True,
+    trust: ssl.SSLContext = PLAIN,
+    stages: bool = False,
 ) -> Iterator[Service]:
     """A service that is stopped at the end, whatever happens.
 
-    prefix: a command that runs the service's, in a network namespace, say.
+    prefix: a command that runs the service's, in a network namespace, say. stages:
+    whether it has to stage its models itself, as one that is started for the first
+    time; what changes while it runs it always does.
     """
     service = Service(folder, config, prefix, trust)
+    if not stages:
+        service.stage_all()
     try:
         service.start()
         yield service

@@ -16,10 +16,10 @@ from tests import saved_models
 from tests.service import Service, is_running, processes_of, running, wait_for
 
 
-def config_for(folder: Path) -> dict[str, Any]:
+def config_for(folder: Path, workers: int) -> dict[str, Any]:
     saved_models.scale(folder / "model", 2.0)
     return {
-        "endpoint": {"workers": 2},
+        "endpoint": {"workers": workers},
         "models": [{"id": "m", "url": "./model", "datastore": "s"}],
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
@@ -28,15 +28,13 @@ def config_for(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("faults")
-    with running(folder, config_for(folder)) as service:
+    with running(folder, config_for(folder, 2)) as service:
         yield service
 
 
 def answers(service: Service) -> bool:
     try:
-        response = httpx.post(
-            f"{service.url}/v1/api/model/m/eval", json={"x": 4}, timeout=20
-        )
+        response = service.post_anew("m", {"x": 4})
     except httpx.TransportError:
         return False
     return response.status_code == 200 and response.json()["data"] == {"y": 8.0}
@@ -44,9 +42,8 @@ def answers(service: Service) -> bool:
 
 def numbers(service: Service) -> dict[str, Any]:
     """All that mly's tools read of the model's requests, but the last minutes."""
-    document: dict[str, Any] = httpx.get(
-        f"{service.url}/v1/api/metric/operation/mPerf"
-    ).json()
+    path = "/v1/api/metric/operation/mPerf"
+    document: dict[str, Any] = service.get_anew(path).json()
     del document["Recent"]
     return document
 
@@ -55,7 +52,7 @@ def answers_are_counted(service: Service, before: int) -> bool:
     """Ask, each time on a new connection; true when so many more are counted."""
     for _ in range(8):
         assert answers(service)
-    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8, 5)
+    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8)
     return bool(numbers(service)["Count"] == before + 8)
 
 
@@ -63,8 +60,8 @@ def test_a_worker_is_killed(service: Service) -> None:
     assert answers_are_counted(service, 0)
     victim, other = service.worker_pids()
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: answers(service), 10)
-    wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    wait_for(lambda: answers(service))
+    wait_for(lambda: len(service.worker_pids()) == 2)
     assert other in service.worker_pids()
     assert answers_are_counted(service, 9)
 
@@ -72,7 +69,7 @@ def test_a_worker_is_killed(service: Service) -> None:
 def test_gunicorns_master_is_killed(service: Service) -> None:
     master, workers = service.master_pid(), service.worker_pids()
     os.kill(master, signal.SIGKILL)
-    wait_for(lambda: not any(map(is_running, workers)), 30)
+    wait_for(lambda: not any(map(is_running, workers)))
     wait_for(lambda: len(service.worker_pids()) == 2, 60)
     assert service.master_pid() != master
     assert answers(service)
@@ -81,15 +78,8 @@ def test_gunicorns_master_is_killed(service: Service) -> None:
 def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) -> None:
     before = service.version("m")
     saved_models.scale(service.folder / "model", 2.0 + 1e-7)
-    wait_for(lambda: service.version("m") != before, 30)
-    wait_for(
-        lambda: all(
-            model["version"] == service.version("m")
-            for _ in range(6)
-            for model in httpx.get(f"{service.url}/readyz").json()["models"].values()
-        ),
-        10,
-    )
+    wait_for(lambda: service.version("m") != before)
+    wait_for(lambda: {m["version"] for m in service.states()} == {service.version("m")})
 
 
 def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
@@ -108,7 +98,7 @@ def recycle_a_worker(service: Service) -> None:
     victim = service.worker_pids()[0]
     os.kill(victim, signal.SIGTERM)
     wait_for(lambda: not is_running(victim), 20)
-    wait_for(lambda: len(service.worker_pids()) == 2, 30)
+    wait_for(lambda: len(service.worker_pids()) == 2)
 
 
 def stop_and_look(service: Service, signum: int) -> None:
@@ -126,12 +116,12 @@ def stop_and_look(service: Service, signum: int) -> None:
 
 
 def test_answers_outlive_the_service(tmp_path: Path) -> None:
-    with running(tmp_path, config_for(tmp_path)) as service:
+    with running(tmp_path, config_for(tmp_path, 1)) as service:
         assert answers(service)
         pids = [service.master_pid(), *service.worker_pids()]
         service.process.kill()
         service.process.wait(10)
-        wait_for(lambda: not any(map(is_running, pids)), 30)
+        wait_for(lambda: not any(map(is_running, pids)))
         service.start()
         assert "hit" in service.post("m", {"x": 4}).headers["cache-status"]
         assert service.stop() == 0
@@ -146,7 +136,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
     with running(tmp_path, config) as service:
-        connection = httpx.Client(base_url=service.url, timeout=30)
+        connection = service.connect()
         question = connection.build_request(
             "POST", "/v1/api/model/m/eval", json={"x": 1.0}
         )
@@ -157,7 +147,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
             target=lambda: replies.append(connection.send(question))
         )
         asking.start()
-        wait_for(lambda: is_busy(service.worker_pids()[0]), 10)
+        wait_for(lambda: is_busy(service.worker_pids()[0]))
         stop_and_look(service, signal.SIGTERM)
         asking.join()
         connection.close()

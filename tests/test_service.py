@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests import saved_models
@@ -43,10 +42,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def is_cached(service: Service, model: str, question: Any) -> bool:
     """True as soon as every worker finds the answer in shared memory."""
     return all(
-        "; hit"
-        in httpx.post(
-            f"{service.url}/v1/api/model/{model}/eval", json=question
-        ).headers["cache-status"]
+        "; hit" in service.post_anew(model, question).headers["cache-status"]
         for _ in range(6)
     )
 
@@ -58,7 +54,7 @@ def test_a_miss_then_a_hit_on_every_worker(service: Service) -> None:
     again = service.post("scale", {"x": 1.25})
     assert again.headers["cache-status"] == "gomlx; hit; detail=L1"
     assert again.json()["data"] == {"y": 2.5}
-    wait_for(lambda: is_cached(service, "scale", {"x": 1.25}), 5)
+    wait_for(lambda: is_cached(service, "scale", {"x": 1.25}))
 
 
 def test_the_response_names_its_version(service: Service) -> None:
@@ -197,7 +193,7 @@ def test_another_method(service: Service) -> None:
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_a_body_over_the_limit(service: Service, is_chunked: bool) -> None:
     body = b'{"x":' + b" " * 100_000 + b"1}"
-    with httpx.Client(base_url=service.url) as client:
+    with service.connect() as client:
         content = iter([body[:50_000], body[50_000:]]) if is_chunked else body
         response = client.post("/v1/api/model/scale/eval", content=content)
     assert response.status_code == 413
@@ -270,8 +266,8 @@ def test_metrics_of_all_workers(service: Service) -> None:
 
     before = total()
     for _ in range(10):  # on connections of their own, so that both workers count
-        httpx.post(f"{service.url}/v1/api/model/plain/eval", json={"x": 4})
-    wait_for(lambda: total() == before + 10, 5)
+        service.post_anew("plain", {"x": 4})
+    wait_for(lambda: total() == before + 10)
     text = service.get("/v1/prometheus").text
     version = service.version("plain")
     info = f'{{model="plain",version="{version}"}}'
@@ -287,7 +283,7 @@ def test_metrics_of_all_workers(service: Service) -> None:
 
 
 def test_http2_with_prior_knowledge(service: Service) -> None:
-    with httpx.Client(http1=False, http2=True, base_url=service.url) as client:
+    with service.connect(http1=False, http2=True) as client:
         response = client.post("/v1/api/model/scale/eval", json={"x": 21})
         assert response.http_version == "HTTP/2"
         assert response.json()["data"] == {"y": 42.0}
@@ -310,4 +306,4 @@ def test_numbered_versions(service: Service) -> None:
     before = service.version("scale")
     saved_models.scale(newer, 5.0)
     wait_for(lambda: service.version("scale") != before)
-    wait_for(lambda: service.post("scale", {"x": 1}).json()["data"] == {"y": 5.0}, 10)
+    wait_for(lambda: service.post("scale", {"x": 1}).json()["data"] == {"y": 5.0})

@@ -8,7 +8,7 @@ from loadtests.l1 import answer, key
 __all__ = ["answer", "entries", "held", "key", "known", "overwrite"]
 
 SIZE = 1 << 20
-TTL = 100
+TTL = 3600
 
 
 def entries(numbers: range) -> dict[bytes, tuple[bytes, float]]:

@@ -139,7 +139,7 @@ async def test_a_poisoned_value_is_a_miss_and_deleted(
 async def test_a_value_too_large_to_come_in_time_is_deleted(redis: Server) -> None:
     """Else all who ask for it would be late, again and again."""
     redis.ask("SET", NAMES[0].decode(), "1" * (32 << 20))
-    async with opened(redis.url, deadline=0.001) as near:
+    async with opened(redis.url, deadline=0.001, patience=60) as near:
         assert await near.ask(NAMES[0]) == {}
         assert near.counts == {"late": 1}
         await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)

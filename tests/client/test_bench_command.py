@@ -31,9 +31,12 @@ def run(flying: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run
 
 
 def test_figures_by_tier(run: Run) -> None:
-    done = run("flights", "--seconds", 1, "--json", "--concurrency", 3)
-    assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout)
+    for seconds in (0.5, 5, 50):  # until a row has come again
+        done = run("flights", "--seconds", seconds, "--json", "--concurrency", 3)
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        if "local" in told["latency"]:
+            break
     assert told["rows"] == told["calls"] == sum(told["rows_by_tier"].values()) > 0
     assert {"local", "model"} <= set(told["latency"]) <= {"local", "L1", "model"}
     rows = told["rows_by_tier"]
@@ -45,7 +48,7 @@ def test_figures_by_tier(run: Run) -> None:
 
 
 def test_tables_and_bars(run: Run, tmp_path: Path) -> None:
-    lines = ["x", *map(str, range(40))]
+    lines = ["x", *map(str, range(16))]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     words = ("--rows", "rows.csv", "--batch", 8, "--seconds", 0.5)
     done = run("scale", *words)

@@ -149,16 +149,15 @@ def test_a_row_that_failed_is_not_asked_again_at_once(
         raise RunFailed("no such row")
 
     transport.answer = fail
-    options = replace(QUIET, negative_seconds=0.2)
-    with Client("m", "http://f", transport=transport, options=options) as client:
-        for _ in range(3):
-            with pytest.raises(RunFailed, match="no such row"):
-                client.predict(word="a", x=1)
-        assert len(transport.rows) == 1
-        threading.Event().wait(0.25)
-        with pytest.raises(RunFailed):
-            client.predict(word="a", x=1)
-        assert len(transport.rows) == 2
+    for seconds, asked in ((60, 1), (0.01, 3)):
+        transport.rows.clear()
+        options = replace(QUIET, negative_seconds=seconds)
+        with Client("m", "http://f", transport=transport, options=options) as client:
+            for _ in range(3):
+                with pytest.raises(RunFailed, match="no such row"):
+                    client.predict(word="a", x=1)
+                threading.Event().wait(0.02)
+        assert len(transport.rows) == asked
 
 
 def test_counts_are_told(client: Client) -> None:

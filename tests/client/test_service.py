@@ -25,8 +25,6 @@ from tests import families, redis_servers, saved_models
 from tests.client.fake import QUIET
 from tests.service import Service, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("client")
-
 FAMILIES = {
     "masked": families.masked,
     "branches": families.branches,

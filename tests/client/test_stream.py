@@ -13,30 +13,16 @@ import pytest
 
 from gomlx import Answer, AsyncClient, Client
 from gomlx.errors import InvalidInput, NoHost, RunFailed
-from tests import saved_models
 from tests.client.fake import QUIET, Host, client, hosts, works
 from tests.service import Service, running
 
-pytestmark = pytest.mark.xdist_group("client")
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("stream")
-    saved_models.scale(folder / "scale", 2.0)
-    saved_models.pick(folder / "pick")
-    models = [
-        {"id": name, "url": f"./{name}", "datastore": "s"} for name in ("scale", "pick")
-    ]
-    config = {"models": models, "datastores": [{"id": "s", "memory_mb": 16}]}
-    with running(folder, config) as service:
-        yield service
+__all__ = ["running"]  # files that start services come first
 
 
 @pytest.fixture
-def asking(service: Service) -> Iterator[Client]:
+def asking(flying: Service) -> Iterator[Client]:
     options = replace(QUIET, timeout_seconds=60)
-    with Client("scale", service.url, options=options) as client:
+    with Client("scale", flying.url, options=options) as client:
         yield client
 
 
@@ -116,10 +102,10 @@ def test_a_bad_row_has_its_error_in_its_place(asking: Client) -> None:
     assert list(stream) == []
 
 
-def test_a_row_that_the_model_refuses_spoils_no_other(service: Service) -> None:
+def test_a_row_that_the_model_refuses_spoils_no_other(flying: Service) -> None:
     xs = [n % 3 for n in range(60)]
     xs[20] = xs[41] = 3
-    with Client("pick", service.url, options=QUIET) as asking:
+    with Client("pick", flying.url, options=QUIET) as asking:
         found = list(asking.stream([{"x": x} for x in xs], errors="return"))
     for x, one in zip(xs, found, strict=True):
         assert isinstance(one, RunFailed if x == 3 else Answer)
@@ -151,10 +137,8 @@ def test_progress_is_shown(asking: Client, capfd: pytest.CaptureFixture[str]) ->
     assert not out
 
 
-def test_a_worker_that_is_killed_in_the_middle(
-    asking: Client, service: Service
-) -> None:
-    (worker,) = service.worker_pids()
+def test_a_worker_that_is_killed_in_the_middle(asking: Client, flying: Service) -> None:
+    (worker,) = flying.worker_pids()
     for n, answer in enumerate(asking.stream({"x": n / 8} for n in range(9000))):
         assert answer["y"] == n / 4
         if n == 1000:
@@ -190,8 +174,8 @@ async def test_when_no_host_is_left(stack: AsyncExitStack) -> None:
 
 
 @pytest.mark.asyncio
-async def test_asynchronous_rows(service: Service) -> None:
-    async with AsyncClient("scale", service.url, options=QUIET) as asking:
+async def test_asynchronous_rows(flying: Service) -> None:
+    async with AsyncClient("scale", flying.url, options=QUIET) as asking:
         answered = asyncio.Event()
 
         async def rows() -> AsyncIterator[dict[str, Any]]:
@@ -215,8 +199,8 @@ async def _listed(stream: AsyncIterator[Any]) -> list[float]:
 
 
 @pytest.mark.asyncio
-async def test_asynchronously_nothing_is_left_of_who_leaves(service: Service) -> None:
-    async with AsyncClient("scale", service.url, options=QUIET) as asking:
+async def test_asynchronously_nothing_is_left_of_who_leaves(flying: Service) -> None:
+    async with AsyncClient("scale", flying.url, options=QUIET) as asking:
         before = asyncio.all_tasks()
         rows = Counting()
         stream = asking.stream(rows, window=50)

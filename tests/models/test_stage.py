@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
 from gomlx.models.graph import take_constants
 from gomlx.models.servable import Description, Servable
@@ -297,95 +296,3 @@ def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
     assert ask(Servable(staged(tmp_path / "m")), {"x": 2.5}) == [{"y": 10.0}]
-
-
-def test_an_example_for_a_model_that_zeros_do_not_suit(
-    tmp_path: Path, staged: Stage
-) -> None:
-    def f(x: Any) -> Any:
-        with tf.control_dependencies([tf.debugging.assert_positive(x)]):
-            return {"y": tf.math.log(x)}
-
-    source = save(tmp_path / "m", f, [spec("x")])
-    with pytest.raises(StageFailed, match="give one that does: `example:`"):
-        staged(source)
-    given = staged(source, name="given", example={"x": 2.0})
-    assert Servable(given).warm() > 0
-    with pytest.raises(StageFailed, match="example: input 'x'"):
-        staged(saved_models.dense(tmp_path / "other"), name="bad", example={"x": 1})
-
-
-def test_weights_that_do_not_fit_the_graph(tmp_path: Path, staged: Stage) -> None:
-    """What TensorFlow calls an invalid argument, at the run and not before."""
-    weight = tf.Variable([[1.0]], shape=tf.TensorShape(None))
-    source = save(tmp_path / "m", lambda x: {"y": x @ weight}, [spec("x")], weight)
-    assert ask(Servable(staged(source)), {"x": 2.0}) == [{"y": 2.0}]
-    weight.assign([[1.0], [2.0]])
-    worse = save(tmp_path / "w", lambda x: {"y": x @ weight}, [spec("x")], weight)
-    with pytest.raises(StageFailed, match="the trial run failed"):
-        staged(worse, example={"x": 1.5})
-
-
-def broken(tmp_path: Path) -> dict[str, tuple[Path, str]]:
-    """Models that must not be served, and what is said of them."""
-    truncated = saved_models.scale(tmp_path / "truncated", 1.0)
-    graph = truncated / "saved_model.pb"
-    graph.write_bytes(graph.read_bytes()[:200])
-    bare = saved_models.scale(tmp_path / "bare", 1.0)
-    shutil.rmtree(bare / "variables")
-    short = saved_models.embedding(tmp_path / "short", 1)
-    (data,) = (short / "variables").glob("*.data*")
-    data.write_bytes(data.read_bytes()[:1000])
-    flipped = saved_models.embedding(tmp_path / "flipped", 1)
-    (data,) = (flipped / "variables").glob("*.data*")
-    content = bytearray(data.read_bytes())
-    content[5000] ^= 0xFF
-    data.write_bytes(bytes(content))
-    scalar = save(tmp_path / "scalar", lambda x: {"y": x}, [spec("x", shape=())])
-    total = save(
-        tmp_path / "total",
-        lambda x: {"y": tf.reduce_sum(x)},
-        [spec("x", shape=(None,))],
-    )
-    taken = save(tmp_path / "taken", lambda x: {"y": x}, [spec("batch_size")])
-    return {
-        "truncated": (truncated, "cannot"),
-        "no variables": (bare, "cannot be loaded"),
-        "short variables": (short, "cannot be loaded"),
-        "flipped bits": (flipped, "cannot be loaded"),
-        "no batch dimension": (scalar, "first dimension must be the batch"),
-        "no batch in the output": (total, "first dimension must be the batch"),
-        "reserved name": (taken, "may not be named 'batch_size'"),
-        "nothing": (tmp_path / "nothing", "no saved_model.pb"),
-    }
-
-
-@pytest.mark.parametrize(
-    "what",
-    [
-        "truncated",
-        "no variables",
-        "short variables",
-        "flipped bits",
-        "no batch dimension",
-        "no batch in the output",
-        "reserved name",
-        "nothing",
-    ],
-)
-def test_what_cannot_be_served_is_said_and_leaves_nothing(
-    tmp_path: Path, staged: Stage, what: str
-) -> None:
-    source, message = broken(tmp_path)[what]
-    with pytest.raises(StageFailed, match=message):
-        staged(source)
-    into = tmp_path / "staged" / "m"
-    assert not into.exists() or not list(into.iterdir())
-
-
-def test_an_unknown_signature_names_those_there_are(
-    tmp_path: Path, staged: Stage
-) -> None:
-    source = saved_models.scale(tmp_path / "m", 1.0)
-    with pytest.raises(StageFailed, match="serving_default"):
-        staged(source, signature="predict")

@@ -63,13 +63,10 @@ REQUESTS = st.lists(
 )
 
 
-@pytest.mark.asyncio
 @pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
-async def test_every_row_lands_exactly_once(
+def test_every_row_lands_exactly_once(
     servables: dict[float, Servable], seconds: float
 ) -> None:
-    loop = asyncio.get_running_loop()
-
     @settings(
         max_examples=100,
         deadline=None,
@@ -77,10 +74,10 @@ async def test_every_row_lands_exactly_once(
     )
     @given(REQUESTS, st.sampled_from([0.0, 0.0, 0.001]))
     def check(requests: list[tuple[int, list[int], bool]], linger: float) -> None:
-        work = arrive(Watched(servables[2.0]), requests, linger, seconds)
-        asyncio.run_coroutine_threadsafe(work, loop).result(60)
+        runner.run(arrive(Watched(servables[2.0]), requests, linger, seconds))
 
-    await asyncio.to_thread(check)
+    with asyncio.Runner() as runner:
+        check()
 
 
 async def arrive(

@@ -250,18 +250,22 @@ class Queued:
         self.gate.go.set()
         await self.first.readuntil(b"}}")
         await until(lambda: self.live.pins == 0)
+        return self.gate.rows
+
+    def close(self) -> None:
         self.first_writer.close()
         self.writer.close()
-        return self.gate.rows
 
 
 @pytest_asyncio.fixture
 async def queued(
     server: Server, path: Path_, servables: dict[float, Servable]
-) -> Queued:
+) -> AsyncIterator[Queued]:
     gate, live = path.gated(servables[2.0]), path.current.get("m")
     assert live
-    return await Queued(gate, live).connect(server)
+    queued = await Queued(gate, live).connect(server)
+    yield queued
+    queued.close()
 
 
 @pytest.mark.parametrize("is_reset", [False, True])
