@@ -18,9 +18,6 @@ class Http2(Host):
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
         self.connections += 1
         h2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
         h2.initiate_connection()
@@ -45,14 +42,10 @@ class Http2(Host):
                     elif isinstance(event, StreamReset) and stream in answering:
                         answering[stream].cancel()
                 writer.write(h2.data_to_send())
-        except (ConnectionError, asyncio.CancelledError):
-            pass
         finally:
             for one in answering.values():
                 one.cancel()
             await asyncio.gather(*answering.values(), return_exceptions=True)
-            self._tasks.discard(task)
-            writer.close()
 
     async def _answer(
         self,
