@@ -8,8 +8,8 @@ import orjson
 from gomlx.cache.tier import Found
 from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
-from gomlx.models.batcher import Outcome
 from gomlx.models.current import Live
+from gomlx.models.run import Outcome
 
 
 class Reply(NamedTuple):
@@ -69,6 +69,11 @@ class Prediction:
     def name(self) -> str:
         """The model's."""
         return self.live.servable.version.name
+
+    @property
+    def seconds(self) -> float:
+        """How long it waits for its answers."""
+        return self.wanted_until - self.started
 
     def fill(self, keys: list[bytes], found: Mapping[bytes, bytes]) -> list[int]:
         """Take what the cache knows; return which rows it does not."""
