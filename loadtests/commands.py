@@ -1,6 +1,5 @@
 """The commands of python -m loadtests."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -9,7 +8,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from loadtests import deployment, profiles, results, scenarios, services, table, whole
+from loadtests import (
+    deployment,
+    procfs,
+    profiles,
+    results,
+    scenarios,
+    services,
+    table,
+    whole,
+)
 from loadtests.measure import Rig
 from loadtests.whole import Workplace, console
 from loadtests.wrk import missing
@@ -61,8 +69,8 @@ def common(
     machine does, while rates and latencies are.
     """
     context.obj = Workplace(work, model_s)
-    if priority:  # whatever is started from here on has it, too
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    if priority:
+        context.call_on_close(procfs.prefer())
 
 
 @app.command(name="table")
@@ -112,7 +120,7 @@ def scenario(
     with context.obj.opened() as (folder, models):
         others = [name for name in names if name != Scenario.swap]
         if others:
-            with services.gomlx(folder / "one", models) as system:
+            with services.gomlx(folder / "one", table.served(models)) as system:
                 for name in others:
                     run = scenarios.OF_ONE_SERVICE[name]
                     _show(name, run(rig, system, seconds))
@@ -140,7 +148,7 @@ def profile(
         raise typer.BadParameter(f"no such runs: {unknown}; there are {known}")
     rig = Rig(whole.load_cores(), seconds)
     with (
-        context.obj.opened() as (folder, models),
+        context.obj.opened("SR") as (folder, models),
         services.gomlx(folder / "one", models) as system,
     ):
         for name in names:

@@ -22,9 +22,9 @@ def profile(rig: Rig, system: System, cell: Cell, seconds: float) -> Table:
         system.warm(table.traffic(system, cell))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "raw"
-        command = ["py-spy", "record", "--pid", str(system.pids[0]), "--native"]
+        command = ["py-spy", "record", "--pid", str(system.pids[0]), "--nonblocking"]
         command += ["--rate", str(_RATE), "--duration", str(round(seconds))]
-        command += ["--format", "raw", "--output", str(file), "--nonblocking"]
+        command += ["--format", "raw", "--output", str(file)]
         with procfs.on(rig.load_cores):
             spy = subprocess.Popen(command, stdout=-3, stderr=-3)
         run = table.measured(rig, system, cell)

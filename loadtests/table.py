@@ -69,6 +69,11 @@ def traffic(system: System, cell: Cell) -> Traffic:
     return found
 
 
+def served(models: Models) -> Models:
+    """Return what one service serves; R2 replaces R in one of its own."""
+    return {name: path for name, path in models.items() if name != "R2"}
+
+
 @contextmanager
 def started(
     folder: Path, models: Models, peers: Sequence[str]
@@ -77,7 +82,7 @@ def started(
     with ExitStack() as stack:
         enter = stack.enter_context
         small = {name: models[name] for name in "SR"}
-        found = [enter(services.gomlx(folder / "one", models))]
+        found = [enter(services.gomlx(folder / "one", served(models)))]
         if len(procfs.cores()) > 1:
             two = enter(services.gomlx(folder / "two", small, workers=2))
             two.name = TWO

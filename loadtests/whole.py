@@ -28,12 +28,13 @@ class Workplace:
     model_s: Path | None
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Path, services.Models]]:
-        """A folder for this run, and the models."""
+    def opened(self, only: str = "") -> Iterator[tuple[Path, services.Models]]:
+        """A folder for this run, and the models; only: these letters' models."""
         self.work.mkdir(parents=True, exist_ok=True)
         models = dict(ranking.build(self.work.resolve()))
         if self.model_s:
             models["S"] = self.model_s.resolve()
+        models = {n: path for n, path in models.items() if not only or n in only}
         with tempfile.TemporaryDirectory(prefix="gomlx-load-") as folder:
             yield Path(folder), models
 
