@@ -102,7 +102,6 @@ def whole_table(
     console.print(f"\n{perf_counter() - started:.0f} s")
     if save:
         results.save(found)
-        results.readme(found)
 
 
 @app.command()
@@ -158,9 +157,7 @@ def profile(
 @app.command()
 def readme() -> None:
     """Write all tables and the plot anew from loadtests/results/table.json."""
-    found = results.load()
-    results.save(found)
-    results.readme(found)
+    results.save(results.load())
 
 
 def _need(program: str) -> None:

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlsplit
 
@@ -57,13 +58,15 @@ class Samples:
 
 @dataclass(frozen=True)
 class Load:
-    """What an open loop sends. keeps: return requests and responses, too."""
+    """What an open loop sends. keeps: return requests and responses, too; until: it
+    ends early when this file is there."""
 
     url: str
     traffic: Traffic
     phases: tuple[Phase, ...]
     connections: int = 64
     keeps: bool = False
+    until: Path | None = None
 
 
 @contextmanager
@@ -109,6 +112,7 @@ class Loop:
         self._done: list[tuple[float, float, int, int]] = []
         self._late: list[float] = []
         self._answers: list[tuple[bytes, bytes]] = []
+        self._until, self._next_look = load.until, 0.0
 
     def run(self) -> Samples:
         """Send every request at its time, and wait for the answers."""
@@ -118,10 +122,12 @@ class Loop:
         self._start = perf_counter()
         while len(self._done) < len(dues):
             now = perf_counter() - self._start
+            if self._is_over(now):
+                del dues[sent:]
             if sent < len(dues):
                 sent = self._send_due(dues, sent, now)
                 left = dues[sent] - now if sent < len(dues) else 1.0
-            elif now > dues[-1] + _DRAIN_SECONDS:
+            elif not dues or now > dues[-1] + _DRAIN_SECONDS:
                 break
             else:
                 left = 0.1
@@ -130,6 +136,12 @@ class Loop:
                 self._receive(self._by_fd[fd])
         gc.enable()
         return self._samples(len(dues))
+
+    def _is_over(self, now: float) -> bool:
+        if self._until is None or now < self._next_look:
+            return False
+        self._next_look = now + 0.1
+        return self._until.exists()
 
     def _send_due(self, dues: list[float], sent: int, now: float) -> int:
         """Send what is due; return how many were sent in all."""

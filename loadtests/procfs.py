@@ -55,7 +55,10 @@ def cores() -> list[int]:
 
 
 def pin(pid: int, wanted: Iterable[int]) -> None:
-    """Keep all threads of a process on these cores."""
+    """Keep all threads of a process on these cores, preferred as this process is."""
+    if _AUTOGROUP.exists():
+        nice = _AUTOGROUP.read_text().split()[-1]
+        Path(f"/proc/{pid}/autogroup").write_text(nice)
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # a thread that has ended meanwhile
             os.sched_setaffinity(int(task.name), set(wanted))

@@ -133,6 +133,7 @@ def of_swap(rig: Rig, folder: Path, models: Models) -> Outcome:
     return Outcome(
         asdict(seen),
         [
+            judged("Swap: versions that answered", seen.versions, 2, "", True),
             judged("Swap: failures", seen.failed, 0),
             judged("Swap: stale answers", seen.stale, 0),
             judged("Swap: answers of another version than they say", seen.torn, 0),

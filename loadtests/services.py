@@ -59,20 +59,22 @@ class System:
 
 
 @contextmanager
-def gomlx(folder: Path, models: Models, workers: int = 1) -> Iterator[System]:
+def gomlx(
+    folder: Path, models: Models, name: str = "gomlx", workers: int = 1
+) -> Iterator[System]:
     """gomlx over models, a worker on each of so many cores."""
     folder.mkdir()
     config = {
         "endpoint": {"workers": workers},
-        "models": [_model(name, path) for name, path in models.items()],
+        "models": [_model(*one) for one in models.items()],
         "datastores": [{"id": "answers", "memory_mb": 256}],
     }
     with running(folder, config) as service:
         pids = sorted(service.worker_pids())
         for pid, core in zip(pids, procfs.cores() * workers, strict=False):
             procfs.pin(pid, [core])
-        paths = {name: f"/v1/api/model/{name}/eval" for name in models}
-        yield System("gomlx", service.url, pids, paths, service)
+        paths = {model: f"/v1/api/model/{model}/eval" for model in models}
+        yield System(name, service.url, pids, paths, service)
 
 
 def _model(name: str, path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The whole table in one run: systems take turns, so that drift meets all alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from loadtests.services import Models, System
 from loadtests.traffic import Rows, Traffic, batches, ranked, strings
 
 _BATCH = 100
+_DISTURBED, _MORE_TRIES = 0.05, 2
 TWO = "two workers"
 
 
@@ -79,22 +81,19 @@ def started(
     folder: Path, models: Models, peers: Sequence[str]
 ) -> Iterator[list[System]]:
     """Every system that can be, on the first core; the others are left out."""
-    with ExitStack() as stack:
-        enter = stack.enter_context
-        small = {name: models[name] for name in "SR"}
-        found = [enter(services.gomlx(folder / "one", served(models)))]
-        if len(procfs.cores()) > 1:
-            two = enter(services.gomlx(folder / "two", small, workers=2))
-            two.name = TWO
-            found.append(two)
-        starters = {
-            "nginx": lambda: services.nginx(folder / "nginx"),
-            "FastAPI": lambda: services.fastapi(folder / "fastapi", small),
-            "FastAPI + Redis": lambda: services.fastapi(folder / "redis", small, True),
-            "Falcon": lambda: services.falcon(folder / "falcon", small),
-        }
-        found += [enter(starters[name]()) for name in peers]
-        yield found
+    small = {name: models[name] for name in "SR"}
+    starters = {
+        "nginx": lambda: services.nginx(folder / "nginx"),
+        "FastAPI": lambda: services.fastapi(folder / "fastapi", small),
+        "FastAPI + Redis": lambda: services.fastapi(folder / "redis", small, True),
+        "Falcon": lambda: services.falcon(folder / "falcon", small),
+    }
+    managers = [services.gomlx(folder / "one", served(models))]
+    if len(procfs.cores()) > 1:
+        managers.append(services.gomlx(folder / "two", small, TWO, workers=2))
+    managers += [starters[name]() for name in peers]
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        yield list(pool.map(stack.enter_context, managers))
 
 
 def rounds(
@@ -111,6 +110,17 @@ def rounds(
 
 
 def measured(rig: Rig, system: System, cell: Cell) -> Run:
+    """Measure a cell; again, if others had the server's core meanwhile."""
+    found = _measured(rig, system, cell)
+    if cell.system not in ("gomlx", "nginx"):  # the others wait for themselves
+        return found
+    for _ in range(_MORE_TRIES):
+        if found.waited > _DISTURBED:
+            found = min(found, _measured(rig, system, cell), key=lambda r: r.waited)
+    return found
+
+
+def _measured(rig: Rig, system: System, cell: Cell) -> Run:
     load = procfs.cores() if system.name == TWO else rig.load_cores
     how = Saturation(cell.name, cell.connections, load, _BATCH if cell.is_batch else 1)
     return rig.closed(system, traffic(system, cell), how)
