@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gomlx.cli.made_up import MadeUp
+from gomlx.cli.terminal import reported
 from gomlx.client.client import Client
 from loadtests import openloop, procfs, wrk
 from loadtests.latency import latency
@@ -131,7 +132,7 @@ def closed_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its opti
 def _rows(url: str, model: str, file: Path | None, distinct: int) -> Rows:
     if file:
         return Rows(fixed=tuple(file.read_bytes().splitlines()[:distinct]))
-    with Client(model, url) as client:
+    with reported(), Client(model, url) as client:
         contract = client.contract
         assert contract is not None
     made = MadeUp(contract, random.Random(1))
