@@ -4,12 +4,13 @@ VENV ?= .venv
 DEMO ?= .demo
 PORT ?= 8080
 
-.PHONY: help run demo test lint clean
+.PHONY: help run demo test lint bench clean
 help:
 	@echo "make run    train the demo model (once), serve it until Ctrl-C   PORT=$(PORT)"
 	@echo "make demo   the same, but end after two predictions"
 	@echo "make test   ruff, mypy --strict, pytest"
 	@echo "make lint   ruff and mypy only"
+	@echo "make bench  measure all that the README's table says, in ten minutes"
 	@echo "make clean  remove $(VENV), $(DEMO) and caches"
 
 run: $(VENV)/.demo-installed
@@ -26,8 +27,11 @@ lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+bench: $(VENV)/.bench-installed
+	$(VENV)/bin/python -m loadtests $(BENCH) table
+
 clean:
-	rm -rf $(VENV) $(DEMO) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) .loadtests .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gomlx needs Python 3.11 or newer")'

@@ -66,6 +66,7 @@ SECONDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2),
     *(2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+LAG_SECONDS = (2.5e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 # name: (help, labels)
@@ -113,6 +114,11 @@ _HISTOGRAMS = {
     ),
     "gomlx_model_run_seconds": ("Seconds a run of a model took.", ("model",), SECONDS),
     "gomlx_batch_rows": ("Rows that ran together.", ("model",), ROWS),
+    "gomlx_loop_lag_seconds": (
+        "Seconds that an event loop was late to a beat, of 100 a second, if over 1 ms.",
+        ("worker",),
+        LAG_SECONDS,
+    ),
 }
 # name: (help, labels); of all workers, the greatest value
 _GAUGES = {

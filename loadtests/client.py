@@ -61,7 +61,7 @@ def tell(what: str, microseconds: float) -> None:
 
 def local() -> None:
     transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
-    row = dict(zip(NAMES, ROW, strict=True))
+    row: dict[str, Any] = dict(zip(NAMES, ROW, strict=True))
     columns: dict[str, list[Any]] = {name: [value] * 100 for name, value in row.items()}
     columns["i0"] = [f"word-{n}" for n in range(100)]
     columns["i9"] = [n / 8 for n in range(100)]
@@ -85,8 +85,10 @@ def ordinary() -> Iterator[Ask]:
     with tempfile.TemporaryDirectory() as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
+        model = Path(folder) / "T"
+        subprocess.run([sys.executable, "-m", "loadtests.ranking", model], check=True)
         command = [sys.executable, "-m", "loadtests.ordinary_service"]
-        command += [str(Path(folder) / "model"), str(port)]
+        command += [str(port), f"T={model}"]
         process = subprocess.Popen(command)
         try:
             until_it_listens(port, process)
@@ -95,7 +97,7 @@ def ordinary() -> Iterator[Ask]:
 
             def ask() -> bytes:
                 headers = {"Content-Type": "application/json"}
-                connection.request("POST", "/predict", body, headers)
+                connection.request("POST", "/T", body, headers)
                 response = connection.getresponse()
                 text = response.read()
                 assert response.status == 200, text
@@ -123,9 +125,9 @@ def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
 def compared() -> None:
     """Tell how much a local hit saves, in one run: five rounds of each in turns."""
     transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
-    row = dict(zip(NAMES, ROW, strict=True))
-    options = {"contract": contract(), "transport": transport}
-    with ordinary() as ask, Client("m", "http://x", **options) as client:  # type: ignore[arg-type]
+    row: dict[str, Any] = dict(zip(NAMES, ROW, strict=True))
+    client = Client("m", "http://x", contract=contract(), transport=transport)
+    with ordinary() as ask, client:
         client.predict(row)
         median(ask, 20)  # it traces the model at first
         rounds = [

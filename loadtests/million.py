@@ -35,7 +35,8 @@ def stage(request: StageRequest) -> ModelVersion:
     from gomlx.models import servable, stage
 
     assert servable  # TensorFlow is imported: its time is not the model's
-    return timed("staging", lambda: stage.stage(request))
+    version: ModelVersion = timed("staging", lambda: stage.stage(request))
+    return version
 
 
 def load(version: ModelVersion) -> None:

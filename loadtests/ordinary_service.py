@@ -1,83 +1,118 @@
-"""The service that people write first: python -m loadtests.ordinary_service MODEL PORT
+"""The services that people write first, to be compared with.
 
-FastAPI, uvicorn and TensorFlow, as tutorials have it: a body that is checked by its
-types, a tensor made of each value, the signature called, the output taken out. It is
-here to be compared with; its extra is `bench`.
+    python -m loadtests.ordinary_service PORT R=MODEL …          FastAPI and uvicorn
+    python -m loadtests.ordinary_service PORT R=MODEL … --redis URL
+                                              the same, with answers kept in Redis
+    gunicorn … "loadtests.ordinary_service:falcon_app('R=MODEL …')"
+
+As tutorials have it: a body checked by its types, a tensor made of each value, the
+signature called, the output taken out. Each model is at /ITS_NAME.
 """
 
+import json
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf
-import uvicorn
-from fastapi import FastAPI
-from pydantic import BaseModel
-
-app = FastAPI()
-model: Any = None
+Predict = Callable[[dict[str, Any]], dict[str, float]]
+_PYTHON = {"string": str, "int64": int, "float32": float}
 
 
-class Row(BaseModel):
-    """Ten inputs, as in loadtests/keys.py."""
+class Model:
+    """A SavedModel whose inputs are scalars; they are checked by `types`."""
 
-    i0: str
-    i1: str
-    i2: str
-    i3: str
-    i4: str
-    i5: str
-    i6: int
-    i7: int
-    i8: float
-    i9: float
+    def __init__(self, path: str) -> None:
+        import tensorflow as tf
 
+        self._tf, self._loaded = tf, tf.saved_model.load(path)
+        self._run = self._loaded.signatures["serving_default"]
+        specs = self._run.structured_input_signature[1]
+        self._dtypes = {name: spec.dtype for name, spec in specs.items()}
+        self.types = {name: _PYTHON[d.name] for name, d in self._dtypes.items()}
 
-@app.post("/predict")
-def predict(row: Row) -> dict[str, float]:
-    """Run the model on one row."""
-    inputs = {
-        name: tf.constant([[value]], tf.int64 if isinstance(value, int) else None)
-        for name, value in row.model_dump().items()
-    }
-    outputs = model.signatures["serving_default"](**inputs)
-    return {"late": float(outputs["late"].numpy()[0][0])}
+    def predict(self, row: dict[str, Any]) -> dict[str, float]:
+        tensors = {
+            name: self._tf.constant([[row[name]]], dtype)
+            for name, dtype in self._dtypes.items()
+        }
+        outputs = self._run(**tensors)
+        return {name: float(value.numpy()[0][0]) for name, value in outputs.items()}
 
 
-def build(path: Path) -> Path:
-    """Export a ranking model: six words, two numbers, a bucket and a float."""
-    import keras
-    from keras import layers
+def models(arguments: list[str]) -> dict[str, Model]:
+    pairs = (argument.partition("=") for argument in arguments if "=" in argument)
+    return {name: Model(path) for name, _, path in pairs}
 
-    keras.utils.set_random_seed(1)
-    words = layers.StringLookup(vocabulary=[f"word-{n}" for n in range(10_000)])
-    numbers = layers.IntegerLookup(vocabulary=list(range(1000)))
-    bucket = layers.Discretization(bin_boundaries=[float(n) for n in range(20)])
-    inputs = {
-        f"i{n}": keras.Input((1,), name=f"i{n}", dtype="string") for n in range(6)
-    }
-    inputs |= {f"i{n}": keras.Input((1,), name=f"i{n}", dtype="int64") for n in (6, 7)}
-    inputs |= {f"i{n}": keras.Input((1,), name=f"i{n}") for n in (8, 9)}
-    indices = [(words(inputs[f"i{n}"]), words.vocabulary_size()) for n in range(6)]
-    indices += [(numbers(inputs[f"i{n}"]), numbers.vocabulary_size()) for n in (6, 7)]
-    indices.append((bucket(inputs["i8"]), 21))
-    parts = [layers.Flatten()(layers.Embedding(size, 8)(i)) for i, size in indices]
-    hidden = layers.Concatenate()([*parts, inputs["i9"]])
-    for units in (64, 32):
-        hidden = layers.Dense(units, activation="relu")(hidden)
-    late = layers.Dense(1, activation="sigmoid", name="late")(hidden)
-    keras.Model(inputs, {"late": late}).export(str(path), verbose=False)
-    return path
+
+def fastapi_app(found: dict[str, Model], redis_url: str | None) -> Any:
+    from fastapi import FastAPI
+    from pydantic import create_model
+
+    app = FastAPI()
+    for name, model in found.items():
+        fields: dict[str, Any] = {n: (type_, ...) for n, type_ in model.types.items()}
+        predict = look_aside(redis_url, name, model.predict)
+        app.post(f"/{name}")(_route(create_model(name, **fields), predict))
+    return app
+
+
+def _route(schema: Any, predict: Predict) -> Any:
+    def answer(row: Any) -> dict[str, float]:
+        return predict(row.model_dump())
+
+    answer.__annotations__["row"] = schema
+    return answer
+
+
+def look_aside(url: str | None, name: str, predict: Predict) -> Predict:
+    """Return the same with answers looked for in Redis first, if there is one."""
+    if url is None:
+        return predict
+    from redis import Redis
+
+    redis = Redis.from_url(url)
+
+    def cached(row: dict[str, Any]) -> dict[str, float]:
+        key = f"{name}:{json.dumps(row, sort_keys=True)}"
+        if (known := redis.get(key)) is not None:
+            answer: dict[str, float] = json.loads(known)
+            return answer
+        computed = predict(row)
+        redis.set(key, json.dumps(computed), ex=3600)
+        return computed
+
+    return cached
+
+
+def falcon_app(arguments: str) -> Any:
+    import falcon
+
+    app = falcon.App()
+    for name, model in models(arguments.split()).items():
+        app.add_route(f"/{name}", _Resource(model))
+    return app
+
+
+class _Resource:
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def on_post(self, req: Any, resp: Any) -> None:
+        row = req.get_media()
+        for name, wanted in self._model.types.items():
+            row[name] = wanted(row[name])
+        resp.media = self._model.predict(row)
 
 
 def main() -> None:
-    global model  # noqa: PLW0603  # as it is written everywhere
-    path, port = Path(sys.argv[1]), int(sys.argv[2])
-    model = tf.saved_model.load(str(path if path.exists() else build(path)))
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    import uvicorn
+
+    redis = sys.argv[-1] if "--redis" in sys.argv else None
+    app = fastapi_app(models(sys.argv[2:]), redis)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
 
 
 if __name__ == "__main__":

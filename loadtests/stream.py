@@ -4,14 +4,15 @@ Asks one worker for rows that are all known: one POST after the other, then over
 stream, with so many lines sent before their answers are read. Prints the worker's CPU.
 """
 
-import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from urllib.parse import urlsplit
 
+from loadtests.procfs import cpu_seconds
 from tests.server.duplex import Client, Http1, Http2
 from tests.service import Service, running
 
@@ -20,16 +21,11 @@ _WINDOWS = (1, 16, 256, 4096)
 _EVAL = b"POST /v1/api/model/m/eval HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
 
 
-def cpu_seconds(service: Service) -> float:
-    (pid,) = service.worker_pids()
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(service: Service, what: str, ask: Callable[[int], None]) -> None:
-    before, started = cpu_seconds(service), perf_counter()
+    pids = service.worker_pids()
+    before, started = cpu_seconds(pids), perf_counter()
     ask(_ROWS)
-    took, cpu = perf_counter() - started, cpu_seconds(service) - before
+    took, cpu = perf_counter() - started, cpu_seconds(pids) - before
     cost, rate = cpu / _ROWS * 1e6, _ROWS / took
     print(f"{what:36} {cost:6.1f} us CPU a row {rate:9,.0f} rows/s")  # noqa: T201
 
@@ -45,6 +41,10 @@ def ask_singly(service: Service, rows: int) -> None:
         for n in range(rows):
             connection.sendall(_EVAL % (len(line(n)), line(n)))
             assert connection.recv(1 << 16).endswith(b"}")
+
+
+def ask_anew(connect: Callable[[], Client], window: int, rows: int) -> None:
+    ask_streaming(connect(), window, rows)
 
 
 def ask_streaming(client: Client, window: int, rows: int) -> None:
@@ -73,13 +73,9 @@ def main() -> None:
             measure(service, "POST", lambda rows: ask_singly(service, rows))
             for protocol, name in ((Http1, "HTTP/1.1"), (Http2, "HTTP/2")):
                 for window in _WINDOWS:
-                    measure(
-                        service,
-                        f"{name}, {window} lines at a time",
-                        lambda rows, p=protocol, w=window: ask_streaming(
-                            p(service.url, "m"), w, rows
-                        ),
-                    )
+                    client = partial(protocol, service.url, "m")
+                    ask = partial(ask_anew, client, window)
+                    measure(service, f"{name}, {window} lines at a time", ask)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 from gomlx.config import Config, Model, masked_config
 from gomlx.process import die_with_parent, log_to_stderr
 from gomlx.rundir import SHARED_MEMORY, RunDir, take_slot
+from gomlx.server.lag import watch
 from gomlx.server.limits import Limits
 from gomlx.server.tls import Certificates
 from gomlx.server.watched import Watched
@@ -107,6 +108,7 @@ class Service:
             self._handed_over(worker),
             worker.count_connection,
         )
+        self._late = self.metrics.spread("gomlx_loop_lag_seconds", str(self._slot))
         self._tasks: list[asyncio.Task[None]] = []
         self._keepalive = endpoint.keepalive_seconds
 
@@ -120,6 +122,7 @@ class Service:
             loop.create_task(self.reloader.follow()),
             loop.create_task(self._flush()),
             loop.create_task(self._tick()),
+            loop.create_task(watch(self._late)),
         ]
         if self._certificates:
             self._tasks.append(loop.create_task(self._certificates.follow()))

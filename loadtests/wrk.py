@@ -1,0 +1,117 @@
+"""Closed loops: as many requests as a service answers, from wrk and h2load.
+
+Both are programs in C, so that the load costs less than what is measured.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from loadtests.traffic import Traffic
+
+_SCRIPT = """\
+local known = { %(known)s }
+local templates = { %(templates)s }
+local head, share, n, at = %(head)s, %(hits)r, %(start)d - 1, 0
+math.randomseed(%(seed)d)
+
+request = function()
+  if share >= 1 or (share > 0 and math.random() < share) then
+    at = at %% #known + 1
+    return known[at]
+  end
+  n = n + 1
+  local body = table.concat(templates[n %% #templates + 1], n)
+  return head .. "Content-Length: " .. #body .. "\\r\\n\\r\\n" .. body
+end
+
+done = function(summary, latency, requests)
+  local e = summary.errors
+  local failed = e.connect + e.read + e.write + e.status + e.timeout
+  print(string.format('{"requests":%%d,"seconds":%%f,"failed":%%d,"most":%%d',
+    summary.requests, summary.duration / 1e6, failed, latency.max))
+  for _, p in pairs({ 50, 90, 99 }) do
+    print(string.format(',"p%%d":%%d', p, latency:percentile(p)))
+  end
+  print("}")
+end
+"""
+_INSTALL = {
+    "wrk": "apt install wrk, or https://github.com/wg/wrk",
+    "h2load": "apt install nghttp2-client",
+    "py-spy": "pip install py-spy",
+}
+
+
+class Closed(NamedTuple):
+    """What a closed loop saw; latencies in ms, from sending to the last byte."""
+
+    requests: int
+    seconds: float
+    failed: int  # not connected, not answered, or answered with 400 and more
+    p50: float
+    p90: float
+    p99: float
+    most: float
+
+
+def missing(program: str) -> str:
+    """Return how to install a program; nothing if it is here."""
+    return "" if shutil.which(program) else f"{program}: {_INSTALL[program]}"
+
+
+def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
+    """Send a Traffic's hits and misses, the next request after each answer."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(_script(traffic))
+        script.flush()
+        sizes = ["-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s"]
+        command = ["wrk", *sizes, "--timeout", "10s", "-s", script.name, url]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    times = {name: said[name] / 1000 for name in ("p50", "p90", "p99", "most")}
+    return Closed(said["requests"], said["seconds"], said["failed"], **times)
+
+
+def _script(traffic: Traffic) -> str:
+    known = traffic.known_requests() if traffic.hits else []
+    templates = (map(_quoted, t.split(b"%d")) for t in traffic.rows.templates)
+    first = traffic.request(traffic.start).data
+    return _SCRIPT % {
+        "known": ", ".join(_quoted(request.data) for request in known),
+        "templates": ", ".join(f"{{{', '.join(parts)}}}" for parts in templates),
+        "head": _quoted(first[: first.index(b"Content-Length")]),
+        "hits": float(traffic.hits),
+        "start": traffic.start,
+        "seed": traffic.seed,
+    }
+
+
+def _quoted(data: bytes) -> str:
+    """Return a string of Lua; JSON's escapes are not all Lua's."""
+    text = data.decode().replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + text.replace("\r", "\\r").replace("\n", "\\n") + '"'
+
+
+def h2load(url: str, traffic: Traffic, streams: int, seconds: float) -> Closed:
+    """Ask for one known row over one connection with so many streams of HTTP/2."""
+    body = traffic.rows.body(traffic.start)
+    with tempfile.TemporaryDirectory() as folder:
+        file, log = Path(folder) / "body", Path(folder) / "log"
+        file.write_bytes(body)
+        sizes = ["-c1", f"-m{streams}", "-D", str(max(round(seconds), 1)), "-t1"]
+        more = ["-d", str(file), "-H", "content-type: application/json"]
+        command = ["h2load", *sizes, *more, f"--log-file={log}", url + traffic.path]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        # Of each request when it began, its status, and what it took in us.
+        took = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
+    counts = re.search(
+        r"requests: .* (\d+) done, \d+ succeeded, (\d+) failed", done.stdout
+    )
+    assert counts and took, done.stdout
+    quantiles = (took[int((len(took) - 1) * q)] / 1000 for q in (0.5, 0.9, 0.99, 1))
+    return Closed(int(counts[1]), seconds, int(counts[2]), *quantiles)
