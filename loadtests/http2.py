@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtests.stream import cpu_seconds
+from loadtests.procfs import cpu_seconds
 from tests import saved_models
 from tests.certificates import Endpoint
 from tests.service import Service, running
@@ -26,11 +26,12 @@ def measure(service: Service, body: Path, protocol: str, method: str) -> None:
     url = f"{service.url}/v1/api/model/m/eval"
     over = ["--h1"] if protocol == "HTTP/1.1" else ["--npn-list=h2"]
     asks = ["-d", str(body), url] if method == "POST" else [f"{url}?x=3"]
-    before = cpu_seconds(service)
+    pids = service.worker_pids()
+    before = cpu_seconds(pids)
     done = subprocess.run(
         [*_H2LOAD, *over, *asks], capture_output=True, text=True, check=True
     )
-    cost = (cpu_seconds(service) - before) / _REQUESTS * 1e6
+    cost = (cpu_seconds(pids) - before) / _REQUESTS * 1e6
     assert _OK in done.stdout, done.stdout
     (rate,) = re.findall(r"([\d.]+) req/s", done.stdout)
     what = f"{service.url.partition(':')[0]} {protocol} {method}"

@@ -103,5 +103,5 @@ def _close(live: Live) -> None:
     live.servable.close()
     del live
     # TensorFlow's graphs are cycles. Cheap: what was there before any model was
-    # loaded is frozen (server/worker.py).
+    # loaded is frozen (server/service.py).
     gc.collect()
