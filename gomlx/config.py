@@ -62,8 +62,9 @@ class Batch(Struct, frozen=True, kw_only=True):
     """How rows of different requests run together."""
 
     max_rows: Positive = 64
-    linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # where that pays
     max_queued_rows: Positive = 4096
+    max_queued_ms: _Milliseconds = 500.0  # that the rows before a new one take to run
 
 
 class Input(Struct, frozen=True, kw_only=True):

@@ -21,8 +21,10 @@ from gomlx.cache.shm import SharedMemory
 from gomlx.cache.store import create_store
 from gomlx.cache.tiered import Tiered
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits, RunCounts
+from gomlx.models.batcher import Batcher, Limits
+from gomlx.models.cost import Cost, Spent
 from gomlx.models.current import Current, Live
+from gomlx.models.run import RunCounts
 from gomlx.server.misses import Caching
 from gomlx.server.predict import Predictor
 from gomlx.server.prediction import Reply
@@ -56,7 +58,7 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
     limits = Limits(64, 0, 10_000)
     current = Current(["m"])
-    batcher = Batcher("m", run, limits, counts, 0.0)
+    batcher = Batcher("m", run, limits, counts, Cost(64, [Spent(0.0, 0.0)]))
     current.swap("m", Live(servable, batcher), lambda _: None)
     made: dict[Any, Any] = {}
     metrics: Any = SimpleNamespace(

@@ -1,11 +1,13 @@
 """Joins rows of concurrent requests into runs.
 
 Rows that are added in one turn of the event loop run together in the next: an idle
-service waits for nobody, a busy one batches by itself. A model whose runs are dear
-runs in a thread, and what is added meanwhile forms its next run.
+service waits for nobody, a busy one batches by itself. Dear runs have a thread (cost.py
+tells which), and what is added meanwhile forms the next run.
 
-    add ─► queue ─► (next turn, or after linger) ─► run ─► land, row by row
-                                └► nobody wants the row any more: it lands unrun
+    add ─► queue ─► turn ─► run, in line or in the thread ─► land, row by row
+                     │ └► rows that TensorFlow refuses run again by halves, first
+                     ├► it pays to wait for more rows (linger.py): a turn later on
+                     └► nobody wants the row any more: it lands unrun
 """
 
 import asyncio
@@ -14,20 +16,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import inf
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from gomlx.contract.tensor import Row
-from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded, RunFailed
-from gomlx.metrics import Count, Spread
+from gomlx.errors import DeadlineExceeded, Overloaded
+from gomlx.models.cost import DEAR_SECONDS, Cost
+from gomlx.models.linger import Linger
+from gomlx.models.run import Outcome, Run, RunCounts, tried
 
 log = logging.getLogger(__name__)
-
-Outcome = bytes | GomlxError
-# Longer runs would keep the event loop from its other requests; a thread costs about
-# 0.1 ms a run. Back in line only well below, so that a model does not flap.
-_DEAR_SECONDS = 0.005
-_CHEAP_SECONDS = 0.002
 
 
 class Job(Protocol):
@@ -40,38 +39,20 @@ class Job(Protocol):
         """Take the answer, or what went wrong."""
 
 
+_Batch = list[tuple[Row, Job]]
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a model's runs and its queue."""
+    """What bounds a model's runs and its queue.
+
+    queued_seconds: how long the rows that a new one would wait for may take to run.
+    """
 
     max_rows: int
     linger_seconds: float
     max_queued_rows: int
-
-
-@dataclass(frozen=True)
-class RunCounts:
-    """What is counted about runs. For one thread: the event loop's."""
-
-    runs: Count
-    failures: Count
-    seconds: Spread
-    rows: Spread
-
-    def add(self, run: "_Run") -> None:
-        self.runs.n += 1
-        self.failures.n += run.has_failed
-        self.seconds.add(run.seconds)
-        self.rows.add(run.rows)
-
-
-class _Run(NamedTuple):
-    """What became of one run."""
-
-    rows: int
-    seconds: float
-    has_failed: bool
-    is_refused: bool  # by TensorFlow, for what may be one row's fault
+    queued_seconds: float = inf
 
 
 class Batcher:
@@ -83,38 +64,57 @@ class Batcher:
         run: Callable[[Sequence[Row]], list[bytes]],
         limits: Limits,
         counts: RunCounts,
-        seconds_per_run: float,
+        cost: Cost,
     ) -> None:
-        self._name, self._run, self._limits, self._counts = name, run, limits, counts
+        self._name, self._run, self._limits = name, run, limits
+        self._counts, self._cost = counts, cost
         self._queue: deque[tuple[Row, Job]] = deque()
+        self._halves: list[_Batch] = []  # of refused runs; the last one is next
         self._has_unwanted = False  # the queue may hold rows that nobody waits for
-        self._is_due = False  # a run is scheduled or under way
-        self._linger: asyncio.TimerHandle | None = None
-        self._seconds = seconds_per_run  # of the last few runs
+        self._is_due = False  # a turn is scheduled, or a run under way
+        self._added = 0  # rows, ever
+        self._linger = Linger(limits.linger_seconds)
+        self._waiting: asyncio.TimerHandle | None = None  # for more rows
+        self._is_watching = False  # how many come
         self._thread: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
 
-    def check_room(self, rows: int) -> None:
-        """Raise Overloaded unless so many rows can be added."""
-        most = self._limits.max_queued_rows - rows
-        if len(self._queue) > most and self._has_unwanted:
+    def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
+        """Tell whether so many rows can be added, and begin to run in time.
+
+        What fits the next run is never too late.
+        """
+        limits, waiting = self._limits, len(self._queue)
+        if not rows:
+            return True
+        if waiting + rows > limits.max_queued_rows:
+            return False
+        if waiting < limits.max_rows:
+            return True
+        return self._seconds_ahead() <= min(seconds, limits.queued_seconds)
+
+    def check_room(self, rows: int, seconds: float = inf) -> None:
+        """Raise Overloaded unless there is room, with or without what nobody wants."""
+        if self.has_room(rows, seconds):
+            return
+        if self._has_unwanted:
             self._drop_unwanted()
-        if (waiting := len(self._queue)) > most:
-            runs = waiting / self._limits.max_rows
-            raise Overloaded(self._name, waiting, runs * self._seconds)
+        if not self.has_room(rows, seconds):
+            raise Overloaded(self._name, len(self._queue), self._seconds_ahead())
 
     def add(self, row: Row, job: Job) -> None:
         """Have a row run, and the job told of its answer or of what went wrong."""
         self._queue.append((row, job))
+        self._added += 1
         if not self._is_due:
             self._is_due = True
-            self._schedule()
-        elif self._linger and len(self._queue) >= self._limits.max_rows:
-            self._linger.cancel()
-            self._linger = None
-            asyncio.get_running_loop().call_soon(self._next)
+            asyncio.get_running_loop().call_soon(self._turn)
+        elif self._waiting and len(self._queue) >= self._limits.max_rows:
+            self._waiting.cancel()
+            self._waiting = None
+            asyncio.get_running_loop().call_soon(self._run_queue)
 
     def has_unwanted(self) -> None:
         """Somebody does not wait any more: their rows need not keep others out."""
@@ -125,63 +125,104 @@ class Batcher:
         if self._thread:
             self._thread.shutdown(wait=False)
 
-    def _schedule(self) -> None:
-        loop, limits = asyncio.get_running_loop(), self._limits
-        if limits.linger_seconds and limits.max_rows > 1:
-            self._linger = loop.call_later(limits.linger_seconds, self._next)
-        else:
-            loop.call_soon(self._next)
+    def _seconds_ahead(self) -> float:
+        """What the runs take that come before the one of a new row."""
+        most = self._limits.max_rows
+        return len(self._queue) // most * self._cost.of(most)
 
-    def _next(self) -> None:
-        self._linger = None
-        batch, unwanted = self._taken()
-        self._land((job, DeadlineExceeded.of(self._name)) for job in unwanted)
-        if not batch:
-            self._go_on()
-            return
-        rows = [row for row, _ in batch]
-        if not self._needs_thread():
-            self._landed(batch, *self._outcomes(rows))
-            return
-        loop = asyncio.get_running_loop()
-        self._thread = self._thread or ThreadPoolExecutor(1, f"run-{self._name}")
-        done = loop.run_in_executor(self._thread, self._outcomes, rows)
-        done.add_done_callback(lambda task: self._landed(batch, *task.result()))
+    def _drop_unwanted(self) -> None:
+        self._has_unwanted = False
+        queue, self._queue = self._queue, deque()
+        self._queue.extend(self._wanted(queue, len(queue)))
 
-    def _taken(self) -> tuple[list[tuple[Row, Job]], list[Job]]:
-        """Take the rows of a run from the queue, and those that nobody wants."""
-        batch: list[tuple[Row, Job]] = []
+    def _wanted(self, waiting: deque[tuple[Row, Job]], most: int) -> _Batch:
+        """Take so many rows that somebody wants; the others land unrun."""
+        batch: _Batch = []
         unwanted = []
-        now, queue, most = perf_counter(), self._queue, self._limits.max_rows
-        while queue and len(batch) < most:
-            one = queue.popleft()
+        now = perf_counter()
+        while waiting and len(batch) < most:
+            one = waiting.popleft()
             if one[1].is_wanted(now):
                 batch.append(one)
             else:
                 unwanted.append(one[1])
-        return batch, unwanted
-
-    def _drop_unwanted(self) -> None:
-        self._has_unwanted = False
-        now = perf_counter()
-        queue, self._queue = self._queue, deque()
-        unwanted = []
-        for one in queue:
-            if one[1].is_wanted(now):
-                self._queue.append(one)
-            else:
-                unwanted.append(one[1])
         self._land((job, DeadlineExceeded.of(self._name)) for job in unwanted)
+        return batch
 
-    def _landed(
-        self, batch: list[tuple[Row, Job]], outcomes: list[Outcome], runs: list[_Run]
-    ) -> None:
-        self._seconds += (sum(run.seconds for run in runs) - self._seconds) / 8
-        for run in runs:
-            self._counts.add(run)
-        jobs = (job for _, job in batch)
-        self._land(zip(jobs, outcomes, strict=True))
+    # --- one run after the other ---
+
+    def _turn(self) -> None:
+        """Run what waits now, or in a moment if that pays."""
+        linger, seconds = self._linger, self._linger.seconds
+        if seconds and self._cost.is_dear(self._next_rows()) and not self._halves:
+            loop = asyncio.get_running_loop()
+            most = self._limits.max_rows
+            if linger.pays(len(self._queue), most, self._cost.of):
+                self._waiting = loop.call_later(seconds, self._waited, self._added)
+                return
+            if not self._is_watching:
+                self._is_watching = True
+                loop.call_later(seconds, self._watched, self._added)
+        self._run_queue()
+
+    def _waited(self, before: int) -> None:
+        self._waiting = None
+        self._linger.add(self._added - before)
+        self._run_queue()
+
+    def _watched(self, before: int) -> None:
+        self._is_watching = False
+        self._linger.add(self._added - before)
+
+    def _run_queue(self) -> None:
+        """Run what waits, for as long as the loop may be kept from its other work."""
+        until = perf_counter() + DEAR_SECONDS
+        while batch := self._taken():
+            if self._cost.is_dear(len(batch)):
+                self._start(batch)
+                return
+            self._ended(batch, tried(self._name, self._run, _rows(batch)), True)
+            if perf_counter() + self._cost.of(self._next_rows()) > until:
+                break
         self._go_on()
+
+    def _go_on(self) -> None:
+        self._is_due = bool(self._queue or self._halves)
+        if self._is_due:  # in a turn of its own: the loop must breathe
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _taken(self) -> _Batch:
+        """Take the rows of the next run."""
+        waiting = deque(self._halves.pop()) if self._halves else self._queue
+        return self._wanted(waiting, self._limits.max_rows)
+
+    def _next_rows(self) -> int:
+        waiting = len(self._halves[-1] if self._halves else self._queue)
+        return max(1, min(waiting, self._limits.max_rows))
+
+    def _start(self, batch: _Batch) -> None:
+        """Run rows in the thread."""
+        self._thread = self._thread or ThreadPoolExecutor(1, f"run-{self._name}")
+        running = asyncio.get_running_loop().run_in_executor(
+            self._thread, tried, self._name, self._run, _rows(batch)
+        )
+        running.add_done_callback(lambda task: self._back(batch, task.result()))
+
+    def _back(self, batch: _Batch, run: Run) -> None:
+        self._ended(batch, run, False)
+        self._go_on()
+
+    def _ended(self, batch: _Batch, run: Run, is_in_line: bool) -> None:
+        """Learn from a run, and have its rows land, or run again."""
+        self._counts.add(run)
+        if not run.has_failed or run.spent.seconds > self._cost.of(len(batch)):
+            self._cost.add(len(batch), run.spent, is_in_line)
+        if run.is_refused and len(batch) > 1:  # a bad row fails alone
+            middle = len(batch) // 2
+            self._halves += [batch[middle:], batch[:middle]]
+        else:
+            jobs = (job for _, job in batch)
+            self._land(zip(jobs, run.outcomes, strict=True))
 
     def _land(self, outcomes: Iterable[tuple[Job, Outcome]]) -> None:
         for job, outcome in outcomes:
@@ -190,35 +231,6 @@ class Batcher:
             except Exception:  # one caller's bug is not another's
                 log.exception("model %s: a bug", self._name)
 
-    def _go_on(self) -> None:
-        self._is_due = bool(self._queue)
-        if self._is_due:  # in a turn of its own: the loop must breathe
-            asyncio.get_running_loop().call_soon(self._next)
 
-    def _outcomes(self, rows: list[Row]) -> tuple[list[Outcome], list[_Run]]:
-        """Run rows together; if that fails, one by one: a bad row fails alone."""
-        outcomes, run = self._tried(rows)
-        if not run.is_refused or len(rows) == 1:
-            return outcomes, [run]
-        alone = [self._tried([row]) for row in rows]
-        return [found[0] for found, _ in alone], [run, *(run for _, run in alone)]
-
-    def _tried(self, rows: list[Row]) -> tuple[list[Outcome], _Run]:
-        started = perf_counter()
-        failed: RunFailed | None = None
-        outcomes: list[Outcome] = []
-        is_refused = False
-        try:
-            outcomes = list(self._run(rows))
-        except RunFailed as error:
-            failed, is_refused = error, True
-        except Exception as error:
-            failed = RunFailed(f"model {self._name!r}: {type(error).__name__}: {error}")
-        if failed:
-            outcomes = [failed] * len(rows)
-        seconds = perf_counter() - started
-        return outcomes, _Run(len(rows), seconds, failed is not None, is_refused)
-
-    def _needs_thread(self) -> bool:
-        limit = _CHEAP_SECONDS if self._thread else _DEAR_SECONDS
-        return self._seconds > limit
+def _rows(batch: _Batch) -> list[Row]:
+    return [row for row, _ in batch]

@@ -14,7 +14,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from gomlx.contract.tensor import DTYPES, Block, Row, Tensor
 from gomlx.errors import RunFailed
 from gomlx.models import session as tf_session
 from gomlx.models import weights
+from gomlx.models.cost import Spent, warmed
 from gomlx.models.transformer import Transformer
 from gomlx.models.version import ModelVersion
 
@@ -124,20 +124,17 @@ class Servable:
         """Run rows of equal shapes: one array per output, of shape [rows, …]."""
         return self._call(*feeds_of(self.signature, rows))
 
-    def warm(self) -> float:
-        """Run a few times, and return the seconds that the last run of one row took.
+    def warm(self, max_rows: int = 1) -> list[Spent]:
+        """Run more and more rows, and return what the sizes of `cost.sizes` take.
 
-        The first runs of a graph, and of a batch size, optimize and allocate. Raises
-        RunFailed: staging has run this row, so a worker that cannot is broken.
+        The first runs of a graph optimize it. Raises RunFailed: staging has run this
+        row, so a worker that cannot is broken.
         """
         rows = self.signature.question(self.description.example).rows
         row = self.dictionary.canonical(rows)
-        sizes = (8, 8, 2, 1, 1) if self.description.joins_rows else (1, 1, 1)
-        started = perf_counter()
-        for size in sizes:
-            started = perf_counter()
-            self.run(row * size)
-        return perf_counter() - started
+        for _ in range(2):
+            self.run(row * min(8, max_rows))
+        return warmed(lambda size: self.run(row * size), max_rows)
 
     def close(self) -> None:
         """Free the session. The callable must go first, or it keeps it alive."""

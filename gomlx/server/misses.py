@@ -19,8 +19,8 @@ from gomlx.cache.tier import Found
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded
-from gomlx.models.batcher import Outcome
 from gomlx.models.current import Live
+from gomlx.models.run import Outcome
 from gomlx.server.deadlines import Deadlines
 from gomlx.server.prediction import Prediction
 
@@ -56,7 +56,7 @@ class Misses:
     def run(self, prediction: Prediction, rows: Sequence[Row]) -> None:
         """Have rows run for this request alone. Raises Overloaded."""
         batcher = prediction.live.batcher
-        batcher.check_room(len(rows))
+        batcher.check_room(len(rows), prediction.seconds)
         self._deadlines.add(prediction)
         for i, row in enumerate(rows):
             batcher.add(row, _Alone(prediction, i))
@@ -75,7 +75,7 @@ class Misses:
         new = {key: row for _, row, key in missing if key not in flights}
         asks_further = caching.coalescer or (cache and cache.asks_further(len(new)))
         if not asks_further:
-            live.batcher.check_room(len(new))
+            live.batcher.check_room(len(new), prediction.seconds)
         else:
             self._check_elsewhere(prediction.name, len(new))
         self._deadlines.add(prediction)

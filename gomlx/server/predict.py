@@ -101,6 +101,11 @@ class Predictor:
         """Raise what every question would now. Raises ModelNotFound, NotReady."""
         self._current.now(name)
 
+    def has_room(self, name: str) -> bool:
+        """Tell whether a model takes another row that is not known."""
+        live = self._current.get(name)
+        return live is None or live.batcher.has_room()
+
     def post(
         self, name: str, body: bytes, done: Done, seconds: float = inf
     ) -> Prediction | None:

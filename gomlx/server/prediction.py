@@ -8,8 +8,8 @@ import orjson
 from gomlx.cache.tier import Found
 from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
-from gomlx.models.batcher import Outcome
 from gomlx.models.current import Live
+from gomlx.models.run import Outcome
 from gomlx.server.question import Asked
 
 
@@ -76,6 +76,11 @@ class Prediction:
     def name(self) -> str:
         """The model's."""
         return self.live.servable.version.name
+
+    @property
+    def seconds(self) -> float:
+        """How long it waits for its answers."""
+        return self.wanted_until - self.started
 
     def land(self, i: int, outcome: Outcome | Found) -> None:
         """Take the outcome of one row; the last one, or a failure, ends it."""

@@ -145,16 +145,25 @@ class Stream:
         """Put a line to the predictor, once there is room for it."""
         if not text or text.isspace():
             return
-        limits = self._limits
-        while self._rows >= limits.rows or self._bytes >= limits.line_bytes:
+        while self._is_full():
             self._has_room.clear()
             await self._has_room.wait()
         line = self._line(len(text))
         line.prediction = self._predictor.post(
-            self._name, text, partial(self._land, line), limits.line_seconds
+            self._name, text, partial(self._land, line), self._limits.line_seconds
         )
         line.rows = len(line.prediction.answers) if line.prediction else 1
         self._rows += line.rows
+
+    def _is_full(self) -> bool:
+        """Tell whether to wait until the client has taken answers.
+
+        A stream whose own rows wait for the model adds no more than that can take.
+        """
+        rows, size, _ = self._limits
+        if self._rows >= rows or self._bytes >= size:
+            return True
+        return bool(self._rows) and not self._predictor.has_room(self._name)
 
     def _line(self, size: int) -> "_Line":
         line = _Line(size)

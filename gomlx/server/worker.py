@@ -149,23 +149,30 @@ class Service:
 
     def _load(self, version: "ModelVersion") -> "Live":
         """Load and warm a version. Runs in a thread."""
-        from gomlx.models.batcher import Batcher, RunCounts
+        from gomlx.models.batcher import Batcher
         from gomlx.models.batcher import Limits as BatchLimits
+        from gomlx.models.cost import Cost
         from gomlx.models.current import Live
+        from gomlx.models.run import RunCounts
         from gomlx.models.servable import Servable
 
         servable = Servable(version)
-        seconds = servable.warm()
         name, batch = version.name, self._models[version.name].batch
         max_rows = batch.max_rows if servable.description.joins_rows else 1
-        limits = BatchLimits(max_rows, batch.linger_ms / 1000, batch.max_queued_rows)
+        cost = Cost(max_rows, servable.warm(max_rows))
+        limits = BatchLimits(
+            max_rows,
+            batch.linger_ms / 1000,
+            batch.max_queued_rows,
+            batch.max_queued_ms / 1000,
+        )
         counts = RunCounts(
             self.metrics.count("gomlx_model_runs", name),
             self.metrics.count("gomlx_model_run_failures", name),
             self.metrics.spread("gomlx_model_run_seconds", name),
             self.metrics.spread("gomlx_batch_rows", name),
         )
-        return Live(servable, Batcher(name, servable.run, limits, counts, seconds))
+        return Live(servable, Batcher(name, servable.run, limits, counts, cost))
 
     def _tiers(self) -> dict[str, Any]:
         details = {name: store.detail() for name, store in self._stores.items()}

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits, Outcome, RunCounts
+from gomlx.models.batcher import Batcher, Limits
+from gomlx.models.cost import DEAR_SECONDS, Cost, Spent, sizes
+from gomlx.models.run import Outcome, RunCounts
 
 
 class Model:
@@ -49,14 +52,17 @@ def counts_of_runs() -> RunCounts:
 
 def batcher_of(
     run: Callable[[Sequence[Row]], list[bytes]],
-    max_rows: int = 64,
-    linger: float = 0,
-    queued: int = 100,
-    seconds: float = 0.0,
+    limits: Limits | int = 64,
+    seconds: float | Sequence[float] = 0.0,
     counts: RunCounts | None = None,
 ) -> Batcher:
-    counts = counts or counts_of_runs()
-    return Batcher("m", run, Limits(max_rows, linger, queued), counts, seconds)
+    """A batcher with limits, or max_rows; seconds: of each size of runs, or of all."""
+    if isinstance(limits, int):
+        limits = Limits(limits, 0, 100)
+    if isinstance(seconds, float):
+        seconds = [seconds for _ in sizes(limits.max_rows)]
+    cost = Cost(limits.max_rows, [Spent(one, one) for one in seconds])
+    return Batcher("m", run, limits, counts or counts_of_runs(), cost)
 
 
 async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[Outcome]:
@@ -78,26 +84,65 @@ async def test_rows_of_one_turn_run_together() -> None:
 @pytest.mark.asyncio
 async def test_max_rows_is_exact() -> None:
     model = Model()
-    await outcomes(batcher_of(model.run, max_rows=2), [1, 2, 3, 4, 5])
+    await outcomes(batcher_of(model.run, 2), [1, 2, 3, 4, 5])
     assert model.batches == [[1, 2], [3, 4], [5]]
 
 
 @pytest.mark.asyncio
-async def test_a_linger_joins_rows_of_several_turns() -> None:
+async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
     model = Model()
-    batcher = batcher_of(model.run, linger=0.05)
-    first = asyncio.create_task(outcomes(batcher, [1]))
-    await asyncio.sleep(0)
-    await asyncio.gather(first, outcomes(batcher, [2]))
-    assert model.batches == [[1, 2]]
+
+    def slow(rows: Sequence[Row]) -> list[bytes]:
+        time.sleep(DEAR_SECONDS)
+        return model.run(rows)
+
+    batcher = batcher_of(slow, 2)
+    for _ in range(6):
+        batcher.add((2,), Job())
+    for n in (1, 2, 3):
+        await asyncio.sleep(0)
+        assert len(model.batches) == n
 
 
 @pytest.mark.asyncio
-async def test_a_bad_row_fails_alone() -> None:
-    found = await outcomes(batcher_of(Model().run), [1, 13, 3])
-    assert found[0] == b"2"
-    assert isinstance(found[1], RunFailed)
-    assert found[2] == b"6"
+async def test_a_large_run_has_a_thread_a_small_one_has_none() -> None:
+    model = Model()
+    batcher = batcher_of(model.run, 4, [0.0, 0.0, 1.0])
+    await outcomes(batcher, [1, 2])
+    assert model.threads == {threading.get_ident()}
+    await outcomes(batcher, [1, 2, 3])
+    assert len(model.threads) == 2
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
+    model = Model()
+    batcher = batcher_of(model.run, Limits(16, 0.2, 100), 1.0)
+
+    async def asked(values: Sequence[int]) -> None:
+        first = asyncio.create_task(outcomes(batcher, values[:1]))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await asyncio.gather(first, outcomes(batcher, values[1:]))
+
+    await asked([1] * 16)
+    await asyncio.sleep(0.3)
+    await asked([2] * 16)  # full: does not wait for the end of the linger
+    batcher.close()
+    assert [len(batch) for batch in model.batches] == [1, 15, 16]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+@pytest.mark.asyncio
+async def test_a_bad_row_fails_alone(seconds: float) -> None:
+    model = Model()
+    batcher = batcher_of(model.run, 64, seconds)
+    found = await outcomes(batcher, [13 if n == 40 else 100 + n for n in range(64)])
+    batcher.close()
+    assert isinstance(found.pop(40), RunFailed)
+    assert found == [b"%d" % (200 + 2 * n) for n in range(64) if n != 40]
+    assert len(model.batches) == 13  # of all, and of two halves six times
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
@@ -108,9 +153,9 @@ async def test_every_run_is_counted(seconds: float) -> None:
     await outcomes(batcher, [1, 13, 3])
     await outcomes(batcher, [4, 5])
     batcher.close()
-    assert counts.runs.n == sum(counts.seconds.counts) == 5
-    assert counts.failures.n == 2  # of the three rows, and of the bad one
-    assert counts.rows.total == 3 + 1 + 1 + 1 + 2
+    assert counts.runs.n == sum(counts.seconds.counts) == 6
+    assert counts.failures.n == 3  # of the three rows, of two, and of the bad one
+    assert counts.rows.total == 3 + 1 + 2 + 1 + 1 + 2
 
 
 @pytest.mark.asyncio
@@ -126,7 +171,7 @@ async def test_a_bug_is_an_outcome_too() -> None:
 @pytest.mark.asyncio
 async def test_a_full_queue_sheds_and_recovers() -> None:
     model = Model()
-    batcher = batcher_of(model.run, queued=2)
+    batcher = batcher_of(model.run, Limits(64, 0, 2))
     for value in (1, 2):
         batcher.add((value,), Job())
     with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
@@ -138,14 +183,33 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
         batcher.check_room(3)
 
 
+@pytest.mark.asyncio
+async def test_who_would_wait_too_long_is_shed_at_once() -> None:
+    batcher = batcher_of(Model().run, Limits(2, 0, 100, 2.0), 1.0)
+    for _ in range(5):  # a new row would run in the third run: after two seconds
+        assert batcher.has_room(100 - len(batcher))
+        batcher.add((1,), Job())
+    assert not batcher.has_room(1, seconds=1.9)
+    assert batcher.has_room(0, seconds=1.9)  # who joins a flight
+    batcher.add((1,), Job())
+    with pytest.raises(Overloaded) as refused:
+        batcher.check_room(1)
+    assert refused.value.retry_after == 3
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert len(batcher) < 6
+    batcher.check_room(1)
+    batcher.close()
+
+
 @pytest.mark.parametrize(
-    ("seconds_per_run", "seconds"), [(0.0001, 1), (2.0, 9), (1000.0, 60)]
+    ("seconds_per_run", "seconds"), [(0.0001, 1), (2.0, 8), (1000.0, 60)]
 )
 @pytest.mark.asyncio
 async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
     seconds_per_run: float, seconds: int
 ) -> None:
-    batcher = batcher_of(Model().run, max_rows=2, queued=9, seconds=seconds_per_run)
+    batcher = batcher_of(Model().run, Limits(2, 0, 9), seconds_per_run)
     for value in range(9):
         batcher.add((value,), Job())
     with pytest.raises(Overloaded) as refused:
@@ -158,7 +222,7 @@ async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
 @pytest.mark.asyncio
 async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
     model, jobs = Model(), [Job() for _ in range(8)]
-    batcher = batcher_of(model.run, max_rows=2)
+    batcher = batcher_of(model.run, 2)
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
     for value in (0, 3, 4, 7):
@@ -171,7 +235,7 @@ async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
 
 @pytest.mark.asyncio
 async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
-    batcher, jobs = batcher_of(Model().run, queued=3), [Job() for _ in range(3)]
+    batcher, jobs = batcher_of(Model().run, Limits(64, 0, 3)), [Job() for _ in range(3)]
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
     jobs[1].wanted_until = 0.0
@@ -181,14 +245,6 @@ async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
     with pytest.raises(Overloaded):
         batcher.check_room(2)
     assert [await jobs[value].outcome for value in (0, 2)] == [b"0", b"4"]
-
-
-@pytest.mark.asyncio
-async def test_a_run_that_is_full_lingers_no_longer() -> None:
-    model = Model()
-    batcher = batcher_of(model.run, max_rows=2, linger=1000)
-    assert await outcomes(batcher, [1, 2]) == [b"2", b"4"]
-    assert await outcomes(batcher_of(model.run, 1, 1000), [3]) == [b"6"]
 
 
 @pytest.mark.asyncio

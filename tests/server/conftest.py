@@ -18,8 +18,10 @@ from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
 from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits, RunCounts
+from gomlx.models.batcher import Batcher, Limits
+from gomlx.models.cost import Cost, Spent
 from gomlx.models.current import Current, Live
+from gomlx.models.run import RunCounts
 from gomlx.models.servable import Servable
 from gomlx.server.misses import Caching
 from gomlx.server.predict import Predictor
@@ -120,7 +122,12 @@ async def path(
         )
         limits = Limits(64, 0, 100)
         run, seconds = (gate.run, 1.0) if gate else (servable.run, 0.0)
-        return Live(servable, Batcher("m", run, limits, run_counts, seconds))
+        return Live(
+            servable,
+            Batcher(
+                "m", run, limits, run_counts, Cost(64, [Spent(seconds, seconds)] * 7)
+            ),
+        )
 
     current.swap("m", live(servables[2.0]), lambda _: None)
     metrics: Any = counts

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.models.batcher import Batcher, Limits, Outcome
+from gomlx.models.batcher import Batcher, Limits
+from gomlx.models.cost import Cost, Spent
+from gomlx.models.run import Outcome
 from gomlx.models.servable import Servable
 from tests.models.test_batcher import counts_of_runs
 
@@ -88,7 +90,9 @@ async def arrive(
 ) -> None:
     """Add the rows of all requests, as they come; look at what became of them."""
     limits = Limits(MOST, linger, 1000)
-    batcher = Batcher("m", model.run, limits, counts_of_runs(), seconds)
+    batcher = Batcher(
+        "m", model.run, limits, counts_of_runs(), Cost(MOST, [Spent(seconds, seconds)])
+    )
     landed: list[tuple[int, Landed]] = []
     for turns, values, is_dropped in requests:
         for _ in range(turns):
@@ -122,7 +126,13 @@ async def test_an_idle_batcher_waits_for_nothing(
 ) -> None:
     """A row that comes alone is answered in the next turn of the event loop."""
     model = Watched(servables[2.0])
-    batcher = Batcher("m", model.run, Limits(MOST, 0, 1000), counts_of_runs(), 0.0)
+    batcher = Batcher(
+        "m",
+        model.run,
+        Limits(MOST, 0, 1000),
+        counts_of_runs(),
+        Cost(MOST, [Spent(0.0, 0.0)]),
+    )
     for value in range(3):
         job = Landed([], False)
         batcher.add((float(value),), job)

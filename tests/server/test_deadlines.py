@@ -185,6 +185,27 @@ async def test_waiting_for_another_process_ends_with_the_deadline(
     assert (await patient).status == 200
 
 
+async def test_a_row_that_could_not_run_in_time_is_shed_at_once(
+    path: Path_, servables: Servables
+) -> None:
+    gate, first = await running(path, servables)
+    rows = ",".join(map(str, range(101, 165)))
+    _, batch = ask(path, b'{"x":[%b],"batch_size":64}' % rows.encode())
+    left, refused = ask(path, b'{"x":1000}', seconds=0.5)  # a run takes a second
+    assert left is None
+    assert refused.result().status == 429
+    _, joined = ask(
+        path, b'{"x":101}', seconds=0.5
+    )  # may be answered, and takes no room
+    assert not joined.done()
+    _, patient = ask(path, b'{"x":2000}', seconds=30)
+    gate.go.set()
+    assert (await patient).status == (await batch).status == 200
+    await first
+    await until(lambda: no_pins(path))
+    assert 1000.0 not in gate.rows
+
+
 async def test_hits_are_served_while_misses_are_shed(
     path: Path_, servables: Servables
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gomlx.models.servable import Servable
 from gomlx.server.prediction import Reply
 from gomlx.server.stream import Stream, StreamLimits, as_line
 from tests import saved_models
@@ -317,6 +318,24 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
     await stream.close()
     while live.pins or len(asyncio.all_tasks()) > 1:
         await asyncio.sleep(0)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_waits_for_room_that_its_own_rows_take(
+    path: Path_, servables: dict[float, Servable]
+) -> None:
+    """The queue takes 100 rows, the window 200."""
+    gate = path.gated(servables[2.0])
+    body = Pieces(b"".join(map(row, range(100, 250))))
+    stream = Stream(path.predictor, "m", body, StreamLimits(200, 10_000, 30.0))
+    answers = aiter(stream)
+    await gate.wait()
+    gate.go.set()
+    lines: list[bytes] = []
+    while len(lines) < 150:
+        lines += (await anext(answers)).splitlines()
+    assert [json.loads(line)["data"]["y"] for line in lines] == [*range(200, 500, 2)]
+    await stream.close()
 
 
 def test_a_line_has_no_line_breaks() -> None:

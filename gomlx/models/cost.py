@@ -1,0 +1,112 @@
+"""What a version's runs take, by their rows; and so where each of them runs.
+
+Measured while warming and with every run since. A run that would keep the event loop
+for longer than `DEAR_SECONDS` goes to a thread, which costs about 0.1 ms
+(`python -m loadtests.placing`); its size comes back in line when it takes less than
+`CHEAP_SECONDS`, so that it does not flap.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter, thread_time
+from typing import NamedTuple
+
+DEAR_SECONDS = 0.001
+CHEAP_SECONDS = 0.0005
+_LONG_SECONDS = 0.02  # nothing may keep the loop for as long twice
+_WARM_SECONDS = 1.0
+
+
+class Spent(NamedTuple):
+    """What one run took: by the clock, and of the processor by its own thread."""
+
+    seconds: float
+    cpu: float
+
+    @property
+    def waited(self) -> float:
+        return max(self.seconds - self.cpu, 0.0)
+
+
+class Stopwatch:
+    """Measures what its thread does from now on."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu = perf_counter(), thread_time()
+
+    def spent(self) -> Spent:
+        return Spent(perf_counter() - self._started, thread_time() - self._cpu)
+
+
+def sizes(max_rows: int) -> Iterator[int]:
+    """The runs that are measured apart: of 1 row, 2, 4, 8, …, and of max_rows."""
+    size = 1
+    while size < max_rows:
+        yield size
+        size *= 2
+    yield max_rows
+
+
+def warmed(run: Callable[[int], object], max_rows: int) -> list[Spent]:
+    """Run each size three times, the smallest first; return what it took at best.
+
+    The first run of a size allocates. Larger ones are left out when they would take
+    the whole beyond a second or so.
+    """
+    measured: list[Spent] = []
+    until = perf_counter() + _WARM_SECONDS
+    for size in sizes(max_rows):
+        if measured and perf_counter() + 3 * 2 * measured[-1].seconds > until:
+            break
+        run(size)
+        tries = [_timed(run, size) for _ in range(2)]
+        measured.append(Spent(*(min(parts) for parts in zip(*tries, strict=True))))
+    return measured
+
+
+def _timed(run: Callable[[int], object], size: int) -> Spent:
+    watch = Stopwatch()
+    run(size)
+    return watch.spent()
+
+
+class Cost:
+    """Seconds by rows: a place for runs of 1 row, of 2, of 3 and 4, of 5 to 8, …
+
+    A place has two parts. What the processor does is a property of the rows: it rises
+    at once, so that a second surprise does not find the loop, and falls slowly. What
+    is waited for is a device, or only a turn on a busy machine, so one wait in line
+    tells little; and one in a thread nothing, unless it is short, because it may be
+    for the event loop, or very long.
+    """
+
+    def __init__(self, max_rows: int, measured: Sequence[Spent]) -> None:
+        """measured: of the first of `sizes`; larger runs may take twice as long."""
+        self._cpu = [spent.cpu for spent in measured]
+        self._waits = [spent.waited for spent in measured]
+        while len(self._cpu) < len(list(sizes(max_rows))):
+            self._cpu.append(2 * self._cpu[-1])
+            self._waits.append(2 * self._waits[-1])
+        self._dear = [self._at(i) > DEAR_SECONDS for i in range(len(self._cpu))]
+
+    def of(self, rows: int) -> float:
+        """Return the seconds that a run is going to take."""
+        return self._at((rows - 1).bit_length())
+
+    def is_dear(self, rows: int) -> bool:
+        """Tell whether a run has to go to a thread."""
+        return self._dear[(rows - 1).bit_length()]
+
+    def add(self, rows: int, spent: Spent, is_in_line: bool) -> None:
+        """Learn from a run."""
+        i = (rows - 1).bit_length()
+        cpu, wait = self._cpu[i], self._waits[i]
+        self._cpu[i] = max(spent.cpu, cpu + (spent.cpu - cpu) / 32)
+        if spent.waited > _LONG_SECONDS:
+            self._waits[i] = max(spent.waited, wait)
+        elif is_in_line or spent.waited < wait:
+            self._waits[i] += (spent.waited - wait) / 8
+        limit = CHEAP_SECONDS if self._dear[i] else DEAR_SECONDS
+        self._dear[i] = self._at(i) > limit
+
+    def _at(self, place: int) -> float:
+        return self._cpu[place] + self._waits[place]
