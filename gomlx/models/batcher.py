@@ -22,7 +22,7 @@ from typing import Protocol
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded
-from gomlx.models.cost import DEAR_SECONDS, Cost
+from gomlx.models.cost import DEAR_SECONDS, Cost, Pace
 from gomlx.models.linger import Linger
 from gomlx.models.run import Outcome, Run, RunCounts, tried
 
@@ -67,7 +67,7 @@ class Batcher:
         cost: Cost,
     ) -> None:
         self._name, self._run, self._limits = name, run, limits
-        self._counts, self._cost = counts, cost
+        self._counts, self._cost, self._pace = counts, cost, Pace()
         self._queue: deque[tuple[Row, Job]] = deque()
         self._halves: list[_Batch] = []  # of refused runs; the last one is next
         self._has_unwanted = False  # the queue may hold rows that nobody waits for
@@ -128,7 +128,8 @@ class Batcher:
     def _seconds_ahead(self) -> float:
         """What the runs take that come before the one of a new row."""
         most = self._limits.max_rows
-        return len(self._queue) // most * self._cost.of(most)
+        runs = len(self._queue) // most
+        return runs * self._cost.of(most) * self._pace.slowdown
 
     def _drop_unwanted(self) -> None:
         self._has_unwanted = False
@@ -146,7 +147,8 @@ class Batcher:
                 batch.append(one)
             else:
                 unwanted.append(one[1])
-        self._land((job, DeadlineExceeded.of(self._name)) for job in unwanted)
+        if unwanted:
+            self._land((job, DeadlineExceeded.of(self._name)) for job in unwanted)
         return batch
 
     # --- one run after the other ---
@@ -176,13 +178,18 @@ class Batcher:
 
     def _run_queue(self) -> None:
         """Run what waits, for as long as the loop may be kept from its other work."""
-        until = perf_counter() + DEAR_SECONDS
+        now = perf_counter()
+        until = now + DEAR_SECONDS
         while batch := self._taken():
+            self._pace.begins(now, self._cost.of(len(batch)), len(self._queue) > 0)
             if self._cost.is_dear(len(batch)):
                 self._start(batch)
                 return
             self._ended(batch, tried(self._name, self._run, _rows(batch)), True)
-            if perf_counter() + self._cost.of(self._next_rows()) > until:
+            if not self._queue and not self._halves:
+                break
+            now = perf_counter()
+            if now + self._cost.of(self._next_rows()) > until:
                 break
         self._go_on()
 

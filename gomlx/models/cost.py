@@ -27,14 +27,9 @@ class Spent(NamedTuple):
         return max(self.seconds - self.cpu, 0.0)
 
 
-class Stopwatch:
-    """Measures what its thread does from now on."""
-
-    def __init__(self) -> None:
-        self._started, self._cpu = perf_counter(), thread_time()
-
-    def spent(self) -> Spent:
-        return Spent(perf_counter() - self._started, thread_time() - self._cpu)
+def spent_since(started: float, cpu: float) -> Spent:
+    """Return what this thread has spent since these times of its clocks."""
+    return Spent(perf_counter() - started, thread_time() - cpu)
 
 
 def sizes(max_rows: int) -> Iterator[int]:
@@ -64,9 +59,9 @@ def warmed(run: Callable[[int], object], max_rows: int) -> list[Spent]:
 
 
 def _timed(run: Callable[[int], object], size: int) -> Spent:
-    watch = Stopwatch()
+    started, cpu = perf_counter(), thread_time()
     run(size)
-    return watch.spent()
+    return spent_since(started, cpu)
 
 
 class Cost:
@@ -110,3 +105,22 @@ class Cost:
 
     def _at(self, place: int) -> float:
         return self._cpu[place] + self._waits[place]
+
+
+class Pace:
+    """How much longer runs take one after the other than each by itself.
+
+    Between them the event loop reads and answers, and others have the processor.
+    """
+
+    def __init__(self) -> None:
+        self.slowdown = 1.0
+        self._began: float | None = None  # the last run, if rows waited for the next
+        self._expected = 0.0
+
+    def begins(self, now: float, expected: float, has_more: bool) -> None:
+        """A run begins, which may take so many seconds; has_more: rows wait already."""
+        if self._began is not None and self._expected:
+            took = (now - self._began) / self._expected
+            self.slowdown += (max(took, 1.0) - self.slowdown) / 8
+        self._began, self._expected = now if has_more else None, expected

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter, thread_time
 from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.metrics import Count, Spread
-from gomlx.models.cost import Spent, Stopwatch
+from gomlx.models.cost import Spent, spent_since
 
 Outcome = bytes | GomlxError
 
@@ -44,12 +45,13 @@ def tried(
     model: str, run: Callable[[Sequence[Row]], list[bytes]], rows: Sequence[Row]
 ) -> Run:
     """Run rows together. What goes wrong is the outcome of each of them."""
-    watch = Stopwatch()
+    started, cpu = perf_counter(), thread_time()
     try:
-        return Run(run(rows), watch.spent(), has_failed=False, is_refused=False)
+        outcomes = run(rows)
+        return Run(outcomes, spent_since(started, cpu), False, False)
     except RunFailed as error:
         failed, is_refused = error, True
     except Exception as error:
         failed = RunFailed(f"model {model!r}: {type(error).__name__}: {error}")
         is_refused = False
-    return Run([failed] * len(rows), watch.spent(), True, is_refused)
+    return Run([failed] * len(rows), spent_since(started, cpu), True, is_refused)

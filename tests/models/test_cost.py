@@ -4,7 +4,15 @@ import time
 
 import pytest
 
-from gomlx.models.cost import CHEAP_SECONDS, DEAR_SECONDS, Cost, Spent, sizes, warmed
+from gomlx.models.cost import (
+    CHEAP_SECONDS,
+    DEAR_SECONDS,
+    Cost,
+    Pace,
+    Spent,
+    sizes,
+    warmed,
+)
 
 
 def cpu(seconds: float) -> Spent:
@@ -97,3 +105,16 @@ def test_warming_leaves_out_what_takes_too_long() -> None:
     assert len(ran) == 3 * len(measured)
     assert all(spent.seconds >= spent.cpu for spent in measured)
     assert len(warmed(lambda rows: None, 64)) == 7
+
+
+def test_a_busy_loop_slows_runs_that_wait_for_each_other() -> None:
+    pace = Pace()
+    for now in range(0, 100, 5):
+        pace.begins(float(now), 1.0, has_more=False)
+    assert pace.slowdown == 1.0
+    for now in range(100, 600, 5):
+        pace.begins(float(now), 1.0, has_more=True)
+    assert pace.slowdown == pytest.approx(5.0, rel=0.01)
+    for now in range(600, 700):
+        pace.begins(float(now), 2.0, has_more=True)
+    assert pace.slowdown == pytest.approx(1.0, rel=0.01)

@@ -1,0 +1,222 @@
+"""Where should a run happen, in line or in a thread? python -m loadtests.placing
+
+One core: an event loop that answers 2,000 hits a second (datagrams from another core,
+13 us of work each) and runs a real model without a pause, for each number of rows once
+in line and once in the batcher's thread. Prints what the hits wait for, and what the
+runs cost. On a busy machine: `chrt --rr 1 python -m loadtests.placing`, which takes two
+cores for ten seconds; the event loop then comes before the thread, as it does on an
+idle machine, where whoever has waited comes before whoever computes.
+"""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import random
+import socket
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import uvloop
+
+from gomlx.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.batcher import Batcher, Limits
+from gomlx.models.run import Outcome, RunCounts
+
+_ROWS = (1, 4, 16, 32, 64, 128)
+_RATE, _SECONDS, _HIT_SECONDS = 2000, 0.4, 13e-6
+
+
+def ask(port: int, pipe: Connection) -> None:
+    """Send hits whenever told to, and tell how long each took. A process of its own."""
+    os.sched_setaffinity(0, {1})
+    uvloop.run(_ask(port, pipe))
+
+
+async def _ask(port: int, pipe: Connection) -> None:
+    sent: dict[int, float] = {}
+    waited: list[float] = []
+
+    class Answers(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, _: Any) -> None:
+            waited.append(perf_counter() - sent.pop(int(data)))
+
+    loop = asyncio.get_running_loop()
+    to = ("127.0.0.1", port)
+    transport, _ = await loop.create_datagram_endpoint(Answers, remote_addr=to)
+    while await asyncio.to_thread(pipe.recv):
+        waited.clear()
+        due = perf_counter()
+        for n in range(int(_RATE * _SECONDS)):
+            due += random.expovariate(_RATE)
+            if (rest := due - perf_counter()) > 0:
+                await asyncio.sleep(rest)
+            sent[n] = perf_counter()
+            transport.sendto(b"%d" % n)
+        await asyncio.sleep(0.2)
+        pipe.send(sorted(waited))
+
+
+class Hits(asyncio.DatagramProtocol):
+    """Answers each datagram after as long as a hit takes."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        until = perf_counter() + _HIT_SECONDS
+        while perf_counter() < until:
+            pass
+        self._transport.sendto(data, address)
+
+
+class Fixed:
+    """A cost that says where, whatever it is."""
+
+    def __init__(self, is_dear: bool) -> None:
+        self._is_dear = is_dear
+
+    def of(self, _: int) -> float:
+        return 1.0  # one run a turn
+
+    def is_dear(self, _: int) -> bool:
+        return self._is_dear
+
+    def add(self, *_: Any) -> None:
+        pass
+
+
+class Again:
+    """A row that comes again as soon as it has run, with so many others, until told."""
+
+    def __init__(self, batcher: Batcher, row: Any, rows: int) -> None:
+        self._batcher, self._row, self._rows = batcher, row, rows
+        self.runs, self.is_over = 0, False
+        self._landed = 0
+        self.come()
+
+    def come(self) -> None:
+        for _ in range(self._rows):
+            self._batcher.add(self._row, self)
+
+    def is_wanted(self, _: float) -> bool:
+        return True
+
+    def land(self, _: Outcome) -> None:
+        self._landed += 1
+        if self._landed % self._rows == 0:
+            self.runs += 1
+            if not self.is_over:
+                asyncio.get_running_loop().call_soon(self.come)
+
+
+def servable(folder: Path) -> Any:
+    """Four layers of 512 units: the cost grows with the rows."""
+    import numpy as np
+    import tensorflow as tf
+
+    from gomlx.models.servable import Servable
+    from gomlx.models.stage import stage
+    from gomlx.models.version import StageRequest
+
+    module = tf.Module()
+    numbers = np.random.default_rng(1).standard_normal((512, 512), np.float32)
+    module.weights = tf.Variable(numbers / 22)
+
+    def layers(x: Any) -> Any:
+        y = tf.tile(x, [1, 512])
+        for _ in range(4):
+            y = tf.tanh(y @ module.weights)
+        return {"y": tf.reduce_mean(y, 1, keepdims=True)}
+
+    signature = [tf.TensorSpec((None, 1), tf.float32, "x")]
+    served = {"serving_default": tf.function(layers, input_signature=signature)}
+    tf.saved_model.save(module, str(folder / "model"), served)
+    request = StageRequest(
+        "m", str(folder / "model"), folder / "staged", "serving_default", {}
+    )
+    return Servable(stage(request))
+
+
+async def _measure(model: Any, sock: socket.socket, pipe: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_datagram_endpoint(Hits, sock=sock)
+    _order(2)
+    gc.collect()
+    gc.freeze()
+    pipe.send(True)
+    _print("nothing runs", await asyncio.to_thread(pipe.recv), "")
+    for rows in _ROWS:
+        seconds = min(_timed(model, rows) for _ in range(10))
+        for is_dear in (False, True):
+            where = "thread " if is_dear else "in line"
+            name = f"{rows:4d} rows, {seconds * 1e3:6.2f} ms, {where}"
+            await _run(model, rows, is_dear, pipe, name)
+
+
+def _order(priority: int) -> None:
+    """Say when this thread has its turn, if that is for us to say."""
+    if os.sched_getscheduler(0) == os.SCHED_RR:
+        thread = threading.get_native_id()
+        os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(priority))
+
+
+def _timed(model: Any, rows: int) -> float:
+    started = perf_counter()
+    model.run([(1.0,)] * rows)
+    return perf_counter() - started
+
+
+async def _run(
+    model: Any, rows: int, is_dear: bool, pipe: Connection, name: str
+) -> None:
+    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+    cost: Any = Fixed(is_dear)
+
+    def run(batch: Sequence[Any]) -> list[bytes]:
+        if is_dear:
+            _order(1)
+        answers: list[bytes] = model.run(batch)
+        return answers
+
+    batcher = Batcher("m", run, Limits(rows, 0, 1 << 20), counts, cost)
+    again = Again(batcher, (1.0,), rows)
+    cpu, started = process_time(), perf_counter()
+    pipe.send(True)
+    waited = await asyncio.to_thread(pipe.recv)
+    cpu, seconds = process_time() - cpu, perf_counter() - started
+    runs, again.is_over = again.runs, True
+    await asyncio.sleep(0.4)
+    batcher.close()
+    cost = f"{runs / seconds:7.0f} runs/s, {cpu / runs * 1e6:6.0f} us CPU a run"
+    _print(name, waited, cost)
+
+
+def _print(name: str, waited: Sequence[float], cost: str) -> None:
+    shares = (waited[int(len(waited) * q)] * 1e3 for q in (0.5, 0.9, 0.99))
+    hits = " ".join(f"{one:7.2f}" for one in shares)
+    sys.stdout.write(f"{name:31s} hits p50, p90, p99 (ms): {hits}   {cost}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    os.sched_setaffinity(0, {0})
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    asking = (sock.getsockname()[1], theirs)
+    context.Process(target=ask, args=asking, daemon=True).start()
+    with tempfile.TemporaryDirectory(prefix="gomlx-") as folder:
+        uvloop.run(_measure(servable(Path(folder)), sock, ours))
+
+
+if __name__ == "__main__":
+    main()
