@@ -75,7 +75,8 @@ class Batcher:
         self._added = 0  # rows, ever
         self._linger = Linger(limits.linger_seconds)
         self._waiting: asyncio.TimerHandle | None = None  # for more rows
-        self._is_watching = False  # how many come
+        self._watch: asyncio.TimerHandle | None = None  # how many come
+        self._before = 0  # rows added before that
         self._thread: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -155,26 +156,31 @@ class Batcher:
 
     def _turn(self) -> None:
         """Run what waits now, or in a moment if that pays."""
-        linger, seconds = self._linger, self._linger.seconds
-        if seconds and self._cost.is_dear(self._next_rows()) and not self._halves:
-            loop = asyncio.get_running_loop()
-            most = self._limits.max_rows
-            if linger.pays(len(self._queue), most, self._cost.of):
-                self._waiting = loop.call_later(seconds, self._waited, self._added)
-                return
-            if not self._is_watching:
-                self._is_watching = True
-                loop.call_later(seconds, self._watched, self._added)
-        self._run_queue()
+        if self._halves or not self._cost.is_dear(self._next_rows()):
+            self._run_queue()
+        elif self._linger.pays(len(self._queue), self._limits.max_rows, self._cost.of):
+            self._waiting = self._moment(self._waited)
+        else:
+            if self._linger.seconds and not self._watch:
+                self._watch = self._moment(self._watched)
+            self._run_queue()
 
-    def _waited(self, before: int) -> None:
+    def _moment(self, then: Callable[[], None]) -> asyncio.TimerHandle:
+        self._before = self._added
+        loop = asyncio.get_running_loop()
+        return loop.call_later(self._linger.seconds, then)
+
+    def _waited(self) -> None:
         self._waiting = None
-        self._linger.add(self._added - before)
+        self._linger.add(self._added - self._before)
         self._run_queue()
 
-    def _watched(self, before: int) -> None:
-        self._is_watching = False
-        self._linger.add(self._added - before)
+    def _watched(self) -> None:
+        """Learn how many rows came in a moment, or before the run had ended."""
+        if self._watch:
+            self._watch.cancel()
+            self._watch = None
+            self._linger.add(self._added - self._before)
 
     def _run_queue(self) -> None:
         """Run what waits, for as long as the loop may be kept from its other work."""
@@ -216,6 +222,7 @@ class Batcher:
         running.add_done_callback(lambda task: self._back(batch, task.result()))
 
     def _back(self, batch: _Batch, run: Run) -> None:
+        self._watched()  # who is answered now may ask again
         self._ended(batch, run, False)
         self._go_on()
 

@@ -88,6 +88,13 @@ async def test_max_rows_is_exact() -> None:
     assert model.batches == [[1, 2], [3, 4], [5]]
 
 
+class Still(Cost):
+    """A cost that learns nothing: a busy machine must not change where runs happen."""
+
+    def add(self, rows: int, spent: Spent, is_in_line: bool) -> None:
+        pass
+
+
 @pytest.mark.asyncio
 async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
     model = Model()
@@ -96,7 +103,8 @@ async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
         time.sleep(DEAR_SECONDS)
         return model.run(rows)
 
-    batcher = batcher_of(slow, 2)
+    cost = Still(2, [Spent(0.0, 0.0)])
+    batcher = Batcher("m", slow, Limits(2, 0, 100), counts_of_runs(), cost)
     for _ in range(6):
         batcher.add((2,), Job())
     for n in (1, 2, 3):
@@ -117,18 +125,22 @@ async def test_a_large_run_has_a_thread_a_small_one_has_none() -> None:
 
 @pytest.mark.asyncio
 async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
-    model = Model()
-    batcher = batcher_of(model.run, Limits(16, 0.2, 100), 1.0)
+    model, go = Model(), threading.Event()
 
-    async def asked(values: Sequence[int]) -> None:
-        first = asyncio.create_task(outcomes(batcher, values[:1]))
+    def run(rows: Sequence[Row]) -> list[bytes]:
+        assert go.wait(10)
+        return model.run(rows)
+
+    batcher = batcher_of(run, Limits(16, 1000.0, 100), 9000.0)
+    for _ in range(2):  # a full run does not wait for the end of the linger
+        first = asyncio.create_task(outcomes(batcher, [1]))
         for _ in range(3):
             await asyncio.sleep(0)
-        await asyncio.gather(first, outcomes(batcher, values[1:]))
-
-    await asked([1] * 16)
-    await asyncio.sleep(0.3)
-    await asked([2] * 16)  # full: does not wait for the end of the linger
+        rest = [Job() for _ in range(15)]
+        for job in rest:
+            batcher.add((1,), job)
+        go.set()
+        await asyncio.gather(first, *(job.outcome for job in rest))
     batcher.close()
     assert [len(batch) for batch in model.batches] == [1, 15, 16]
 
