@@ -11,6 +11,7 @@ from gomlx.client.metrics import LOCAL, REDIS, SERVER
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import GomlxError
 
+_FLAT = frozenset({str, bytes, int, float, bool, type(None)})
 _OVERHEAD = 250  # bytes: an entry's objects, and the cache's own
 
 
@@ -82,10 +83,10 @@ class Reader:
             if "float" in tensor.dtype or tensor.dtype == "string"
         }
 
-    def entry(self, text: bytes, origin: Origin) -> Entry:
-        """Return an entry of an answer in JSON."""
-        values = self._values(text)
-        is_flat = not any(isinstance(value, list | dict) for value in values.values())
+    def entry(self, text: bytes, origin: Origin, found: Any) -> Entry:
+        """Return an entry of an answer in JSON; found: what it was read to, is used."""
+        values = self._values(found)
+        is_flat = _FLAT.issuperset(map(type, values.values()))
         return Entry(text, values if is_flat else None, origin)
 
     def answer(self, entry: Entry, seconds: float) -> Answer:
@@ -93,12 +94,13 @@ class Reader:
         if entry.error is not None:
             raise type(entry.error).told(str(entry.error))
         values = entry.values
-        answer = Answer(self._values(entry.text) if values is None else values)
+        if values is None:
+            values = self._values(orjson.loads(entry.text))
+        answer = Answer(values)
         answer._origin, answer.seconds = entry.origin, seconds
         return answer
 
-    def _values(self, text: bytes) -> dict[str, Any]:
-        found = orjson.loads(text)
+    def _values(self, found: Any) -> dict[str, Any]:
         if type(found) is not dict:
             return {"answer": found}
         for name, read in self._special.items():

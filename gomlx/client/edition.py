@@ -186,13 +186,13 @@ class Edition:
         """Let a row be found as it came."""
         if not self._is_direct or _has_negative_zero(self._signed(plain)):
             return
-        numbers = self._numbers(plain)
-        pairs = zip(self._allowed, numbers, strict=True)
-        if not all(allowed((type(value),)) for allowed, value in pairs):
-            return  # such as a list of one: it can be no key
-        types = (*map(type, numbers),)
-        if types not in self._types and len(self._types) < _FEW:
-            self._types.add(types)
+        types = (*map(type, self._numbers(plain)),)
+        if types not in self._types:
+            pairs = zip(self._allowed, types, strict=True)
+            if not all(allowed((kind,)) for allowed, kind in pairs):
+                return  # such as a list of one: it can be no key
+            if len(self._types) < _FEW:
+                self._types.add(types)
         if plain == key:
             return
         try:

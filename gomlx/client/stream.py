@@ -48,13 +48,17 @@ class Choices(NamedTuple):
 
 
 class _Batch:
-    """Rows that are asked together. pending is None until they are."""
+    """Rows that are asked together. pending is None until they are.
 
-    __slots__ = ("pending", "rows")
+    outcomes: None until the first one is taken; to ask a future each time takes a lock.
+    """
+
+    __slots__ = ("outcomes", "pending", "rows")
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
         self.pending: Any = None
+        self.outcomes: list[Outcome] | None = None
 
 
 class Window(Generic[F]):
@@ -75,7 +79,7 @@ class Window(Generic[F]):
         self._most = max(choices.window // _UNDER_WAY, 1)
         self._slots: deque[Answer | tuple[_Batch, int]] = deque()
         self._batch = _Batch()
-        self._under_way: deque[F] = deque()
+        self._under_way: set[F] = set()  # each leaves it by itself, from any thread
 
     def __bool__(self) -> bool:
         return bool(self._slots)
@@ -100,10 +104,12 @@ class Window(Generic[F]):
         """Return what the next answer waits for; None if it is here."""
         self._push()
         slot = self._slots[0]
-        if isinstance(slot, Answer) or slot[0].pending.done():
+        if isinstance(slot, Answer) or slot[0].outcomes is not None:
             return None
+        if slot[0].pending is None:  # nothing else is: who was has not left it yet
+            self.flush()
         pending: F = slot[0].pending
-        return pending
+        return None if pending.done() else pending
 
     def take(self) -> Outcome:
         """Take the next answer. Raises the error that is in its place."""
@@ -112,7 +118,9 @@ class Window(Generic[F]):
             outcome: Outcome = slot
         else:
             made, place = slot
-            outcome = made.pending.result()[place]
+            if made.outcomes is None:
+                made.outcomes = made.pending.result()
+            outcome = made.outcomes[place]
         if isinstance(outcome, GomlxError):
             if not self._returns or not isinstance(outcome, _OF_A_ROW):
                 raise outcome
@@ -125,19 +133,18 @@ class Window(Generic[F]):
         if self._batch.rows:
             made, self._batch = self._batch, _Batch()
             made.pending = self._submit(made.rows)
-            self._under_way.append(made.pending)
+            self._under_way.add(made.pending)
+            made.pending.add_done_callback(self._under_way.discard)
 
     def close(self) -> None:
         """Stop what is under way, and ask no more."""
         self._batch = _Batch()
-        for pending in self._under_way:
+        for pending in list(self._under_way):
             pending.cancel()
         if self._bar:
             self._bar.close()
 
     def _push(self) -> None:
-        while self._under_way and self._under_way[0].done():
-            self._under_way.popleft()
         if not self._under_way or len(self._batch.rows) >= self._most:
             self.flush()
 
