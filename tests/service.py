@@ -101,11 +101,11 @@ class Service:
                 stderr=log,
                 stdout=log,
             )
-        wait_for(self._has_started, 90, "the service to start")
+        wait_for(self._has_started, 200, "the service to start")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1]
         self.client = self.connect()
-        wait_for(self._is_settled, 90, "every model to be loaded, or to have failed")
+        wait_for(self._is_settled, 200, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return the exit code."""

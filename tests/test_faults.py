@@ -130,16 +130,18 @@ def test_answers_outlive_the_service(tmp_path: Path) -> None:
 
 
 def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
-    saved_models.sleeper(tmp_path / "model", 2500)
+    saved_models.sleeper(tmp_path / "model", 1000)
+    one_by_one = {"max_rows": 1}
     config = {
-        "models": [{"id": "m", "url": "./model", "datastore": "s"}],
+        "models": [
+            {"id": "m", "url": "./model", "datastore": "s", "batch": one_by_one}
+        ],
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
     with running(tmp_path, config) as service:
         connection = service.connect()
-        question = connection.build_request(
-            "POST", "/v1/api/model/m/eval", json={"x": 1.0}
-        )
+        rows = {"x": [*range(50)], "batch_size": 50}
+        question = connection.build_request("POST", "/v1/api/model/m/eval", json=rows)
         import threading
 
         replies: list[httpx.Response] = []
@@ -152,6 +154,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         asking.join()
         connection.close()
     assert replies[0].status_code == 200
+    assert [row["y"] for row in replies[0].json()["data"]] == rows["x"]
     assert replies[0].headers["connection"] == "close"
 
 

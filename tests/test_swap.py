@@ -145,16 +145,12 @@ def truncated(model: Path) -> None:
     graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
 
 
-def without_variables(model: Path) -> None:
-    shutil.rmtree(model / "variables")
-
-
 def half_the_variables(model: Path) -> None:
     (data,) = (model / "variables").glob("*.data*")
     data.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncated, without_variables, half_the_variables])
+@pytest.mark.parametrize("damage", [truncated, half_the_variables])
 def test_a_damaged_model_never_replaces_a_good_one(
     service: Service, damage: Any
 ) -> None:

@@ -181,6 +181,7 @@ def test_a_new_version_is_never_answered_with_the_old(
         before = client.predict(x=4.0)
         assert (before, before.version) == ({"y": 8.0}, service.version("scale"))
         new = saved_models.scale(tmp_path / "new", 3.0)
+        service.stage("scale", new)
         shutil.rmtree(service.folder / "scale")
         new.rename(service.folder / "scale")
         factors = {before.version: 2.0}

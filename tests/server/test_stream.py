@@ -228,13 +228,13 @@ def test_who_gives_no_credit_gets_none(service: Service) -> None:
     client.close()
 
 
-def sockets_to(ports: set[int]) -> int:
-    """How many sockets that processes hold are connected to these ports."""
-    found = 0
+def sockets_to(service: Service, ports: set[int]) -> int:
+    """How many sockets that the service holds are connected to these ports."""
+    here, found = int(service.url.rpartition(":")[2]), 0
     for text in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = text.split()
-        peer, inode = int(fields[2].rpartition(":")[2], 16), int(fields[9])
-        found += peer in ports and inode != 0
+        own, peer = (int(fields[n].rpartition(":")[2], 16) for n in (1, 2))
+        found += own == here and peer in ports and int(fields[9]) != 0
     return found
 
 
@@ -245,10 +245,10 @@ def test_nothing_is_left_of_who_disconnects(service: Service) -> None:
         client.send(row(10))
         assert client.line()["data"] == {"y": 10.0}
         client.send(row(20 + n) + row(40 + n) + b'{"x":')
-    assert sockets_to(ports) == 10
+    assert sockets_to(service, ports) == 10
     for client in clients:
         client.close()
-    wait_for(lambda: sockets_to(ports) == 0)
+    wait_for(lambda: sockets_to(service, ports) == 0)
     assert service.post("dear", {"x": 39}).json()["data"] == {"y": 39.0}
     assert "Traceback" not in service.text()
 
@@ -259,6 +259,7 @@ def test_each_line_is_answered_by_the_version_of_its_moment(
     old = service.version("scale")
     client = Http1(service.url, "scale")
     fresh = saved_models.scale(tmp_path / "2", 3.0)
+    service.stage("scale", fresh)
     fresh.rename(service.folder / "scale" / "2")
     versions = []
     for n in range(100_000):
