@@ -147,11 +147,11 @@ def test_overloaded_and_canceled(service: Service) -> None:
 
 def test_runs_and_their_failures(service: Service) -> None:
     assert ask(service, "runs", b'{"x":1}', b'{"x":7}') == {200: 1, 500: 1}
-    batch = b'{"x":[1,1,7],"batch_size":3}'
+    batch = b'{"x":[1,7],"batch_size":2}'
     assert ask(service, "runs", batch) == {500: 1}
-    runs = operation(service, "runsEval", 2 + 1 + 3)  # the batch, then row by row
+    runs = operation(service, "runsEval", 2 + 1 + 2)  # the batch, then its halves
     assert categories(runs) == {"error": 3}
-    assert categories(runs, "Pct") == {"error": 50}
+    assert categories(runs, "Pct") == {"error": 60}
 
 
 def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
