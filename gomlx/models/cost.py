@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 DEAR_SECONDS = 0.001
 CHEAP_SECONDS = 0.0005
-_LONG_SECONDS = 0.02  # nothing may keep the loop for as long twice
+_LONG_CPU_SECONDS, _LONG_WAIT_SECONDS = 0.005, 0.02  # never twice in line
 _WARM_SECONDS = 1.0
 
 
@@ -67,11 +67,12 @@ def _timed(run: Callable[[int], object], size: int) -> Spent:
 class Cost:
     """Seconds by rows: a place for runs of 1 row, of 2, of 3 and 4, of 5 to 8, …
 
-    A place has two parts. What the processor does is a property of the rows: it rises
-    at once, so that a second surprise does not find the loop, and falls slowly. What
-    is waited for is a device, or only a turn on a busy machine, so one wait in line
-    tells little; and one in a thread nothing, unless it is short, because it may be
-    for the event loop, or very long.
+    A place has two averages of the last runs. What the processor does is a property of
+    the rows, as well as of whoever else uses its caches, so one run tells little. What
+    is waited for is a device, in every run, or only a turn on a busy machine, in some:
+    so waits rise slowly and fall fast; and in a thread they may be for the event loop,
+    and do not rise. But what is very long counts at once, so that a second surprise
+    does not find the loop.
     """
 
     def __init__(self, max_rows: int, measured: Sequence[Spent]) -> None:
@@ -95,11 +96,15 @@ class Cost:
         """Learn from a run."""
         i = (rows - 1).bit_length()
         cpu, wait = self._cpu[i], self._waits[i]
-        self._cpu[i] = max(spent.cpu, cpu + (spent.cpu - cpu) / 32)
-        if spent.waited > _LONG_SECONDS:
-            self._waits[i] = max(spent.waited, wait)
-        elif is_in_line or spent.waited < wait:
+        self._cpu[i] += (spent.cpu - cpu) / 8
+        if spent.cpu > _LONG_CPU_SECONDS:
+            self._cpu[i] = max(spent.cpu, cpu)
+        if spent.waited < wait:
             self._waits[i] += (spent.waited - wait) / 8
+        elif spent.waited > _LONG_WAIT_SECONDS:
+            self._waits[i] = spent.waited
+        elif is_in_line:
+            self._waits[i] += (spent.waited - wait) / 32
         limit = CHEAP_SECONDS if self._dear[i] else DEAR_SECONDS
         self._dear[i] = self._at(i) > limit
 

@@ -46,7 +46,8 @@ def test_between_the_thresholds_a_run_stays_where_it_is() -> None:
     middle = (CHEAP_SECONDS + DEAR_SECONDS) / 2
     cost = Cost(1, [cpu(middle)])
     assert not cost.is_dear(1)
-    cost.add(1, cpu(DEAR_SECONDS * 1.1), True)
+    for _ in range(50):
+        cost.add(1, cpu(DEAR_SECONDS * 1.1), True)
     assert cost.is_dear(1)
     for _ in range(500):
         cost.add(1, cpu(middle), False)
@@ -67,6 +68,15 @@ def test_a_surprise_is_remembered_for_a_while(slow: Spent) -> None:
     for _ in range(200):
         cost.add(4, cpu(0.0001), False)
     assert not cost.is_dear(4)
+
+
+def test_a_run_that_had_bad_luck_changes_nothing() -> None:
+    cost = Cost(1, [cpu(0.0001)])
+    for _ in range(10):
+        cost.add(1, cpu(0.003), True)
+        assert not cost.is_dear(1)
+        for _ in range(20):
+            cost.add(1, cpu(0.0001), True)
 
 
 def test_a_wait_in_line_may_be_for_the_processor() -> None:
