@@ -11,9 +11,23 @@ from gomlx.models.version import ModelVersion, StageRequest
 LEGACY = Path(__file__).parents[2] / "shared" / "models"
 
 
+# The files that take longest come first, in this order: short ones then fill both
+# processes to the end.
+LONGEST = (
+    *("test_swap.py", "test_faults.py", "test_collapse.py", "client/test_service.py"),
+    *("test_fleet.py", "test_tiers.py", "test_service.py", "test_operations.py"),
+    *("test_memory.py", "server/test_stream.py", "client/test_predict_command.py"),
+    *("cache/test_processes.py", "models/test_kinds.py", "models/test_stage.py"),
+    *("test_meta.py", "models/test_legacy.py", "client/test_bench_command.py"),
+    *("client/test_examples.py", "client/test_stream.py", "client/test_hosts.py"),
+    *("models/test_objects.py", "models/test_transformer.py", "test_explain.py"),
+    *("server/test_smuggling.py", "test_check.py", "cache/test_redis.py"),
+)
+RANKS = {Path(__file__).parent / file: rank for rank, file in enumerate(LONGEST)}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start services come first: short ones then fill both processes."""
-    items.sort(key=lambda item: not hasattr(getattr(item, "module", None), "running"))
+    items.sort(key=lambda item: RANKS.get(item.path, len(RANKS)))
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ FAMILIES = [
 ]
 relaxed = settings(
     deadline=None,
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 Load = Callable[[str], Servable]

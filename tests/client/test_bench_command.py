@@ -16,9 +16,8 @@ from gomlx.cli.latency import Latency, duration
 from gomlx.cli.made_up import MadeUp
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS
-from tests.service import Service, running
+from tests.service import Service
 
-__all__ = ["running"]  # files that start services come first
 Run = Callable[..., Result]
 
 

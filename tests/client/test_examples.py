@@ -9,9 +9,8 @@ import pytest
 
 import gomlx
 from tests import redis_servers
-from tests.service import Service, running, wait_for
+from tests.service import Service, wait_for
 
-__all__ = ["running"]  # files that start services come first
 PAGE = (Path(gomlx.__file__).parent / "client" / "EXAMPLES.md").read_text()
 SECTIONS = [
     (title, re.findall(r"```python\n(.*?)```", text, re.DOTALL))

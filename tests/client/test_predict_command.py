@@ -17,9 +17,8 @@ from gomlx import Client
 from gomlx.cli import app
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS, ROW
-from tests.service import Service, running, wait_for
+from tests.service import Service, wait_for
 
-__all__ = ["running"]  # files that start services come first
 Run = Callable[..., Result]
 Rows = list[dict[str, Any]]
 WORDS = [f"{name}={value}" for name, value in ROW.items()]

@@ -14,9 +14,7 @@ import pytest
 from gomlx import Answer, AsyncClient, Client
 from gomlx.errors import InvalidInput, NoHost, RunFailed
 from tests.client.fake import QUIET, Host, client, hosts, works
-from tests.service import Service, running
-
-__all__ = ["running"]  # files that start services come first
+from tests.service import Service
 
 
 @pytest.fixture
