@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import gomlx
 from gomlx import AsyncClient, Client, FakeTransport
 from gomlx.client.transport import Request, Response
+from gomlx.errors import ConnectionFailed
 from tests.client.fake import QUIET, doubling, hosts
 from tests.service import Service
 
@@ -112,6 +114,33 @@ def test_closing_is_not_for_good(client: Client, transport: FakeTransport) -> No
         client.close()
     assert client.predict(word="a", x=1).tier == "local"
     assert client.predict(word="b", x=1).tier == "model"
+
+
+def test_closing_while_others_ask(transport: FakeTransport) -> None:
+    """They are told, or begin anew; nobody waits for ever."""
+    client = Client("m", "http://f", transport=transport, options=QUIET)
+    outcomes, ended = set[Any](), threading.Event()
+
+    def ask(word: str) -> None:
+        for n in itertools.count():
+            if ended.is_set():
+                return
+            try:
+                outcomes.add(client.predict(word=word, x=n)["y"] == 2 * n)
+            except BaseException as error:
+                outcomes.add(type(error))
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in "abcd"]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        client.close()
+    ended.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    client.close()
+    assert outcomes <= {True, ConnectionFailed}
 
 
 def test_nobody_waits_for_the_requests_of_others() -> None:
