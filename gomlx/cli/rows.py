@@ -152,7 +152,8 @@ class Rows:
                 for new in islice(chunks, 1):
                     waiting.append((new, pool.submit(self._ask, new.rows)))
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._client.close()  # a host that is silent is not waited for
 
     def _ask(self, rows: Any) -> list[Answer | GomlxError]:
         """Return each row's outcome; halves tell which row it was that is refused."""

@@ -13,7 +13,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Literal, Self, overload
 
 from gomlx.client.answer import Answer
@@ -29,6 +29,7 @@ from gomlx.client.stream import (
     outcomes,
     streamed,
 )
+from gomlx.errors import ConnectionFailed
 
 
 class Client(Base):
@@ -42,6 +43,7 @@ class Client(Base):
 
     _thread: LoopThread | None = None  # once it has connected
     _opening: tuple[LoopThread, Future[None]] | None = None
+    _before: LoopThread | None = None  # which may not have ended yet
 
     def _made(self) -> None:
         self._starting = threading.Lock()  # of _opening; never held while waiting
@@ -148,9 +150,10 @@ class Client(Base):
         """Let go of connections. The client may be used again, and begins anew."""
         with self._starting:
             opening, self._opening, self._thread = self._opening, None, None
+            if opening:
+                self._before = opening[0]
         if opening:
-            thread, _ = opening
-            thread.stop()
+            opening[0].stop()
 
     def __del__(self) -> None:
         # Nobody will close it. Whoever collects garbage must not wait.
@@ -165,15 +168,18 @@ class Client(Base):
         self.close()
 
     def _wait(self, asked: Asked, seconds: float | None) -> list[Answer]:
-        thread = self._thread or self._started()
-        return thread.run(self._core.answers(asked, seconds))
+        try:
+            thread = self._thread or self._started()
+            return thread.run(self._core.answers(asked, seconds))
+        except CancelledError:
+            raise ConnectionFailed("the client was closed meanwhile") from None
 
     def _started(self) -> LoopThread:
         """Return the thread, once it has connected; whoever comes first starts it."""
         with self._starting:
             if self._opening is None:
                 self._core.resume()
-                new = LoopThread(self._core.close)
+                new = LoopThread(self._core.close, self._before)
                 self._opening = new, new.submit(self._open())
             thread, opened = opening = self._opening
         try:
@@ -181,16 +187,20 @@ class Client(Base):
         except BaseException:
             with self._starting:
                 is_ours = self._opening is opening
-                self._opening = None if is_ours else self._opening
+                if is_ours:
+                    self._opening, self._before = None, thread
             if is_ours:
                 thread.stop()
             raise
-        self._thread = thread
+        with self._starting:
+            if self._opening is opening:  # it was not closed meanwhile
+                self._thread = thread
         return thread
 
     def _forked(self) -> None:
         leave_alone(self._opening)
-        self._thread, self._opening, self._starting = None, None, threading.Lock()
+        self._thread = self._opening = self._before = None
+        self._starting = threading.Lock()
         super()._forked()
 
 

@@ -24,7 +24,7 @@ from gomlx.client.options import Options
 from gomlx.client.shared import Shared
 from gomlx.client.transport import Transport
 from gomlx.contract.document import Contract
-from gomlx.errors import BadResponse, InvalidInput
+from gomlx.errors import BadResponse, ConnectionFailed, InvalidInput
 
 log = logging.getLogger("gomlx.client")
 
@@ -167,7 +167,8 @@ class Core:
 
     @property
     def _connected(self) -> Connection:
-        assert self.connection is not None  # the client has been started
+        if self.connection is None:  # it was there when the call began
+            raise ConnectionFailed("the client was closed meanwhile")
         return self.connection
 
     async def _entries(

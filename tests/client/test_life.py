@@ -2,10 +2,14 @@
 
 import asyncio
 import gc
+import itertools
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,8 @@ import pytest
 import gomlx
 from gomlx import AsyncClient, Client, FakeTransport
 from gomlx.client.transport import Request, Response
-from tests.client.fake import QUIET, doubling
+from gomlx.errors import ConnectionFailed
+from tests.client.fake import QUIET, doubling, hosts
 from tests.service import Service
 
 
@@ -111,6 +116,33 @@ def test_closing_is_not_for_good(client: Client, transport: FakeTransport) -> No
     assert client.predict(word="b", x=1).tier == "model"
 
 
+def test_closing_while_others_ask(transport: FakeTransport) -> None:
+    """They are told, or begin anew; nobody waits for ever."""
+    client = Client("m", "http://f", transport=transport, options=QUIET)
+    outcomes, ended = set[Any](), threading.Event()
+
+    def ask(word: str) -> None:
+        for n in itertools.count():
+            if ended.is_set():
+                return
+            try:
+                outcomes.add(client.predict(word=word, x=n)["y"] == 2 * n)
+            except BaseException as error:
+                outcomes.add(type(error))
+
+    threads = [threading.Thread(target=ask, args=(word,)) for word in "abcd"]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        client.close()
+    ended.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    client.close()
+    assert outcomes <= {True, ConnectionFailed}
+
+
 def test_nobody_waits_for_the_requests_of_others() -> None:
     """No lock is held meanwhile, by calls or by who connects."""
     slow, go = threading.Event(), threading.Event()
@@ -193,3 +225,35 @@ def test_names_are_there_lazily() -> None:
         assert getattr(gomlx, name)
     with pytest.raises(AttributeError, match="nothing"):
         gomlx.nothing  # noqa: B018  # asking is the test
+
+
+COMMAND = """
+import signal
+from gomlx.__main__ import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests
+main()
+"""
+
+
+@pytest.mark.asyncio
+async def test_a_command_ends_when_its_host_is_silent(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    """Ctrl-C, with rows under way that have a minute left."""
+
+    async def is_silent(_: bytes, __: asyncio.StreamWriter) -> bytes:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    (host,) = await hosts(stack, is_silent)
+    (tmp_path / "rows.csv").write_text("x\n1\n2\n")
+    words = ["predict", "--host", host.url, "m", "-i", "rows.csv", "-o", "out.csv"]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", COMMAND, *words), cwd=tmp_path
+    )
+    async with asyncio.timeout(40):
+        while not host.bodies:
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
