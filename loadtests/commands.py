@@ -1,5 +1,7 @@
 """The commands of python -m loadtests."""
 
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -69,6 +71,7 @@ def common(
     machine does, while rates and latencies are.
     """
     context.obj = Workplace(work, model_s)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and all that was started
     if priority:
         context.call_on_close(procfs.prefer())
 
