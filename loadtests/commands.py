@@ -24,10 +24,14 @@ from loadtests.measure import Rig
 from loadtests.whole import Workplace, console
 from loadtests.wrk import missing
 
-_EPILOG = """\
-Small benchmarks, each with a docstring that says what it prints: python -m
-loadtests.NAME, where NAME is one of client, counting, fuzz, http_libraries, keys, l1,
-million, misses, redis_faults, stream, tiers.
+_PROGRAMS = ", ".join(
+    path.stem
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if f"python -m loadtests.{path.stem}" in path.read_text()
+)
+_EPILOG = f"""\
+Programs of their own, each with a docstring that says what it does: python -m
+loadtests.NAME, where NAME is one of {_PROGRAMS}.
 """
 app = typer.Typer(
     epilog=_EPILOG,
