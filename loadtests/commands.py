@@ -1,5 +1,7 @@
 """The commands of python -m loadtests."""
 
+import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from time import perf_counter
@@ -22,10 +24,14 @@ from loadtests.measure import Rig
 from loadtests.whole import Workplace, console
 from loadtests.wrk import missing
 
-_EPILOG = """\
-Small benchmarks, each with a docstring that says what it prints: python -m
-loadtests.NAME, where NAME is one of client, counting, fuzz, http_libraries, keys, l1,
-million, misses, redis_faults, stream, tiers.
+_PROGRAMS = ", ".join(
+    path.stem
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if f"python -m loadtests.{path.stem}" in path.read_text()
+)
+_EPILOG = f"""\
+Programs of their own, each with a docstring that says what it does: python -m
+loadtests.NAME, where NAME is one of {_PROGRAMS}.
 """
 app = typer.Typer(
     epilog=_EPILOG,
@@ -69,6 +75,7 @@ def common(
     machine does, while rates and latencies are.
     """
     context.obj = Workplace(work, model_s)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and all that was started
     if priority:
         context.call_on_close(procfs.prefer())
 

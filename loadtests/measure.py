@@ -150,10 +150,14 @@ class Saturation:
 
 
 class Rig:
-    """Systems, and the rows that none of them was asked for yet."""
+    """Who sends, for how long, and the rows that nobody was asked for yet.
+
+    repeats: how many disturbed runs may be repeated, so that all of it ends in time.
+    """
 
     def __init__(self, load_cores: Sequence[int], seconds: float) -> None:
         self.load_cores, self.seconds = load_cores, seconds
+        self.repeats = 20
         self._next = FIRST + 100_000
 
     def fresh(self, rows: int) -> int:

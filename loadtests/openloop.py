@@ -26,7 +26,7 @@ from loadtests import procfs
 from loadtests.traffic import Request, Traffic
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
-_DRAIN_SECONDS = 10
+DRAIN_SECONDS = 10.0
 _SPIN_SECONDS = 0.002  # epoll's clock has milliseconds
 
 
@@ -127,7 +127,7 @@ class Loop:
             if sent < len(dues):
                 sent = self._send_due(dues, sent, now)
                 left = dues[sent] - now if sent < len(dues) else 1.0
-            elif not dues or now > dues[-1] + _DRAIN_SECONDS:
+            elif not dues or now > dues[-1] + DRAIN_SECONDS:
                 break
             else:
                 left = 0.1

@@ -125,6 +125,8 @@ def _ms(samples: Samples, which: np.ndarray) -> tuple[float, float]:
 
 def _recovery(samples: Samples, end: float, quiet_p99: float) -> float:
     """Return how long after the end something was refused, or hits were slow."""
+    if samples.unanswered:
+        return openloop.DRAIN_SECONDS  # and more
     last = samples.due.max()
     for start in np.arange(last - _STEP, end, -_STEP):
         step = (samples.due >= start) & (samples.due < start + _STEP)

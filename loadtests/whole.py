@@ -17,7 +17,7 @@ from loadtests.scenarios import Outcome
 
 _PEERS = ("nginx", "FastAPI", "FastAPI + Redis", "Falcon")
 _QUICK_SECONDS, _OVERLOAD_SECONDS = 5, 30
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, log_path=False)
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ def measure(
     peers = [peer for peer in _PEERS if peer not in left_out]
     runs: list[Mapping[str, Run]] = []
     with workplace.opened() as (folder, models):
-        console.print("starting", *peers, "and gomlx, twice …")
+        console.log("starting", *peers, "and gomlx, twice …")
         with table.started(folder, models, peers) as systems:
             for one in table.rounds(rig, systems, table.cells(quick), rounds):
                 runs.append(one)
-                console.print(f"round {len(runs)} of {rounds}")
+                console.log(f"round {len(runs)} of {rounds}")
             outcomes = _scenarios(rig, systems[0], quick)
-        console.print("swap")
+        console.log("swap")
         outcomes["swap"] = scenarios.of_swap(rig, folder, models)
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -86,7 +86,7 @@ def _scenarios(rig: Rig, system: services.System, quick: bool) -> dict[str, Outc
         if name == "http2" and (problem := wrk.missing("h2load")):
             console.print(f"left out: {problem}")
             continue
-        console.print(name)
+        console.log(name)
         found[name] = scenario(rig, system, seconds)
     return found
 
