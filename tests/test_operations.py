@@ -146,7 +146,8 @@ def test_overloaded_and_canceled(service: Service) -> None:
 
 
 def test_runs_and_their_failures(service: Service) -> None:
-    assert ask(service, "runs", b'{"x":1}', b'{"x":7}') == {200: 1, 500: 1}
+    assert ask(service, "runs", b'{"x":1}') == {200: 1}
+    assert ask(service, "runs", b'{"x":7}') == {500: 1}
     batch = b'{"x":[1,7],"batch_size":2}'
     assert ask(service, "runs", batch) == {500: 1}
     runs = operation(service, "runsEval", 2 + 1 + 2)  # the batch, then its halves

@@ -58,11 +58,11 @@ def test_what_no_option_can_be(name: str, value: Any) -> None:
 
 
 def test_no_limit_of_time_and_none_left() -> None:
-    client = Client("m", "http://f", transport=doubling(), options=QUIET)
-    assert client.predict(word="a", x=1, timeout_seconds=math.inf) == {"y": 2}
-    for seconds in (0, -1):
-        with pytest.raises(gomlx.DeadlineExceeded):
-            client.predict(word="b", x=1, timeout_seconds=seconds)
+    with Client("m", "http://f", transport=doubling(), options=QUIET) as client:
+        assert client.predict(word="a", x=1, timeout_seconds=math.inf) == {"y": 2}
+        for seconds in (0, -1):
+            with pytest.raises(gomlx.DeadlineExceeded):
+                client.predict(word="b", x=1, timeout_seconds=seconds)
 
 
 def test_what_a_light_installation_does_not_have() -> None:
