@@ -87,7 +87,7 @@ class Sender:
                 return await self._round(host, tried, request, read, deadline)
             except _RETRIED as failure:
                 error = failure
-            if not self._budget.take():
+            if not self._is_patient(error, tried) and not self._budget.take():
                 raise error
             self._metrics.requests["retried"] += 1
             if not self._hosts.others(tried):
@@ -96,6 +96,15 @@ class Sender:
                 await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
                 pause = min(pause * 2, _LAST_PAUSE)
         raise _too_late(error)
+
+    def _is_patient(self, error: GomlxError, tried: list[Host]) -> bool:
+        """True when the only way is to wait for as long as a host has asked for.
+
+        That adds no load. A batch is a call, and is shed again and again: the budget
+        would not last.
+        """
+        asked = isinstance(error, _PATIENCE) and error.retry_after
+        return bool(asked) and not self._hosts.others(tried)
 
     async def _round(
         self,

@@ -165,6 +165,23 @@ async def test_patience_is_kept_when_it_is_short(stack: AsyncExitStack) -> None:
     assert caught.value.retry_after == 60
 
 
+async def test_patience_costs_no_retry(stack: AsyncExitStack) -> None:
+    """More calls than there are retries, each shed once by the only host."""
+    (host,) = await hosts(stack, works)
+    shed = set[bytes]()
+
+    async def sheds_first(body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        if body not in shed:
+            shed.add(body)
+            return error("429 Too Many", "queue", Retry_After="1")
+        return await works(body, writer)
+
+    host.say = sheds_first
+    asking = await client(stack, [host], timeout_seconds=30.0)
+    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(40)))
+    assert [a["y"] for a in answers] == [2 * n for n in range(40)]
+
+
 async def test_too_large_goes_in_halves(stack: AsyncExitStack) -> None:
     """The service's limit may be lower than what its contract said."""
 
