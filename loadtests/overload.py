@@ -1,7 +1,7 @@
 """Three times more than a service can: do hits go on, and are misses refused at once?
 
-The model is dear (D), half of the requests are hits. The knee is what a closed loop
-gets. Then, in an open loop: quiet, overload, quiet again.
+The models are dear (D, E), half of the requests are hits. The knee is what a closed
+loop gets. Then, in an open loop: quiet, overload, quiet again.
 """
 
 from contextlib import suppress

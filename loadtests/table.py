@@ -60,7 +60,7 @@ def cells(quick: bool) -> list[Cell]:
     ]
 
 
-ROWS: Mapping[str, Rows] = {"S": strings(), "R": ranked(), "D": ranked()}
+ROWS: Mapping[str, Rows] = {"S": strings()} | dict.fromkeys("RDE", ranked())
 
 
 def traffic(system: System, cell: Cell) -> Traffic:
