@@ -6,10 +6,12 @@ closed ──(failures in a row)──► open ──(a wait)──► half-open
                                   └──(it fails: wait longer)
 """
 
-import random
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from random import Random
+
+_RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
 _FAILURES = 5  # in a row, that open it
 _FIRST_WAIT, _LAST_WAIT = 0.25, 5.0  # seconds; each is twice the one before
@@ -63,7 +65,7 @@ class Breaker:
             return
         if self.state is State.OPEN:
             return  # a try from before it opened
-        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
+        jitter = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
         self._until = self._clock() + self._wait * jitter
         self._wait = min(self._wait * 2, _LAST_WAIT)
         self.state = State.OPEN

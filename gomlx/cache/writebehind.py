@@ -6,14 +6,16 @@ nothing about reading, so writing has a circuit breaker of its own.
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Collection
 from math import inf
+from random import Random
 
 from gomlx.cache.breaker import Breaker, State
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
 from gomlx.metrics import Count
+
+_RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class WriteBehind:
         """Have a value written, soon, to be known for about so long."""
         if name in self._queue:
             return  # a name has one value
-        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
+        jitter = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
         lifetime = int(min(seconds * jitter, at_most) * 1000)
         if lifetime < 1 or not self._breaker.may_allow:
             self.drop([name])

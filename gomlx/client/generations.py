@@ -1,12 +1,14 @@
 """Connections that are replaced before they grow old: hosts may be added meanwhile."""
 
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Generic, TypeVar
 
 from gomlx.errors import ConnectionFailed
+
+_RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
 T = TypeVar("T")
 
@@ -46,7 +48,7 @@ class Generations(Generic[T]):
         current = self._current
         if current is None or current.until < self._clock():
             # Not all of a fleet at the same moment.
-            until = self._clock() + self._seconds * random.uniform(0.9, 1)
+            until = self._clock() + self._seconds * _RANDOM.uniform(0.9, 1)
             old, current = current, _Generation(self._opened(), until)
             self._current = current
             if old and not old.requests:

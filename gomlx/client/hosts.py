@@ -3,15 +3,17 @@
 For one thread: the event loop's.
 """
 
-import random
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
+from random import Random
 from urllib.parse import urlsplit
 
 from gomlx.cache.breaker import Breaker, State
 from gomlx.masking import masked
+
+_RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
 _URL = re.compile(r"https?://[^\s/?#,]+(/[^\s?#]*)?", re.IGNORECASE)
 _RETRIES_A_CALL = 0.2  # what each call adds to the budget,
@@ -74,7 +76,7 @@ class Hosts:
         fresh = [host for host in usable if host not in tried] or usable
         if not fresh:
             return None
-        two = random.sample(fresh, min(2, len(fresh)))
+        two = _RANDOM.sample(fresh, min(2, len(fresh)))
         host = min(two, key=lambda host: host.outstanding)
         host.breaker.allows()
         return host

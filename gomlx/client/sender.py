@@ -5,8 +5,8 @@ A prediction changes nothing, so it may always be asked again.
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
+from random import Random
 from time import perf_counter
 from typing import TypeVar
 
@@ -28,6 +28,8 @@ from gomlx.errors import (
     RunFailed,
     TooLarge,
 )
+
+_RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
 log = logging.getLogger("gomlx.client")
 
@@ -93,7 +95,7 @@ class Sender:
             if not self._hosts.others(tried):
                 tried.clear()
                 left = deadline - loop.time()
-                await asyncio.sleep(min(pause * random.uniform(0.5, 1), left))
+                await asyncio.sleep(min(pause * _RANDOM.uniform(0.5, 1), left))
                 pause = min(pause * 2, _LAST_PAUSE)
         raise _too_late(error)
 

@@ -66,6 +66,7 @@ class Batcher:
         counts: RunCounts,
         cost: Cost,
     ) -> None:
+        self.when_landed: Callable[[], None] = _nothing  # rows that ran together
         self._name, self._run, self._limits = name, run, limits
         self._counts, self._cost, self._pace = counts, cost, Pace()
         self._queue: deque[tuple[Row, Job]] = deque()
@@ -244,6 +245,11 @@ class Batcher:
                 job.land(outcome)
             except Exception:  # one caller's bug is not another's
                 log.exception("model %s: a bug", self._name)
+        self.when_landed()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _rows(batch: _Batch) -> list[Row]:

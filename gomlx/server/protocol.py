@@ -14,14 +14,11 @@ One request at a time: pipelined ones wait in the buffer, so answers keep their 
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from typing import cast
 
 from gomlx.errors import GomlxError
-from gomlx.server.head import Head, head_parser, may_be_hot
-from gomlx.server.limits import Limits
-from gomlx.server.predict import Predictor
+from gomlx.server.connections import Connections
+from gomlx.server.head import Head, may_be_hot
 from gomlx.server.prediction import Prediction, Reply
 from gomlx.server.response import (
     CONTINUE,
@@ -36,68 +33,6 @@ _TCP_CLOSE = 7  # Linux' state of a connection that its peer has reset
 # One peer's pipeline must not keep the others waiting.
 _REQUESTS_PER_TURN = 64
 _LARGE_BYTES = 1 << 14  # an answer that is sent at once
-
-
-class Connections:
-    """The connections of one worker that are still on the hot protocol.
-
-    hand_over makes the protocol that takes one over; count is told of each one that
-    comes (1) and goes (-1), and returns how many there are, handed over or not.
-    """
-
-    def __init__(
-        self,
-        routes: Mapping[bytes, str],
-        predictor: Predictor,
-        limits: Limits,
-        hand_over: Callable[[], asyncio.Protocol],
-        count: Callable[[int], int],
-    ) -> None:
-        self.parse = head_parser(routes, limits.body_bytes, limits.request_seconds)
-        self.predictor, self.limits = predictor, limits
-        self.hand_over, self.count = hand_over, count
-        self.open: set[HotProtocol] = set()
-        self.is_stopping = False
-        self.answered = 0  # requests
-        self._loop = asyncio.get_running_loop()
-        self._unsent: list[HotProtocol] = []
-        self._is_sending = False  # at the end of this turn of the loop
-        self.tick()
-
-    def begin_turn(self) -> None:
-        """Have what is answered in this turn of the loop sent at its end.
-
-        PERF: to write wakes the peer's process and drives our code out of the caches,
-        so all of a turn's requests are answered first (loadtests/README.md). Called
-        before a request is read: its answers then precede the runs of its misses.
-        """
-        if not self._is_sending:
-            self._is_sending = True
-            self._loop.call_soon(self._send)
-
-    def will_send(self, connection: "HotProtocol") -> None:
-        """Have a connection's answers sent at the end of this turn."""
-        self._unsent.append(connection)
-        self.begin_turn()
-
-    def _send(self) -> None:
-        self._is_sending = False
-        unsent, self._unsent = self._unsent, []
-        for connection in unsent:
-            connection.send()
-
-    def tick(self) -> None:
-        """Once a second: the time, and the connections whose time is up."""
-        self.now = self._loop.time()
-        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
-        for connection in list(self.open):
-            connection.check(self.now)
-
-    def stop(self) -> None:
-        """Close every connection as soon as it owes no answer."""
-        self.is_stopping = True
-        self.predictor.stopping.set()
-        self.tick()
 
 
 class HotProtocol(asyncio.Protocol):

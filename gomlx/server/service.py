@@ -41,9 +41,9 @@ class Service:
         from gomlx.models.current import Current
         from gomlx.models.version import Manifest
         from gomlx.server.app import App
+        from gomlx.server.connections import Connections
         from gomlx.server.operations import Operations
         from gomlx.server.predict import Predictor
-        from gomlx.server.protocol import Connections
         from gomlx.server.reload import Reloader
         from gomlx.server.status import Status
         from gomlx.server.stores import open_stores
@@ -159,7 +159,9 @@ class Service:
             self.metrics.spread("gomlx_model_run_seconds", name),
             self.metrics.spread("gomlx_batch_rows", name),
         )
-        return Live(servable, Batcher(name, servable.run, limits, counts, cost))
+        batcher = Batcher(name, servable.run, limits, counts, cost)
+        batcher.when_landed = self.connections.send
+        return Live(servable, batcher)
 
     def _tiers(self) -> dict[str, Any]:
         details = {name: store.detail() for name, store in self._stores.items()}

@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from gomlx.models.current import Live
 from gomlx.models.servable import Servable
+from gomlx.server.connections import Connections
 from gomlx.server.limits import Limits
-from gomlx.server.protocol import Connections, HotProtocol
+from gomlx.server.protocol import HotProtocol
 from gomlx.server.response import CONTINUE
 from tests.server.conftest import Gate, Path_, until
 
