@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gomlx.config import Config, Model, masked_config
+from gomlx.config import Config, Endpoint, Model, masked_config
 from gomlx.rundir import RunDir, take_slot
 from gomlx.server.lag import watch
 from gomlx.server.limits import Limits
@@ -57,15 +57,7 @@ class Service:
         self._stores = open_stores(config, rundir.store, self.metrics)
         self._watched: set[Watched] = set()
         self._certificates: Certificates | None = worker.app.certificates
-        endpoint = config.endpoint
-        limits = Limits(
-            endpoint.max_body_bytes,
-            endpoint.max_header_bytes,
-            endpoint.receive_seconds,
-            endpoint.keepalive_seconds,
-            endpoint.request_seconds,
-            endpoint.max_connections,
-        )
+        limits = _limits(config.endpoint)
         predictor = Predictor(
             self.current,
             {model.id: self._caching(model) for model in config.models},
@@ -94,7 +86,7 @@ class Service:
         )
         self._late = self.metrics.spread("gomlx_loop_lag_seconds", str(self._slot))
         self._tasks: list[asyncio.Task[None]] = []
-        self._keepalive = endpoint.keepalive_seconds
+        self._keepalive = config.endpoint.keepalive_seconds
 
     async def start(self) -> None:
         """Load every model, then announce that SIGUSR2 is welcome."""
@@ -184,3 +176,14 @@ class Service:
             for store in self._stores.values():
                 store.tiers.tick()
             await asyncio.sleep(1)
+
+
+def _limits(endpoint: Endpoint) -> Limits:
+    return Limits(
+        endpoint.max_body_bytes,
+        endpoint.max_header_bytes,
+        endpoint.receive_seconds,
+        endpoint.keepalive_seconds,
+        endpoint.request_seconds,
+        endpoint.max_connections,
+    )

@@ -77,25 +77,19 @@ class Status:
 
     def meta_config(self, name: str) -> tuple[int, Any]:
         """What mly's clients need to know of a model to start."""
-        live = self._current.pin(name)  # raises what there is to say
-        try:
-            return 200, self._meta_config(name, live)
-        finally:
-            self._current.unpin(live)
+        live = self._current.now(name)  # raises what there is to say
+        return 200, self._meta_config(name, live)
 
     def meta_dictionary(self, name: str) -> tuple[int, Any]:
         """The vocabularies of a model's inputs, for clients that make mly's keys."""
-        live = self._current.pin(name)
-        try:
-            layers = [
-                _layer(tensor.name, kind)
-                for tensor, kind in _keyed(live)
-                if _has_layer(kind)
-            ]
-            document = {"Layers": layers or None}
-            return 200, document | {"Hash": live.servable.version.dict_hash}
-        finally:
-            self._current.unpin(live)
+        live = self._current.now(name)
+        layers = [
+            _layer(tensor.name, kind)
+            for tensor, kind in _keyed(live)
+            if _has_layer(kind)
+        ]
+        document = {"Layers": layers or None}
+        return 200, document | {"Hash": live.servable.version.dict_hash}
 
     async def metrics(self) -> bytes:
         """The metrics of all workers, in Prometheus' text format."""
