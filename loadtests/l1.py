@@ -196,9 +196,9 @@ def write_forever(directory: Path, mark: str, number: int) -> None:
         marked[0] = 1
         return look(transaction)
 
-    def marking_write(entries: Mapping[bytes, bytes]) -> None:
+    def marking_write(entries: Mapping[bytes, bytes], most: int) -> None:
         try:
-            write(entries)
+            write(entries, most)
         finally:
             marked[:] = b"\0\1"
 

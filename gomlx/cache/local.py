@@ -1,7 +1,8 @@
-"""The nearest tier, in this host's memory: read in line, written by a thread.
+"""The nearest tier, in this host's memory: read in line, and written a little later.
 
 Values that were set are found at once by this process (they wait in `_waiting`) and
-by the others as soon as the writer thread has handed them to the tier.
+by the others as soon as the tier has them. What takes a moment is written by the event
+loop itself, a millisecond at a time; what has to wait for room, by a thread.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 
 # One write transaction costs as much as thirty entries: let some gather.
 _GATHER_SECONDS = 0.005
+# PERF: a thread that writes all the time costs a miss a fifth more, since it and the
+# event loop take the interpreter from each other (ARCHITECTURE.md).
+_LOOP_SECONDS = 0.001
 _BATCH_BYTES = 1 << 20
 _ENTRY_BYTES = 250  # what Python takes for a short one, besides its answer
 
@@ -88,9 +92,8 @@ class Local:
         self._waiting_bytes += _ENTRY_BYTES + len(value)
         while self._waiting_bytes > self._queue_bytes:
             oldest = next(iter(self._waiting))
-            self._forget(oldest)
+            self._forget((oldest,))
             self._counts.dropped.n += 1
-            self.when_written((oldest,))
         if self._idle.is_set():
             self._idle.clear()
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
@@ -121,6 +124,33 @@ class Local:
         return found
 
     def _flush(self) -> None:
+        """Write what takes a moment; have the thread write what does not."""
+        waiting, until = self._waiting, perf_counter() + _LOOP_SECONDS
+        while True:
+            try:
+                keys = self._tier.set_some(waiting)
+            except Exception as error:
+                log.debug("%s: not written at once: %s", self.name, error)
+                keys = None  # the thread will say what is wrong
+            if keys is None:
+                self._write_in_thread()
+                return
+            self._counts.written.n += len(keys)
+            self._forget(keys)
+            if not keys or not waiting:
+                self._go_on(_GATHER_SECONDS)
+                return
+            if perf_counter() > until:
+                self._go_on(_LOOP_SECONDS)
+                return
+
+    def _go_on(self, seconds: float) -> None:
+        if self._waiting:
+            asyncio.get_running_loop().call_later(seconds, self._flush)
+        else:
+            self._idle.set()
+
+    def _write_in_thread(self) -> None:
         batch: dict[bytes, tuple[bytes, float]] = {}
         size = 0
         for key, entry in self._waiting.items():
@@ -142,17 +172,15 @@ class Local:
             log.error("%s: %d answers not kept: %s", self.name, len(batch), error)
         else:
             self._counts.written.n += len(batch)
-        for key in batch.keys() & self._waiting.keys():
-            self._forget(key)
-        self.when_written(batch.keys())
-        if not self._waiting:
-            self._idle.set()
-        else:
-            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
+        self._forget(batch.keys() & self._waiting.keys())
+        self._go_on(_GATHER_SECONDS)
 
-    def _forget(self, key: bytes) -> None:
-        value, _ = self._waiting.pop(key)
-        self._waiting_bytes -= _ENTRY_BYTES + len(value)
+    def _forget(self, keys: Collection[bytes]) -> None:
+        """Values have left the queue."""
+        waiting = self._waiting
+        for key in keys:
+            self._waiting_bytes -= _ENTRY_BYTES + len(waiting.pop(key)[0])
+        self.when_written(keys)
 
 
 def _nothing(_: Collection[bytes]) -> None:

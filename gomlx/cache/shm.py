@@ -19,7 +19,7 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _TABLES_SHARE = 0.92
 # an eighth of an old one: 1/8 + 2/8 + … + 8/8 = 4.5 old ones, beside 8 old ones.
 _YOUNG_SHARE = (PARTS + 1) / (3 * PARTS + 1)
 _WRITE_SHARE, _MOST_PAGES = 1 / 64, 200  # of the pages, that one write adds or frees
+_FEW_PAGES = 100  # the same, of a write that the event loop waits for
 _SLICE_PAGES = 4  # to free between two looks at how many are left
 _LARGEST_SHARE = 0.35  # of the store, that one answer may take
 _AGAIN_BYTES = 1 << 20
@@ -50,6 +51,7 @@ class SharedMemory:
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._environment, self._users = store.open_store(directory)
+        self._writer = store.WriterLock(directory)
         self._size = self._environment.info()["map_size"]
         self._environment.reader_check()  # forget the readers that were killed
         self._meta = self._environment.open_db(META, create=False)
@@ -62,6 +64,7 @@ class SharedMemory:
         pages = self._size // self._page_bytes
         self._max_pages = int(pages * _TABLES_SHARE)
         self._pages_a_write = max(2, min(int(pages * _WRITE_SHARE), _MOST_PAGES))
+        self._few_pages = min(self._pages_a_write, _FEW_PAGES)
         self._young_old = self._pairs  # of each part: young, old; replaced as one
         self._looked = 0.0  # when _young_old was read
         self._again: dict[bytes, bytes] = {}  # guarded by _lock, as is its size
@@ -105,12 +108,47 @@ class SharedMemory:
         }
         largest = int(self._size * _LARGEST_SHARE)
         fitting = {k: entry for k, entry in entries.items() if len(entry) <= largest}
-        for part in self._transactions(fitting):
-            self._write_with_room(part)
+        self._writer.take()
+        try:
+            for part in self._transactions(fitting):
+                self._write_with_room(part)
+        finally:
+            self._writer.release()
         if len(fitting) < len(entries):
             raise TooLarge(f"an answer of over {largest} bytes; raise memory_mb")
 
+    def set_some(
+        self, items: Mapping[bytes, tuple[bytes, float]]
+    ) -> Collection[bytes] | None:
+        """Write the first of `items`, as many as take a moment; wait for nobody.
+
+        Return their keys: none while another process writes. None when somebody has
+        to wait for room: `set_many` does. Not while another thread writes.
+        """
+        if not self._writer.take_now():
+            return ()
+        try:
+            now, room = self._clock(), self._few_pages
+            entries = self._taken_again(room)
+            room -= len(entries)
+            keys = []
+            for key, (value, seconds) in items.items():
+                room -= 1 + len(value) // self._page_bytes
+                if room < 0:
+                    break
+                entries[key] = _entry(key, now + seconds, value)
+                keys.append(key)
+            if items and not keys:
+                return None
+            self._write(entries, self._few_pages)
+            return keys
+        except lmdb.MapFullError:
+            return None
+        finally:
+            self._writer.release()
+
     def close(self) -> None:
+        self._writer.close()
         self._environment.close()
         self._users.close()
 
@@ -120,6 +158,18 @@ class SharedMemory:
             if self._again_bytes < _AGAIN_BYTES and key not in self._again:
                 self._again[key] = entry
                 self._again_bytes += len(entry)
+
+    def _taken_again(self, most: int) -> dict[bytes, bytes]:
+        """Take so many small ones of those that are to be written again."""
+        taken: dict[bytes, bytes] = {}
+        with self._lock:
+            again = self._again
+            while again and len(taken) < most // 2:
+                key, entry = again.popitem()
+                self._again_bytes -= len(entry)
+                if len(entry) < self._page_bytes:
+                    taken[key] = entry
+        return taken
 
     def _transactions(
         self, entries: Mapping[bytes, bytes]
@@ -143,11 +193,11 @@ class SharedMemory:
             try:
                 if attempt > 1:  # pages that readers hold are not gained by evicting
                     self._make_room(sum(map(len, entries.values())))
-                self._write(entries)
+                self._write(entries, self._pages_a_write)
                 return
             except lmdb.MapFullError:
                 self._wait_for_readers()
-        self._write(entries)
+        self._write(entries, self._pages_a_write)
 
     def _wait_for_readers(self) -> None:
         """Wait for the end of look-ups that began before the last write.
@@ -169,7 +219,8 @@ class SharedMemory:
             if begun.isdecimal():
                 yield int(begun)
 
-    def _write(self, entries: Mapping[bytes, bytes]) -> None:
+    def _write(self, entries: Mapping[bytes, bytes], most: int) -> None:
+        """Write, and evict so many pages at most."""
         with self._environment.begin(write=True) as transaction:
             hand = self._look(transaction)
             parts: list[list[tuple[bytes, bytes]]] = [[] for _ in range(PARTS)]
@@ -178,15 +229,15 @@ class SharedMemory:
             for (young, _), part in zip(self._young_old, parts, strict=True):
                 if part:
                     transaction.cursor(young).putmulti(part)
-            self._evict(transaction, hand)
+            self._evict(transaction, hand, most)
 
-    def _evict(self, transaction: lmdb.Transaction, hand: int) -> None:
+    def _evict(self, transaction: lmdb.Transaction, hand: int, most: int) -> None:
         pages = [[_pages(transaction, one) for one in two] for two in self._young_old]
         young, old = map(sum, zip(*pages, strict=True))
         freed = 0
         while young > self._max_pages * _YOUNG_SHARE or young + old > self._max_pages:
             if pages[hand][1]:
-                gone = self._shrink(transaction, hand, self._pages_a_write - freed)
+                gone = self._shrink(transaction, hand, most - freed)
                 freed, old = freed + gone, old - gone
                 pages[hand][1] -= gone
             if pages[hand][1]:

@@ -4,6 +4,7 @@
     lock.mdb    LMDB's readers and its writer's lock
     users       empty; locked (flock) by every process that has the store open, and
                 exclusively by the one that decides whether to keep it
+    writer      empty; locked (flock) by the process that writes, before LMDB's own lock
 
 Tables in data.mdb:
 
@@ -121,6 +122,34 @@ def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:
         users.close()
         raise
     return opened, users
+
+
+class WriterLock:
+    """The right to write, which LMDB's own lock can only be waited for.
+
+    The kernel frees that of a process that dies. For one thread at a time.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = (directory / "writer").open("ab")
+
+    def take(self) -> None:
+        """Wait until no other process writes."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def take_now(self) -> bool:
+        """Take it, unless another process writes."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def adopt_store(directory: Path, size_bytes: int) -> bool:

@@ -1,6 +1,6 @@
 """The protocols of tiers, and of what is kept in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -13,9 +13,16 @@ class Tier(Protocol):
         """Return the values of those keys that are known and not expired."""
 
     def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
-        """Keep values, each for its seconds to live at most.
+        """Keep values, each for its seconds to live at most; may block for long."""
 
-        Called with none now and then, so that a tier may tidy up.
+    def set_some(
+        self, items: Mapping[bytes, tuple[bytes, float]]
+    ) -> Collection[bytes] | None:
+        """Keep the first of values, as many as take a moment, and return their keys.
+
+        Never blocks: returns no keys when that has to wait for another process, and
+        None when only `set_many` can do it. Called with no values now and then, so that
+        a tier may tidy up.
         """
 
     def close(self) -> None:

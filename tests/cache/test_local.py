@@ -41,6 +41,9 @@ class Memory:
         self.kept |= {key: value for key, (value, _) in items.items()}
         self.seconds |= {key: seconds for key, (_, seconds) in items.items()}
 
+    def set_some(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
+        """All of it takes long: a thread has to write."""
+
     def close(self) -> None:
         self.is_closed = True
 
