@@ -20,6 +20,9 @@ class Waiter(Protocol[Heard_contra]):
         """Take the outcome for a place."""
 
 
+Waiting = Sequence[tuple[Waiter[Outcome], int]]
+
+
 class SingleFlight(Generic[Key, Outcome]):
     """The flights of one process. For one thread: the event loop's."""
 
@@ -32,20 +35,22 @@ class SingleFlight(Generic[Key, Outcome]):
     def __contains__(self, key: Key) -> bool:
         return key in self._waiting
 
-    def join(self, key: Key, waiter: Waiter[Outcome], place: int) -> bool:
+    def join(
+        self, key: Key, waiter: Waiter[Outcome], place: int
+    ) -> Waiting[Outcome] | None:
         """Have the waiter told of the key's outcome.
 
-        True when no flight was under way: the caller must start one, and end it
-        with `land`, whatever happens.
+        Return who has joined, and will, when no flight was under way: the caller must
+        start one, and end it with `land`, whatever happens.
         """
         if (waiting := self._waiting.get(key)) is not None:
             waiting.append((waiter, place))
-            return False
-        self._waiting[key] = [(waiter, place)]
-        return True
+            return None
+        self._waiting[key] = new = [(waiter, place)]
+        return new
 
-    def waiting(self, key: Key) -> Sequence[tuple[Waiter[Outcome], int]]:
-        """Return who has joined; who joins later will be in it, too."""
+    def waiting(self, key: Key) -> Waiting[Outcome]:
+        """Return who has joined, and will."""
         return self._waiting[key]
 
     def land(self, key: Key, outcome: Outcome) -> None:

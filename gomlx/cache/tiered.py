@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 
 Land = Callable[[bytes, Found | None], None]
+Get = Callable[[bytes], bytes | None]
 GetMany = Callable[[Sequence[bytes]], dict[bytes, bytes]]
 
 
@@ -35,8 +36,9 @@ class Tiered:
         self.remotes = tuple(remotes)
         self._local, self._ttl = local, ttl_seconds
         self._tasks = Tasks()
-        # What is known here and now.
+        # What is known here and now, of many keys and of one.
         self.get_many: GetMany = local.get_many if local else _nothing
+        self.get: Get = local.get if local else _none
 
     def set(self, space: Space, key: bytes, value: bytes) -> None:
         """Have a computed answer written to every tier, soon."""
@@ -49,6 +51,8 @@ class Tiered:
 
     def asks_further(self, rows: int) -> bool:
         """True when `fetch` may find what `get_many` does not; else counts the rows."""
+        if not self.remotes:
+            return False
         if any(remote.is_usable for remote in self.remotes):
             return True
         for remote in self.remotes:
@@ -153,3 +157,7 @@ class Tiered:
 
 def _nothing(_: Sequence[bytes]) -> dict[bytes, bytes]:
     return {}
+
+
+def _none(_: bytes) -> None:
+    return None

@@ -58,13 +58,13 @@ class Dictionary:
     def canonical(self, rows: Sequence[Row]) -> list[Row]:
         """Return the rows that the model is to be evaluated on."""
         if len(rows) == 1:
-            return [self._canonical(rows[0])]
+            return [self.canonical_row(rows[0])]
         # PERF: column by column (loadtests/keys.py).
         columns = zip(*rows, strict=True)
         pairs = zip(self._columns, columns, strict=True)
         return list(zip(*[collapse(column) for collapse, column in pairs], strict=True))
 
-    def _canonical(self, row: Row) -> Row:
+    def canonical_row(self, row: Row) -> Row:
         """What `canonical` does, for the one row of most requests."""
         values = list(row)
         for i, known, unknown in self._vocabularies:
@@ -81,6 +81,8 @@ class Dictionary:
         hold but a Python string can.
         """
         try:
+            if len(canonical) == 1 and self._width is None:
+                return [self._keys.key(canonical[0])]
             return self._keys.keys(self._keyed(canonical))
         except (UnicodeEncodeError, orjson.JSONEncodeError):
             self._refuse_surrogates(canonical)

@@ -57,7 +57,7 @@ class KeyMaker:
     def keys(self, rows: Sequence[Row]) -> list[bytes]:
         """Return the key of every row, in order."""
         if len(rows) == 1:
-            return [self._digest(self._encoded(rows[0]))]
+            return [self.key(rows[0])]
         if not rows:
             return []
         # PERF: column by column, so that what is the same for every row of a batch
@@ -70,12 +70,13 @@ class KeyMaker:
         encoded = map(b"".join, zip(heads, *tails, strict=True))
         return [self._digest(row) for row in encoded]
 
-    def _encoded(self, row: Row) -> bytes:
+    def key(self, row: Row) -> bytes:
         """What `keys` does, for the one row of most requests."""
         tails = _utf8(self._texts(row))
-        tails += [_block(row[i], dtype) for i, dtype in self._blocks]
+        if self._blocks:
+            tails += [_block(row[i], dtype) for i, dtype in self._blocks]
         head = self._pack(*map(len, tails), *self._numbers(row))
-        return head + b"".join(tails)
+        return self._digest(head + b"".join(tails))
 
     def _digest(self, encoded: bytes) -> bytes:
         digest = self._seeded.copy()
@@ -87,7 +88,7 @@ def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Return a function that picks the elements of a row that are in these places."""
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda row: [row[i] for i in places]
+    return lambda row: [row[i] for i in places] if places else ()
 
 
 def _seed(version: str, inputs: Iterable[Tensor]) -> bytes:

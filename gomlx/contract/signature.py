@@ -5,10 +5,11 @@ column. It becomes rows: tuples with one value per input, in the signature's ord
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -59,14 +60,13 @@ class Signature:
 
         Raises InvalidInput; TooLarge for more than max_rows rows.
         """
+        if (row := self.plain_row(asked)) is not None:
+            return Question([row], False)
         if not isinstance(asked, dict):
             raise InvalidInput(f"expected a JSON object, got {shown(asked)}")
         self._check_names(asked)
         size = asked.get("batch_size")
         if size is None:
-            row = tuple([asked[name] for name in self.names])
-            if self._is_plain(row):
-                return Question([row], False)
             columns = [t.column((asked[t.name],), None) for t in self.fields]
             return Question(list(zip(*columns, strict=True)), False)
         if type(size) is not int or size < 1:
@@ -93,14 +93,31 @@ class Signature:
             asked[name] = _parsed(tensor, text) if tensor else text
         return asked
 
-    def _is_plain(self, row: Row) -> bool:
-        """PERF: a test of a whole row, as most are, that its values are right as is."""
+    def plain_row(self, asked: Any) -> Row | None:
+        """Return the one row that is asked for, if its values are right as they are.
+
+        PERF: as in most questions; None says that `question` must look closer.
+        """
+        if type(asked) is not dict or len(asked) != len(self.names):
+            return None
+        try:
+            row = self._pick(asked)
+        except KeyError:
+            return None
         if tuple(map(type, row)) not in self._plain_types:
-            return False
+            return None
         for i, low, high in self._bounds:
-            if not low <= row[i] <= high:  # type: ignore[operator]  # numbers by type
-                return False
-        return True
+            if not low <= row[i] <= high:
+                return None
+        return row
+
+    @cached_property
+    def _pick(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """Return the values of a question in row order. Raises KeyError."""
+        names = self.names
+        if len(names) > 1:
+            return itemgetter(*names)
+        return lambda asked: tuple([asked[name] for name in names])
 
     @cached_property
     def _plain_types(self) -> frozenset[tuple[type, ...]]:

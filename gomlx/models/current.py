@@ -66,11 +66,9 @@ class Current:
             raise NotReady(name, self.reasons.get(name, "it is being loaded"))
         return live
 
-    def pin(self, name: str) -> Live:
-        """Hold the live version until `unpin`. Raises ModelNotFound, NotReady."""
-        live = self.now(name)
+    def pin(self, live: Live) -> None:
+        """Hold a version that is live now until `unpin`."""
         live.pins += 1
-        return live
 
     def unpin(self, live: Live) -> None:
         """Let go. The last one to leave a replaced version drains it."""

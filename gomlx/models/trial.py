@@ -12,7 +12,7 @@ from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Value
 from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
-from gomlx.models.servable import Servable, feeds_of
+from gomlx.models.servable import Feeds, Servable
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class Trial:
 
     def __init__(self, signature: Signature, call: Any, row: Row) -> None:
         self._signature, self._call = signature, call
+        self._feeds = Feeds(signature)
         try:
             self._alone = [self._run([row])]
         except tf_session.TensorFlowError as error:
@@ -84,7 +85,7 @@ class Trial:
                 )
 
     def _run(self, rows: Sequence[Row]) -> list[Any]:
-        return self._call(*feeds_of(self._signature, rows))  # type: ignore[no-any-return]
+        return self._call(*self._feeds(rows))  # type: ignore[no-any-return]
 
 
 def _others(row: Row) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from gomlx.cache.coalesce import Coalescer
-from gomlx.cache.singleflight import SingleFlight
+from gomlx.cache.singleflight import SingleFlight, Waiting
 from gomlx.cache.tier import Found
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
@@ -23,6 +23,7 @@ from gomlx.models.current import Live
 from gomlx.models.run import Outcome
 from gomlx.server.deadlines import Deadlines
 from gomlx.server.prediction import Prediction
+from gomlx.server.question import Asked
 
 _Flights = SingleFlight[bytes, Outcome | Found]
 
@@ -36,6 +37,11 @@ class Caching(NamedTuple):
     cache: Tiered | None
     coalescer: Coalescer | None = None
     why_not: str = "no-datastore"
+
+    def asks_further(self, rows: int) -> bool:
+        """Tell whether to look for rows elsewhere before they are computed."""
+        cache, coalescer, _ = self
+        return coalescer is not None or (cache is not None and cache.asks_further(rows))
 
 
 class Misses:
@@ -61,32 +67,29 @@ class Misses:
         for i, row in enumerate(rows):
             batcher.add(row, _Alone(prediction, i))
 
-    def fly(
-        self,
-        prediction: Prediction,
-        caching: Caching,
-        missing: Sequence[tuple[int, Row, bytes]],
-    ) -> None:
+    def fly(self, prediction: Prediction, caching: Caching, asked: Asked) -> None:
         """Join each missing row's flight, and start those that nobody flies yet.
 
         Raises Overloaded, and then has done nothing.
         """
-        live, flights, cache = prediction.live, self._flights, caching.cache
-        new = {key: row for _, row, key in missing if key not in flights}
-        asks_further = caching.coalescer or (cache and cache.asks_further(len(new)))
-        if not asks_further:
-            live.batcher.check_room(len(new), prediction.seconds)
-        else:
+        live, flights, (rows, keys, _) = prediction.live, self._flights, asked
+        batcher, places = live.batcher, prediction.places()
+        new = {keys[i]: rows[i] for i in places if keys[i] not in flights}
+        asks_further = caching.asks_further(len(new))
+        if asks_further:
             self._check_elsewhere(prediction.name, len(new))
+        else:
+            batcher.check_room(len(new), prediction.seconds)
         self._deadlines.add(prediction)
-        for i, _, key in missing:
-            if not flights.join(key, prediction, i):
+        for i in places:
+            waiting = flights.join(keys[i], prediction, i)
+            if waiting is None:
                 prediction.collapsed += 1
+            elif not asks_further:
+                job = _Computation(flights, live, caching, keys[i], waiting)
+                batcher.add(rows[i], job)
         if asks_further and new:
             self._fetch(prediction, caching, new)
-        else:
-            for key, row in new.items():
-                live.batcher.add(row, _Computation(flights, live, caching, key))
 
     def end(self, prediction: Prediction) -> None:
         """A request waits no longer."""
@@ -125,7 +128,8 @@ class Misses:
         if found:
             self._flights.land(key, found)
             return
-        job = _Computation(self._flights, live, caching, key)
+        waiting = self._flights.waiting(key)
+        job = _Computation(self._flights, live, caching, key, waiting)
         try:
             if not job.is_wanted(perf_counter()):
                 raise DeadlineExceeded.of(name)
@@ -157,11 +161,16 @@ class _Computation:
     __slots__ = ("_caching", "_flights", "_key", "_live", "_waiting")
 
     def __init__(
-        self, flights: _Flights, live: Live, caching: Caching, key: bytes
+        self,
+        flights: _Flights,
+        live: Live,
+        caching: Caching,
+        key: bytes,
+        waiting: Waiting[Outcome | Found],
     ) -> None:
         self._flights, self._live = flights, live
         self._caching, self._key = caching, key
-        self._waiting = flights.waiting(key)
+        self._waiting = waiting
 
     def is_wanted(self, now: float) -> bool:
         # PERF: any() over a generator takes four times as long (loadtests/misses.py).
@@ -171,12 +180,12 @@ class _Computation:
         return False
 
     def land(self, outcome: Outcome) -> None:
-        cache, coalescer, _ = self._caching
+        caching = self._caching
         try:
             if isinstance(outcome, bytes):
-                assert cache is not None
-                cache.set(self._live.shared, self._key, outcome)
-            elif coalescer:
-                coalescer.release(self._key)
+                assert caching.cache is not None
+                caching.cache.set(self._live.shared, self._key, outcome)
+            elif caching.coalescer:
+                caching.coalescer.release(self._key)
         finally:  # who waits must be told, whatever becomes of the caches
             self._flights.land(self._key, outcome)

@@ -1,8 +1,9 @@
 """The request path, from the bytes of a question to the bytes of its reply.
 
-    post, get        question → canonical rows → keys → tiers; done, if all are known
-     └ _wait         hold the version until the last answer
-        └ Misses     the rows still missing, each landing by call-back (misses.py)
+    ask             question → canonical rows → keys → tiers; done, if all are known
+     └ _wait        hold the version until the last answer
+        └ Misses    the rows still missing, each landing by call-back (misses.py)
+           └ ended  the reply, or what went wrong
 
 Nothing here waits: `done` is called with the reply, at once or later, always once;
 unless the client leaves before.
@@ -15,7 +16,7 @@ from math import inf
 from time import perf_counter
 from typing import cast
 
-from gomlx.errors import GomlxError
+from gomlx.errors import GomlxError, ModelNotFound
 from gomlx.metrics import Metrics
 from gomlx.models.current import Current, Live
 from gomlx.server.misses import Caching, Misses
@@ -35,48 +36,116 @@ log = logging.getLogger(__name__)
 _CLIENT_LEFT = "499"  # as nginx has it; no client sees it
 
 
-class _Model:
-    """What the requests for one model share, and what is made for its live version."""
+class Model:
+    """The path of the requests for one model, and what is made for its live version."""
 
     def __init__(
-        self, name: str, caching: Caching, max_rows: int, metrics: Metrics
+        self,
+        name: str,
+        caching: Caching,
+        max_rows: int,
+        shared: tuple[Current, Misses, Metrics],
     ) -> None:
-        self._configured, self._max_rows = caching, max_rows
-        self.caching = caching
-        self.tier = caching.cache.name if caching.cache else ""
+        """shared: what all models of a worker have in common."""
+        self._name, self._configured, self._max_rows = name, caching, max_rows
+        self._current, self._misses, self._metrics = shared
+        self._caching = caching
+        self._tier = caching.cache.name if caching.cache else ""
+        self._hit = hit_status(1, False, self._tier)
         self._version = ""
-        self._questions: Questions | None = None
-        self._ok = metrics.count("gomlx_requests", name, "200")
-        self._seconds = metrics.spread("gomlx_request_seconds", name)
-        self.collapsed = metrics.count("gomlx_flights_collapsed", name)
+        self._questions: Questions  # of that version
+        self._ok = self._metrics.count("gomlx_requests", name, "200")
+        self._seconds = self._metrics.spread("gomlx_request_seconds", name)
+        self._collapsed = self._metrics.count("gomlx_flights_collapsed", name)
 
-    def asked(self, live: Live, text: bytes | str, decode: Decode) -> Asked:
-        """Return what a text asks of a version. Raises InvalidInput, TooLarge."""
-        if live.version != self._version or self._questions is None:
-            self._questions = self._see(live)
-        return self._questions.asked(text, decode)
+    def ask(
+        self, text: bytes | str, decode: Decode, done: Done, seconds: float
+    ) -> Prediction | None:
+        """Answer what a text asks, within so many seconds.
 
-    def known(self, asked: Asked) -> Sequence[bytes | None]:
+        Returns what `leave` takes, or None when done was called already.
+        """
+        started = perf_counter()
+        try:
+            live = self._current.now(self._name)
+            if live.version is not self._version:
+                self._see(live)
+            # PERF: what is known of a text that recurs is a look-up away.
+            recent = self._questions.recent.get(text)
+            asked = recent or self._questions.asked(text, decode)
+            known = self._known(asked)
+            if None in known:
+                until, then = (started, started + seconds), (self, done)
+                waiting = Prediction(live, known, asked.is_batch, until, then)
+                self._wait(waiting, asked)
+                return waiting
+        except Exception as error:
+            problem = error if isinstance(error, GomlxError) else _bug(self._name)
+            done(self.refused(problem, perf_counter() - started))
+            return None
+        if recent is None:
+            self._questions.remember(text, asked)
+        # PERF: nothing waits, so nothing is held, and no Prediction is made.
+        is_batch, answers = asked.is_batch, cast(Sequence[bytes], known)
+        how = hit_status(len(answers), True, "") if is_batch else self._hit
+        done(answered(live, answers, is_batch, how, self._count(started)))
+        return None
+
+    def refused(self, error: GomlxError, seconds: float) -> Reply:
+        """Count a request that is not answered, and return what to say."""
+        return _refused(self._metrics, self._name, error, seconds)
+
+    def ended(self, prediction: Prediction) -> None:
+        """Answer a request that waits no longer."""
+        self._misses.end(prediction)
+        if prediction.collapsed:
+            self._collapsed.n += prediction.collapsed
+        if prediction.error is None:
+            prediction.done(prediction.reply(self._count(prediction.started)))
+        else:
+            seconds = perf_counter() - prediction.started
+            prediction.done(self.refused(prediction.error, seconds))
+
+    def all_landed(self, prediction: Prediction) -> None:
+        """Let go of the version: no computation is for the request any more."""
+        self._current.unpin(prediction.live)
+
+    def _see(self, live: Live) -> None:
+        """Make what is for one version alone."""
+        self._version, self._caching = live.version, self._configured
+        if live.servable.description.unsteady:
+            self._caching = Caching(None, why_not="unsteady-model")
+        is_keyed = self._caching.cache is not None
+        self._questions = Questions(
+            live.signature, live.dictionary, self._max_rows, is_keyed
+        )
+
+    def _known(self, asked: Asked) -> Sequence[bytes | None]:
         """Return the answers that are known here and now."""
-        if (cache := self.caching.cache) is None:
+        cache, keys = self._caching.cache, asked.keys
+        if cache is None:
             return [None] * len(asked.rows)
-        found = cache.get_many(asked.keys)
-        return list(map(found.get, asked.keys))
+        if len(keys) == 1:
+            return (cache.get(keys[0]),)
+        return list(map(cache.get_many(keys).get, keys))
 
-    def count(self, started: float) -> float:
+    def _wait(self, prediction: Prediction, asked: Asked) -> None:
+        """Have the rows that are not known computed. Raises Overloaded."""
+        caching = self._caching
+        if caching.cache is None:
+            prediction.bypass = caching.why_not
+            self._misses.run(prediction, asked.rows)
+        else:
+            prediction.tier = self._tier
+            self._misses.fly(prediction, caching, asked)
+        self._current.pin(prediction.live)  # until all of its rows have landed
+
+    def _count(self, started: float) -> float:
         """Count a request that is answered; return its seconds."""
         self._ok.n += 1
         seconds = perf_counter() - started
         self._seconds.add(seconds)
         return seconds
-
-    def _see(self, live: Live) -> Questions:
-        """Make what is for one version alone."""
-        self._version, self.caching = live.version, self._configured
-        if live.servable.description.unsteady:
-            self.caching = Caching(None, why_not="unsteady-model")
-        is_keyed = self.caching.cache is not None
-        return Questions(live.signature, live.dictionary, self._max_rows, is_keyed)
 
 
 class Predictor:
@@ -90,12 +159,13 @@ class Predictor:
         metrics: Metrics,
     ) -> None:
         self._current, self._metrics = current, metrics
+        self._misses = Misses(max_rows)
+        shared = current, self._misses, metrics
         self._models = {
-            name: _Model(name, how, max_rows[name], metrics)
+            name: Model(name, how, max_rows[name], shared)
             for name, how in caching.items()
         }
         self.stopping = asyncio.Event()  # what would go on for ever ends then
-        self._misses = Misses(max_rows)
 
     def check(self, name: str) -> None:
         """Raise what every question would now. Raises ModelNotFound, NotReady."""
@@ -113,13 +183,17 @@ class Predictor:
 
         Returns what `leave` takes, or None when done was called already.
         """
-        return self._predict(name, body, decoded, done, seconds)
+        if (model := self._models.get(name)) is None:
+            return self._unknown(name, done)
+        return model.ask(body, decoded, done, seconds)
 
     def get(
         self, name: str, query: str, done: Done, seconds: float = inf
     ) -> Prediction | None:
         """Answer a query string: one row; else as `post`."""
-        return self._predict(name, query, parsed, done, seconds)
+        if (model := self._models.get(name)) is None:
+            return self._unknown(name, done)
+        return model.ask(query, parsed, done, seconds)
 
     def leave(self, prediction: Prediction) -> None:
         """Its client has gone: compute nothing for it alone, and never call done."""
@@ -135,72 +209,20 @@ class Predictor:
         """Count a request whose client had gone before its answer."""
         self._metrics.count("gomlx_requests_canceled", name).n += 1
 
-    def refused(self, name: str, error: GomlxError, seconds: float = 0.0) -> Reply:
+    def refused(self, name: str, error: GomlxError) -> Reply:
         """Count a request that is not answered, and return what to say."""
         label = name if name in self._models else "unknown"
-        self._metrics.count("gomlx_requests", label, str(error.status)).n += 1
-        self._metrics.spread("gomlx_refusal_seconds", label).add(seconds)
-        return refusal(error)
+        return _refused(self._metrics, label, error, 0.0)
 
-    def _predict(
-        self,
-        name: str,
-        text: bytes | str,
-        decode: Decode,
-        done: Done,
-        seconds: float,
-    ) -> Prediction | None:
-        started = perf_counter()
-        try:
-            live = self._current.now(name)
-            model = self._models[name]
-            asked = model.asked(live, text, decode)
-            known = model.known(asked)
-            if None in known:
-                waiting = Prediction(live, asked, known, started, started + seconds)
-                self._wait(model, waiting, asked, done)
-                return waiting
-        except Exception as error:
-            refused = error if isinstance(error, GomlxError) else _bug(name)
-            done(self.refused(name, refused, perf_counter() - started))
-            return None
-        # PERF: nothing waits, so nothing is held, and no Prediction is made.
-        answers, is_batch = cast(Sequence[bytes], known), asked.is_batch
-        how = hit_status(len(answers), is_batch, model.tier)
-        done(answered(live, answers, is_batch, how, model.count(started)))
+    def _unknown(self, name: str, done: Done) -> Prediction | None:
+        done(self.refused(name, ModelNotFound(name, self._models)))
         return None
 
-    def _wait(
-        self, model: _Model, prediction: Prediction, asked: Asked, done: Done
-    ) -> None:
-        """Have the rows that are not known computed. Raises Overloaded."""
-        caching, name = model.caching, prediction.name
-        prediction.owner, prediction.done = self, done
-        if caching.cache is None:
-            prediction.bypass = caching.why_not
-            self._misses.run(prediction, asked.rows)
-        else:
-            prediction.tier = model.tier
-            places = [i for i, a in enumerate(prediction.answers) if not a]
-            missing = [(i, asked.rows[i], asked.keys[i]) for i in places]
-            self._misses.fly(prediction, caching, missing)
-        self._current.pin(name)  # until all of its rows have landed
 
-    def ended(self, prediction: Prediction) -> None:
-        """Answer a request that waits no longer."""
-        name, done = prediction.name, prediction.done
-        self._misses.end(prediction)
-        model = self._models[name]
-        model.collapsed.n += prediction.collapsed
-        if prediction.error:
-            seconds = perf_counter() - prediction.started
-            done(self.refused(name, prediction.error, seconds))
-        else:
-            done(prediction.reply(model.count(prediction.started)))
-
-    def all_landed(self, prediction: Prediction) -> None:
-        """Let go of the version: no computation is for the request any more."""
-        self._current.unpin(prediction.live)
+def _refused(metrics: Metrics, label: str, error: GomlxError, seconds: float) -> Reply:
+    metrics.count("gomlx_requests", label, str(error.status)).n += 1
+    metrics.spread("gomlx_refusal_seconds", label).add(seconds)
+    return refusal(error)
 
 
 def _bug(name: str) -> GomlxError:

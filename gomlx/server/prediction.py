@@ -1,7 +1,7 @@
 """One request under way, and the reply that comes of it."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import orjson
 
@@ -10,7 +10,9 @@ from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
 from gomlx.models.current import Live
 from gomlx.models.run import Outcome
-from gomlx.server.question import Asked
+
+_STORED = "gomlx; fwd=miss; stored"
+_COLLAPSED = "gomlx; fwd=miss; collapsed"
 
 
 class Reply(NamedTuple):
@@ -52,22 +54,22 @@ class Prediction:
         *("answers", "bypass", "collapsed", "done", "error", "hits", "is_batch"),
         *("live", "missing", "owner", "started", "tier", "wanted_until"),
     )
-    done: Done
-    owner: Owner
 
     def __init__(
         self,
         live: Live,
-        asked: Asked,
         known: Sequence[bytes | None],
-        started: float,
-        until: float,
+        is_batch: bool,
+        until: tuple[float, float],
+        then: tuple[Owner, Done],
     ) -> None:
-        self.live, self.is_batch, self.started = live, asked.is_batch, started
-        self.wanted_until = until  # 0 when it has ended
-        self.answers = [answer or b"" for answer in known]
-        self.missing = known.count(None)
-        self.hits = len(known) - self.missing
+        """until: when it came, and until when it is wanted."""
+        self.live, self.is_batch = live, is_batch
+        self.started, self.wanted_until = until  # 0 when it has ended
+        self.owner, self.done = then
+        self.answers: list[bytes | None] = list(known)
+        self.missing = missing = self.answers.count(None)
+        self.hits = len(self.answers) - missing
         self.collapsed = 0
         self.bypass = self.tier = ""
         self.error: GomlxError | None = None
@@ -81,6 +83,12 @@ class Prediction:
     def seconds(self) -> float:
         """How long it waits for its answers."""
         return self.wanted_until - self.started
+
+    def places(self) -> Iterable[int]:
+        """Where answers are missing."""
+        if not self.hits:
+            return range(len(self.answers))
+        return [i for i, answer in enumerate(self.answers) if answer is None]
 
     def land(self, i: int, outcome: Outcome | Found) -> None:
         """Take the outcome of one row; the last one, or a failure, ends it."""
@@ -107,11 +115,13 @@ class Prediction:
 
     def reply(self, seconds: float) -> Reply:
         """Join the answers into the response."""
-        how = self._cache_status()
-        return answered(self.live, self.answers, self.is_batch, how, seconds)
+        how, answers = self._cache_status(), cast(list[bytes], self.answers)
+        return answered(self.live, answers, self.is_batch, how, seconds)
 
     def _cache_status(self) -> str:
         """Say where the answer is from, as RFC 9211 has it."""
+        if not (self.is_batch or self.hits or self.bypass):  # PERF: as most are
+            return _COLLAPSED if self.collapsed else _STORED
         rows = len(self.answers)
         if self.bypass:
             return f"gomlx; fwd=bypass; detail={self.bypass}"

@@ -28,6 +28,7 @@ from gomlx.server.response import (
     response,
 )
 
+_END = b"\r\n\r\n"  # of a head
 _PROBE_SECONDS = 0.05  # for a peer that has gone to say so
 _TCP_CLOSE = 7  # Linux' state of a connection that its peer has reset
 # One peer's pipeline must not keep the others waiting.
@@ -70,11 +71,21 @@ class HotProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
             return
-        self._connections.begin_turn()
+        connections = self._connections
+        connections.begin_turn()
+        if not (self._buffer or self._is_busy or self._is_slow):
+            # PERF: nearly always this is one whole request.
+            end = data.find(_END) + 4
+            if 4 <= end <= self._limits.header_bytes:
+                head = connections.parse(data[:end])
+                if head is not None and len(data) == end + head.length:
+                    self._since = connections.now
+                    self._ask(head, data[end:])
+                    return
         if self._buffer:
             self._buffer += data
         else:
-            self._since = self._connections.now
+            self._since = connections.now
             self._buffer = data
         if self._is_busy or self._is_slow:
             self._bound_buffer()
@@ -142,7 +153,9 @@ class HotProtocol(asyncio.Protocol):
             head = self._head or self._next_head()
             if head is None or len(self._buffer) < self._start + head.length:
                 break
-            self._ask(head)
+            self._at, start = self._start + head.length, self._start
+            self._head = None
+            self._ask(head, self._buffer[start : self._at])
         else:
             asyncio.get_running_loop().call_soon(self._advance)
         self._is_advancing = False
@@ -157,7 +170,7 @@ class HotProtocol(asyncio.Protocol):
 
     def _next_head(self) -> Head | None:
         """Read the next head; None when it is incomplete or not for us."""
-        end = self._buffer.find(b"\r\n\r\n", self._at)
+        end = self._buffer.find(_END, self._at)
         stop = end + 4 if end >= 0 else len(self._buffer)
         start = self._buffer[self._at : stop]
         if len(start) > self._limits.header_bytes:
@@ -171,11 +184,8 @@ class HotProtocol(asyncio.Protocol):
             self._hand_over()
         return self._head
 
-    def _ask(self, head: Head) -> None:
-        """Take a whole request from the buffer, and ask the predictor."""
-        self._at = self._start + head.length
-        body = self._buffer[self._start : self._at]
-        self._head = None
+    def _ask(self, head: Head, body: bytes) -> None:
+        """Ask the predictor what a whole request asks."""
         model, query, _, self._keeps_alive, seconds = head
         self._is_busy = True
         self._model = model

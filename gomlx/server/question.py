@@ -45,25 +45,28 @@ class Questions:
     ) -> None:
         self._signature, self._dictionary = signature, dictionary
         self._max_rows, self._is_keyed = max_rows, is_keyed
-        self._young: dict[bytes | str, Asked] = {}
-        self._old: dict[bytes | str, Asked] = {}
+        # Texts that were asked lately. Only who knows that a text recurs adds to it:
+        # what is asked once would push out what is asked again.
+        self.recent: dict[bytes | str, Asked] = {}
+        self._older: dict[bytes | str, Asked] = {}
 
     def asked(self, text: bytes | str, decode: Decode) -> Asked:
         """Return what a text asks. Raises InvalidInput, TooLarge."""
-        known = self._young.get(text)
-        return known or self._old.get(text) or self._made(text, decode)
+        return self._older.get(text) or self._made(text, decode)
+
+    def remember(self, text: bytes | str, asked: Asked) -> None:
+        """Keep what was made of a text that is likely to come again."""
+        if len(text) <= _KEPT_LENGTH and len(asked.rows) <= _KEPT_ROWS:
+            if len(self.recent) >= _KEPT_TEXTS:
+                self.recent, self._older = {}, self.recent
+            self.recent[text] = asked
 
     def _made(self, text: bytes | str, decode: Decode) -> Asked:
-        asked = decode(text, self._signature, self._max_rows)
-        question = self._signature.question(asked, self._max_rows)
+        value = decode(text, self._signature, self._max_rows)
+        question = self._signature.question(value, self._max_rows)
         rows = self._dictionary.canonical(question.rows)
         keys = self._dictionary.keys(rows) if self._is_keyed else []
-        made = Asked(rows, keys, question.is_batch)
-        if len(text) <= _KEPT_LENGTH and len(rows) <= _KEPT_ROWS:
-            if len(self._young) >= _KEPT_TEXTS:
-                self._young, self._old = {}, self._young
-            self._young[text] = made
-        return made
+        return Asked(rows, keys, question.is_batch)
 
 
 def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:

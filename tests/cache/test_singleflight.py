@@ -77,7 +77,7 @@ def test_one_who_asks_again_while_being_told_flies_anew(
 ) -> None:
     eager, again, bystander = Waiter(), Waiter(), Waiter()
     started: list[bool] = []
-    eager.then = lambda: started.append(flights.join("k", again, 0))
+    eager.then = lambda: started.append(flights.join("k", again, 0) is not None)
     flights.join("k", eager, 0)
     flights.join("k", bystander, 0)
     flights.land("k", 1)

@@ -26,12 +26,13 @@ def test_a_pinned_version_outlives_its_replacement(
     current, drained = Current(["m"]), list[Live]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
-    first, second = current.pin("m"), current.pin("m")
+    for _ in range(2):
+        current.pin(current.now("m"))
     current.swap("m", new, drained.append)
-    assert current.pin("m") is new
-    current.unpin(first)
+    assert current.now("m") is new
+    current.unpin(old)
     assert not drained
-    current.unpin(second)
+    current.unpin(old)
     assert drained == [old]
 
 
@@ -41,7 +42,8 @@ def test_nobody_holds_it_then_it_is_drained_at_once(
     current, drained = Current(["m"]), list[Live]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
-    current.unpin(current.pin("m"))
+    current.pin(old)
+    current.unpin(old)
     current.swap("m", new, drained.append)
     assert drained == [old]
 
@@ -49,9 +51,9 @@ def test_nobody_holds_it_then_it_is_drained_at_once(
 def test_what_is_not_there() -> None:
     current = Current(["m"])
     with pytest.raises(ModelNotFound, match="there are: m"):
-        current.pin("n")
+        current.now("n")
     with pytest.raises(NotReady, match="being loaded"):
-        current.pin("m")
+        current.now("m")
     current.reasons["m"] = "it is broken"
     with pytest.raises(NotReady, match="it is broken"):
-        current.pin("m")
+        current.now("m")
