@@ -189,7 +189,7 @@ def test_a_value_counts_in_the_first_bucket_that_holds_it(
     spread = Spread([1.0, 2.0])
     spread.add(value)
     assert spread.counts == [int(i == bucket) for i in range(3)]
-    assert spread.total == value
+    assert spread.sums.total == value
 
 
 TWO_FLUSHES = """

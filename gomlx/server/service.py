@@ -10,6 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gomlx.models.version import ModelVersion
     from gomlx.server.worker import Worker
 
-_FLUSH_SECONDS = 0.25
+_FOLD_SECONDS, _FOLDS_A_FLUSH = 0.025, 10
 
 
 class Service:
@@ -163,9 +164,11 @@ class Service:
         return lambda: Watched(worker, self._watched, self._keepalive)
 
     async def _flush(self) -> None:
-        while True:
-            self.metrics.flush()
-            await asyncio.sleep(_FLUSH_SECONDS)
+        for turn in count():
+            self.metrics.fold()
+            if turn % _FOLDS_A_FLUSH == 0:
+                self.metrics.flush()
+            await asyncio.sleep(_FOLD_SECONDS)
 
     async def _tick(self) -> None:
         while True:

@@ -31,6 +31,9 @@ class Memory:
         self.may_write.set()
         self.is_closed = False
 
+    def get(self, key: bytes) -> bytes | None:
+        return self.get_many((key,)).get(key)
+
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return {key: self.kept[key] for key in keys if key in self.kept}
 

@@ -167,7 +167,7 @@ async def test_every_run_is_counted(seconds: float) -> None:
     batcher.close()
     assert counts.runs.n == sum(counts.seconds.counts) == 6
     assert counts.failures.n == 3  # of the three rows, of two, and of the bad one
-    assert counts.rows.total == 3 + 1 + 2 + 1 + 1 + 2
+    assert counts.rows.sums.total == 3 + 1 + 2 + 1 + 1 + 2
 
 
 @pytest.mark.asyncio

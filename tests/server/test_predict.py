@@ -29,7 +29,7 @@ async def test_a_hit_is_answered_in_the_call_that_asks(path: Path_) -> None:
 async def test_equal_questions_at_once_are_computed_once(path: Path_) -> None:
     replies = await asyncio.gather(*(asked(path, b'{"x":5}') for _ in range(20)))
     assert [data(reply) for reply in replies] == [{"y": 10.0}] * 20
-    assert path.counts.spreads["gomlx_batch_rows",].total == 1
+    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 1
     assert replies[0].cache_status == "gomlx; fwd=miss; stored"
     assert {r.cache_status for r in replies[1:]} == {"gomlx; fwd=miss; collapsed"}
     assert path.counts.count("gomlx_flights_collapsed", "m").n == 19
@@ -45,7 +45,7 @@ async def test_different_questions_at_once_run_together(path: Path_) -> None:
 async def test_a_batch_with_one_row_twice_computes_it_once(path: Path_) -> None:
     reply = await asked(path, b'{"x":[7,8,7,7],"batch_size":4}')
     assert [row["y"] for row in data(reply)] == [14.0, 16.0, 14.0, 14.0]
-    assert path.counts.spreads["gomlx_batch_rows",].total == 2
+    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 2
 
 
 @pytest.mark.parametrize("known", range(8))
