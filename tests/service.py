@@ -57,6 +57,7 @@ class Service:
         self.folder, self.run_dir = folder, folder / "run"
         self._prefix, self._trust = prefix, trust
         self.log = folder / "log"
+        self._client: httpx.Client | None = None
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
             "run_dir": str(self.run_dir),
@@ -87,8 +88,7 @@ class Service:
         stage(replace(asked, url=url, into=into))
 
     def start(self) -> None:
-        if hasattr(self, "client"):  # of an earlier start
-            self.client.close()
+        self._let_go()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -107,15 +107,24 @@ class Service:
         wait_for(self._has_started, 200, "the service to start")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1]
-        self.client = self.connect()
+        self._client = self.connect()
         wait_for(self._is_settled, 200, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return the exit code."""
-        if hasattr(self, "client"):
-            self.client.close()
+        self._let_go()
         self.process.send_signal(signum)
         return self.process.wait(120)
+
+    @property
+    def client(self) -> httpx.Client:
+        """A client of a service that has started."""
+        assert self._client
+        return self._client
+
+    def _let_go(self) -> None:
+        if self._client:
+            self._client.close()
 
     def text(self) -> str:
         return self.log.read_text()

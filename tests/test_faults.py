@@ -162,7 +162,8 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
     with running(tmp_path, config) as service, ThreadPoolExecutor(1) as pool:
-        rows = {"x": [*range(50)], "batch_size": 50}
+        xs = [*range(50)]
+        rows = {"x": xs, "batch_size": len(xs)}
         connection, idle = service.connect(), kept_alive(service)
         (tmp_path / "running").unlink()  # the version was tried and warmed
         (tmp_path / "held").touch()
@@ -178,7 +179,7 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
         connection.close()
         idle.close()
     assert reply.status_code == 200
-    assert [row["y"] for row in reply.json()["data"]] == [2.0 * x for x in rows["x"]]
+    assert [row["y"] for row in reply.json()["data"]] == [2.0 * x for x in xs]
     assert reply.headers["connection"] == "close"
 
 

@@ -211,7 +211,8 @@ def test_single_numbers_and_the_current_minute(service: Service) -> None:
 
     def is_recent() -> bool:
         ask(service, "scale", b'{"x":1}')  # in this minute, which another may follow
-        return metric(service, "operation/scalePerf/recent").keys() >= wanted
+        found: dict[str, Any] = metric(service, "operation/scalePerf/recent")
+        return found.keys() >= wanted
 
     wait_for(is_recent)
     assert isinstance(metric(service, "operation/scalePerf/recent/count"), int)
