@@ -5,9 +5,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gomlx.models.version import ModelVersion, StageRequest
 
+# How long an example takes, or to make one, is no test's business.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 LEGACY = Path(__file__).parents[2] / "shared" / "models"
 
 

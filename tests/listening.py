@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+_TURNS = 10  # of the loop, in which a connection begins to be served, or is closed
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -43,8 +44,11 @@ async def listening(
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        ending = list(serving)
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending)
-        await asyncio.sleep(0.01)  # the sockets are closed in the loop's next turns
+        while True:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            if not (ending := list(serving)):
+                break
+            for task in ending:
+                task.cancel()
+            await asyncio.gather(*ending)

@@ -1,6 +1,7 @@
 """Real Redis servers on free loopback ports, each in a folder of its own."""
 
 import asyncio
+import random
 import shutil
 import socket
 import ssl
@@ -17,7 +18,11 @@ import trustme
 
 from tests.listening import listening
 
-START_SECONDS = 20
+START_SECONDS = 60
+# Below the ports that the system gives to connections: whoever connects or listens
+# meanwhile is not given one of these. A cluster's bus listens 10,000 above.
+_PORTS = range(11_000, 21_000)
+_CHANCE = random.SystemRandom()  # hypothesis seeds the program's own
 
 
 def executable() -> str:
@@ -39,11 +44,10 @@ def _version(server: str) -> tuple[int, ...]:
 
 
 def free_port() -> int:
-    # Not above 55535: a cluster's bus listens 10,000 above.
+    """A port to listen at, again and again if need be."""
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port: int = server.getsockname()[1]
-        if port <= 55_535:
+        port = _CHANCE.choice(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
 
@@ -161,8 +165,8 @@ class Watched:
 
 
 @contextmanager
-def watched(folder: Path) -> Iterator[Watched]:
-    """A Sentinel that fails over half a second after the master has gone."""
+def watched(folder: Path, patience_ms: int = 600_000) -> Iterator[Watched]:
+    """A Sentinel that fails over so long after the master has gone."""
     quick = "repl-diskless-sync yes", "repl-diskless-sync-delay 0"
     with ExitStack() as stack:
         master = stack.enter_context(server(folder / "master", *quick))
@@ -171,7 +175,7 @@ def watched(folder: Path) -> Iterator[Watched]:
             server(
                 folder / "sentinel",
                 f"sentinel monitor main 127.0.0.1 {master.port} 1",
-                "sentinel down-after-milliseconds main 500",
+                f"sentinel down-after-milliseconds main {patience_ms}",
                 "sentinel failover-timeout main 2000",
             )
         )
@@ -182,8 +186,8 @@ def watched(folder: Path) -> Iterator[Watched]:
 
 @contextmanager
 def cluster(folder: Path, size: int = 3) -> Iterator[list[Server]]:
-    """Masters that share all slots."""
-    lines = "cluster-enabled yes", "cluster-node-timeout 2000"
+    """Masters that share all slots, and think none of them dead for being slow."""
+    lines = "cluster-enabled yes", "cluster-node-timeout 60000"
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(server(folder / str(i), *lines)) for i in range(size)
@@ -243,6 +247,7 @@ class Relay:
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.target, self._context = port, context
         self.delay_seconds = 0.0  # of what the server says
+        self.holds = False  # all of that, until this is False again
         self.port = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(
@@ -286,6 +291,8 @@ class Relay:
             while data := await source.read(1 << 16):
                 if delayed and self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
+                while delayed and self.holds:
+                    await asyncio.sleep(0.005)
                 sink.write(data)
                 await sink.drain()
         with suppress(OSError, RuntimeError):

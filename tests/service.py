@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +57,7 @@ class Service:
         self.folder, self.run_dir = folder, folder / "run"
         self._prefix, self._trust = prefix, trust
         self.log = folder / "log"
+        self._client: httpx.Client | None = None
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
             "run_dir": str(self.run_dir),
@@ -86,6 +88,7 @@ class Service:
         stage(replace(asked, url=url, into=into))
 
     def start(self) -> None:
+        self._let_go()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -104,15 +107,24 @@ class Service:
         wait_for(self._has_started, 200, "the service to start")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1]
-        self.client = self.connect()
+        self._client = self.connect()
         wait_for(self._is_settled, 200, "every model to be loaded, or to have failed")
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return the exit code."""
-        if hasattr(self, "client"):
-            self.client.close()
+        self._let_go()
         self.process.send_signal(signum)
-        return self.process.wait(30)
+        return self.process.wait(120)
+
+    @property
+    def client(self) -> httpx.Client:
+        """A client of a service that has started."""
+        assert self._client
+        return self._client
+
+    def _let_go(self) -> None:
+        if self._client:
+            self._client.close()
 
     def text(self) -> str:
         return self.log.read_text()
@@ -139,10 +151,32 @@ class Service:
         with self.connect() as client:
             return client.get(path)
 
+    @contextmanager
+    def only(self, pid: int) -> Iterator[None]:
+        """Stop the other workers for a while: new connections come to this one.
+
+        Whichever is the quickest takes a connection, and the one that lags behind, of
+        which a test has to know, takes none.
+        """
+        others = [other for other in self.worker_pids() if other != pid]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            for other in others:
+                wait_for(partial(_stands_still, other))
+            yield
+        finally:
+            for other in others:
+                with suppress(ProcessLookupError):
+                    os.kill(other, signal.SIGCONT)
+
     def states(self) -> list[dict[str, Any]]:
-        """What workers say of every model, on connections that come to any of them."""
-        replies = (self.get_anew("/readyz") for _ in range(4 * self.workers))
-        return [model for x in replies for model in x.json()["models"].values()]
+        """What each worker says of every model."""
+        models: list[dict[str, Any]] = []
+        for pid in self.worker_pids():
+            with self.only(pid):
+                models += self.get_anew("/readyz").json()["models"].values()
+        return models
 
     def ready(self) -> dict[str, Any]:
         document: dict[str, Any] = self.get("/readyz").json()
@@ -189,11 +223,19 @@ class Service:
 
 
 def is_running(pid: int) -> bool:
+    return state_of(pid) not in ("", "Z")
+
+
+def _stands_still(pid: int) -> bool:
+    return state_of(pid) in ("T", "Z", "")
+
+
+def state_of(pid: int) -> str:
+    """What the kernel says of a process: R, S, T (stopped), Z…; nothing: it is gone."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-    return state != "Z"
+        return ""
 
 
 def parent_of(pid: int) -> int:

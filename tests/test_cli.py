@@ -22,7 +22,7 @@ def gomlx(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

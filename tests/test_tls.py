@@ -138,7 +138,7 @@ def test_who_is_asked_for_a_certificate(files: Endpoint, tmp_path: Path) -> None
 
 
 async def until_logged(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while text not in caplog.text:
             await asyncio.sleep(0.005)
     caplog.clear()

@@ -27,7 +27,7 @@ import fcntl, sys, time
 file = open(sys.argv[1], "r+b")
 fcntl.lockf(file, fcntl.LOCK_EX, 1, int.from_bytes(bytes.fromhex(sys.argv[2])[:8]) >> 1)
 print("held", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -42,7 +42,7 @@ class Host:
         self.coalescer = Coalescer(self.leases, 10, self.tiers.peek_local)
 
     async def settled(
-        self, keys: Collection[bytes], seconds: float = 10
+        self, keys: Collection[bytes], seconds: float = 600
     ) -> dict[bytes, Found | None]:
         landed: dict[bytes, Found | None] = {}
         until = asyncio.get_running_loop().time() + seconds
@@ -115,7 +115,7 @@ def test_the_answer_of_another_process_is_waited_for(folder: Path) -> None:
 def test_others_keys_are_computed_while_one_is_waited_for(folder: Path) -> None:
     async def work(host: Host) -> Any:
         landed: dict[bytes, Any] = {}
-        until = asyncio.get_running_loop().time() + 10
+        until = asyncio.get_running_loop().time() + 600
         with holder(folder, KEY):
             settling = asyncio.create_task(
                 host.coalescer.settle(SPACE, [KEY, OTHER], until, landed.__setitem__)
@@ -174,7 +174,7 @@ def test_a_lease_of_which_nothing_comes_is_given_back(folder: Path) -> None:
 
 def is_free(folder: Path, key: bytes) -> bool:
     """Whether another process could take a key's lease."""
-    code = HOLD.replace("LOCK_EX,", "LOCK_EX | fcntl.LOCK_NB,").replace("60", "0")
+    code = HOLD.replace("LOCK_EX,", "LOCK_EX | fcntl.LOCK_NB,").replace("600", "0")
     command = [sys.executable, "-c", code, str(folder / "leases"), key.hex()]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 

@@ -164,7 +164,14 @@ def test_a_free_list_that_names_a_page_in_use_is_found(written: Path) -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
-def test_a_check_that_dies_condemns_the_store(left: Path, signum: int) -> None:
+def test_a_check_that_dies_condemns_the_store(
+    left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int
+) -> None:
+    # It would have ended before it is found: Python begins with this file.
+    (tmp_path / "sitecustomize.py").write_text("import signal\nsignal.pause()\n")
+    paths = (str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+
     def kill() -> None:
         os.kill(wait_for(lambda: processes_of(left))[0], signum)
 

@@ -15,6 +15,7 @@ from gomlx.cache.store import create_store
 from gomlx.metrics import SECONDS, Count, Spread
 
 QUEUE = 1 << 20
+PATIENCE = 30.0  # seconds for what waits to be written
 
 
 class Memory:
@@ -108,7 +109,7 @@ async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
     assert cache.get_many([b"a", b"x", b"b", b"a"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 3, "miss": 1}
     assert sum(counts.seconds.counts) == 1  # one look-up for all rows
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -120,7 +121,7 @@ async def test_own_writes_are_found_at_once(counts: Counts) -> None:
     assert cache.get_many([b"a"]) == {b"a": b"1"}
     assert tier.kept == {}
     tier.may_write.set()
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -132,7 +133,7 @@ async def test_values_are_written_behind(counts: Counts) -> None:
     await until(lambda: tier.writes)
     assert tier.writes == [100]
     assert cache.get_many([b"7"]) == {b"7": b"x"}
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -140,7 +141,7 @@ async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
     tier = Memory()
     cache = Local(tier, counts.tier, QUEUE)
     cache.set(b"a", b"1", 1.5)
-    await cache.close()
+    await cache.close(PATIENCE)
     assert tier.seconds == {b"a": 1.5}
 
 
@@ -154,7 +155,7 @@ async def test_values_set_during_a_write_are_written_next(counts: Counts) -> Non
     cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1", b"b": b"2"}
     tier.may_write.set()
-    await cache.close()
+    await cache.close(PATIENCE)
     assert tier.writes == [1, 1]
     assert tier.kept == {b"a": b"1", b"b": b"2"}
 
@@ -167,7 +168,7 @@ async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> Non
     cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"2"}
     assert counts.seen == {"hit": 2, "miss": 1}
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -175,7 +176,7 @@ async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
     cache = Local(Broken(), counts.tier, QUEUE)
     assert cache.get_many([b"a", b"b"]) == {}
     assert counts.seen == {"failed": 2}
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -186,7 +187,7 @@ async def test_own_writes_are_found_in_a_tier_that_cannot_be_read(
     cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1"}
     assert counts.seen == {"hit": 1, "failed": 1}
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -199,7 +200,7 @@ async def test_a_failed_write_is_counted_and_the_next_goes_on(counts: Counts) ->
     cache.set(b"b", b"2", 1.5)
     await until(lambda: tier.kept == {b"b": b"2"})
     assert cache.get_many([b"a", b"b"]) == {b"b": b"2"}
-    await cache.close()
+    await cache.close(PATIENCE)
 
 
 @pytest.mark.asyncio
@@ -212,7 +213,7 @@ async def test_a_full_queue_drops_its_oldest_values(
         cache.set(name, b"1234", 1.5)
     assert counts.writes == {"dropped": 2}
     assert cache.get_many([b"a", b"b", b"c", b"d"]).keys() == {b"c", b"d"}
-    await cache.close()
+    await cache.close(PATIENCE)
     assert tier.kept.keys() == {b"c", b"d"}
 
 
@@ -224,7 +225,7 @@ async def test_a_value_larger_than_the_queue_is_dropped(
     cache = Local(tier, counts.tier, 250 + 10)
     cache.set(b"a", b"x" * 11, 1.5)
     cache.set(b"b", b"1234", 1.5)
-    await cache.close()
+    await cache.close(PATIENCE)
     assert tier.kept == {b"b": b"1234"}
     assert counts.writes == {"dropped": 1, "written": 1}
 
@@ -238,7 +239,7 @@ async def test_a_long_queue_is_written_in_parts(
     cache = Local(tier, counts.tier, QUEUE)
     for number in range(100):
         cache.set(b"%02d" % number, b"12345678", 1.5)
-    await cache.close()
+    await cache.close(PATIENCE)
     assert len(tier.kept) == 100
     assert max(tier.writes) < 10
 
@@ -248,7 +249,7 @@ async def test_closing_writes_what_waits(counts: Counts) -> None:
     tier = Memory()
     cache = Local(tier, counts.tier, QUEUE)
     cache.set(b"a", b"1", 1.5)
-    await cache.close()
+    await cache.close(PATIENCE)
     assert tier.kept == {b"a": b"1"}
     assert tier.is_closed
 
@@ -258,7 +259,7 @@ async def test_answers_reach_shared_memory(counts: Counts, shared_folder: Path) 
     create_store(shared_folder / "store", 1 << 20)
     cache = Local(SharedMemory(shared_folder / "store"), counts.tier, QUEUE)
     cache.set(b"k" * 16, b"1", 1.5)
-    await cache.close()
+    await cache.close(PATIENCE)
     store = SharedMemory(shared_folder / "store")
     assert store.get_many([b"k" * 16]) == {b"k" * 16: b"1"}
     store.close()

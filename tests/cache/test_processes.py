@@ -195,7 +195,12 @@ def _write_a_million(directory: Path, parent: Connection) -> None:
     with (directory.parent / "progress").open("r+b") as file:
         progress = mmap.mmap(file.fileno(), 8)
     for batch in range(BATCHES):
-        store.set_many({key: (key * 6, TTL) for key in numbered(batch)})
+        items = {key: (key * 6, TTL) for key in numbered(batch)}
+        is_written = False
+        while not is_written:
+            with suppress(lmdb.MapFullError):  # as above
+                store.set_many(items)
+                is_written = True
         progress[:] = (batch + 1).to_bytes(8, "little")
     store.close()
     parent.send(BATCHES * BATCH)
@@ -205,6 +210,7 @@ def _read_what_is_written(directory: Path, parent: Connection) -> None:
     store = SharedMemory(directory)
     with (directory.parent / "progress").open("r+b") as file:
         progress = mmap.mmap(file.fileno(), 8)
+    parent.send("reading")
     hits = wrong = written = 0
     while written < BATCHES:
         written = int.from_bytes(progress[:], "little")
@@ -223,6 +229,7 @@ def test_a_million_answers_are_written_while_others_read(
     create_store(directory, 64 << 20)
     (directory.parent / "progress").write_bytes(bytes(8))
     readers = [run(_read_what_is_written) for _ in range(2)]
+    assert {reader.pipe.recv() for reader in readers} == {"reading"}
     assert run(_write_a_million).pipe.recv() == 1_000_000
     for reader in readers:
         hits, wrong = reader.pipe.recv()

@@ -37,7 +37,7 @@ def flying(
     config = {
         "models": [{"id": n, "url": f"./{n}", "datastore": "s"} for n in names],
         "datastores": [{"id": "s", "memory_mb": 16, "tiers": [{"connection": "near"}]}],
-        "connections": [{"id": "near", "url": near.url}],
+        "connections": [{"id": "near", "url": near.url, "timeout_seconds": 30}],
     }
     with running(folder, config) as service:
         yield service

@@ -20,7 +20,7 @@ from gomlx.contract.tensor import Tensor
 from tests.listening import listening
 
 VERSION = "a" * 32
-QUIET = Options(refresh_seconds=0)
+QUIET = Options(timeout_seconds=30, refresh_seconds=0)
 
 
 def doubling(version: str = VERSION) -> FakeTransport:
@@ -137,7 +137,7 @@ async def client(
         "m",
         urls,
         contract=options.pop("contract", contract()),
-        options=replace(QUIET, **{"timeout_seconds": 5.0} | options),
+        options=replace(QUIET, **{"timeout_seconds": 30.0} | options),
     )
     return await stack.enter_async_context(made)
 

@@ -30,6 +30,7 @@ from tests.client.fake import (
     says,
     works,
 )
+from tests.redis_servers import free_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -89,7 +90,7 @@ async def test_another_host_answers(stack: AsyncExitStack, fault: str) -> None:
     pair = await hosts(stack, says(b""), works)
     pair[0].say = say
     # One who is silent is waited for, half of the time.
-    calls, seconds = (4, 2.0) if fault == "silent" else (30, 30.0)
+    calls, seconds = (2, 6.0) if fault == "silent" else (30, 30.0)
     asking = await client(stack, pair, timeout_seconds=seconds)
     for n in range(calls):
         assert await asking.predict(x=n + 0.5) == {"y": 2 * n + 1}
@@ -104,7 +105,8 @@ async def test_alone_it_is_the_documented_error(
     with pytest.raises((expected, NoHost, DeadlineExceeded)) as caught:
         await asking.predict(x=1)
     told = str(caught.value)
-    assert "no answer" in told or "no host" in told or caught.type is expected, told
+    unanswered = any(words in told for words in ("no answer", "no host", "no time"))
+    assert unanswered or caught.type is expected, told
     assert asking.metrics()["entries"] == 0  # nothing of it was kept
 
 
@@ -279,22 +281,27 @@ async def test_a_budget_fills_with_calls() -> None:
 async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -> None:
     steady, other = Host(works), Host(works)
     await stack.enter_async_context(steady.running())
-    async with other.running():
-        port = int(other.url.rpartition(":")[2])
+    port = free_port()
+    other.url = f"http://127.0.0.1:{port}"
     asking = await client(stack, [steady, other])
     stop = asyncio.Event()
 
+    n = 0
+
     async def come_and_go() -> None:
         for _ in range(8):
+            seen = len(other.bodies)
             async with other.running(port=port):
-                await asyncio.sleep(0.2)
-            await asyncio.sleep(0.2)
+                while len(other.bodies) == seen:
+                    await asyncio.sleep(0.1)
+            calls = n
+            while n < calls + 20:
+                await asyncio.sleep(0.1)
         stop.set()
 
     coming = asyncio.create_task(come_and_go())
-    n = 0
     while not stop.is_set():
         n += 1
         assert await asking.predict(x=n) == {"y": 2 * n}
     await coming
-    assert other.bodies
+    assert len(other.bodies) >= 8

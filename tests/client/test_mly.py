@@ -155,7 +155,7 @@ async def test_a_new_dictionary(stack: AsyncExitStack, host: MlyHost) -> None:
     before = await client.predict({**ROW, "word": "new"})
     layers = [{"Name": "word", "Strings": ["new"], "Ints": None, "Hash": 9}]
     host.dictionary, host.dict_hash = {"Layers": layers, "Hash": 5}, 5
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while client.version != "mly 5":
             await asyncio.sleep(0.02)
     after = await client.predict({**ROW, "word": "new"})
@@ -166,5 +166,7 @@ async def test_a_new_dictionary(stack: AsyncExitStack, host: MlyHost) -> None:
 
 
 async def test_a_model_that_is_not_there(host: MlyHost) -> None:
+    client = of(host, "other")
     with pytest.raises(ModelNotFound, match="404 page not found"):
-        await of(host, "other").predict(ROW)
+        await client.predict(ROW)
+    await client.close()

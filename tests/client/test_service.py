@@ -58,7 +58,7 @@ def service(
     by_id = {model["id"]: model for model in models}
     by_id["keras"]["inputs"] = [{"name": "price", "precision": 1}]
     store = {"id": "s", "memory_mb": 16, "tiers": [{"connection": "near"}]}
-    connections = [{"id": "near", "url": redis.url}]
+    connections = [{"id": "near", "url": redis.url, "timeout_seconds": 30}]
     config = {"models": models, "datastores": [store], "connections": connections}
     with running(folder, config) as service:
         yield service
@@ -106,7 +106,7 @@ def test_what_the_service_wrote_the_client_finds(
             "http://127.0.0.1:9",
             contract=contract,
             redis=redis.url,
-            options=replace(QUIET, redis_seconds=10.0),
+            options=replace(QUIET, redis_seconds=30.0),
         )
         with offline:
             found = offline.predict_batch(columns)
@@ -162,7 +162,7 @@ def test_a_worker_that_is_killed_or_paused(service: Service) -> None:
         assert client.predict(x=0.5) == {"y": 1.0}
         (worker,) = service.worker_pids()
         os.kill(worker, signal.SIGSTOP)
-        with pytest.raises(Exception, match="no answer in") as caught:
+        with pytest.raises(Exception, match=r"no answer in|no time") as caught:
             client.predict(x=1.5, timeout_seconds=0.3)
         assert type(caught.value).__name__ == "DeadlineExceeded"
         assert client.predict(x=0.5).tier == "local"
@@ -193,7 +193,7 @@ def test_a_new_version_is_never_answered_with_the_old(
                 assert answer["y"] == pytest.approx(x * factor, rel=1e-6)
             return client.version != before.version
 
-        wait_for(is_new, 60)
+        wait_for(is_new)
         again = client.predict(x=4.0)
         assert (again, again.version) == ({"y": 12.0}, service.version("scale"))
 

@@ -17,12 +17,12 @@ _ALONE = dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_fil
 
 
 def tier(url: str) -> RedisTier:
-    return RedisTier(url, **_ALONE, timeout_seconds=1.0, max_connections=2)
+    return RedisTier(url, **_ALONE, timeout_seconds=30.0, max_connections=2)
 
 
 async def test_what_is_asked_in_a_turn_goes_out_together(tmp_path: Path) -> None:
     with redis_servers.server(tmp_path) as redis:
-        shared = Shared(tier(redis.url), 5.0)
+        shared = Shared(tier(redis.url), 30.0)
         names = [f"name-{n}".encode() for n in range(1000)]
         redis.ask("MSET", *[x for n in names[::2] for x in (n.decode(), n.decode())])
         await shared.get_many([b"first"])  # connects
@@ -52,7 +52,7 @@ async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> 
             contract=contract(),
             redis=redis.url,
             transport=transport,
-            options=Options(refresh_seconds=0, redis_seconds=5.0),
+            options=Options(refresh_seconds=0, redis_seconds=30.0),
         ) as client:
             edition = client._core.edition
             assert edition
@@ -78,7 +78,7 @@ async def test_a_tier_that_is_gone_costs_no_answer() -> None:
 async def test_a_stream_finds_what_is_shared(tmp_path: Path) -> None:
     transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
     transport.version = contract().version
-    options = Options(refresh_seconds=0, redis_seconds=5.0)
+    options = Options(refresh_seconds=0, redis_seconds=30.0)
     with redis_servers.server(tmp_path) as redis:
         async with AsyncClient(
             "m",

@@ -52,7 +52,7 @@ async def test_tls_with_certificates_of_our_own(
     answers = await asyncio.gather(*(asking.predict(x=n) for n in range(50)))
     assert [a["y"] for a in answers] == [2 * n for n in range(50)]
     for wrong in ("ca_file", "cert_file"):
-        told = {**trusted, wrong: None, "timeout_seconds": 0.5}
+        told = {**trusted, wrong: None, "timeout_seconds": 10.0}
         other = await client(stack, [host], **told)
         with pytest.raises((NoHost, DeadlineExceeded), match=host.url):
             await other.predict(x=1)
@@ -119,7 +119,8 @@ async def test_who_is_late_disturbs_no_other(
         await asyncio.sleep(0.005)
     done = await asyncio.gather(*late, return_exceptions=True)
     assert {type(one) for one in done} == {DeadlineExceeded}
-    assert all(host.url in str(one) for one in done)
+    # Which host it was is told, unless the call was given up before that.
+    assert all(host.url in str(one) or "in time" in str(one) for one in done)
     assert await asking.predict(x=0.25) == {"y": 0.5}
 
 
@@ -151,4 +152,4 @@ async def test_what_is_no_gzip(stack: AsyncExitStack, http2: bool) -> None:
     zipped = http(b"not really", Content_Encoding="gzip")
     host._contract = lambda head: zipped  # type: ignore[method-assign]
     with pytest.raises((BadResponse, DeadlineExceeded, NoHost), match=host.url):
-        await client(stack, [host], http2=http2, contract=None, timeout_seconds=0.3)
+        await client(stack, [host], http2=http2, contract=None, timeout_seconds=10.0)

@@ -24,7 +24,7 @@ async def trebles(body: bytes, _: asyncio.StreamWriter) -> bytes:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 

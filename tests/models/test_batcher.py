@@ -128,7 +128,7 @@ async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
     model, go = Model(), threading.Event()
 
     def run(rows: Sequence[Row]) -> list[bytes]:
-        assert go.wait(10)
+        assert go.wait(60)
         return model.run(rows)
 
     batcher = batcher_of(run, Limits(16, 1000.0, 100), 9000.0)
@@ -265,12 +265,12 @@ async def test_a_dear_model_runs_in_a_thread_and_gathers_meanwhile() -> None:
 
     def slow(rows: Sequence[Row]) -> list[bytes]:
         started.set()
-        assert go.wait(10)
+        assert go.wait(60)
         return model.run(rows)
 
     batcher = batcher_of(slow, seconds=1.0)
     first = asyncio.create_task(outcomes(batcher, [1]))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 60)
     rest = [asyncio.create_task(outcomes(batcher, [n])) for n in (2, 3)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -16,7 +16,7 @@ from gomlx.models.batcher import Batcher, Limits
 from gomlx.models.cost import Cost, Spent
 from gomlx.models.run import Outcome
 from gomlx.models.servable import Servable
-from tests.models.test_batcher import counts_of_runs
+from tests.models.test_batcher import Still, counts_of_runs
 
 MOST = 5  # rows of a run
 BAD = 13
@@ -131,7 +131,7 @@ async def test_an_idle_batcher_waits_for_nothing(
         model.run,
         Limits(MOST, 0, 1000),
         counts_of_runs(),
-        Cost(MOST, [Spent(0.0, 0.0)]),
+        Still(MOST, [Spent(0.0, 0.0)]),
     )
     for value in range(3):
         job = Landed([], False)

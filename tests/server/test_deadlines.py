@@ -18,7 +18,6 @@ pytestmark = pytest.mark.asyncio
 
 Servables = dict[float, Servable]
 SHORT = 0.03  # seconds
-TO_START = 0.5  # in which a run begins, on a busy machine too
 
 
 async def running(
@@ -33,6 +32,15 @@ async def running(
     task = asyncio.create_task(first())
     await gate.wait()
     return gate, task
+
+
+async def late(path: Path_, gate: Gate, body: bytes) -> None:
+    """Ask, and have the time be up once the run has begun."""
+    left, reply = ask(path, body, seconds=3600)
+    assert left
+    await gate.wait()
+    left.wanted_until = 1e-9
+    assert (await reply).status == 504
 
 
 async def test_a_row_whose_time_is_up_in_the_queue_never_runs(
@@ -53,9 +61,9 @@ async def test_a_row_that_is_late_when_it_is_taken_is_not_run(
     path: Path_, servables: Servables
 ) -> None:
     gate, first = await running(path, servables)
-    _, late = ask(path, b'{"x":1}', seconds=1e-9)  # before any sweep
+    _, reply = ask(path, b'{"x":1}', seconds=1e-9)  # before any sweep
     gate.go.set()
-    assert (await late).status == 504
+    assert (await reply).status == 504
     await first
     assert gate.rows == [0.0]
 
@@ -64,7 +72,7 @@ async def test_the_late_answer_of_a_run_is_cached(
     path: Path_, servables: Servables
 ) -> None:
     gate = path.gated(servables[2.0])
-    assert (await asked(path, b'{"x":1}', seconds=TO_START)).status == 504
+    await late(path, gate, b'{"x":1}')
     assert gate.rows == [1.0]
     gate.go.set()
     await until(lambda: no_pins(path))
@@ -105,7 +113,7 @@ async def test_a_version_is_held_until_its_late_run_has_ended(
     path: Path_, servables: Servables
 ) -> None:
     gate, drained = path.gated(servables[2.0]), list[object]()
-    assert (await asked(path, b'{"x":1}', seconds=TO_START)).status == 504
+    await late(path, gate, b'{"x":1}')
     path.current.swap("m", path.live(servables[3.0]), drained.append)
     assert not drained
     gate.go.set()

@@ -1,8 +1,10 @@
 """Rows in, answers out, a line each: over HTTP/1.1 and HTTP/2, of a real service."""
 
 import asyncio
+import itertools
 import json
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,12 +126,13 @@ def test_a_line_that_is_too_long_ends_the_stream(client: Client, pieces: int) ->
     client.send(row(3))
     long = row(4, MAX_LINE + 1)
     size = len(long) // pieces + 1
-    for at in range(0, len(long), size):
-        client.send(long[at : at + size])
-    client.send(row(5))
-    first, last = client.line(), client.line()
+    *parts, rest_ = (long[at : at + size] for at in range(0, len(long), size))
+    for part in parts:
+        client.send(part)
+    client.send(rest_ + row(5))  # as one: the server does not read on for ever
     if pieces > 1:
         client.end()  # or it is ended after a second
+    first, last = client.line(), client.line()
     assert client.line() is None
     assert first["data"] == {"y": 6.0}
     assert (last["status"], last["code"]) == ("error", 413)
@@ -245,7 +248,7 @@ def test_nothing_is_left_of_who_disconnects(service: Service) -> None:
         client.send(row(10))
         assert client.line()["data"] == {"y": 10.0}
         client.send(row(20 + n) + row(40 + n) + b'{"x":')
-    assert sockets_to(service, ports) == 10
+    wait_for(lambda: sockets_to(service, ports) == 10)
     for client in clients:
         client.close()
     wait_for(lambda: sockets_to(service, ports) == 0)
@@ -262,7 +265,9 @@ def test_each_line_is_answered_by_the_version_of_its_moment(
     service.stage("scale", fresh)
     fresh.rename(service.folder / "scale" / "2")
     versions = []
-    for n in range(100_000):
+    until = time.monotonic() + 90
+    for n in itertools.count():
+        assert time.monotonic() < until
         client.send(row(n % 7 + 1) + row(n % 7 + 1))
         for line in (client.line(), client.line()):
             assert line
@@ -290,7 +295,7 @@ def test_a_graceful_stop_answers_what_it_has_received(service: Service) -> None:
         assert answers(rest(client)) == [*map(float, range(60, 70))]
         client.close()
     service.client.close()
-    assert service.process.wait(20) == 0
+    assert service.process.wait(120) == 0
 
 
 class Pieces:

@@ -25,7 +25,7 @@ async def watched(watcher: Watcher) -> AsyncIterator[AsyncIterator[Sight]]:
 
 
 async def following(sights: AsyncIterator[Sight]) -> Sight:
-    return await asyncio.wait_for(anext(sights), 15)
+    return await asyncio.wait_for(anext(sights), 60)
 
 
 def text(sight: Sight) -> str:
@@ -36,7 +36,7 @@ def text(sight: Sight) -> str:
 async def changed(sights: AsyncIterator[Sight], change: Callable[[], object]) -> Sight:
     """Make a change, again and again until it is seen: a watch takes time to arm."""
     seen = asyncio.ensure_future(anext(sights))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not seen.done():
             change()
             await asyncio.wait({seen}, timeout=1)
