@@ -222,7 +222,7 @@ class Metrics:
         return [key[1:] for key in self._counts if key[0] == name]
 
     def fold(self) -> None:
-        """Tidy up what was measured; many times a second, so that it never takes long."""
+        """Tidy up what was measured, so often that it never takes long."""
         for spread, _ in self._spreads.values():
             spread.fold()
 

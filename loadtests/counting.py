@@ -2,8 +2,8 @@
 
 Counts what a request of one row does that is found in L1, in the order of
 cache/tiered.py, server/predict.py and server/protocol.py, the readings of the clock
-included, and the folding of what was measured; then flushes as a worker does four times a second. Prints the best of several
-repeats, in microseconds.
+included, and the folding of what was measured; then flushes as a worker does four times
+a second. Prints the best of several repeats, in microseconds.
 """
 
 from pathlib import Path
