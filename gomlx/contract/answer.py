@@ -34,12 +34,14 @@ class AnswerFormat:
 
     def encode(self, arrays: Sequence[Any]) -> list[bytes]:
         """Return each row's answer from one array per output, of shape [n, …]."""
-        columns = []
-        for prefix, array, squeezes in zip(
-            self._prefixes, arrays, self._squeezes, strict=True
-        ):
-            tokens = _tokens(array, squeezes)
-            columns.append([prefix + token for token in tokens])
+        columns = [
+            [prefix + token for token in _tokens(array, squeezes)]
+            for prefix, array, squeezes in zip(
+                self._prefixes, arrays, self._squeezes, strict=True
+            )
+        ]
+        if len(columns) == 1:
+            return [part + b"}" for part in columns[0]]
         return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
 
 
@@ -95,12 +97,12 @@ def _check(tensor: Tensor) -> Callable[[Any], bool]:
     return lambda value: type(value) in types
 
 
-def _tokens(array: Any, squeezes: bool) -> list[bytes]:
+def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:
     """The JSON text of each row of one output; squeezes: [n, 1] counts as [n]."""
     if squeezes and array.ndim == 2 and array.shape[1] == 1:
         array = array.reshape(-1)
     if array.ndim == 1:
-        return list(_elements(array))
+        return _elements(array)
     return [_nested(row.shape, iter(_elements(row.reshape(-1)))) for row in array]
 
 

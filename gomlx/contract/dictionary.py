@@ -81,11 +81,19 @@ class Dictionary:
         hold but a Python string can.
         """
         try:
-            if len(canonical) == 1 and self._width is None:
-                return [self._keys.key(canonical[0])]
             return self._keys.keys(self._keyed(canonical))
         except (UnicodeEncodeError, orjson.JSONEncodeError):
             self._refuse_surrogates(canonical)
+            raise
+
+    def key(self, canonical: Row) -> bytes:
+        """What `keys` does, for the one row of most requests."""
+        if self._width is not None:
+            return self.keys((canonical,))[0]
+        try:
+            return self._keys.key(canonical)
+        except (UnicodeEncodeError, orjson.JSONEncodeError):
+            self._refuse_surrogates((canonical,))
             raise
 
     def _keyed(self, rows: Sequence[Row]) -> Sequence[Row]:

@@ -82,11 +82,13 @@ class Cost:
         while len(self._cpu) < len(list(sizes(max_rows))):
             self._cpu.append(2 * self._cpu[-1])
             self._waits.append(2 * self._waits[-1])
-        self._dear = [self._at(i) > DEAR_SECONDS for i in range(len(self._cpu))]
+        pairs = zip(self._cpu, self._waits, strict=True)
+        self._seconds = [cpu + wait for cpu, wait in pairs]
+        self._dear = [seconds > DEAR_SECONDS for seconds in self._seconds]
 
     def of(self, rows: int) -> float:
         """Return the seconds that a run is going to take."""
-        return self._at((rows - 1).bit_length())
+        return self._seconds[(rows - 1).bit_length()]
 
     def is_dear(self, rows: int) -> bool:
         """Tell whether a run has to go to a thread."""
@@ -95,21 +97,20 @@ class Cost:
     def add(self, rows: int, spent: Spent, is_in_line: bool) -> None:
         """Learn from a run."""
         i = (rows - 1).bit_length()
-        cpu, wait = self._cpu[i], self._waits[i]
-        self._cpu[i] += (spent.cpu - cpu) / 8
+        cpu, wait, waited = self._cpu[i], self._waits[i], spent.waited
         if spent.cpu > _LONG_CPU_SECONDS:
-            self._cpu[i] = max(spent.cpu, cpu)
-        if spent.waited < wait:
-            self._waits[i] += (spent.waited - wait) / 8
-        elif spent.waited > _LONG_WAIT_SECONDS:
-            self._waits[i] = spent.waited
+            cpu = max(spent.cpu, cpu)
+        else:
+            cpu += (spent.cpu - cpu) / 8
+        if waited < wait:
+            wait += (waited - wait) / 8
+        elif waited > _LONG_WAIT_SECONDS:
+            wait = waited
         elif is_in_line:
-            self._waits[i] += (spent.waited - wait) / 32
-        limit = CHEAP_SECONDS if self._dear[i] else DEAR_SECONDS
-        self._dear[i] = self._at(i) > limit
-
-    def _at(self, place: int) -> float:
-        return self._cpu[place] + self._waits[place]
+            wait += (waited - wait) / 32
+        self._cpu[i], self._waits[i] = cpu, wait
+        self._seconds[i] = seconds = cpu + wait
+        self._dear[i] = seconds > (CHEAP_SECONDS if self._dear[i] else DEAR_SECONDS)
 
 
 class Pace:

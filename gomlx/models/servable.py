@@ -91,6 +91,7 @@ class Servable:
         self.signature = self.description.signature
         kinds = canonical.parse((version.directory / "dictionary").read_bytes())
         self.dictionary = Dictionary(version.digest, self.signature, kinds)
+        self._transforms = bool(self.description.transformer)
         self._transform = Transformer(
             self.description.transformer, version.name, self.signature.names
         )
@@ -114,12 +115,12 @@ class Servable:
 
         Raises RunFailed.
         """
-        run = self._run_by_shape if self._is_ragged else self._run
         try:
-            return self._transform(rows, run(rows))
+            answers = self._run_by_shape(rows) if self._is_ragged else self._run(rows)
         except tf_session.TensorFlowError as error:
             name = self.version.name
             raise RunFailed(f"model {name!r} failed: {error.message[:500]}") from None
+        return self._transform(rows, answers) if self._transforms else answers
 
     def outputs(self, rows: Sequence[Row]) -> list[Any]:
         """Run rows of equal shapes: one array per output, of shape [rows, …]."""

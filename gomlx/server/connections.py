@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
-from gomlx.server.head import head_parser
+from gomlx.server.head import HeadParser
 from gomlx.server.limits import Limits
 from gomlx.server.predict import Predictor
 
@@ -28,7 +28,7 @@ class Connections:
         hand_over: Callable[[], asyncio.Protocol],
         count: Callable[[int], int],
     ) -> None:
-        self.parse = head_parser(routes, limits.body_bytes, limits.request_seconds)
+        self.parse = HeadParser(routes, limits.body_bytes, limits.request_seconds)
         self.predictor, self.limits = predictor, limits
         self.hand_over, self.count = hand_over, count
         self.open: set[HotProtocol] = set()
@@ -36,7 +36,7 @@ class Connections:
         self.answered = 0  # requests
         self._loop = asyncio.get_running_loop()
         self._unsent: list[HotProtocol] = []
-        self._is_sending = False  # at the end of this turn of the loop
+        self.is_sending = False  # at the end of this turn of the loop
         self.tick()
 
     def begin_turn(self) -> None:
@@ -46,8 +46,8 @@ class Connections:
         so all of a turn's requests are answered first (ARCHITECTURE.md). Called
         before a request is read: its answers then precede the runs of its misses.
         """
-        if not self._is_sending:
-            self._is_sending = True
+        if not self.is_sending:
+            self.is_sending = True
             self._loop.call_soon(self._end_turn)
 
     def will_send(self, connection: "HotProtocol") -> None:
@@ -66,7 +66,7 @@ class Connections:
             connection.send()
 
     def _end_turn(self) -> None:
-        self._is_sending = False
+        self.is_sending = False
         self.send()
 
     def tick(self) -> None:

@@ -18,7 +18,7 @@ _METHODS = (b"POST", b"GET")
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
-_KEPT_HEADS, _KEPT_BYTES = 1024, 1024
+_KEPT_HEADS, KEPT_BYTES = 1024, 1024
 
 
 class Head(NamedTuple):
@@ -34,24 +34,26 @@ class Head(NamedTuple):
     seconds: float
 
 
-def head_parser(
-    routes: Mapping[bytes, str], max_body: int, max_seconds: float
-) -> Callable[[bytes], Head | None]:
-    """Return a parser from a whole head (to its empty line) to what it asks.
+class HeadParser:
+    """From a whole head (to its empty line) to what it asks.
 
-    routes: path → model. max_seconds: of any request, to its answer. What it returns:
-    None means not for us, or unusual, or wrong.
+    None means not for us, or unusual, or wrong. `short` is for heads of up to
+    KEPT_BYTES, and remembers them.
     """
 
-    @lru_cache(_KEPT_HEADS)
-    def known(head: bytes) -> Head | None:
-        return _parse(head, routes, max_body, max_seconds)
+    def __init__(
+        self, routes: Mapping[bytes, str], max_body: int, max_seconds: float
+    ) -> None:
+        """routes: path → model. max_seconds: of any request, to its answer."""
 
-    def parse(head: bytes) -> Head | None:
-        kept = len(head) <= _KEPT_BYTES
-        return known(head) if kept else known.__wrapped__(head)
+        def parse(head: bytes) -> Head | None:
+            return _parse(head, routes, max_body, max_seconds)
 
-    return parse
+        self._parse = parse
+        self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(parse)
+
+    def __call__(self, head: bytes) -> Head | None:
+        return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)
 
 
 def _parse(

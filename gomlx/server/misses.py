@@ -38,6 +38,11 @@ class Caching(NamedTuple):
     coalescer: Coalescer | None = None
     why_not: str = "no-datastore"
 
+    @property
+    def is_local(self) -> bool:
+        """True when rows are never looked for elsewhere."""
+        return self.coalescer is None and not (self.cache and self.cache.remotes)
+
     def asks_further(self, rows: int) -> bool:
         """Tell whether to look for rows elsewhere before they are computed."""
         cache, coalescer, _ = self
@@ -90,6 +95,22 @@ class Misses:
                 batcher.add(rows[i], job)
         if asks_further and new:
             self._fetch(prediction, caching, new)
+
+    def fly_one(
+        self, prediction: Prediction, caching: Caching, row: Row, key: bytes
+    ) -> None:
+        """What `fly` does, for the one row of most requests, if it is nowhere else."""
+        flights, live = self._flights, prediction.live
+        if key not in flights:
+            seconds = prediction.wanted_until - prediction.started
+            live.batcher.check_room(1, seconds)
+        waiting = flights.join(key, prediction, 0)
+        if waiting is None:
+            prediction.collapsed = 1
+        else:
+            job = _Computation(flights, live, caching, key, waiting)
+            live.batcher.add(row, job)
+        self._deadlines.add(prediction)
 
     def end(self, prediction: Prediction) -> None:
         """A request waits no longer."""

@@ -52,7 +52,7 @@ class Model:
         self._caching = caching
         self._tier = caching.cache.name if caching.cache else ""
         self._hit = hit_status(1, False, self._tier)
-        self._version = ""
+        self._version, self._is_local = "", False
         self._questions: Questions  # of that version
         self._ok = self._metrics.count("gomlx_requests", name, "200")
         self._seconds = self._metrics.spread("gomlx_request_seconds", name)
@@ -116,6 +116,7 @@ class Model:
         if live.servable.description.unsteady:
             self._caching = Caching(None, why_not="unsteady-model")
         is_keyed = self._caching.cache is not None
+        self._is_local = is_keyed and self._caching.is_local
         self._questions = Questions(
             live.signature, live.dictionary, self._max_rows, is_keyed
         )
@@ -132,12 +133,15 @@ class Model:
     def _wait(self, prediction: Prediction, asked: Asked) -> None:
         """Have the rows that are not known computed. Raises Overloaded."""
         caching = self._caching
-        if caching.cache is None:
+        if self._is_local and len(asked.keys) == 1:  # PERF: as most are
+            (row,), (key,), _ = asked
+            self._misses.fly_one(prediction, caching, row, key)
+        elif caching.cache is None:
             prediction.bypass = caching.why_not
             self._misses.run(prediction, asked.rows)
         else:
-            prediction.tier = self._tier
             self._misses.fly(prediction, caching, asked)
+        prediction.tier = self._tier
         self._current.pin(prediction.live)  # until all of its rows have landed
 
     def _count(self, started: float) -> float:

@@ -115,13 +115,15 @@ class Prediction:
 
     def reply(self, seconds: float) -> Reply:
         """Join the answers into the response."""
-        how, answers = self._cache_status(), cast(list[bytes], self.answers)
+        answers = cast(list[bytes], self.answers)
+        if self.is_batch or self.hits or self.bypass:
+            how = self._cache_status()
+        else:  # PERF: as most are
+            how = _COLLAPSED if self.collapsed else _STORED
         return answered(self.live, answers, self.is_batch, how, seconds)
 
     def _cache_status(self) -> str:
         """Say where the answer is from, as RFC 9211 has it."""
-        if not (self.is_batch or self.hits or self.bypass):  # PERF: as most are
-            return _COLLAPSED if self.collapsed else _STORED
         rows = len(self.answers)
         if self.bypass:
             return f"gomlx; fwd=bypass; detail={self.bypass}"
@@ -147,6 +149,6 @@ def answered(
     seconds: float,
 ) -> Reply:
     """Return the reply that holds the answers, in the rows' order."""
-    data = joined(answers, is_batch)
+    data = joined(answers, True) if is_batch else answers[0]
     body = b'%b%d,"data":%b}' % (live.prefix, int(seconds * 1e6), data)
     return Reply(200, body, cache_status, live.version)

@@ -18,7 +18,7 @@ from typing import cast
 
 from gomlx.errors import GomlxError
 from gomlx.server.connections import Connections
-from gomlx.server.head import Head, may_be_hot
+from gomlx.server.head import KEPT_BYTES, Head, may_be_hot
 from gomlx.server.prediction import Prediction, Reply
 from gomlx.server.response import (
     CONTINUE,
@@ -41,6 +41,7 @@ class HotProtocol(asyncio.Protocol):
 
     def __init__(self, connections: Connections) -> None:
         self._connections, self._limits = connections, connections.limits
+        self._short_bytes = min(KEPT_BYTES, self._limits.header_bytes)  # of a head
         self._transport: asyncio.Transport | None = None
         self._answers: list[bytes] = []  # to be sent
         self._buffer = b""
@@ -72,12 +73,13 @@ class HotProtocol(asyncio.Protocol):
         if self._is_closing:
             return
         connections = self._connections
-        connections.begin_turn()
+        if not connections.is_sending:
+            connections.begin_turn()
         if not (self._buffer or self._is_busy or self._is_slow):
             # PERF: nearly always this is one whole request.
             end = data.find(_END) + 4
-            if 4 <= end <= self._limits.header_bytes:
-                head = connections.parse(data[:end])
+            if 4 <= end <= self._short_bytes:
+                head = connections.parse.short(data[:end])
                 if head is not None and len(data) == end + head.length:
                     self._since = connections.now
                     self._ask(head, data[end:])

@@ -45,6 +45,8 @@ class Questions:
     ) -> None:
         self._signature, self._dictionary = signature, dictionary
         self._max_rows, self._is_keyed = max_rows, is_keyed
+        self._plain_row = signature.plain_row
+        self._canonical_row, self._key = dictionary.canonical_row, dictionary.key
         # Texts that were asked lately. Only who knows that a text recurs adds to it:
         # what is asked once would push out what is asked again.
         self.recent: dict[bytes | str, Asked] = {}
@@ -52,7 +54,14 @@ class Questions:
 
     def asked(self, text: bytes | str, decode: Decode) -> Asked:
         """Return what a text asks. Raises InvalidInput, TooLarge."""
-        return self._older.get(text) or self._made(text, decode)
+        if (older := self._older.get(text)) is not None:
+            return older
+        value = decode(text, self._signature, self._max_rows)
+        # PERF: one row, right as it is, as most are.
+        if (row := self._plain_row(value)) is not None:
+            row = self._canonical_row(row)
+            return Asked([row], [self._key(row)] if self._is_keyed else [], False)
+        return self._made(value)
 
     def remember(self, text: bytes | str, asked: Asked) -> None:
         """Keep what was made of a text that is likely to come again."""
@@ -61,8 +70,7 @@ class Questions:
                 self.recent, self._older = {}, self.recent
             self.recent[text] = asked
 
-    def _made(self, text: bytes | str, decode: Decode) -> Asked:
-        value = decode(text, self._signature, self._max_rows)
+    def _made(self, value: Any) -> Asked:
         question = self._signature.question(value, self._max_rows)
         rows = self._dictionary.canonical(question.rows)
         keys = self._dictionary.keys(rows) if self._is_keyed else []
