@@ -39,8 +39,8 @@ _FILLED = frozenset(
         "MutableDenseHashTableV2",
     }
 )
-_INIT = "__saved_model_init_op"  # the name of its signature, and of its output
-_OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
+INIT = "__saved_model_init_op"  # the name of its signature, and of its output
+OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
 _LARGE = 2**16  # bytes
 
 
@@ -76,9 +76,9 @@ def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
 
 def init_op(meta_graph: Any) -> list[str]:
     """Return the name of the operation that fills tables, if there is one."""
-    if _INIT in meta_graph.signature_def:
-        return [_node_name(meta_graph.signature_def[_INIT].outputs[_INIT].name)]
-    for key in _OLDER_INITS:
+    if INIT in meta_graph.signature_def:
+        return [_node_name(meta_graph.signature_def[INIT].outputs[INIT].name)]
+    for key in OLDER_INITS:
         if key in meta_graph.collection_def:
             return [*meta_graph.collection_def[key].node_list.value]
     return []
@@ -93,7 +93,7 @@ def take_constants(meta_graph: Any) -> dict[str, Any]:
     served = [
         output.name
         for name, signature in meta_graph.signature_def.items()
-        if name != _INIT
+        if name != INIT
         for output in signature.outputs.values()
         if output.name
     ]
@@ -132,7 +132,7 @@ def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
         node = todo.popleft()
         if node.op not in functions and _is_unsteady(node.op):
             found.add(node.op)
-        for name in _called(node):
+        for name in called(node):
             if name in functions and name not in seen:
                 seen.add(name)
                 todo.extend(functions[name].node_def)
@@ -155,7 +155,8 @@ def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
-def _called(node: Any) -> Iterator[str]:
+def called(node: Any) -> Iterator[str]:
+    """Yield the names of the operation and of the functions that a node may call."""
     yield node.op
     for attribute in node.attr.values():
         if attribute.HasField("func"):

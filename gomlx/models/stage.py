@@ -122,6 +122,7 @@ def _export(
     from gomlx.models.flow import Flow
     from gomlx.models.kinds import Walk
     from gomlx.models.objects import Objects
+    from gomlx.models.prune import prune
     from gomlx.models.trial import Trial
 
     d, saved_model = description, work / "saved_model"
@@ -148,6 +149,7 @@ def _export(
     replace(d, state=state, joins_rows=joins_rows).write(work)
     if not state.restores:
         shutil.rmtree(saved_model / "variables", ignore_errors=True)
+        prune(saved_model, meta_graph, request.signature)
     return trial
 
 
