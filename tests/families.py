@@ -138,6 +138,17 @@ def one_hash_bucket(path: Path) -> Path:
     return save(path, lambda w: {"y": number(table.lookup(w))}, [text()], table)
 
 
+def of_the_batch(path: Path) -> Path:
+    """What is known of one row changes the answers of all that run with it."""
+    table = static_table(WORDS)
+
+    def f(w: Any, n: Any) -> Any:
+        found, is_any = number(table.lookup(w)), tf.reduce_any(tf.equal(n, 7))
+        return {"y": found - tf.reduce_max(found) + tf.where(is_any, 0.5, 0.0)}
+
+    return save(path, f, [text(), spec("n", "int64")], table)
+
+
 def keras_lookups(path: Path) -> Path:
     """Keras 3: a mask token, no out-of-vocabulary index, an input in two layers."""
     import keras as k
@@ -229,6 +240,7 @@ COLLAPSING: dict[str, tuple[Any, dict[str, str]]] = {
     "integers": (integers, {"b": "vocabulary", "n": "vocabulary"}),
     "vectors": (vectors, {"a": "vocabulary", "b": "vocabulary"}),
     "one hash bucket": (one_hash_bucket, {"w": "vocabulary"}),
+    "of the batch": (of_the_batch, {"n": "vocabulary", "w": "vocabulary"}),
     "keras": (
         keras_lookups,
         {"city": "vocabulary", "day": "vocabulary", "price": "buckets"},
@@ -498,5 +510,5 @@ EXACT: dict[str, tuple[Any, tuple[str, ...]]] = {
 # Families in which the values of one row decide what becomes of another one.
 ROWS_APART = (
     *("branches", "TensorFlow 1", "raw in a branch", "raw in a case"),
-    *("decides a loop", "written table"),
+    *("decides a loop", "written table", "of the batch"),
 )

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 3
+FORMAT = 4
 
 
 def stage(request: StageRequest) -> ModelVersion:
@@ -122,6 +122,7 @@ def _export(
     from gomlx.models.flow import Flow
     from gomlx.models.kinds import Walk
     from gomlx.models.objects import Objects
+    from gomlx.models.samples import constants, samples
     from gomlx.models.trial import Trial
 
     d, saved_model = description, work / "saved_model"
@@ -140,9 +141,13 @@ def _export(
         walk = Walk(loaded, flow, may_vary=bool(d.unsteady))
         kinds = walk.kinds(d.signature, d.feeds, request.settings)
         row = d.signature.question(d.example).rows[0]
-        trial = Trial(d.signature, call, row)
         with loaded.graph.as_default():
             chosen = choice(flow, d.feeds)
+            compared = constants(flow, d.feeds)
+        pairs = zip(d.signature.inputs, d.feeds, strict=True)
+        told = [walk.told_apart(tensor, feed) for tensor, feed in pairs]
+        tried = samples(d.signature.fields, kinds, told, compared, row)
+        trial = Trial(d.signature, call, tried)
         joins_rows = trial.joins_rows(chosen)
     (work / "dictionary").write_bytes(dump(kinds))
     replace(d, state=state, joins_rows=joins_rows).write(work)
