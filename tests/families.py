@@ -429,6 +429,19 @@ def narrowed_to_buckets(path: Path) -> Path:
     return save(path, f, [spec("x", "float64"), spec("n", "int64")])
 
 
+def buckets_of_narrow_floats(path: Path) -> Path:
+    """Floats that are rounded when they are fed, some of them past a boundary."""
+
+    def f(x: Any, z: Any) -> Any:
+        a, b = (
+            tf.raw_ops.Bucketize(input=number(v), boundaries=[-1e-9, 0.1, 1.0, 3.3])
+            for v in (x, z)
+        )
+        return {"y": a * 10 + b}
+
+    return save(path, f, [spec("x", "float16"), spec("z", "bfloat16")])
+
+
 def bucketized_and_used(path: Path) -> Path:
     def f(x: Any) -> Any:
         return {"y": number(tf.raw_ops.Bucketize(input=x, boundaries=[1.0])) + x}
@@ -500,6 +513,7 @@ EXACT: dict[str, tuple[Any, tuple[str, ...]]] = {
     "written table": (written_table, ("w",)),
     "narrowed to a table": (narrowed_to_table, ("n",)),
     "narrowed to buckets": (narrowed_to_buckets, ("n", "x")),
+    "buckets of narrow floats": (buckets_of_narrow_floats, ("x", "z")),
     "bucketized and used": (bucketized_and_used, ("x",)),
     "bucketized and compared": (bucketized_and_compared, ("n",)),
     "compared with itself": (counted_in_the_batch, ("w",)),

@@ -158,6 +158,9 @@ def _bucketized(use: Use, tensor: Tensor) -> _Evidence:
     if any(np.isnan(boundaries)):
         raise _Unproved(f"Bucketize ({use.node.name}) has NaN for a boundary")
     finite = sorted(set(filter(np.isfinite, boundaries)))
+    if tensor.dtype in ("float16", "bfloat16"):
+        # What it is fed, the nearest such number, may lie on the other side.
+        raise _Unproved(f"Bucketize ({use.node.name}) takes it, as {tensor.dtype}")
     text = f"bucketized by {len(boundaries)} boundaries"
     if "float" in tensor.dtype:
         return _Evidence(text, thresholds=tuple(x + 0.0 for x in finite))
