@@ -18,7 +18,7 @@ from gomlx.contract.tensor import ANY, DTYPES, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.masking import masked
 from gomlx.models.source import Source
-from gomlx.models.transformer import source_digest
+from gomlx.models.transformer import Code, code
 from gomlx.models.version import (
     NOTHING_THERE,
     ModelVersion,
@@ -49,8 +49,10 @@ def stage(request: StageRequest) -> ModelVersion:
         content = source.fetch(snapshot, work / "saved_model")
         if source.snapshot() != snapshot:
             raise StageFailed("the files changed while they were read")
-        directory = request.into / _digest(content, request)
+        ours = code(request.settings.transformer, request.name)
+        directory = request.into / _digest(content, ours, request)
         if not directory.exists():
+            ours.write(work)
             _prepare(work, request)
             work.rename(directory)
         return staged(request.name, directory)
@@ -64,7 +66,7 @@ def stage(request: StageRequest) -> ModelVersion:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _digest(content: str, request: StageRequest) -> str:
+def _digest(content: str, ours: Code, request: StageRequest) -> str:
     """Digest all that changes an answer or a key; no times, no paths."""
     settings = request.settings
     parts = [
@@ -76,7 +78,7 @@ def _digest(content: str, request: StageRequest) -> str:
         json.dumps(sorted(settings.auxiliaries)),
         json.dumps(sorted(settings.key_fields)),
         settings.transformer,
-        source_digest(settings.transformer, request.name),
+        ours.digest,
         # The example decides what staging finds out about a version.
         json.dumps(sorted(request.example.items())),
     ]
