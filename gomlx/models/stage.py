@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,7 +180,19 @@ def _signature(
         tuple(Tensor(name, ANY, ()) for name in auxiliaries),
     )
     feeds, fetches = (tuple(i.name for _, i in infos) for infos in (inputs, outputs))
+    _check_feeds(signature, feeds)
     return signature, feeds, fetches
+
+
+def _check_feeds(signature: Signature, feeds: Sequence[str]) -> None:
+    """Raise StageFailed unless every input is a tensor of its own."""
+    by_tensor: dict[str, list[str]] = {}
+    for tensor, feed in zip(signature.inputs, feeds, strict=True):
+        by_tensor.setdefault(feed, []).append(repr(tensor.name))
+    for feed, names in by_tensor.items():
+        if len(names) > 1:
+            which = " and ".join(names)
+            raise StageFailed(f"inputs {which} are one tensor of the graph ({feed})")
 
 
 def _check_settings(settings: Settings, inputs: Collection[str]) -> None:
