@@ -3,15 +3,18 @@
     transformer(inputs, outputs) -> anything that JSON holds
 
 inputs are those of the canonical row, the auxiliary ones among them; outputs are the
-model's, as the response would hold them.
+model's, as the response would hold them. NaN and the infinities in what it returns
+become the words that stand for them in outputs.
 
 The file that holds the function is part of the version: staging copies it, and workers
 run the copy, whatever becomes of the file. What it imports or reads is not: it is found
 where it lies when a worker loads the version.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -43,7 +46,7 @@ class Transformer:
             return answers
         try:
             return [
-                orjson.dumps(self._function(self._inputs(row), orjson.loads(answer)))
+                _dumped(self._function(self._inputs(row), orjson.loads(answer)))
                 for row, answer in zip(rows, answers, strict=True)
             ]
         except Exception as error:
@@ -118,6 +121,25 @@ def _imported(name: str, version: ModelVersion) -> ModuleType:
 
 def _unusable(reference: str, model: str, problem: str) -> StageFailed:
     return StageFailed(f"model {model!r}: transformer {reference!r}: {problem}")
+
+
+def _dumped(value: Any) -> bytes:
+    """Return JSON; a null may be a number that it has no other form for."""
+    text = orjson.dumps(value)
+    return orjson.dumps(_worded(value)) if b"null" in text else text
+
+
+def _worded(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
+    if isinstance(value, dict):
+        return {name: _worded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_worded(part) for part in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [f.name for f in fields(value) if not f.name.startswith("_")]
+        return {name: _worded(getattr(value, name)) for name in names}  # as orjson
+    return value
 
 
 def plain(value: Value) -> Any:

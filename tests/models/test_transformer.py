@@ -97,6 +97,24 @@ def test_a_version_runs_the_code_that_it_was_staged_with(
     assert first.version.digest != second.version.digest
 
 
+def test_what_is_no_number_is_a_word(
+    tmp_path: Path, staged: Stage, ranking: Path
+) -> None:
+    ranking.write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Low:\n    low: float\n"
+        "def best(inputs, outputs):\n"
+        "    inf = float('inf')\n"
+        "    all = [inf, (float('nan'), 1.5), Low(-inf)]\n"
+        "    return {'all': all, 'none': None, 'word': 'null'}\n"
+    )
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    given = Settings(transformer="ranking:best")
+    found = ask(Servable(staged(source, settings=given)), x=2.0)
+    words = ["Infinity", ["NaN", 1.5], {"low": "-Infinity"}]
+    assert found == [{"all": words, "none": None, "word": "null"}]
+
+
 @pytest.mark.parametrize("reference", ["shop:best", "shop.ranking:best"])
 def test_relative_imports(
     tmp_path: Path, staged: Stage, ranking: Path, reference: str
