@@ -138,6 +138,17 @@ def one_hash_bucket(path: Path) -> Path:
     return save(path, lambda w: {"y": number(table.lookup(w))}, [text()], table)
 
 
+def of_the_batch(path: Path) -> Path:
+    """What is known of one row changes the answers of all that run with it."""
+    table = static_table(WORDS)
+
+    def f(w: Any, n: Any) -> Any:
+        found, is_any = number(table.lookup(w)), tf.reduce_any(tf.equal(n, 7))
+        return {"y": found - tf.reduce_max(found) + tf.where(is_any, 0.5, 0.0)}
+
+    return save(path, f, [text(), spec("n", "int64")], table)
+
+
 def keras_lookups(path: Path) -> Path:
     """Keras 3: a mask token, no out-of-vocabulary index, an input in two layers."""
     import keras as k
@@ -229,6 +240,7 @@ COLLAPSING: dict[str, tuple[Any, dict[str, str]]] = {
     "integers": (integers, {"b": "vocabulary", "n": "vocabulary"}),
     "vectors": (vectors, {"a": "vocabulary", "b": "vocabulary"}),
     "one hash bucket": (one_hash_bucket, {"w": "vocabulary"}),
+    "of the batch": (of_the_batch, {"n": "vocabulary", "w": "vocabulary"}),
     "keras": (
         keras_lookups,
         {"city": "vocabulary", "day": "vocabulary", "price": "buckets"},
@@ -417,6 +429,19 @@ def narrowed_to_buckets(path: Path) -> Path:
     return save(path, f, [spec("x", "float64"), spec("n", "int64")])
 
 
+def buckets_of_narrow_floats(path: Path) -> Path:
+    """Floats that are rounded when they are fed, some of them past a boundary."""
+
+    def f(x: Any, z: Any) -> Any:
+        a, b = (
+            tf.raw_ops.Bucketize(input=number(v), boundaries=[-1e-9, 0.1, 1.0, 3.3])
+            for v in (x, z)
+        )
+        return {"y": a * 10 + b}
+
+    return save(path, f, [spec("x", "float16"), spec("z", "bfloat16")])
+
+
 def bucketized_and_used(path: Path) -> Path:
     def f(x: Any) -> Any:
         return {"y": number(tf.raw_ops.Bucketize(input=x, boundaries=[1.0])) + x}
@@ -488,6 +513,7 @@ EXACT: dict[str, tuple[Any, tuple[str, ...]]] = {
     "written table": (written_table, ("w",)),
     "narrowed to a table": (narrowed_to_table, ("n",)),
     "narrowed to buckets": (narrowed_to_buckets, ("n", "x")),
+    "buckets of narrow floats": (buckets_of_narrow_floats, ("x", "z")),
     "bucketized and used": (bucketized_and_used, ("x",)),
     "bucketized and compared": (bucketized_and_compared, ("n",)),
     "compared with itself": (counted_in_the_batch, ("w",)),
@@ -498,5 +524,5 @@ EXACT: dict[str, tuple[Any, tuple[str, ...]]] = {
 # Families in which the values of one row decide what becomes of another one.
 ROWS_APART = (
     *("branches", "TensorFlow 1", "raw in a branch", "raw in a case"),
-    *("decides a loop", "written table"),
+    *("decides a loop", "written table", "of the batch"),
 )

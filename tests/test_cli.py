@@ -70,6 +70,31 @@ def test_check_of_a_good_config(tmp_path: Path) -> None:
     assert "pass" not in done.stdout + done.stderr
 
 
+def test_check_warns_of_what_a_transformer_is_given_outside_the_key(
+    tmp_path: Path,
+) -> None:
+    inputs = [
+        {"name": "market", "auxiliary": True},
+        {"name": "trace", "auxiliary": True},
+    ]
+    model = {
+        **{"id": "a", "url": "s3://bucket/a", "datastore": "s", "inputs": inputs},
+        **{"key_fields": ["market"], "transformer": "pricing:advise"},
+    }
+    others = [
+        model | {"id": "b", "key_fields": ["market", "trace"]},
+        model | {"id": "c", "transformer": None},
+        model | {"id": "d", "datastore": None},
+    ]
+    stores = [{"id": "s", "memory_mb": 8}]
+    write(tmp_path, yaml.dump({"models": [model, *others], "datastores": stores}))
+    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("warning:") == 1
+    said = " ".join(done.stderr.split())
+    assert "model a: the transformer is given trace, which is not in key_fields" in said
+
+
 def test_serve_with_a_bad_config_ends_with_2(tmp_path: Path) -> None:
     write(tmp_path, "models: []")
     done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)

@@ -88,9 +88,9 @@ def values(tensor: Tensor, kind: Kind) -> st.SearchStrategy[Any]:
         ]
         element = st.sampled_from(most) | st.integers(low, high) | st.integers(-9, 9)
     else:
-        some = st.floats(-3.4e38, 3.4e38)
+        some = st.floats(*tensor.bounds) if tensor.bounds else st.floats()
         element = (
-            st.sampled_from([0.0, -0.0, 0.1, -1e-45, *edges])
+            st.sampled_from([0.0, -0.0, 0.1, 0.0999, 0.5, -1e-45, *edges])
             | some
             | st.integers(-9, 9)
         )

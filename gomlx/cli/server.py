@@ -19,7 +19,7 @@ from gomlx.cli.terminal import FAILED, errors, output, reported
 from gomlx.errors import GomlxError, InvalidInput
 
 if TYPE_CHECKING:
-    from gomlx.config import Config
+    from gomlx.config import Config, Model
 
 
 def serve(
@@ -70,9 +70,24 @@ def check(
         output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
         if "://" not in model.url and not Path(model.url).exists():
             errors.print("[yellow]warning:[/]", escape(model.url), "is not there (yet)")
+        for warning in _shared_wrongly(model):
+            errors.print("[yellow]warning:[/]", escape(warning))
     if connect:
         _try_connections(checked, as_json)
     output.print(f"[green]{config} is fine[/]")
+
+
+def _shared_wrongly(model: "Model") -> list[str]:
+    """Name inputs by which a transformer may tell questions apart that share a key."""
+    if not (model.transformer and model.datastore):
+        return []
+    auxiliary = [one.name for one in model.inputs if one.auxiliary]
+    return [
+        f"model {model.id}: the transformer is given {name}, which is not in "
+        "key_fields: questions that differ in it share one answer"
+        for name in auxiliary
+        if name not in model.key_fields
+    ]
 
 
 def _certificate_expires(config: "Config") -> str | None:

@@ -23,13 +23,17 @@ def choice(flow: Flow, feeds: Iterable[str]) -> str:
     A choice that no output is computed from, such as that to raise an error, is none:
     when a batch fails, its rows run again alone. Nor are sizes elements.
     """
-    ends = [use for feed in feeds for use in flow.ends(feed)[0]]
-    uses, _ = _downstream(flow, [use for use in ends if use.node.op not in BLIND])
-    for use in filter(_chooses, uses):
+    for use in filter(_chooses, computed_from(flow, feeds)):
         # In TensorFlow 1 what depends on a choice need not take anything from it.
         if "Switch" in use.node.op or flow.is_fetched(_downstream(flow, [use])[1]):
             return str(use.node.op)
     return ""
+
+
+def computed_from(flow: Flow, feeds: Iterable[str]) -> list[Use]:
+    """Return all uses of what is computed from the elements of some inputs."""
+    ends = [use for feed in feeds for use in flow.ends(feed)[0]]
+    return _downstream(flow, [use for use in ends if use.node.op not in BLIND])[0]
 
 
 def _chooses(use: Use) -> bool:

@@ -18,8 +18,14 @@ _STEADY = frozenset(
         *("LookupTableFindV2", "LookupTableFind", "LookupTableSizeV2"),
         *("LookupTableExportV2", "StatefulPartitionedCall", "If", "While", "Case"),
         *("Assert", "Print", "PrintV2", "Placeholder", "PlaceholderWithDefault"),
+        *("CheckNumerics", "CheckNumericsV2", "VariableShape"),
+        # These take a reference, through which others write, and only read.
+        *("RefIdentity", "RefSwitch", "RefMerge", "RefSelect"),
+        *("RefEnter", "RefExit", "RefNextIteration"),
+        *("IsVariableInitialized", "LookupTableSize", "LookupTableExport"),
     }
 )
+_OF_ONE_RUN = "TensorArray"  # begins the names of those whose state ends with the run
 
 
 # Of the unsteady ones, those that leave variables alone.
@@ -168,4 +174,7 @@ def _is_unsteady(op: str) -> bool:
     definition = op_def_registry.get(op)
     if definition is None:
         return True
-    return definition.is_stateful and op not in _STEADY
+    if op in _STEADY or op.startswith(_OF_ONE_RUN):
+        return False
+    # What writes through a reference, as TensorFlow 1 does, does not count as stateful.
+    return definition.is_stateful or any(a.is_ref for a in definition.input_arg)

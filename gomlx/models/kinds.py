@@ -6,6 +6,7 @@ is `exact`, and the reason says what stood in the way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,16 @@ class Walk:
         except _Unproved as reason:
             return Exact(tensor.dtype, str(reason))
 
+    def told_apart(self, tensor: Tensor, feed: str) -> frozenset[Scalar]:
+        """Return the values that some use tells from others, whatever else does."""
+        found: set[Scalar] = set()
+        with self._session.graph.as_default():
+            for use in self._flow.ends(feed)[0]:
+                with suppress(_Unproved):
+                    evidence = self._evidence(use, tensor)
+                    found.update(evidence.known, evidence.thresholds)
+        return frozenset(found)
+
     def _evidence(self, use: Use, tensor: Tensor) -> _Evidence:
         op, slot = use.node.op, use.slot
         if op in BLIND or (op in _HASHES and use.node.attr["num_buckets"].i == 1):
@@ -109,7 +120,7 @@ class Walk:
                 Tkeys=operation.get_attr("key_dtype"),
                 Tvalues=operation.get_attr("value_dtype"),
             )
-            self._contents[name] = _scalars(self._session.run(exported.keys))
+            self._contents[name] = scalars(self._session.run(exported.keys))
         return self._contents[name]
 
     def _compared(self, use: Use) -> _Evidence:
@@ -119,7 +130,7 @@ class Walk:
             raise _Unproved(
                 f"{use.node.op} ({use.node.name}) compares it with no constant"
             )
-        known = _scalars(tensor_util.MakeNdarray(node.attr["value"].tensor))
+        known = scalars(tensor_util.MakeNdarray(node.attr["value"].tensor))
         return _Evidence(f"compared with {_shown(known)}", known)
 
 
@@ -147,6 +158,9 @@ def _bucketized(use: Use, tensor: Tensor) -> _Evidence:
     if any(np.isnan(boundaries)):
         raise _Unproved(f"Bucketize ({use.node.name}) has NaN for a boundary")
     finite = sorted(set(filter(np.isfinite, boundaries)))
+    if tensor.dtype in ("float16", "bfloat16"):
+        # What it is fed, the nearest such number, may lie on the other side.
+        raise _Unproved(f"Bucketize ({use.node.name}) takes it, as {tensor.dtype}")
     text = f"bucketized by {len(boundaries)} boundaries"
     if "float" in tensor.dtype:
         return _Evidence(text, thresholds=tuple(x + 0.0 for x in finite))
@@ -215,7 +229,7 @@ def _unknown_number(known: frozenset[Scalar], low: int, high: int) -> int | None
     return next((n for n in candidates if n not in known and n >= low), None)
 
 
-def _scalars(array: Any) -> frozenset[Scalar]:
+def scalars(array: Any) -> frozenset[Scalar]:
     values = np.asarray(array).reshape(-1).tolist()
     return frozenset(_text(v) if isinstance(v, bytes) else v for v in values)
 

@@ -5,6 +5,7 @@ What staging wrote, a directory:
     servable.json     signature, feeds, fetches and the state below (Description)
     dictionary        the kind of every input (contract.dictionary)
     saved_model/      graph and assets
+    transformer/      the file that holds the transformer, if there is one
     weights/N         one variable each: raw little-endian elements, mapped into
                       every worker, or (state that cannot be mapped) a serialized
                       TensorProto
@@ -93,7 +94,7 @@ class Servable:
         self.dictionary = Dictionary(version.digest, self.signature, kinds)
         self._transforms = bool(self.description.transformer)
         self._transform = Transformer(
-            self.description.transformer, version.name, self.signature.names
+            self.description.transformer, version, self.signature.names
         )
         self._feeds = Feeds(self.signature)
         self._answers = AnswerFormat(self.signature.outputs)

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from gomlx.contract.tensor import ANY, DTYPES, Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.masking import masked
 from gomlx.models.source import Source
-from gomlx.models.transformer import source_digest
+from gomlx.models.transformer import Code, code
 from gomlx.models.version import (
     NOTHING_THERE,
     ModelVersion,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised when what staging writes, or what a key or an answer looks like, changes.
-FORMAT = 3
+FORMAT = 4
 
 
 def stage(request: StageRequest) -> ModelVersion:
@@ -49,8 +49,10 @@ def stage(request: StageRequest) -> ModelVersion:
         content = source.fetch(snapshot, work / "saved_model")
         if source.snapshot() != snapshot:
             raise StageFailed("the files changed while they were read")
-        directory = request.into / _digest(content, request)
+        ours = code(request.settings.transformer, request.name)
+        directory = request.into / _digest(content, ours, request)
         if not directory.exists():
+            ours.write(work)
             _prepare(work, request)
             work.rename(directory)
         return staged(request.name, directory)
@@ -64,7 +66,7 @@ def stage(request: StageRequest) -> ModelVersion:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _digest(content: str, request: StageRequest) -> str:
+def _digest(content: str, ours: Code, request: StageRequest) -> str:
     """Digest all that changes an answer or a key; no times, no paths."""
     settings = request.settings
     parts = [
@@ -76,7 +78,7 @@ def _digest(content: str, request: StageRequest) -> str:
         json.dumps(sorted(settings.auxiliaries)),
         json.dumps(sorted(settings.key_fields)),
         settings.transformer,
-        source_digest(settings.transformer, request.name),
+        ours.digest,
         # The example decides what staging finds out about a version.
         json.dumps(sorted(request.example.items())),
     ]
@@ -123,6 +125,7 @@ def _export(
     from gomlx.models.kinds import Walk
     from gomlx.models.objects import Objects
     from gomlx.models.prune import prune
+    from gomlx.models.samples import constants, samples
     from gomlx.models.trial import Trial
 
     d, saved_model = description, work / "saved_model"
@@ -141,9 +144,13 @@ def _export(
         walk = Walk(loaded, flow, may_vary=bool(d.unsteady))
         kinds = walk.kinds(d.signature, d.feeds, request.settings)
         row = d.signature.question(d.example).rows[0]
-        trial = Trial(d.signature, call, row)
         with loaded.graph.as_default():
             chosen = choice(flow, d.feeds)
+            compared = constants(flow, d.feeds)
+        pairs = zip(d.signature.inputs, d.feeds, strict=True)
+        told = [walk.told_apart(tensor, feed) for tensor, feed in pairs]
+        tried = samples(d.signature.fields, kinds, told, compared, row)
+        trial = Trial(d.signature, call, tried)
         joins_rows = trial.joins_rows(chosen)
     (work / "dictionary").write_bytes(dump(kinds))
     replace(d, state=state, joins_rows=joins_rows).write(work)
@@ -175,7 +182,19 @@ def _signature(
         tuple(Tensor(name, ANY, ()) for name in auxiliaries),
     )
     feeds, fetches = (tuple(i.name for _, i in infos) for infos in (inputs, outputs))
+    _check_feeds(signature, feeds)
     return signature, feeds, fetches
+
+
+def _check_feeds(signature: Signature, feeds: Sequence[str]) -> None:
+    """Raise StageFailed unless every input is a tensor of its own."""
+    by_tensor: dict[str, list[str]] = {}
+    for tensor, feed in zip(signature.inputs, feeds, strict=True):
+        by_tensor.setdefault(feed, []).append(repr(tensor.name))
+    for feed, names in by_tensor.items():
+        if len(names) > 1:
+            which = " and ".join(names)
+            raise StageFailed(f"inputs {which} are one tensor of the graph ({feed})")
 
 
 def _check_settings(settings: Settings, inputs: Collection[str]) -> None:

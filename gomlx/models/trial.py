@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Row, Value
+from gomlx.contract.tensor import Row
 from gomlx.errors import StageFailed
 from gomlx.models import session as tf_session
+from gomlx.models.samples import Samples
 from gomlx.models.servable import Feeds, Servable
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,10 @@ log = logging.getLogger(__name__)
 class Trial:
     """The outputs for an example row and for others like it. Raises StageFailed."""
 
-    def __init__(self, signature: Signature, call: Any, row: Row) -> None:
-        self._signature, self._call = signature, call
+    def __init__(self, signature: Signature, call: Any, samples: Samples) -> None:
+        self._signature, self._call, self._samples = signature, call, samples
         self._feeds = Feeds(signature)
+        row = samples.example
         try:
             self._alone = [self._run([row])]
         except tf_session.TensorFlowError as error:
@@ -33,12 +35,10 @@ class Trial:
             ) from None
         self._rows = [row]
         self._check_shapes(self._alone[0])
-        for other in _others(row):
-            try:
-                self._alone.append(self._run([other]))
-            except tf_session.TensorFlowError:
-                continue  # not every row is one that the model takes
-            self._rows.append(other)
+        for other in samples.rows():
+            if not self._takes(other):
+                for half in _halves(row, other):
+                    self._takes(half)
 
     def joins_rows(self, choice: str) -> bool:
         """True when rows of different values answer among each other as alone.
@@ -55,26 +55,53 @@ class Trial:
 
     def compare(self, servable: Servable) -> None:
         """Raise StageFailed unless the mapped model gives the same."""
-        for row, alone in zip(self._rows, self._alone, strict=True):
+        for i, (row, alone) in enumerate(zip(self._rows, self._alone, strict=True)):
             mapped = servable.outputs([row])
             for tensor, theirs, our in zip(
                 self._signature.outputs, alone, mapped, strict=True
             ):
-                if not _alike(theirs, our):
+                if not self._is_alike(i, theirs, our):
                     what = f"output {tensor.name!r}"
                     raise StageFailed(f"{what} differs with mapped weights")
 
-    def _agrees(self) -> bool:
+    def _takes(self, row: Row) -> bool:
+        """Run a row alone and keep it, unless it is one that the model refuses."""
+        if row in self._rows:
+            return True
         try:
-            together = self._run(self._rows)
+            self._alone.append(self._run([row]))
         except tf_session.TensorFlowError:
             return False
+        self._rows.append(row)
+        return True
+
+    def _agrees(self) -> bool:
+        """True when rows answer as alone in each of several batches.
+
+        All of them, each twice and far apart; then each in front of another one, since
+        what two rows do to a third may cancel; then all among a crowd.
+        """
+        order = range(len(self._rows))
+        groups = [[*order, *reversed(order)], *([i, i - 1] for i in order)]
+        crowd = self._samples.crowd()
+        return all(map(self._agree, groups)) and self._agree(order, crowd)
+
+    def _agree(self, group: Sequence[int], crowd: Sequence[Row] = ()) -> bool:
+        rows = [self._rows[i] for i in group]
+        try:
+            together = self._run([*rows, *crowd])
+        except tf_session.TensorFlowError:
+            return bool(crowd)  # a row of it may be one that the model does not take
+        size = len(rows) + len(crowd)
         return all(
-            among.shape[:1] == (len(self._rows),)
-            and _alike(among[i], single[output][0])
+            among.shape[:1] == (size,)
+            and self._is_alike(i, self._alone[i][output], among[place : place + 1])
             for output, among in enumerate(together)
-            for i, single in enumerate(self._alone)
+            for place, i in enumerate(group)
         )
+
+    def _is_alike(self, i: int, a: Any, b: Any) -> bool:
+        return _alike(a, b, self._samples.scale(self._rows[i]))
 
     def _check_shapes(self, arrays: Sequence[Any]) -> None:
         for tensor, array in zip(self._signature.outputs, arrays, strict=True):
@@ -88,32 +115,21 @@ class Trial:
         return self._call(*self._feeds(rows))  # type: ignore[no-any-return]
 
 
-def _others(row: Row) -> Iterator[Row]:
-    """Rows of the same shapes with other values."""
-    for step in (1, -1, 3):
-        yield tuple(_moved(value, step) for value in row)
+def _halves(row: Row, other: Row) -> Iterator[Row]:
+    """Rows of which one half of the values is another row's."""
+    for rest in (0, 1):
+        pairs = enumerate(zip(row, other, strict=True))
+        yield tuple(b if i % 2 == rest else a for i, (a, b) in pairs)
 
 
-def _moved(value: Value, step: int) -> Value:
-    if value is None:
-        return value
-    if isinstance(value, bool):
-        return value if step < 0 else not value
-    if isinstance(value, str):
-        return f"{value}{step}"
-    if isinstance(value, bytes):
-        return value + bytes([step % 256])
-    if isinstance(value, tuple):
-        leaves = (_moved(leaf, step) for leaf in value.leaves)
-        return value._replace(leaves=tuple(leaves))  # type: ignore[arg-type]
-    return max(value + step, 0) if isinstance(value, int) else value + step
+def _alike(a: Any, b: Any, scale: float) -> bool:
+    """Equal, but for the last bits, which the order of a sum decides.
 
-
-def _alike(a: Any, b: Any) -> bool:
-    """Equal, but for the last bits, which the order of a sum decides."""
+    scale: of the numbers that were summed. They may cancel, their last bits do not.
+    """
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
         return False
     if a.dtype.kind == "f":
-        return np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+        return np.allclose(a, b, rtol=1e-4, atol=1e-6 * scale, equal_nan=True)
     return bool(np.array_equal(a, b))

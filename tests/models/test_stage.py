@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from gomlx.errors import RunFailed
 from gomlx.models import session as tf_session
 from gomlx.models.graph import take_constants
 from gomlx.models.servable import Description, Servable
-from gomlx.models.version import ModelVersion
+from gomlx.models.version import ModelVersion, Settings
 from tests import saved_models
 from tests.saved_models import save, spec
 
@@ -212,6 +213,121 @@ def test_rows_that_disturb_each_other_run_alone(
 
     version = staged(save(tmp_path / "m", f, [spec("x")]))
     assert not Description.read(version.directory).joins_rows
+
+
+def of_words(f: Callable[[Any], Any], count: int = 3) -> Callable[[Path], Path]:
+    """A model of what is looked up for words."""
+
+    def build(path: Path) -> Path:
+        words = tf.constant([f"word {n}" for n in range(count)])
+        numbers = tf.range(1.0, count + 1.0)
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(words, numbers), 0.5
+        )
+        of = [spec("w", "string")]
+        return save(path, lambda w: {"y": f(table.lookup(w))}, of, table)
+
+    return build
+
+
+def of_numbers(f: Callable[[Any], Any], dtype: str = "int64") -> Callable[[Path], Path]:
+    return lambda path: save(path, lambda n: {"y": f(n)}, [spec("n", dtype)])
+
+
+def bucket(x: Any) -> Any:
+    found = tf.raw_ops.Bucketize(input=x, boundaries=[-500.0, 2.5, 7000.0])
+    return tf.cast(found, tf.float32)
+
+
+def some(condition: Any) -> Any:
+    return tf.where(tf.reduce_any(condition), 10.0, 0.0)
+
+
+def is_number(n: Any, number: int) -> Any:
+    return tf.cast(tf.equal(n, number), tf.float32)
+
+
+def after_the_first(n: Any) -> Any:
+    return is_number(n, 3) + tf.where(n[0, 0] == 7, 1.0, 0.0)
+
+
+def twice(n: Any) -> Any:
+    """What is there twice counts once."""
+    _, places = tf.unique(tf.reshape(tf.cast(tf.equal(n, 7), tf.int64), [-1]))
+    return tf.cast(tf.cumsum(places), tf.float32)[:, None]
+
+
+DISTURBED_BY_WORDS_AND_NUMBERS: dict[str, Callable[[Path], Path]] = {
+    "words, max": of_words(lambda z: z - tf.reduce_max(z)),
+    "words, softmax": of_words(lambda z: tf.nn.softmax(z, axis=0), 40),
+    "words, mean": of_words(lambda z: z - tf.reduce_mean(z, 0), 1),
+    "words, one of many": of_words(lambda z: z + some(tf.equal(z, 77.0)), 200),
+    "number, any": of_numbers(lambda n: is_number(n, 3) + some(tf.equal(n, 7))),
+    "number, two of them": of_numbers(
+        lambda n: (
+            is_number(n, 3) + abs(some(tf.equal(n, 70)) - some(tf.equal(n, 70_000)))
+        )
+    ),
+    "number, all": of_numbers(
+        lambda n: tf.where(tf.reduce_all(tf.equal(n, 98765)), 1.0, is_number(n, 3))
+    ),
+    "number, the first": of_numbers(after_the_first),
+    "number, twice": of_numbers(twice),
+    "buckets, max": of_numbers(lambda x: bucket(x) - tf.reduce_max(bucket(x))),
+    "buckets, of floats": of_numbers(
+        lambda x: bucket(x) + some(tf.equal(bucket(x), 3.0)), "float32"
+    ),
+    "float, rare": of_numbers(lambda x: x + some(tf.equal(x, 98765.0)), "float32"),
+    "float, large": of_numbers(lambda x: x + some(x + 1.0 > 98765.0), "float32"),
+    "float, small": of_numbers(lambda x: x + some((x > 0.0) & (x < 0.1)), "float32"),
+    "word, any": lambda path: save(
+        path,
+        lambda w: {
+            "y": tf.cast(tf.equal(w, "a"), tf.float32) + some(tf.equal(w, "rare"))
+        },
+        [spec("w", "string")],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DISTURBED_BY_WORDS_AND_NUMBERS)
+def test_rows_that_disturb_each_other_by_words_and_numbers_run_alone(
+    tmp_path: Path, staged: Stage, what: str
+) -> None:
+    version = staged(DISTURBED_BY_WORDS_AND_NUMBERS[what](tmp_path / "m"))
+    assert not Description.read(version.directory).joins_rows
+
+
+def test_words_of_the_config_are_tried_as_those_that_a_table_knows(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """An input that is made a wildcard has no vocabulary, but its table has."""
+    source = of_words(lambda z: z - tf.reduce_max(z))(tmp_path / "m")
+    version = staged(source, settings=Settings(wildcards=("w",)))
+    assert not Description.read(version.directory).joins_rows
+
+
+def test_only_known_words_are_taken_and_they_run_together(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """Keras refuses a batch for one word when it has no index for the unknown."""
+    import keras as k
+
+    city = k.Input((1,), name="city", dtype="string")
+    day = k.Input((1,), name="day", dtype="int64")
+    cities = k.layers.StringLookup(vocabulary=["rome", "oslo"], num_oov_indices=0)
+    days = k.layers.IntegerLookup(vocabulary=[11, 12, 13], num_oov_indices=0)
+    found = {"city": cities(city), "day": days(day)}
+    k.Model([city, day], found).export(str(tmp_path / "m"), verbose=False)
+    example = {"city": "rome", "day": 12}
+    servable = Servable(staged(tmp_path / "m", example=example))
+    assert servable.description.joins_rows
+    several = {"city": ["oslo", "rome"], "day": [13, 11], "batch_size": 2}
+    known = [{"city": 1, "day": 2}, {"city": 0, "day": 0}]
+    assert ask(servable, several) == known
+    for unknown in ({"city": "lima"}, {"day": 1}):
+        with pytest.raises(RunFailed, match="should be in vocabulary"):
+            ask(servable, example | unknown)
 
 
 def test_rows_that_leave_each_other_alone_run_together(

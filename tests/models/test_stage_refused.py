@@ -76,6 +76,16 @@ def of_all_rows(folder: Path) -> Path:
     return save(folder, f, [spec("x", shape=(None,))])
 
 
+def two_names_for_one(folder: Path) -> Path:
+    v1 = tf.compat.v1
+    with v1.Graph().as_default(), v1.Session() as session:
+        w = v1.placeholder(tf.float32, [None, 1], name="w")
+        x = v1.placeholder(tf.float32, [None, 1], name="x")
+        inputs = {"a": w, "b": x, "c": w}
+        v1.saved_model.simple_save(session, str(folder), inputs, {"y": w + x})
+    return folder
+
+
 # Models that must not be served, and what is said of them.
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (truncated, "cannot"),
@@ -96,6 +106,10 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "reserved name": (
         lambda folder: save(folder, lambda x: {"y": x}, [spec("batch_size")]),
         "may not be named 'batch_size'",
+    ),
+    "two names for one tensor": (
+        two_names_for_one,
+        r"inputs 'a' and 'c' are one tensor of the graph \(w:0\)",
     ),
     "nothing": (lambda folder: folder, "no saved_model.pb"),
 }

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.python.ops.lookup_ops import index_table_from_tensor
 
 from gomlx.contract.canonical import Buckets, Vocabulary
-from gomlx.models.servable import Servable
+from gomlx.models.servable import Description, Servable
 from gomlx.models.version import ModelVersion
 
 Stage = Callable[..., ModelVersion]
@@ -151,3 +151,75 @@ def test_it_is_proved_and_answers_as_tensorflow_does(
     assert [row["score"] for row in found] == pytest.approx(theirs["score"], rel=1e-5)
     if "label" in theirs:
         assert [row["label"].encode() for row in found] == theirs["label"]
+
+
+def variable(value: Any) -> Any:
+    """A variable in the form of its time: writes to it go through a reference."""
+    return v1.get_variable("v", initializer=value, use_resource=False)
+
+
+WRITES: dict[str, Callable[[Any], Any]] = {
+    "assign": lambda x: x + v1.assign(variable([1.0]), [2.0]),
+    "add": lambda x: x + v1.assign_add(variable([1.0]), [2.0]),
+    "scatter": lambda x: x + v1.scatter_add(variable([1.0]), [0], [2.0])[0],
+    "count": lambda x: x + tf.cast(variable(1).count_up_to(99), tf.float32),
+    "apply": lambda x: (
+        x
+        + tf.raw_ops.ApplyGradientDescent(
+            var=variable([1.0])._variable, alpha=0.1, delta=[1.0]
+        )
+    ),
+}
+
+
+def within_a_loop(x: Any) -> Any:
+    """Reads a reference in a loop and in a branch."""
+    weight = variable([3.0])
+    some = tf.cond(tf.size(x) > 0, lambda: weight * 2.0, lambda: weight)
+    _, y = tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, y * weight), (0, x))
+    return y + some
+
+
+READS: dict[str, Callable[[Any], Any]] = {
+    "loop": within_a_loop,
+    "gather": lambda x: x * tf.gather(variable([3.0, 4.0]), tf.cast(x > 0.0, tf.int32)),
+    "map": lambda x: tf.map_fn(lambda row: row * 2.0, x),
+    "scan": lambda x: tf.transpose(
+        tf.scan(lambda total, column: total + column, tf.transpose(x))
+    ),
+    "checked": lambda x: tf.debugging.check_numerics(x * variable([3.0]), "x"),
+    "when initialized": lambda x: (
+        x + tf.where(v1.is_variable_initialized(variable([3.0])._variable), 1.0, 0.0)
+    ),
+}
+
+
+def small(path: Path, f: Callable[[Any], Any]) -> Path:
+    v1.disable_control_flow_v2()
+    try:
+        with v1.Graph().as_default(), v1.Session() as session:
+            x = v1.placeholder(tf.float32, [None, 1], name="x")
+            y = f(x)
+            session.run(v1.global_variables_initializer())
+            init = v1.tables_initializer()
+            v1.saved_model.simple_save(
+                session, str(path), {"x": x}, {"y": y}, legacy_init_op=init
+            )
+    finally:
+        v1.enable_control_flow_v2()
+    return path
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_what_writes_through_a_reference_is_not_cached(
+    tmp_path: Path, staged: Stage, what: str
+) -> None:
+    servable = Servable(staged(small(tmp_path / "m", WRITES[what])))
+    assert servable.description.unsteady
+    servable.run([(1.0,)])
+
+
+@pytest.mark.parametrize("what", READS)
+def test_what_only_reads_is_cached(tmp_path: Path, staged: Stage, what: str) -> None:
+    version = staged(small(tmp_path / "m", READS[what]))
+    assert not Description.read(version.directory).unsteady

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ def ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "code"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
+    for name in ("ranking", "shop", "shop.factor"):  # as other tests imported them
+        monkeypatch.delitem(sys.modules, name, raising=False)
     (folder / "ranking.py").write_text(CODE)
     return folder / "ranking.py"
 
@@ -71,8 +74,77 @@ def test_an_exception_names_model_and_function(
         ask(servable, w="oslo", limit=limit)
 
 
+VERSIONED = (
+    "FACTOR = {}\ndef best(inputs, outputs):\n    return outputs['y'] * FACTOR\n"
+)
+
+
+def test_a_version_runs_the_code_that_it_was_staged_with(
+    tmp_path: Path, staged: Stage, ranking: Path
+) -> None:
+    """Whatever becomes of the file: two versions answer side by side, and again."""
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    given = Settings(transformer="ranking:best")
+    versions = []
+    for factor in (1, 1000):
+        ranking.write_text(VERSIONED.format(factor))
+        versions.append(staged(source, settings=given))
+    first, second = map(Servable, versions)
+    ranking.unlink()
+    for servable, expected in ((first, 4.0), (second, 4000.0), (first, 4.0)):
+        assert ask(servable, x=2.0) == [expected]
+    assert ask(Servable(versions[0]), x=2.0) == [4.0]
+    assert first.version.digest != second.version.digest
+
+
+def test_what_is_no_number_is_a_word(
+    tmp_path: Path, staged: Stage, ranking: Path
+) -> None:
+    ranking.write_text(
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Low:\n    low: float\n"
+        "def best(inputs, outputs):\n"
+        "    inf = float('inf')\n"
+        "    all = [inf, (float('nan'), 1.5), Low(-inf)]\n"
+        "    return {'all': all, 'none': None, 'word': 'null'}\n"
+    )
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    given = Settings(transformer="ranking:best")
+    found = ask(Servable(staged(source, settings=given)), x=2.0)
+    words = ["Infinity", ["NaN", 1.5], {"low": "-Infinity"}]
+    assert found == [{"all": words, "none": None, "word": "null"}]
+
+
+@pytest.mark.parametrize("reference", ["shop:best", "shop.ranking:best"])
+def test_relative_imports(
+    tmp_path: Path, staged: Stage, ranking: Path, reference: str
+) -> None:
+    folder = ranking.parent / "shop"
+    folder.mkdir()
+    (folder / "factor.py").write_text("FACTOR = 3")
+    text = VERSIONED.replace("FACTOR = {}", "from .factor import FACTOR")
+    for name in ("__init__.py", "ranking.py"):
+        (folder / name).write_text(text)
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    servable = Servable(staged(source, settings=Settings(transformer=reference)))
+    assert ask(servable, x=2.0) == [12.0]
+
+
+def test_a_module_of_dataclasses(tmp_path: Path, staged: Stage, ranking: Path) -> None:
+    ranking.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import asdict, dataclass\n"
+        "@dataclass\nclass Answer:\n    y: float\n"
+        "def best(inputs, outputs):\n    return asdict(Answer(outputs['y']))\n"
+    )
+    source = saved_models.scale(tmp_path / "m", 2.0)
+    given = Settings(transformer="ranking:best")
+    assert ask(Servable(staged(source, settings=given)), x=2.0) == [{"y": 4.0}]
+
+
 @pytest.mark.parametrize(
-    "reference", ["nowhere:f", "ranking.deeper:f", "ranking:worst", "ranking:number"]
+    "reference",
+    ["math:floor", "nowhere:f", "ranking.deeper:f", "ranking:worst", "ranking:number"],
 )
 def test_a_bad_reference_is_not_staged(
     tmp_path: Path, staged: Stage, ranking: Path, reference: str
