@@ -52,6 +52,17 @@ def echo(path: Path, dtype: str, shape: Any) -> Path:
     return save(path, lambda x: {"y": tf.identity(x)}, [spec("x", dtype, shape)])
 
 
+def embedded(path: Path) -> Path:
+    """emb = x, 2x, 3x; label = a word for 2, and bytes that are no text for others."""
+
+    def f(x: Any) -> Any:
+        emb = tf.reshape(x, [-1, 1]) * tf.constant([[1.0, 2.0, 3.0]])
+        label = tf.where(tf.reshape(x, [-1]) == 2.0, b"two", b"\xff")
+        return {"emb": emb, "label": label}
+
+    return save(path, f, [spec("x")])
+
+
 def embedding(path: Path, megabytes: int) -> Path:
     """y = the mean of row x of a table of so many megabytes."""
     rows = megabytes * 2**20 // (64 * 4)

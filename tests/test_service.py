@@ -246,9 +246,18 @@ def test_meta_config_is_what_an_mly_client_reads(service: Service) -> None:
     assert document["KeyFields"] == ["city", "day", "price"]
     output = {"Name": "score", "Index": 0, "DataType": "float32"}
     assert document["Outputs"] == [output]
-    plain = service.get("/v1/api/model/plain/meta/config").json()
-    assert plain["Cache"] is None
-    assert "TimeToLiveMs" not in plain
+
+
+@pytest.mark.parametrize("model", ["plain", "dice"])
+def test_meta_config_says_what_must_not_be_kept(service: Service, model: str) -> None:
+    """plain has no datastore; dice has one, but answers as it likes."""
+    document = service.get(f"/v1/api/model/{model}/meta/config").json()
+    assert (document["ID"], document["Cache"], document["Fields"]) == ("", None, None)
+    absent = {"Connection", "Namespace", "Dataset", "TimeToLiveMs", "KeyFields"}
+    assert not absent & document.keys()
+    assert [field["Name"] for field in document["Outputs"]] == ["y"]
+    contract = service.get(f"/v1/api/model/{model}/meta/contract").json()
+    assert contract["ttl_seconds"] == 0
 
 
 def samples(text: str, name: str) -> dict[str, float]:

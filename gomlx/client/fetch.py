@@ -147,11 +147,15 @@ class Fetcher:
         names = edition.names([row.canonical for row in wanted.values()])
         values = await self._shared.get_many(names)
         origin = Origin(edition.version, REDIS, True)
-        found = {
-            key: edition.reader.entry(value, origin, orjson.loads(value))
-            for key, value in zip(wanted, values, strict=True)
-            if value is not None and edition.shared.is_answer(value)
-        }
+        found = {}
+        for key, value in zip(wanted, values, strict=True):
+            if value is None:
+                self._metrics.lookups["miss"] += 1
+            elif (entry := _shared_entry(edition, value, origin)) is None:
+                self._metrics.lookups["bad"] += 1
+            else:
+                self._metrics.lookups["hit"] += 1
+                found[key] = entry
         self._metrics.row(REDIS, len(found))
         return found
 
@@ -245,6 +249,16 @@ def _outcome(flight: Flight, edition: Edition) -> Entry:
 def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:
     items, middle = list(wanted.items()), len(wanted) // 2
     return [dict(items[:middle]), dict(items[middle:])]
+
+
+def _shared_entry(edition: Edition, value: bytes, origin: Origin) -> Entry | None:
+    """Read a value of the shared tier; None for what is no answer of the model."""
+    try:
+        if edition.shared.is_answer(value):
+            return edition.reader.entry(value, origin, orjson.loads(value))
+    except (KeyError, TypeError, ValueError):
+        pass  # counted as bad: no row fails of what somebody wrote there
+    return None
 
 
 def _entries(edition: Edition, size: int, response: Response) -> list[Entry]:

@@ -34,7 +34,8 @@ class Metrics:
     """Counted in plain attributes, without a lock: a thread may lose one now and then.
 
     calls: by outcome (`ok` or the name of an error) and the furthest tier that was
-    asked. rows: by the tier that knew them. requests: answered, failed, retried and
+    asked. rows: by the tier that knew them. lookups, of rows in the shared tier: hit,
+    miss and bad: what is there is no answer. requests: answered, failed, retried and
     hedged. refreshes: changed, unchanged and failed.
     """
 
@@ -45,6 +46,7 @@ class Metrics:
         self.local_rows = 0
         self._calls: dict[tuple[str, str], Spread] = {("ok", LOCAL): self.local}
         self._rows: Counter[str] = Counter()
+        self.lookups: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.refreshes: Counter[str] = Counter()
 
@@ -71,6 +73,7 @@ class Metrics:
         return {
             "calls": calls,
             "rows": self.rows,
+            "lookups": dict(self.lookups),
             "requests": dict(self.requests),
             "refreshes": dict(self.refreshes),
         }
@@ -102,6 +105,7 @@ class Collector:
         yield seconds
         for name, text, label in (
             ("rows", "Rows, by the tier that knew them.", "tier"),
+            ("lookups", "Rows looked up in the shared tier.", "outcome"),
             ("requests", "Requests sent.", "outcome"),
             ("refreshes", "Looks for a version.", "outcome"),
         ):

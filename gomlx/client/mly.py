@@ -28,7 +28,6 @@ _DTYPES = {"float": "float32", "int": "int64"}
 _MAX_ROWS = 4096
 _MAX_BODY = (128 << 10) - 1  # bytes: its buffer; full, HTTP/2 refuses it
 _TTL_MS = 3_600_000  # what it takes a time of 0 for
-_UNKNOWN = "[UNK]"
 
 
 class MlyEdition(Edition):
@@ -115,11 +114,17 @@ def _kind(one: Any, layer: Any) -> Kind:
     )
     if one.get("Wildcard") or not known or "float" in dtype:
         return Exact(dtype, "mly tells no vocabulary")
-    # Its mark of an unknown number is 0, which a vocabulary may have.
-    unknown = (
-        _UNKNOWN if dtype == "string" else next(n for n in count() if n not in known)
-    )
-    return Vocabulary(known, unknown, "meta/dictionary")
+    return Vocabulary(known, _unknown(dtype, known), "meta/dictionary")
+
+
+def _unknown(dtype: str, known: frozenset[Scalar]) -> Scalar:
+    """Return a value that stands for the unknown ones, and is none of the known.
+
+    mly's own marks, 0 and [UNK], may be in a vocabulary.
+    """
+    if dtype == "string":
+        return next(t for n in count() if (t := f"[UNK{n or ''}]") not in known)
+    return next(n for n in count() if n not in known)
 
 
 def _sent(tensor: Tensor, kind: Kind, value: Any) -> Any:

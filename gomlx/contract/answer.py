@@ -9,17 +9,14 @@ large ones); NaN and the infinities are strings; text that is not UTF-8 is
 
 import base64
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from gomlx.contract.output import check
 from gomlx.contract.tensor import Tensor
-
-# What an output's value may be, once parsed: here, or else an integer.
-_WORDS = ("NaN", "Infinity", "-Infinity")
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str, dict), "bool": (bool,)}
 
 
 class AnswerFormat:
@@ -54,14 +51,14 @@ class SharedAnswers:
     def __init__(self, model: str, version: str, outputs: Sequence[Tensor]) -> None:
         self._prefix = f"gomlx:1:{model}:{version}:".encode()
         self._names = [tensor.name for tensor in outputs]
-        self._checks = [_check(tensor) for tensor in outputs]
+        self._checks = [check(tensor) for tensor in outputs]
 
     def name(self, key: bytes) -> bytes:
         """Return the name under which a key's answer stands."""
         return self._prefix + key.hex().encode()
 
     def is_answer(self, value: bytes) -> bool:
-        """True for what may be an answer: outputs, order and types are right."""
+        """True for what may be an answer: outputs, order, shapes, types, ranges."""
         if b"\n" in value:
             return False
         try:
@@ -83,18 +80,6 @@ class SharedAnswers:
 def joined(answers: Sequence[bytes], is_batch: bool) -> bytes:
     """Return the `data` of a response."""
     return b"[" + b",".join(answers) + b"]" if is_batch else answers[0]
-
-
-def _check(tensor: Tensor) -> Callable[[Any], bool]:
-    """Return the test of an output's value, as far as its shape is known."""
-    if tensor.shape is None:
-        return lambda value: value is not None
-    if not tensor.is_scalar:
-        return lambda value: type(value) is list
-    if "float" in tensor.dtype:
-        return lambda value: type(value) in (float, int) or value in _WORDS
-    types = _TYPES.get(tensor.dtype, (int,))
-    return lambda value: type(value) in types
 
 
 def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:

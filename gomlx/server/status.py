@@ -102,16 +102,15 @@ class Status:
         model = next((m for m in self._config["models"] if m["id"] == name), None)
         if model is None:
             raise ModelNotFound(name, self.models)
-        store = next(
-            (d for d in self._config["datastores"] if d["id"] == model["datastore"]),
-            None,
-        )
+        store = self._store(model, live)
         outputs = [_field(t, i, t.dtype) for i, t in enumerate(signature.outputs)]
         inputs = [
             _field(t, i, _MLY_INPUT_DTYPES.get(t.dtype, t.dtype)) | _keying(kind)
             for i, (t, kind) in enumerate(_keyed(live))
         ]
-        document: dict[str, Any] = {"Connections": None, "ID": name, "Cache": None}
+        # mly's clients keep answers of a model that has an ID here, and no others.
+        told = name if store else ""
+        document: dict[str, Any] = {"Connections": None, "ID": told, "Cache": None}
         fields = None
         if store:
             document["Cache"] = {
@@ -130,6 +129,15 @@ class Status:
                 tensor.name for tensor, kind in _keyed(live) if not _is_aside(kind)
             ]
         return document | {"Outputs": outputs}
+
+    def _store(self, model: Mapping[str, Any], live: Live) -> Any:
+        """Return the settings of where a model's answers are kept; None: nowhere."""
+        if live.servable.description.unsteady:
+            return None
+        stores = (
+            d for d in self._config["datastores"] if d["id"] == model["datastore"]
+        )
+        return next(stores, None)
 
     def _states(self) -> list[State]:
         manifest = self._manifest()

@@ -80,6 +80,22 @@ async def test_what_shares_an_answer(client: AsyncClient, host: MlyHost) -> None
     assert len(host.asked) == 5
 
 
+async def test_a_word_that_marks_unknown_ones_may_be_known(host: MlyHost) -> None:
+    """Then it has an answer of its own; so have the marks that come to mind next."""
+    words = ["[UNK]", "[UNK1]", "[UNK2]", "zz"]
+    names = [*words[:3], "a"]
+    layer = {"Name": "word", "Strings": names, "Ints": None, "Hash": 2}
+    for known in ([], [layer]):
+        host.asked.clear()
+        host.dictionary = {"Layers": known, "Hash": -77}
+        async with of(host) as asking:
+            for word in (*words, *words):
+                assert (await asking.predict({**ROW, "word": word}))["word"] == word
+            assert len(host.asked) == 4
+            yy = await asking.predict({**ROW, "word": "yy"})
+            assert yy["word"] == ("zz" if known else "yy")
+
+
 async def test_numbers_and_auxiliaries_as_mly_reads_them(
     client: AsyncClient, host: MlyHost
 ) -> None:

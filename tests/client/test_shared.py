@@ -1,14 +1,19 @@
 """The shared tier, when it works and when it does not."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 
 from gomlx import AsyncClient, FakeTransport
 from gomlx.cache.redis import RedisTier
 from gomlx.client.options import Options
 from gomlx.client.shared import Shared
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
 from tests import redis_servers
 from tests.client.fake import QUIET, contract
 
@@ -63,6 +68,60 @@ async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> 
             (name,) = edition.names([(2.5,)])
             redis.ask("SET", name.decode(), value)
             assert await client.predict(x=2.5) == {"y": 5.0}
+
+
+class Holding(RedisTier):
+    """A tier that has one value under every name."""
+
+    value: bytes
+
+    async def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
+        return [self.value] * len(names)
+
+
+EMBEDDED = Signature(
+    (Tensor("x", "float32", (1,)),),
+    (Tensor("emb", "float32", (3,)), Tensor("label", "string", ())),
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"emb":["x",2,3],"label":"a"}',
+        b'{"emb":[],"label":"a"}',
+        b'{"emb":[[[1]]],"label":"a"}',
+        b'{"emb":[1,2],"label":"a"}',
+        b'{"emb":[1,2,3],"label":{"evil":1}}',
+        b'{"emb":[1,2,3],"label":{"b64":"!"}}',
+        b'{"emb":[1,2,3],"label":["a"]}',
+    ],
+)
+@pytest.mark.parametrize("transforms", [False, True])
+async def test_a_poisoned_list_or_text_fails_no_row(
+    value: bytes, transforms: bool
+) -> None:
+    """What a transformer gives may be anything, so there it is an answer."""
+    good = {"emb": [1.0, 2.0, 3.0], "label": "good"}
+    transport = FakeTransport(lambda row: good, {"x": "float32"}, contract().version)
+    given = replace(contract(), signature=EMBEDDED, transforms=transforms)
+    held = Holding(
+        "redis://127.0.0.1:9", **_ALONE, timeout_seconds=1, max_connections=1
+    )
+    held.value = value
+    async with AsyncClient(
+        "m",
+        "http://fake",
+        contract=given,
+        redis=held,
+        transport=transport,
+        options=QUIET,
+    ) as client:
+        answer = await client.predict(x=1.0)
+        assert answer == (orjson.loads(value) if transforms else good)
+        assert answer.tier == ("redis" if transforms else "model")
+        told = client.metrics()["lookups"]
+        assert told == {"hit" if transforms else "bad": 1}
 
 
 async def test_a_tier_that_is_gone_costs_no_answer() -> None:

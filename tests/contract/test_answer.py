@@ -232,6 +232,10 @@ def is_answer(tensor: Tensor, value: bytes) -> bool:
     return SharedAnswers("m", "0" * 32, [tensor]).is_answer(value)
 
 
+def has_answer(dtype: str, shape: Any, value: bytes) -> bool:
+    return is_answer(Tensor("y", dtype, shape), b'{"y":' + value + b"}")
+
+
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (None, 2), None])
 def test_every_answer_that_is_written_is_believed(dtype: str, shape: Any) -> None:
@@ -270,6 +274,114 @@ def test_a_value_of_another_type_is_not_believed(
     dtype: str, shape: Any, value: bytes
 ) -> None:
     assert not is_answer(Tensor("y", dtype, shape), b'{"y":' + value + b"}")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "value"),
+    [
+        ("float32", (3,), b"[]"),
+        ("float32", (3,), b"[1.0,2.0]"),
+        ("float32", (3,), b"[1.0,2.0,3.0,4.0]"),
+        ("float32", (3,), b"[[1.0],[2.0],[3.0]]"),
+        ("float32", (3,), b"[1.0,2.0,[3.0]]"),
+        ("float32", (1, 3), b"[1.0,2.0,3.0]"),
+        ("float32", (None,), b"[[]]"),
+        ("float32", (None, 2), b"[[1.0,2.0],[1.0]]"),
+        ("float32", (None, 2), b"[[1.0,2.0],3.0]"),
+        ("float32", (None, 2), b"[[]]"),
+        ("float32", (2, None), b"[[1.0],[1.0,2.0]]"),
+        ("float32", (2, None), b"[]"),
+        ("float32", None, b"[[1.0],[1.0,2.0]]"),
+        ("float32", None, b"[[1.0],2.0]"),
+        ("float32", None, b"{}"),
+    ],
+)
+def test_a_value_of_another_shape_is_not_believed(
+    dtype: str, shape: Any, value: bytes
+) -> None:
+    assert not has_answer(dtype, shape, value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "leaf"),
+    [
+        ("float32", b'"x"'),
+        ("float32", b'"nan"'),
+        ("float32", b"true"),
+        ("float32", b"null"),
+        ("float32", b'{"b64":"eA=="}'),
+        ("float32", b"3.5e38"),
+        ("float32", b"-3.5e38"),
+        ("float16", b"65520"),
+        ("float16", b"18446744073709551615"),
+        ("bfloat16", b"3.4e38"),
+        ("float64", b"1e999"),
+        ("int64", b"9223372036854775808"),
+        ("int64", b"18446744073709551615"),
+        ("int64", b"-9223372036854775809"),
+        ("uint64", b"-1"),
+        ("uint64", b"18446744073709551616"),
+        ("int8", b"128"),
+        ("int8", b"true"),
+        ("bool", b"1"),
+        ("bool", b'"true"'),
+        ("string", b"1"),
+        ("string", b"null"),
+        ("string", b"{}"),
+        ("string", b'{"evil":1}'),
+        ("string", b'{"b64":1}'),
+        ("string", b'{"b64":"!!"}'),
+        ("string", b'{"b64":"eA"}'),
+        ("string", b'{"b64":"\\u00e4"}'),
+        ("string", b'{"b64":["eA=="]}'),
+        ("string", b'{"b64":"eA==","evil":1}'),
+        ("string", b'"\\ud800"'),
+    ],
+)
+def test_a_leaf_that_is_none_is_not_believed_wherever_it_stands(
+    dtype: str, leaf: bytes
+) -> None:
+    assert not has_answer(dtype, (), leaf)
+    assert not has_answer(dtype, (2,), b"[" + leaf + b"," + leaf + b"]")
+    assert not has_answer(dtype, (None, 1), b"[[" + leaf + b"]]")
+    assert not has_answer(dtype, None, leaf)
+    assert not has_answer(dtype, None, b"[[" + leaf + b"]]")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", *INTS])
+def test_the_greatest_and_the_least_are_believed(dtype: str) -> None:
+    bounds: Any = np.finfo(dtype) if "float" in dtype else np.iinfo(dtype)
+    array = np.array([[bounds.min, bounds.max]], dtype)
+    (answer,) = AnswerFormat([Tensor("y", dtype, (2,))]).encode([array])
+    assert is_answer(Tensor("y", dtype, (2,)), answer)
+    (answer,) = AnswerFormat([Tensor("y", dtype, ())]).encode([array[:, 1]])
+    assert is_answer(Tensor("y", dtype, ()), answer)
+
+
+@pytest.mark.parametrize(
+    ("shape", "value"),
+    [
+        ((None,), b"[]"),
+        ((0, 2), b"[]"),
+        ((None, 2), b"[]"),
+        ((2, None), b"[[],[]]"),
+        ((2, 0), b"[[],[]]"),
+        ((2, None, 3), b"[[],[]]"),
+        (None, b"[]"),
+        (None, b"[[],[]]"),
+        (None, b"[[[1.0]]]"),
+    ],
+)
+def test_empty_lists_have_the_shape_that_they_may_have(
+    shape: Any, value: bytes
+) -> None:
+    assert has_answer("float32", shape, value)
+
+
+def test_lists_as_deep_as_json_may_be_are_looked_at() -> None:
+    deep = b"[" * 900 + b"1.0" + b"]" * 900
+    assert has_answer("float32", None, deep)
+    assert not has_answer("float32", (1, 1), deep)
 
 
 @pytest.mark.parametrize(
