@@ -1,5 +1,6 @@
 """Values in a shared tier that look like answers of lists and texts, and are none."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,18 +43,25 @@ class Poisoned:
 
     def found(self, question: Any) -> Any:
         """Return what the tier has of a question, once it has it."""
-        while True:
-            reply = self.service.post("m", question)
-            if "near" in reply.headers["cache-status"]:
-                return reply.json()["data"]
 
-    def poison(self, value: str) -> str:
-        """Put a value where the answer stands; return the name."""
+        def data() -> Any:
+            reply = self.service.post("m", question)
+            is_found = "near" in reply.headers["cache-status"]
+            return is_found and reply.json()["data"]
+
+        return wait_for(data)
+
+    def poison(self, value: str) -> None:
+        """Put a value where the answer stands."""
         self.redis.ask("FLUSHALL")
-        wait_for(lambda: "near" in self.tier())
-        (name,) = self.redis.ask("KEYS", "gomlx:1:m:*")
+
+        def written() -> Any:  # by a task, after the answer; or before, and flushed
+            self.tier()
+            names = self.redis.ask("KEYS", "gomlx:1:m:*")
+            return names if len(names) == 1 else None
+
+        (name,) = wait_for(written)
         self.redis.ask("SET", name, value)
-        return str(name)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +103,14 @@ def test_it_reaches_no_answer_of_a_client(poisoned: Poisoned, value: str) -> Non
 
 def test_what_is_an_answer_is_one(poisoned: Poisoned) -> None:
     """Were all of it refused, the tests above would pass, too."""
-    poisoned.poison('{"emb":["NaN",-1,0.5],"label":{"b64":"/w=="}}')
-    data = poisoned.service.post("m", QUESTION).json()["data"]
-    assert data == {"emb": ["NaN", -1, 0.5], "label": {"b64": "/w=="}}
+    value = {"emb": ["NaN", -1, 0.5], "label": {"b64": "/w=="}}
+
+    def is_answered() -> bool:
+        poisoned.poison(json.dumps(value))
+        reply = poisoned.service.post("m", QUESTION)
+        return bool(reply.json()["data"] == value)
+
+    wait_for(is_answered)  # at once, but for a look-up that was late
 
 
 def test_ours_are_answers_whatever_they_hold(poisoned: Poisoned) -> None:
