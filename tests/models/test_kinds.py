@@ -69,6 +69,35 @@ def test_the_vocabulary_is_all_that_any_use_knows(
     assert day.unknown == -1
 
 
+@pytest.mark.parametrize("form", ["export", "save"])
+def test_vocabularies_of_files(tmp_path: Path, staged: Stage, form: str) -> None:
+    """Keras keeps the files as assets; those that were given are not needed again."""
+    import keras as k
+
+    files = [tmp_path / "words.txt", tmp_path / "days.txt"]
+    files[0].write_text("rome\noslo\n")
+    files[1].write_text("11\n12\n13\n")
+    city = k.Input((1,), name="city", dtype="string")
+    day = k.Input((1,), name="day", dtype="int64")
+    cities = k.layers.StringLookup(vocabulary=str(files[0]))
+    days = k.layers.IntegerLookup(vocabulary=str(files[1]))
+    model = k.Model([city, day], {"city": cities(city), "day": days(day)})
+    if form == "export":
+        model.export(str(tmp_path / "m"), verbose=False)
+    else:
+        tf.saved_model.save(model, str(tmp_path / "m"))
+    for file in files:
+        file.unlink()
+    servable = Servable(staged(tmp_path / "m"))
+    words, numbers = servable.dictionary.kinds
+    assert isinstance(words, Vocabulary) and isinstance(numbers, Vocabulary)
+    assert words.known >= {"rome", "oslo"} and numbers.known >= {11, 12, 13}
+    rows = servable.dictionary.canonical([("oslo", 13), ("lima", 14), ("rome", 11)])
+    assert servable.run(rows) == [
+        *(b'{"city":2,"day":3}', b'{"city":0,"day":0}', b'{"city":1,"day":1}'),
+    ]
+
+
 def test_when_all_values_are_known_none_is_unknown(
     tmp_path: Path, staged: Stage
 ) -> None:
