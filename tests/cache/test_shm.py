@@ -6,6 +6,7 @@ import lmdb
 import pytest
 
 from gomlx.cache.shm import SharedMemory
+from gomlx.cache.store import create_store
 from gomlx.errors import StoreUnavailable, TooLarge
 from tests.cache.conftest import Clock
 from tests.cache.entries import SIZE, TTL, answer, entries, key, known
@@ -96,3 +97,34 @@ def test_a_store_that_is_not_there_is_not_made(shared_folder: Path) -> None:
     with pytest.raises(StoreUnavailable):
         SharedMemory(shared_folder / "store")
     assert list(shared_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
+def test_what_is_asked_for_lives_on_whatever_its_size(
+    directory: Path, size: int
+) -> None:
+    create_store(directory, 4 << 20)
+    store, hot = SharedMemory(directory), key(1)
+    store.set_many({hot: (b"x" * size, TTL)})
+    for start in range(1000, 80_000, 100):
+        assert store.get(hot) == b"x" * size
+        rest = dict(entries(range(start, start + 100)))
+        while rest:  # as an event loop does
+            written = store.set_some(rest)
+            if written is None:
+                store.set_many(rest)
+                break
+            for one in list(written):
+                del rest[one]
+    store.close()
+
+
+def test_one_key_is_found_as_many_are(store: SharedMemory, clock: Clock) -> None:
+    lives = {n: float(n) for n in range(5)}
+    store.set_many({key(n): (answer(n), life) for n, life in lives.items()})
+    clock.now += 2.5
+    found = store.get_many([key(n) for n in range(9)])
+    assert {key(n): store.get(key(n)) for n in range(9)} == {
+        key(n): found.get(key(n)) for n in range(9)
+    }
+    assert found.keys() == {key(3), key(4)}
