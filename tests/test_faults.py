@@ -141,7 +141,7 @@ HOLDING = """
 import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path.cwd()  # of the service
 
 
 def hold(inputs, outputs):
