@@ -124,6 +124,10 @@ def test_a_key_space_that_no_machine_counts_to(tmp_path: Path, run: Run) -> None
         (("key", "gone", "{}"), 1, "/gone: no saved_model.pb there"),
         (("key", "b", "{}"), 1, "no model 'b'; there are: a, gone"),
         (("key", "a", "{"), 1, "malformed JSON"),
+        (("key", "a", '{"word":"\\ud800"}'), 1, "malformed JSON"),
+        (("key", "a", '{"word":"\udcff"}'), 1, "malformed JSON"),  # not UTF-8
+        (("key", "a", '{"word":1e999}'), 1, "input 'word': expected a string"),
+        (("key", "a", '{"word":"a","town":1e999}'), 1, "'town': no such input"),
         (("key", "a", "[1]"), 1, "expected a JSON object, got [1]"),
         (("key", "a", "{}"), 1, "input 'word': missing"),
         (("key", "a", '{"word":1}'), 1, "input 'word': expected a string"),

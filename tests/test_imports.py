@@ -58,7 +58,7 @@ ARROWS = {
             "errors",
             "explain",
         ),
-        *("models.version", "models.stage"),
+        *("models.version", "models.stage", "server.question"),
         *("masking", "process", "rundir", "supervisor", "tls", "__init__"),
     },
 }

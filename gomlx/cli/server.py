@@ -5,6 +5,7 @@ What they need is imported when they run, so that the other commands do without 
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 import time
@@ -16,10 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from gomlx.cli.terminal import FAILED, errors, output, reported
-from gomlx.errors import GomlxError, InvalidInput
+from gomlx.errors import GomlxError
 
 if TYPE_CHECKING:
     from gomlx.config import Config, Model
+    from gomlx.contract.signature import Signature
 
 
 def serve(
@@ -173,7 +175,7 @@ def key(
         from gomlx.explain import staged
 
         with staged(request_of(model, config)) as found:
-            questions = [found.row(_decoded(row)) for row in rows]
+            questions = [found.row(_decoded(row, found.signature)) for row in rows]
             for one in questions:
                 output.print_json(data=found.explained(one))
             if len(questions) > 1:
@@ -216,8 +218,8 @@ def stage(
     print(json.dumps({"digest": version.digest}))  # noqa: T201  # read by the parent
 
 
-def _decoded(row: str) -> Any:
-    try:
-        return json.loads(row)
-    except ValueError as error:
-        raise InvalidInput(f"malformed JSON: {error}") from None
+def _decoded(row: str, signature: "Signature") -> Any:
+    """Decode a row as the service does: it has no key that the service refuses."""
+    from gomlx.server.question import decoded
+
+    return decoded(os.fsencode(row), signature, sys.maxsize)
