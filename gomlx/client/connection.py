@@ -108,7 +108,7 @@ class Connection:
         self._looked = asyncio.get_running_loop().time()
         headers = {"Accept-Encoding": "gzip"}
         if core.edition is not None:
-            headers["If-None-Match"] = f'"{core.edition.version}"'
+            headers["If-None-Match"] = core.edition.tag
         request = Request(f"{core.path}/meta/contract", headers)
         try:
             response = await self._sender.send(request, _checked, deadline)
@@ -118,12 +118,14 @@ class Connection:
         if response.status == 304:
             core.metrics.refreshes["unchanged"] += 1
             return
+        told = response.body, response.headers.get("etag", "")
         if len(response.body) > _LARGE:
-            edition = await asyncio.to_thread(core.read, response.body)
+            edition = await asyncio.to_thread(core.read, *told)
         else:
-            edition = core.read(response.body)
+            edition = core.read(*told)
+        is_new = edition is not core.edition
         core.adopt(edition)
-        core.metrics.refreshes["changed"] += 1
+        core.metrics.refreshes["changed" if is_new else "unchanged"] += 1
 
     async def _look_at_mly(self, deadline: float, error: ModelNotFound) -> None:
         """Learn the model as mly tells it; raise the error if it has none either."""

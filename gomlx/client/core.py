@@ -186,19 +186,28 @@ class Core:
             found |= await self._connected.fetcher.fetch(edition, wanted, deadline)
         return [found[key] for key in rows.keys]
 
-    def read(self, body: bytes) -> Edition:
-        """Return the edition of a contract. Raises BadResponse for what is none."""
+    def read(self, body: bytes, tag: str = "") -> Edition:
+        """Return the edition of a contract. Raises BadResponse for what is none.
+
+        tag: what the service tells it apart by from others.
+        """
         try:
             contract = Contract.parse(body)
         except ValueError as error:
             raise BadResponse(str(error)) from None
-        known = self._editions.get(contract.version)
-        return known or Edition(contract, self.options)
+        edition = known = self._editions.get(contract.version)
+        if edition is None or edition.contract != contract:
+            edition = Edition(contract, self.options)
+            if known is not None:
+                edition.take_over(known)
+        edition.tag = tag or edition.tag
+        return edition
 
     def adopt(self, edition: Edition) -> None:
         """Make an edition the current one; the one before it stays, for a way back."""
-        if self.edition is not None and self.edition is not edition:
-            log.info("version %s instead of %s", edition.version, self.edition.version)
+        old = self.edition.version if self.edition is not None else edition.version
+        if old != edition.version:
+            log.info("version %s instead of %s", edition.version, old)
         self._editions.pop(edition.version, None)
         self._editions[edition.version] = edition
         while len(self._editions) > _EDITIONS:

@@ -7,6 +7,7 @@ it came at once.
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from time import perf_counter
 from typing import Any
@@ -47,6 +48,7 @@ class Edition:
 
     def __init__(self, contract: Contract, options: Options) -> None:
         self.contract, self.version = contract, contract.version
+        self.tag = f'"{contract.tag}"'  # until the service says another
         fields = contract.signature.fields
         self._names = contract.signature.names
         self._dictionary = Dictionary(
@@ -59,7 +61,9 @@ class Edition:
         self._seconds = min(contract.ttl_seconds, options.ttl_seconds)
         self._negative_seconds = options.negative_seconds
         self._local = Origin(contract.version, LOCAL, True)
-        self._least = max(options.max_bytes // options.max_entries, 1)
+        least = max(options.max_bytes // options.max_entries, 1)
+        # Not a method: editions that hand on their entries are not held by them.
+        self._weight = partial(_weight, least)
         self._most = options.max_bytes
         self._entries: LRUCache[Hashable, Entry] = LRUCache(
             options.max_bytes, getsizeof=self._weight
@@ -73,6 +77,14 @@ class Edition:
         self._allowed = [_types_of(fields[i].dtype).issuperset for i in numbers]
         self._signed = _picker(_signed(fields, contract))
         self._types: set[tuple[type, ...]] = set()
+
+    def take_over(self, old: "Edition") -> None:
+        """Go on with the entries of the same version under other settings.
+
+        Not where answers live shorter now: those entries would live too long.
+        """
+        if self._seconds >= old._seconds:
+            self._entries, self._get, self._types = old._entries, old._get, old._types
 
     def known(self, row: Mapping[str, Any], now: float) -> Entry | None:
         """Return the entry of a row, if it is known as it is. Never raises."""
@@ -204,9 +216,10 @@ class Edition:
         if self._weight(key, entry) <= self._most:
             self._entries.insert(key, entry)
 
-    def _weight(self, key: Hashable, entry: Entry) -> int:
-        """One bound for both: an entry takes its share of the bytes at least."""
-        return max(entry.size + key_size(key), self._least)
+
+def _weight(least: int, key: Hashable, entry: Entry) -> int:
+    """One bound for both: an entry takes its share of the bytes at least."""
+    return max(entry.size + key_size(key), least)
 
 
 def _question(asked: Asked) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -25,6 +26,7 @@ from gomlx.contract.tensor import Scalar, Tensor
 
 _FORMAT = 1
 _PARTS = ("inputs", "outputs", "auxiliaries")
+_SETTINGS = ("transforms", "ttl_seconds", "max_rows", "max_body_bytes")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,13 @@ class Contract:
     max_rows: int
     max_body_bytes: int
 
+    @property
+    def tag(self) -> str:
+        """Return what is another when the document is: version and settings."""
+        settings = [float(getattr(self, name)) for name in _SETTINGS]
+        told = blake2b(orjson.dumps([_FORMAT, settings]), digest_size=8)
+        return f"{self.version}-{told.hexdigest()}"
+
     def dump(self) -> bytes:
         """Return the document. A million values take a second or so."""
         signature = self.signature
@@ -56,8 +65,8 @@ class Contract:
             "signature": {part: list(map(asdict, tensors[part])) for part in _PARTS},
             "kinds": list(map(_kind_to_json, self.kinds)),
         }
-        rest = ("transforms", "ttl_seconds", "max_rows", "max_body_bytes")
-        return orjson.dumps(document | {name: getattr(self, name) for name in rest})
+        settings = {name: getattr(self, name) for name in _SETTINGS}
+        return orjson.dumps(document | settings)
 
     @classmethod
     def parse(cls, data: bytes) -> "Contract":

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from gomlx.contract.document import Contract
-from gomlx.models.current import Current, Live
+from gomlx.models.current import Current
 
 
 class Document(NamedTuple):
-    """A version's contract."""
+    """A version's contract, as this service has it."""
 
-    version: str
+    tag: str
     body: bytes
     zipped: bytes
 
@@ -36,26 +36,23 @@ class Contracts:
         }
         self._written: dict[str, tuple[str, asyncio.Task[Document]]] = {}
 
-    def version(self, name: str) -> str:
-        """Return which version is live. Raises ModelNotFound, NotReady."""
-        return self._live(name).servable.version.digest
+    def tag(self, name: str) -> str:
+        """Return the live version's contract's. Raises ModelNotFound, NotReady."""
+        return self._contract(name).tag
 
     async def document(self, name: str) -> Document:
         """Return the live version's. Raises ModelNotFound, NotReady."""
-        live = self._live(name)
+        contract = self._contract(name)
         version, task = self._written.get(name, ("", None))
-        if task is None or version != live.servable.version.digest:
+        if task is None or version != contract.version:
             # A vocabulary may hold a million strings: not on the loop.
-            writing = asyncio.to_thread(_write, self._contract(name, live))
-            version, task = live.servable.version.digest, asyncio.create_task(writing)
+            writing = asyncio.to_thread(_write, contract)
+            version, task = contract.version, asyncio.create_task(writing)
             self._written[name] = version, task
         return await asyncio.shield(task)
 
-    def _live(self, name: str) -> Live:
+    def _contract(self, name: str) -> Contract:
         live = self._current.now(name)  # raises what there is to say
-        return live
-
-    def _contract(self, name: str, live: Live) -> Contract:
         description = live.servable.description
         ttl_seconds, max_rows = self._limits[name]
         return Contract(
@@ -72,4 +69,4 @@ class Contracts:
 
 def _write(contract: Contract) -> Document:
     body = contract.dump()
-    return Document(contract.version, body, gzip.compress(body, 1, mtime=0))
+    return Document(contract.tag, body, gzip.compress(body, 1, mtime=0))

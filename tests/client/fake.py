@@ -113,7 +113,7 @@ class Host:
         return True
 
     def _contract(self, head: str) -> bytes:
-        tag = f'"{self.contract.version}"'
+        tag = f'"{self.contract.tag}"'
         if tag in head:
             return http(b"", "304 Not Modified", ETag=tag)
         body = gzip.compress(self.raw_contract or self.contract.dump())

@@ -70,6 +70,59 @@ async def test_hits_alone_do_not_hide_a_new_version(stack: AsyncExitStack) -> No
     assert (back, back.tier) == ({"y": 2}, "local")
 
 
+@pytest.mark.parametrize("changed", [0.0, 5.0, 600.0])
+async def test_another_time_to_live_reaches_the_client(
+    stack: AsyncExitStack, changed: float
+) -> None:
+    """No answer stays for longer than is said now; none is lost for nothing."""
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host], refresh_seconds=0.05)
+    await asking.predict(x=1)
+    await until(lambda: asking.metrics()["refreshes"].get("unchanged", 0) > 1)
+    assert (await asking.predict(x=1)).tier == "local"
+    host.contract = contract(ttl_seconds=changed)
+    await until(lambda: asking.metrics()["refreshes"].get("changed", 0) == 1)
+    assert asking.version == VERSION
+    again = await asking.predict(x=1)
+    assert (again, again.tier) == ({"y": 2}, "local" if changed > 60 else "model")
+    once_more = await asking.predict(x=1)
+    assert (once_more, once_more.tier) == ({"y": 2}, "local" if changed else "model")
+    looks = asking.metrics()["refreshes"]["unchanged"]
+    await until(lambda: asking.metrics()["refreshes"]["unchanged"] > looks + 1)
+    assert asking.metrics()["refreshes"]["changed"] == 1
+
+
+async def test_other_limits_reach_the_client_and_no_answer_is_lost(
+    stack: AsyncExitStack,
+) -> None:
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host], refresh_seconds=0.05)
+    await asking.predict_batch({"x": [1, 2, 3]})
+    host.contract = contract(max_rows=2)
+    await until(lambda: asking.metrics()["refreshes"].get("changed", 0) == 1)
+    host.bodies.clear()
+    known = await asking.predict_batch({"x": [1, 2, 3]})
+    assert ([answer.tier for answer in known], host.bodies) == (["local"] * 3, [])
+    await asking.predict_batch({"x": [4, 5, 6, 7]})
+    sizes = [len(orjson.loads(body)["x"]) for body in host.bodies]
+    assert sizes == [2, 2]
+
+
+async def test_a_contract_that_was_given_is_not_learned_again(
+    stack: AsyncExitStack,
+) -> None:
+    """Nor are answers lost when a service tags the same contract otherwise."""
+    (host,) = await hosts(stack, works)
+    asking = await client(stack, [host], refresh_seconds=0.05, contract=contract())
+    await asking.predict(x=1)
+    assert asking._core.edition
+    asking._core.edition.tag = '"another"'
+    await until(lambda: asking.metrics()["refreshes"].get("unchanged", 0) > 2)
+    assert "changed" not in asking.metrics()["refreshes"]
+    assert asking._core.edition.tag == f'"{contract().tag}"'
+    assert (await asking.predict(x=1)).tier == "local"
+
+
 async def test_a_question_for_a_version_that_is_not_known_yet(
     stack: AsyncExitStack,
 ) -> None:

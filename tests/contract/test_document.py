@@ -1,6 +1,7 @@
 """The document that tells a client what it must know: nothing may get lost in it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,10 +34,29 @@ scalars = (
 numbers = st.floats(allow_nan=False, allow_infinity=True)
 
 
+KINDS: Any = (*[Exact("float32", "")] * 5, Auxiliary(True, ""))
+
+
 def contract(*kinds: Any, **changes: Any) -> Contract:
     values: dict[str, Any] = {"transforms": False, "ttl_seconds": 60.5}
     values |= {"max_rows": 7, "max_body_bytes": 1 << 20}
     return Contract("m", "0" * 32, SIGNATURE, kinds, **values | changes)
+
+
+def test_the_tag_tells_apart_what_the_config_can_change() -> None:
+    made = contract()
+    assert Contract.parse(replace(made, kinds=KINDS).dump()).tag == made.tag
+    assert replace(made, ttl_seconds=60).tag == replace(made, ttl_seconds=60.0).tag
+    others = [
+        replace(made, version="1" * 32),
+        replace(made, transforms=True),
+        replace(made, ttl_seconds=0.0),
+        replace(made, ttl_seconds=60.25),
+        replace(made, max_rows=8),
+        replace(made, max_body_bytes=8),
+    ]
+    assert len({one.tag for one in (made, *others)}) == 7
+    assert all(one.tag.startswith(one.version) for one in others)
 
 
 @given(st.frozensets(scalars), scalars, st.lists(numbers, min_size=1), numbers)
