@@ -12,8 +12,6 @@ tells which), and what is added meanwhile forms the next run.
 
 import asyncio
 import logging
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,10 +27,6 @@ from gomlx.models.linger import Linger
 from gomlx.models.run import Outcome, Run, RunCounts, tried
 
 log = logging.getLogger(__name__)
-
-# Of the thread of dear runs: it gets a tenth of a core that is wanted by the loop. Not
-# less, since it may have the interpreter when it has to wait.
-_NICE = 10
 
 
 class Job(Protocol):
@@ -225,9 +219,7 @@ class Batcher:
 
     def _start(self, batch: _Batch) -> None:
         """Run rows in the thread."""
-        self._thread = self._thread or ThreadPoolExecutor(
-            1, f"run-{self._name}", _give_way
-        )
+        self._thread = self._thread or ThreadPoolExecutor(1, f"run-{self._name}")
         running = asyncio.get_running_loop().run_in_executor(
             self._thread, tried, self._name, self._run, _rows(batch)
         )
@@ -261,15 +253,6 @@ class Batcher:
 
 def _nothing() -> None:
     """Nobody wants to know."""
-
-
-def _give_way() -> None:
-    """Let the event loop, which shares this thread's core, have most of it.
-
-    PERF: of two that want a core each has half, and hits wait behind a queue that
-    reading alone then fills (python -m loadtests scenario overload).
-    """
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _rows(batch: _Batch) -> list[Row]:

@@ -1,7 +1,6 @@
 """Batches by turn of the event loop; bad rows; shedding; dear models in a thread."""
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -111,18 +110,6 @@ async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
     for n in (1, 2, 3):
         await asyncio.sleep(0)
         assert len(model.batches) == n
-
-
-@pytest.mark.asyncio
-async def test_the_thread_gives_way_to_the_event_loop() -> None:
-    def run(rows: Sequence[Row]) -> list[bytes]:
-        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-        return [str(nice).encode()]
-
-    here = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-    assert await outcomes(batcher_of(run, seconds=0.0), [1]) == [str(here).encode()]
-    (thread,) = await outcomes(batcher_of(run, seconds=1.0), [1])
-    assert isinstance(thread, bytes) and int(thread) > here
 
 
 @pytest.mark.asyncio
