@@ -247,7 +247,8 @@ class Relay:
     def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.target, self._context = port, context
         self.delay_seconds = 0.0  # of what the server says
-        self.holds = False  # all of that, until this is False again
+        self.holds = False  # all of that, until this is False again,
+        self.lets_one = False  # or one piece of it, if this is set
         self.port = 0
         self._ready = threading.Event()
         self._thread = threading.Thread(
@@ -281,6 +282,10 @@ class Relay:
         finally:
             back.transport.abort()
 
+    def _lets(self) -> bool:
+        was, self.lets_one = self.lets_one, False
+        return was
+
     async def _pump(
         self,
         source: asyncio.StreamReader,
@@ -291,7 +296,7 @@ class Relay:
             while data := await source.read(1 << 16):
                 if delayed and self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
-                while delayed and self.holds:
+                while delayed and self.holds and not self._lets():
                     await asyncio.sleep(0.005)
                 sink.write(data)
                 await sink.drain()

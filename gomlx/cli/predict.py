@@ -78,7 +78,8 @@ def predict(
     The file needs a column for each input that is not given as NAME=VALUE; columns of
     other names are kept. Inputs of more than one element are JSON. A run that was
     interrupted goes on where it ended when it is started again, in OUTPUT.part and
-    OUTPUT.position. GOMLX_HOST may stand for --host.
+    OUTPUT.position. A service that is slow or busy is asked for fewer rows at once, and
+    what fails is asked again for two timeouts. GOMLX_HOST may stand for --host.
 
     Exit codes: 0 done, 1 failed (run it again to go on), 2 wrongly called.
     """

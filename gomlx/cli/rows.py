@@ -1,13 +1,14 @@
 """All rows of a file, to a file: read, asked in chunks, written in order.
 
-    table.chunks ─► _ask, some chunks at once ─► journal.add, in order
+    table.chunks ─► patient.ask, some chunks at once ─► journal.add, in order
 
 Memory holds the chunks that are under way, however large the file is.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -25,15 +26,14 @@ from rich.progress import (
 
 from gomlx.cli.asking import known
 from gomlx.cli.journal import Journal, NotOurs
+from gomlx.cli.patience import Outcome, Patient
 from gomlx.cli.tables import Changed, Chunk, CsvTable, JsonLinesTable, Plan, Table
 from gomlx.cli.terminal import errors, tell, wrong
-from gomlx.client.answer import Answer
 from gomlx.client.client import Client
-from gomlx.errors import GomlxError, InvalidInput, RunFailed, TooLarge
+from gomlx.errors import GomlxError
 
 _CHUNK = 500  # rows that are asked for together,
 _AT_ONCE = 4  # and how many times that
-_REFUSED = (InvalidInput, RunFailed, TooLarge)  # it is the row; all else may pass
 
 
 class OnError(StrEnum):
@@ -65,6 +65,7 @@ class Rows:
         self._plan = Plan(contract, inputs, prefix)
         self._check_columns()
         self._size = min(_CHUNK, contract.max_rows)
+        self._patient = Patient(client, self._asked, self._size)
 
     def run(self, on_error: OnError, force: bool, verbose: bool) -> bool:
         """Answer all rows that an earlier run has not; False when a row is refused."""
@@ -91,8 +92,10 @@ class Rows:
                 journal.save()
         except Changed as error:
             raise wrong(f"{error}; --force begins anew") from None
-        except BaseException:
+        except BaseException as error:
             journal.save()
+            if isinstance(error, GomlxError):
+                self._tell_end(False, verbose)
             raise
         finally:
             journal.close()
@@ -103,23 +106,22 @@ class Rows:
         journal, columns = self._journal, (TextColumn("{task.fields[rows]:,} rows"),)
         if not journal.state.size:
             journal.add(self._table.header(self._plan), journal.state.position)
-        with Progress(
+        bars = Progress(
             *columns,
             *(BarColumn(), TaskProgressColumn(), TimeRemainingColumn()),
             console=errors,
             disable=not errors.is_terminal,
             transient=True,
-        ) as progress:
+        )
+        with bars as progress, closing(self._answered()) as answered:
             bar = progress.add_task("", total=self._table.total, rows=0)
-            for chunk, outcomes in self._answered():
+            for chunk, outcomes in answered:
                 if not self._add(chunk, outcomes, on_error):
                     return False
                 self._show(progress, bar, chunk)
         return True
 
-    def _add(
-        self, chunk: Chunk, outcomes: list[Answer | GomlxError], on_error: OnError
-    ) -> bool:
+    def _add(self, chunk: Chunk, outcomes: list[Outcome], on_error: OnError) -> bool:
         """Write a chunk, unless there is something to stop for."""
         state = self._journal.state
         first = chunk.end.rows - len(outcomes) + 1
@@ -138,35 +140,28 @@ class Rows:
         self._journal.add(data, chunk.end)
         return True
 
-    def _answered(self) -> Iterator[tuple[Chunk, list[Answer | GomlxError]]]:
+    def _answered(self) -> Generator[tuple[Chunk, list[Outcome]]]:
         """Yield the chunks that are left, in order, with a row's answer or error."""
         chunks = self._table.chunks(self._journal.state.position, self._size)
-        waiting: deque[tuple[Chunk, Future[list[Answer | GomlxError]]]] = deque()
+        waiting: deque[tuple[Chunk, Future[list[Outcome]]]] = deque()
         pool = ThreadPoolExecutor(_AT_ONCE, "gomlx-predict")
         try:
             for chunk in islice(chunks, _AT_ONCE):
-                waiting.append((chunk, pool.submit(self._ask, chunk.rows)))
+                waiting.append((chunk, pool.submit(self._patient.ask, chunk.rows)))
             while waiting:
                 chunk, future = waiting.popleft()
                 yield chunk, future.result()
                 for new in islice(chunks, 1):
-                    waiting.append((new, pool.submit(self._ask, new.rows)))
+                    waiting.append((new, pool.submit(self._patient.ask, new.rows)))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+            self._patient.stop()
             self._client.close()  # a host that is silent is not waited for
 
-    def _ask(self, rows: Any) -> list[Answer | GomlxError]:
-        """Return each row's outcome; halves tell which row it was that is refused."""
-        size = len(rows)
-        fixed = {name: [value] * size for name, value in self._fixed.items()}
-        try:
-            columns = self._table.inputs(rows, self._plan)
-            return list(self._client.predict_batch(columns | fixed))
-        except _REFUSED as error:
-            if size == 1:
-                return [error]
-        middle = size // 2
-        return self._ask(rows[:middle]) + self._ask(rows[middle:])
+    def _asked(self, rows: Any) -> dict[str, Any]:
+        """Return what a request for some rows has to say. Raises InvalidInput."""
+        fixed = {name: [value] * len(rows) for name, value in self._fixed.items()}
+        return self._table.inputs(rows, self._plan) | fixed
 
     def _check_columns(self) -> None:
         names = self._table.columns()

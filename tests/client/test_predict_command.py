@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,6 +18,7 @@ from gomlx import Client
 from gomlx.cli import app
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS, ROW
+from tests.redis_servers import Relay
 from tests.service import Service, wait_for
 
 Run = Callable[..., Result]
@@ -196,24 +198,31 @@ def test_a_run_that_is_killed_goes_on(
     rows = [{"n": n, "x": (n + new) / 8} for n in range(size)]
     source = write(tmp_path / f"a.{kind}", rows)
     into, note = tmp_path / f"b.{kind}", tmp_path / f"b.{kind}.position"
-    words = ["predict", "--host", flying.url, "scale", "-i", str(source)]
-    command = [sys.executable, "-m", "gomlx", *words, "-o", str(into)]
     seen = 0
 
     def is_further() -> bool:
+        relay.lets_one = True  # an answer a look: it is seen long before it has all
         rows = json.loads(note.read_bytes())["position"]["rows"] if note.exists() else 0
         return bool(rows > seen) or process.poll() is not None
 
-    for _ in range(2):
-        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        wait_for(is_further)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL  # it had not come to its end
-        seen = json.loads(note.read_bytes())["position"]["rows"]
-        assert 0 < seen < size and not into.exists()
-    with (tmp_path / f"b.{kind}.part").open("ab") as part:
-        part.write(b"what was not yet told of")
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with Relay(urlsplit(flying.url).port or 0) as relay:
+        host = f"http://127.0.0.1:{relay.port}"
+        words = ["predict", "--host", host, "scale", "-i", str(source)]
+        command = [sys.executable, "-m", "gomlx", *words, "-o", str(into)]
+        relay.holds = True
+        for _ in range(2):
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            wait_for(is_further)
+            process.send_signal(signal.SIGKILL)
+            _, told = process.communicate()
+            assert process.returncode == -signal.SIGKILL, told  # it had not ended
+            seen = json.loads(note.read_bytes())["position"]["rows"]
+            assert 0 < seen < size and not into.exists()
+        with (tmp_path / f"b.{kind}.part").open("ab") as part:
+            part.write(b"what was not yet told of")
+        relay.holds = False
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert f"going on after row {seen:,}" in done.stderr
     assert same(read(into), [row | {"y": row["x"] * 2} for row in rows])
     assert len(list(tmp_path.iterdir())) == 2
