@@ -5,7 +5,8 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ from tests.service import Service, running, wait_for
 MODELS = ("process", "host", "fleet")
 
 
-def may_make_namespaces() -> bool:
-    with suppress(FileNotFoundError):
-        made = subprocess.run(
-            ["ip", "netns", "add", "gomlx-probe"], capture_output=True, check=False
-        )
-        if made.returncode == 0:
-            run("ip", "netns", "del", "gomlx-probe")
-            return True
-    return False
+@cache
+def no_namespaces() -> str:
+    """Return why no network namespace can be made here; empty if one can."""
+    probe = f"gomlx-{os.getpid()}-probe"
+    try:
+        run("ip", "netns", "add", probe)
+    except FileNotFoundError:
+        return "there is no `ip`"
+    except subprocess.CalledProcessError as error:
+        return str(error.stderr.decode().strip()) or str(error)
+    run("ip", "netns", "del", probe)
+    return ""
 
 
 def run(*command: str) -> None:
@@ -38,9 +42,9 @@ def run(*command: str) -> None:
 def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
     """A network namespace: our address, its address, a command that runs others in it.
 
-    Where none may be made, both are this host's, at two addresses.
+    Where none may be made, both are this host's, at two addresses: a test says so.
     """
-    if not may_make_namespaces():
+    if no_namespaces():
         yield "127.0.0.1", f"127.0.0.{number + 1}", ()
         return
     name = f"gomlx-{os.getpid()}-{number}"
@@ -132,6 +136,15 @@ def shared_config(url: str, source: Path, memory_mb: int = 4) -> dict[str, Any]:
         ],
         "connections": [{"id": "near", "url": url, "timeout_seconds": 60}],
     }
+
+
+def test_the_services_are_on_two_hosts(request: pytest.FixtureRequest) -> None:
+    """Skipped where they share a network: then the tests below prove less."""
+    if why := no_namespaces():
+        pytest.skip(f"the fleet runs on loopback, without network namespaces: {why}")
+    fleet: Fleet = request.getfixturevalue("fleet")
+    pids = [os.getpid(), *(service.master_pid() for service in fleet.services)]
+    assert len({os.readlink(f"/proc/{pid}/ns/net") for pid in pids}) == 3
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from loadtests import results
+from loadtests import redis_faults, results
 from loadtests.openloop import Load, Loop, Phase, arrivals
 from loadtests.traffic import FIRST, HIT, Traffic, batches, ranked, strings
 
@@ -49,6 +49,18 @@ def stalling() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("p99", "wrong", "expected"),
+    [(0.0099, 0, "met"), (0.0101, 0, "missed"), (0.001, 1, "missed")],
+)
+def test_a_fault_of_redis_is_judged(p99: float, wrong: int, expected: str) -> None:
+    """By all but the slowest hundredth: quiet 2 ms, deadline 5 ms, margin 3 ms."""
+    seconds = [*[0.001] * 985, *[p99] * 10, *[9.0] * 5]
+    assert (
+        redis_faults.verdict(seconds, wrong, 0.002) == f"goal p99 ≤ 10.00: {expected}"
+    )
 
 
 def test_latency_counts_from_the_intended_time(stalling: str) -> None:
