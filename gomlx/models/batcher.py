@@ -207,6 +207,8 @@ class Batcher:
         self._is_due = bool(self._queue or self._halves)
         if self._is_due:  # in a turn of its own: the loop must breathe
             asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._pace.rests()
 
     def _taken(self) -> _Batch:
         """Take the rows of the next run."""

@@ -130,3 +130,7 @@ class Pace:
             took = (now - self._began) / self._expected
             self.slowdown += (max(took, 1.0) - self.slowdown) / 8
         self._began, self._expected = now if has_more else None, expected
+
+    def rests(self) -> None:
+        """Nothing waits: what did was not wanted any more. An idle time is no run."""
+        self._began = None

@@ -132,20 +132,21 @@ class Misses:
         seconds = min(coalescer.seconds, left) if coalescer else 0.0
         until = asyncio.get_running_loop().time() + seconds
         self._elsewhere[prediction.name] += len(rows)
-        fetched = partial(self._fetched, prediction.live, caching, rows)
+        fetched = partial(self._fetched, prediction.live, caching, _Fetch(rows))
         cache.fetch(prediction.live.shared, rows, coalescer, until, fetched)
 
     def _fetched(
         self,
         live: Live,
         caching: Caching,
-        rows: Mapping[bytes, Row],
+        fetch: "_Fetch",
         key: bytes,
         found: Found | None,
     ) -> None:
         """Take what was found elsewhere, or compute."""
         name = live.servable.version.name
         self._elsewhere[name] -= 1
+        fetch.left -= 1
         if found:
             self._flights.land(key, found)
             return
@@ -154,11 +155,24 @@ class Misses:
         try:
             if not job.is_wanted(perf_counter()):
                 raise DeadlineExceeded.of(name)
-            live.batcher.check_room(1)
+            if not fetch.is_admitted:
+                live.batcher.check_room(fetch.left + 1)
+                fetch.is_admitted = True
         except GomlxError as error:
             job.land(error)
         else:
-            live.batcher.add(rows[key], job)
+            live.batcher.add(fetch.rows[key], job)
+
+
+class _Fetch:
+    """The rows of a request that are looked for elsewhere.
+
+    Those to compute are admitted together, as they are without a shared tier: one by
+    one they would keep each other out of an idle service.
+    """
+
+    def __init__(self, rows: Mapping[bytes, Row]) -> None:
+        self.rows, self.left, self.is_admitted = rows, len(rows), False
 
 
 class _Alone:

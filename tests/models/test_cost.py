@@ -130,3 +130,12 @@ def test_a_busy_loop_slows_runs_that_wait_for_each_other() -> None:
     for now in range(600, 700):
         pace.begins(float(now), 2.0, has_more=True)
     assert pace.slowdown == pytest.approx(1.0, rel=0.01)
+
+
+def test_an_idle_time_is_not_a_long_run() -> None:
+    """Rows waited for the next run, and then nobody wanted them."""
+    pace = Pace()
+    pace.begins(0.0, 0.001, True)
+    pace.rests()
+    pace.begins(60.0, 0.001, False)
+    assert pace.slowdown == 1.0
