@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
@@ -159,6 +159,7 @@ def kill_writers(directory: Path, times: int, seed: int = 0) -> Kills:
             victim = forking.Process(target=write_forever, args=arguments)
             victim.start()
             while not mark[1]:  # it has written once
+                assert victim.is_alive(), "the writer has ended"
                 watcher.look(number)
             pause_in_a_write(victim.pid or 0, mark, dice, partial(watcher.look, number))
             victim.kill()
@@ -176,13 +177,15 @@ def pause_in_a_write(
         meanwhile()
         time.sleep(dice.uniform(0, 0.005))
         os.kill(pid, signal.SIGSTOP)
-        while (
-            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T"
-        ):
-            pass
+        while (state := state_of(pid)) != "T":
+            assert state != "Z", "the writer has ended"
         if mark[0]:
             return
         os.kill(pid, signal.SIGCONT)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def write_forever(directory: Path, mark: str, number: int) -> None:
@@ -205,7 +208,9 @@ def write_forever(directory: Path, mark: str, number: int) -> None:
     store._look, store._write = marking_look, marking_write  # type: ignore[method-assign]
     start = number * 1000
     while True:
-        fill(store, range(start, start + 500), 500)
+        with suppress(lmdb.MapFullError):  # a watcher that stands still holds the pages
+            fill(store, range(start, start + 500), 500)
+        marked[0] = 0
 
 
 class Watcher:
