@@ -1,7 +1,6 @@
 """`gomlx predict` of a file, over a service that is slow, busy or away for a while."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import orjson
 import pytest
 
 from gomlx import Client
+from gomlx.cli import patience
 from gomlx.cli.rows import OnError, Rows
 from gomlx.client.transport import FakeTransport, Request, Response
 from gomlx.errors import ConnectionFailed, DeadlineExceeded, GomlxError, Overloaded
@@ -41,11 +41,10 @@ def refused(error: type[GomlxError]) -> Response:
     return Response(error.status, {}, body)
 
 
-def run(folder: Path, service: Service, seconds: float = 30) -> Any:
+def run(folder: Path, service: Service) -> Any:
     """Answer a file; return what was written."""
     (folder / "a.csv").write_text("".join(f"{x}\n" for x in ("x", *range(ROWS))))
-    options = replace(QUIET, timeout_seconds=seconds)
-    with Client("m", "http://m", transport=service, options=options) as client:
+    with Client("m", "http://m", transport=service, options=QUIET) as client:
         rows = Rows(client, folder / "a.csv", folder / "b.csv", {}, "")
         assert rows.run(OnError.stop, force=False, verbose=False)
     return (folder / "b.csv").read_text().splitlines()[1:]
@@ -75,12 +74,15 @@ def test_what_passes_is_waited_for(
 
 
 def test_what_does_not_pass_is_told_in_the_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is the service's turn to be mended; then the run goes on."""
+    monkeypatch.setattr(patience, "_TIMEOUTS", 0.0)
     service = Service(lambda *_: ConnectionFailed("it was cut"))
     with pytest.raises(GomlxError, match="it was cut"):
-        run(tmp_path, service, seconds=0.5)
+        run(tmp_path, service)
     assert "0 rows; run it again to go on there" in capsys.readouterr().err
     service.fault = lambda *_: None
     assert len(run(tmp_path, service)) == ROWS

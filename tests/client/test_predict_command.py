@@ -128,7 +128,7 @@ def test_one_row(run: Run, flying: Service) -> None:
 def test_what_is_wrong_is_said(
     run: Run, words: Sequence[str], code: int, told: str
 ) -> None:
-    done = run(*words, "--timeout", 5)
+    done = run(*words, "--timeout", 30)
     assert (done.exit_code, told in done.stderr) == (code, True), done.output
     assert not done.stdout
 
