@@ -66,12 +66,7 @@ class Local:
         if (waiting := self._waiting.get(key)) is not None:
             value: bytes | None = waiting[0]
         else:
-            try:
-                value = self._tier.get(key)
-                self._is_failing = False
-            except Exception as error:
-                value = None
-                self._failed(error)
+            value = self._ask((key,)).get(key)
         counts = self._counts
         counts.seconds.add(perf_counter() - started)
         if value is not None:
@@ -138,15 +133,12 @@ class Local:
         try:
             found = self._tier.get_many(keys)
         except Exception as error:
-            self._failed(error)
+            if not self._is_failing:  # said once is enough
+                log.error("%s: look-ups fail: %s", self.name, error)
+            self._is_failing = True
             return {}
         self._is_failing = False
         return found
-
-    def _failed(self, error: Exception) -> None:
-        if not self._is_failing:  # said once is enough
-            log.error("%s: look-ups fail: %s", self.name, error)
-        self._is_failing = True
 
     def _flush(self) -> None:
         """Write what takes a moment; have the thread write what does not."""

@@ -17,7 +17,6 @@ or twice in one process.
 
 import os
 import struct
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 import lmdb
 
 from gomlx.cache import store
+from gomlx.cache.again import Again
 from gomlx.cache.store import CHECKSUM_BYTES, EXPIRY_BYTES, META, PARTS, TABLES
 from gomlx.errors import TooLarge
 
@@ -40,7 +40,6 @@ _WRITE_SHARE, _MOST_PAGES = 1 / 64, 200  # of the pages, that one write adds or 
 _FEW_PAGES = 100  # the same, of a write that the event loop waits for
 _SLICE_PAGES = 4  # to free between two looks at how many are left
 _LARGEST_SHARE = 0.35  # of the store, that one answer may take
-_AGAIN_BYTES = 1 << 20
 _READER_MILLISECONDS = 200  # for a look-up to end; a hundred keys take 0.2
 
 
@@ -67,28 +66,7 @@ class SharedMemory:
         self._few_pages = min(self._pages_a_write, _FEW_PAGES)
         self._young_old = self._pairs  # of each part: young, old; replaced as one
         self._looked = 0.0  # when _young_old was read
-        self._again: dict[bytes, bytes] = {}  # guarded by _lock, as is its size
-        self._again_bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: bytes) -> bytes | None:
-        """What `get_many` does, for the one row of most requests."""
-        now = self._clock()
-        with self._environment.begin() as transaction:
-            if now > self._looked + 1:
-                self._looked = now
-                self._look(transaction)
-            young, old = self._young_old[key[0] % PARTS]
-            entry = transaction.get(key, db=young)
-            if entry is None:
-                entry = transaction.get(key, db=old)
-                if entry is None:
-                    return None
-                if _EXPIRY.unpack_from(entry)[0] > now:
-                    self._keep(key, entry)
-            if _EXPIRY.unpack_from(entry)[0] > now:
-                return bytes(entry[EXPIRY_BYTES:-CHECKSUM_BYTES])
-        return None
+        self._again = Again(self._touched)
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the answers that are known; never waits for a writer."""
@@ -107,7 +85,7 @@ class SharedMemory:
                     if entry is None:
                         continue
                     if _EXPIRY.unpack_from(entry)[0] > now:
-                        self._keep(key, entry)
+                        self._again.add(key, entry)
                 if _EXPIRY.unpack_from(entry)[0] > now:
                     found[key] = entry[EXPIRY_BYTES:-CHECKSUM_BYTES]
         return found
@@ -119,9 +97,7 @@ class SharedMemory:
         after writing the others, for answers that would push out most of the rest.
         """
         now = self._clock()
-        with self._lock:
-            again, self._again, self._again_bytes = self._again, {}, 0
-        entries = again | {
+        entries = self._again.take_all() | {
             key: _entry(key, now + seconds, value)
             for key, (value, seconds) in items.items()
         }
@@ -146,55 +122,38 @@ class SharedMemory:
         """
         if not self._writer.take_now():
             return ()
-        again: dict[bytes, bytes] = {}
+        again = self._again.take(self._few_pages // 2)
+        room = self._few_pages - sum(map(self._touched, again.values()))
         try:
-            room = self._take_again(again, self._few_pages)
-            now, new = self._clock(), dict[bytes, bytes]()
-            for key, (value, seconds) in items.items():
-                new[key] = _entry(key, now + seconds, value)
-                room -= self._touched(new[key])
-                if room < 0:
-                    del new[key]
-                    break
-            if (items or self._again) and not (new or again):
-                return None  # the first one is too large for this
-            self._write(again | new, self._few_pages)
-            return new.keys()
+            new = self._first(items, room)
+            # When the first one is too large, it is for the thread.
+            if new if items else again or not self._again:
+                self._write(again | new, self._few_pages)
+                return new.keys()
         except lmdb.MapFullError:
-            self._again = again | self._again
-            self._again_bytes += sum(map(len, again.values()))
-            return None
+            pass
         finally:
             self._writer.release()
+        self._again.put_back(again)
+        return None
 
     def close(self) -> None:
         self._writer.close()
         self._environment.close()
         self._users.close()
 
-    def _keep(self, key: bytes, entry: bytes) -> None:
-        """Have an entry of an old table written to the young one."""
-        with self._lock:
-            if self._again_bytes < _AGAIN_BYTES and key not in self._again:
-                self._again[key] = entry
-                self._again_bytes += len(entry)
-
-    def _take_again(self, taken: dict[bytes, bytes], room: int) -> int:
-        """Take what is to be written again and fits; return the room that is left.
-
-        Half of the room at most, so that what is new is written as well.
-        """
-        least = room // 2
-        with self._lock:
-            while self._again:
-                key, entry = next(iter(self._again.items()))
-                left = room - self._touched(entry)
-                if left < least:
-                    break
-                del self._again[key]
-                self._again_bytes -= len(entry)
-                taken[key], room = entry, left
-        return room
+    def _first(
+        self, items: Mapping[bytes, tuple[bytes, float]], room: int
+    ) -> dict[bytes, bytes]:
+        """Return the entries of the first items, as many as copy so many pages."""
+        now, entries = self._clock(), dict[bytes, bytes]()
+        for key, (value, seconds) in items.items():
+            entry = _entry(key, now + seconds, value)
+            room -= self._touched(entry)
+            if room < 0:
+                break
+            entries[key] = entry
+        return entries
 
     def _touched(self, entry: bytes) -> int:
         """The pages that writing an entry may copy."""

@@ -9,9 +9,6 @@ class Tier(Protocol):
 
     name: str
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return a key's value, if it is known and not expired."""
-
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the values of those keys that are known and not expired."""
 

@@ -32,9 +32,6 @@ class Memory:
         self.may_write.set()
         self.is_closed = False
 
-    def get(self, key: bytes) -> bytes | None:
-        return self.get_many((key,)).get(key)
-
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return {key: self.kept[key] for key in keys if key in self.kept}
 
@@ -265,26 +262,30 @@ async def test_answers_reach_shared_memory(counts: Counts, shared_folder: Path) 
     store.close()
 
 
+def over_shared_memory(
+    counts: Counts, directory: Path, megabytes: int
+) -> tuple[Local, SharedMemory]:
+    create_store(directory, megabytes << 20)
+    store = SharedMemory(directory)
+    return Local(store, counts.tier, 64 << 20), store
+
+
 @pytest.mark.asyncio
 async def test_who_writes_now_is_not_waited_for(
     counts: Counts, shared_folder: Path
 ) -> None:
     """Another process does, and may stand still: the event loop goes on."""
-    create_store(shared_folder / "store", 1 << 20)
-    store, other = (
-        SharedMemory(shared_folder / "store"),
-        WriterLock(shared_folder / "store"),
-    )
-    cache = Local(store, counts.tier, QUEUE)
+    cache, store = over_shared_memory(counts, shared_folder / "store", 1)
+    other = WriterLock(shared_folder / "store")
     other.take()
     cache.set(b"k" * 16, b"1", 60)
     assert store.set_some({b"l" * 16: (b"2", 60.0)}) == ()
     await asyncio.sleep(0.05)  # it has been tried by now; if not, no harm is done
     assert cache.get(b"k" * 16) == b"1"
-    assert store.get(b"k" * 16) is None
+    assert store.get_many([b"k" * 16]) == {}
     other.release()
     await until(lambda: counts.writes == {"written": 1})
-    assert store.get(b"k" * 16) == b"1"
+    assert store.get_many([b"k" * 16]) == {b"k" * 16: b"1"}
     other.close()
     await cache.close()
 
@@ -294,16 +295,13 @@ async def test_large_and_small_values_are_written(
     counts: Counts, shared_folder: Path
 ) -> None:
     """The large ones by the thread, since they take more than a moment."""
-    create_store(shared_folder / "store", 8 << 20)
-    store = SharedMemory(shared_folder / "store")
-    cache = Local(store, counts.tier, 64 << 20)
+    cache, store = over_shared_memory(counts, shared_folder / "store", 8)
     sizes = [10, 2_000, 1_000_000, 5, 700_000, 100]
     values = {b"%016d" % n: b"x" * size for n, size in enumerate(sizes)}
     for key, value in values.items():
         cache.set(key, value, 60)
     await until(lambda: counts.writes == {"written": len(sizes)})
     assert store.get_many(list(values)) == values
-    assert {key: store.get(key) for key in values} == values
     await cache.close()
 
 
@@ -311,9 +309,7 @@ async def test_large_and_small_values_are_written(
 async def test_a_burst_is_written_by_the_time_that_it_is_closed(
     counts: Counts, shared_folder: Path
 ) -> None:
-    create_store(shared_folder / "store", 16 << 20)
-    store = SharedMemory(shared_folder / "store")
-    cache = Local(store, counts.tier, 64 << 20)
+    cache, _ = over_shared_memory(counts, shared_folder / "store", 16)
     for n in range(20_000):
         cache.set(b"%016d" % n, b"y", 60)
     await cache.close(60)

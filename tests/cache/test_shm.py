@@ -6,7 +6,7 @@ import lmdb
 import pytest
 
 from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.store import PARTS, create_store
 from gomlx.errors import StoreUnavailable, TooLarge
 from tests.cache.conftest import Clock
 from tests.cache.entries import SIZE, TTL, answer, entries, key, known
@@ -107,7 +107,7 @@ def test_what_is_asked_for_lives_on_whatever_its_size(
     store, hot = SharedMemory(directory), key(1)
     store.set_many({hot: (b"x" * size, TTL)})
     for start in range(1000, 80_000, 100):
-        assert store.get(hot) == b"x" * size
+        assert store.get_many([hot]) == {hot: b"x" * size}
         rest = dict(entries(range(start, start + 100)))
         while rest:  # as an event loop does
             written = store.set_some(rest)
@@ -119,12 +119,18 @@ def test_what_is_asked_for_lives_on_whatever_its_size(
     store.close()
 
 
-def test_one_key_is_found_as_many_are(store: SharedMemory, clock: Clock) -> None:
-    lives = {n: float(n) for n in range(5)}
-    store.set_many({key(n): (answer(n), life) for n, life in lives.items()})
-    clock.now += 2.5
-    found = store.get_many([key(n) for n in range(9)])
-    assert {key(n): store.get(key(n)) for n in range(9)} == {
-        key(n): found.get(key(n)) for n in range(9)
-    }
-    assert found.keys() == {key(3), key(4)}
+def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
+    create_store(directory, 8 << 20)
+    store = SharedMemory(directory)
+    store.set_many(entries(range(3)))
+    hot, large = entries(range(3)), {key(9): (b"x" * 1_000_000, TTL)}
+    with store._environment.begin() as transaction:
+        for one in hot:
+            entry = transaction.get(one, db=store._young_old[one[0] % PARTS][0])
+            store._again.add(one, entry or b"")
+    assert store.set_some(large) is None
+    assert len(store._again.take_all()) == 3
+    store.set_many(large)
+    assert known(store, range(3)) == {0, 1, 2}
+    assert store.get_many([key(9)]) == {key(9): b"x" * 1_000_000}
+    store.close()
