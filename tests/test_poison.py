@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -51,17 +52,16 @@ class Poisoned:
 
         return wait_for(data)
 
+    @cached_property
+    def name(self) -> str:
+        """Return under what name the answer stands."""
+        self.tier()
+        (name,) = wait_for(lambda: self.redis.ask("KEYS", "gomlx:1:m:*"))
+        return str(name)
+
     def poison(self, value: str) -> None:
         """Put a value where the answer stands."""
-        self.redis.ask("FLUSHALL")
-
-        def written() -> Any:  # by a task, after the answer; or before, and flushed
-            self.tier()
-            names = self.redis.ask("KEYS", "gomlx:1:m:*")
-            return names if len(names) == 1 else None
-
-        (name,) = wait_for(written)
-        self.redis.ask("SET", name, value)
+        self.redis.ask("SET", self.name, value)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,9 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poisoned]:
             "connections": [{"id": "near", "url": redis.url}],
         }
         with running(folder, config) as service:
-            yield Poisoned(service, redis)
+            poisoned = Poisoned(service, redis)
+            assert poisoned.name  # while there is no other
+            yield poisoned
 
 
 @pytest.mark.parametrize("value", POISON, ids=range(len(POISON)))
