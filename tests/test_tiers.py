@@ -248,7 +248,7 @@ def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -
     def is_mended() -> bool:
         """Ask again: who looked it up too late may have deleted what stood there."""
         hits(faulty, question)
-        return faulty.redis.ask("GET", name.decode()) == '{"y":2469.0}'
+        return bool(faulty.redis.ask("GET", name.decode()) == '{"y":2469.0}')
 
     wait_for(is_mended)
 
