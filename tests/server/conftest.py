@@ -113,14 +113,16 @@ async def path(
     cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
     current = Current(["m", "unloaded"])
 
-    def live(servable: Servable, gate: Gate | None = None) -> Live:
+    def live(
+        servable: Servable, gate: Gate | None = None, queued_seconds: float = inf
+    ) -> Live:
         run_counts = RunCounts(
             counts.count("gomlx_model_runs", "m"),
             counts.count("failures"),
             counts.spread("seconds"),
             counts.spread("gomlx_batch_rows"),
         )
-        limits = Limits(64, 0, 100)
+        limits = Limits(64, 0, 100, queued_seconds)
         run, seconds = (gate.run, 1.0) if gate else (servable.run, 0.0)
         return Live(
             servable,

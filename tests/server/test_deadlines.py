@@ -193,6 +193,23 @@ async def test_waiting_for_another_process_ends_with_the_deadline(
     assert (await patient).status == 200
 
 
+async def test_rows_looked_for_elsewhere_do_not_keep_each_other_out(
+    path: Path_, servables: Servables, shared_folder: Path
+) -> None:
+    """They are more than a run takes, and a run takes longer than may be queued."""
+    gate = Gate(servables[2.0])
+    gate.go.set()
+    live = path.live(servables[2.0], gate, 0.01)
+    path.current.swap("m", live, lambda _: None)
+    assert path.cache._local
+    leases = HostLeases(shared_folder / "leases", path.cache._local)
+    coalescer = Coalescer(leases, 30, path.cache.peek_local)
+    path.predictor = path.reconfigure(Caching(path.cache, coalescer))
+    rows = ",".join(map(str, range(101, 201)))
+    reply = await asked(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    assert reply.status == 200, reply.body
+
+
 async def test_a_row_that_could_not_run_in_time_is_shed_at_once(
     path: Path_, servables: Servables
 ) -> None:
