@@ -11,6 +11,7 @@ from loadtests import procfs, table
 from loadtests.measure import Rig
 from loadtests.services import System
 from loadtests.table import Cell
+from loadtests.wrk import found
 
 _RATE = 500  # samples a second
 _LINES = 25
@@ -22,7 +23,8 @@ def profile(rig: Rig, system: System, cell: Cell, seconds: float) -> Table:
         system.warm(table.traffic(system, cell))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "raw"
-        command = ["py-spy", "record", "--pid", str(system.pids[0]), "--nonblocking"]
+        command = [str(found("py-spy")), "record", "--nonblocking"]
+        command += ["--pid", str(system.pids[0])]
         command += ["--rate", str(_RATE), "--duration", str(round(seconds))]
         command += ["--format", "raw", "--output", str(file)]
         with procfs.on(rig.load_cores):
@@ -43,7 +45,7 @@ def shown(title: str, raw: str) -> Table:
         for frame in set(frames):
             whole[frame] += int(count)
     total = own.total()
-    found = Table("function", "own", "with callees", title=title)
+    told = Table("function", "own", "with callees", title=title)
     for name, n in own.most_common(_LINES):
-        found.add_row(name, f"{n / total:.1%}", f"{whole[name] / total:.1%}")
-    return found
+        told.add_row(name, f"{n / total:.1%}", f"{whole[name] / total:.1%}")
+    return told

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +66,13 @@ class Closed(NamedTuple):
 
 def missing(program: str) -> str:
     """Return how to install a program; nothing if it is here."""
-    return "" if shutil.which(program) else f"{program}: {_INSTALL[program]}"
+    return "" if found(program) else f"{program}: {_INSTALL[program]}"
+
+
+def found(program: str) -> str | None:
+    """Return where a program is; what pip installed is beside Python."""
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(program) or shutil.which(program, path=beside)
 
 
 def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
