@@ -1,11 +1,13 @@
 """Joins rows of concurrent requests into runs.
 
 Rows that are added in one turn of the event loop run together in the next: an idle
-service waits for nobody, a busy one batches by itself. Dear runs have a thread (cost.py
-tells which), and what is added meanwhile forms the next run.
+service waits for nobody, a busy one batches by itself. While each turn still brings
+some, they go on gathering: the loop is not idle, but reads. Dear runs have a thread
+(cost.py tells which), and what is added meanwhile forms the next run.
 
     add ─► queue ─► turn ─► run, in line or in the thread ─► land, row by row
                      │ └► rows that TensorFlow refuses run again by halves, first
+                     ├► it brought more rows: the next turn may, too
                      ├► it pays to wait for more rows (linger.py): a turn later on
                      └► nobody wants the row any more: it lands unrun
 """
@@ -75,6 +77,9 @@ class Batcher:
         self._has_unwanted = False  # the queue may hold rows that nobody waits for
         self._is_due = False  # a turn is scheduled, or a run under way
         self._added = 0  # rows, ever
+        self._seen = 0  # rows that waited a turn ago
+        self._ran = 0  # rows, together, the last time
+        self._gathers_until = 0.0
         self._linger = Linger(limits.linger_seconds)
         self._waiting: asyncio.TimerHandle | None = None  # for more rows
         self._watch: asyncio.TimerHandle | None = None  # how many come
@@ -159,8 +164,10 @@ class Batcher:
     # --- one run after the other ---
 
     def _turn(self) -> None:
-        """Run what waits now, or in a moment if that pays."""
-        if self._halves or not self._cost.is_dear(self._next_rows()):
+        """Run what waits now, or later if that pays."""
+        if self._gathers():
+            asyncio.get_running_loop().call_soon(self._turn)
+        elif self._halves or not self._cost.is_dear(self._next_rows()):
             self._run_queue()
         elif self._linger.pays(len(self._queue), self._limits.max_rows, self._cost.of):
             self._waiting = self._moment(self._waited)
@@ -168,6 +175,21 @@ class Batcher:
             if self._linger.seconds and not self._watch:
                 self._watch = self._moment(self._watched)
             self._run_queue()
+
+    def _gathers(self) -> bool:
+        """Tell whether this turn has brought rows, so that the next may bring more.
+
+        Who was answered together asks again together, but the loop reads what has
+        arrived so far, turn by turn: half of 16 callers at a time. One caller alone
+        waits for nobody.
+        """
+        before, self._seen = self._seen, len(self._queue)
+        if self._halves or not before < self._seen < self._limits.max_rows:
+            return False
+        now = perf_counter()
+        if not before:
+            self._gathers_until = now + DEAR_SECONDS
+        return now < self._gathers_until and max(self._seen, self._ran) > 1
 
     def _moment(self, then: Callable[[], None]) -> asyncio.TimerHandle:
         self._before = self._added
@@ -188,6 +210,7 @@ class Batcher:
 
     def _run_queue(self) -> None:
         """Run what waits, for as long as the loop may be kept from its other work."""
+        self._seen = 0
         now = perf_counter()
         until = now + DEAR_SECONDS
         while batch := self._taken():
@@ -234,6 +257,7 @@ class Batcher:
 
     def _ended(self, batch: _Batch, run: Run, is_in_line: bool) -> None:
         """Learn from a run, and have its rows land, or run again."""
+        self._ran = len(batch)
         self._counts.add(run)
         if not run.has_failed or run.spent.seconds > self._cost.of(len(batch)):
             self._cost.add(len(batch), run.spent, is_in_line)

@@ -82,6 +82,40 @@ async def test_rows_of_one_turn_run_together() -> None:
 
 
 @pytest.mark.asyncio
+async def test_rows_that_each_turn_brings_run_together() -> None:
+    model = Model()
+    batcher, jobs = batcher_of(model.run), [Job() for _ in range(9)]
+    for turn in range(3):
+        for n in range(3 * turn, 3 * turn + 3):
+            batcher.add((n,), jobs[n])
+        await asyncio.sleep(0)
+    await asyncio.gather(*(job.outcome for job in jobs))
+    assert model.batches == [list(range(9))]
+
+
+@pytest.mark.asyncio
+async def test_a_caller_alone_waits_for_nobody() -> None:
+    model = Model()
+    batcher, job = batcher_of(model.run), Job()
+    batcher.add((1,), job)
+    await asyncio.sleep(0)
+    assert model.batches == [[1]]
+    assert job.outcome.done()
+
+
+@pytest.mark.asyncio
+async def test_rows_do_not_wait_for_ever_while_others_come() -> None:
+    model, most = Model(), 100_000
+    batcher = batcher_of(model.run, Limits(most, 0, most))
+    for n in range(most):
+        batcher.add((n,), Job())
+        await asyncio.sleep(0)
+        if model.batches:
+            break
+    assert 1 <= len(model.batches[0]) < most
+
+
+@pytest.mark.asyncio
 async def test_max_rows_is_exact() -> None:
     model = Model()
     await outcomes(batcher_of(model.run, 2), [1, 2, 3, 4, 5])
