@@ -30,6 +30,9 @@ from gomlx.models.run import Outcome, Run, RunCounts, tried
 
 log = logging.getLogger(__name__)
 
+_SHORT_TURN_SECONDS = 0.0005  # of the loop: it is not behind
+_YIELDS = 20  # times what a run takes, for the loop to catch up before it
+
 
 class Job(Protocol):
     """What a row is run for."""
@@ -80,6 +83,7 @@ class Batcher:
         self._seen = 0  # rows that waited a turn ago
         self._ran = 0  # rows, together, the last time
         self._gathers_until = 0.0
+        self._turn_began = self._yields_until = 0.0
         self._linger = Linger(limits.linger_seconds)
         self._waiting: asyncio.TimerHandle | None = None  # for more rows
         self._watch: asyncio.TimerHandle | None = None  # how many come
@@ -169,6 +173,8 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._turn)
         elif self._halves or not self._cost.is_dear(self._next_rows()):
             self._run_queue()
+        elif self._yields():
+            asyncio.get_running_loop().call_soon(self._turn)
         elif self._linger.pays(len(self._queue), self._limits.max_rows, self._cost.of):
             self._waiting = self._moment(self._waited)
         else:
@@ -191,6 +197,19 @@ class Batcher:
             self._gathers_until = now + DEAR_SECONDS
         return now < self._gathers_until and max(self._seen, self._ran) > 1
 
+    def _yields(self) -> bool:
+        """Tell whether a dear run waits for the loop: its turns are long.
+
+        The thread would take half of the core that the loop has not enough of, and
+        hits would wait for it. It has a fifth in any case.
+        """
+        now = perf_counter()
+        took, self._turn_began = now - self._turn_began, now
+        if not self._yields_until:
+            self._yields_until = now + _YIELDS * self._cost.of(self._next_rows())
+            return True
+        return took > _SHORT_TURN_SECONDS and now < self._yields_until
+
     def _moment(self, then: Callable[[], None]) -> asyncio.TimerHandle:
         self._before = self._added
         loop = asyncio.get_running_loop()
@@ -210,7 +229,7 @@ class Batcher:
 
     def _run_queue(self) -> None:
         """Run what waits, for as long as the loop may be kept from its other work."""
-        self._seen = 0
+        self._seen, self._yields_until = 0, 0.0
         now = perf_counter()
         until = now + DEAR_SECONDS
         while batch := self._taken():

@@ -8,7 +8,6 @@ import gzip
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import falcon.asgi
@@ -20,7 +19,7 @@ from gomlx.server.contracts import Contracts
 from gomlx.server.limits import Limits
 from gomlx.server.operations import Operations
 from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Prediction, Reply
+from gomlx.server.prediction import Reply
 from gomlx.server.status import Status
 from gomlx.server.stream import Stream, StreamLimits
 
@@ -29,9 +28,6 @@ log = logging.getLogger(__name__)
 _METRIC = "/v1/api/metric"
 _WORTH_GZIP = 1024  # bytes
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
-
-
-_Ask = Callable[[Callable[[Reply], None], float], Prediction | None]
 
 
 class App:
@@ -151,21 +147,21 @@ class _Eval:
     async def on_get(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        ask = partial(self._predictor.get, name, request.query_string)
-        _send(response, await self._answer(request, ask))
+        _send(response, await self._answer(request, name, request.query_string))
 
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        ask = partial(self._predictor.post, name, await self._body(request))
-        _send(response, await self._answer(request, ask))
+        _send(response, await self._answer(request, name, await self._body(request)))
 
-    async def _answer(self, request: falcon.asgi.Request, ask: _Ask) -> Reply:
+    async def _answer(
+        self, request: falcon.asgi.Request, name: str, text: bytes | str
+    ) -> Reply:
         """Put a question to the predictor and wait for its reply."""
         header = request.get_header(deadlines.HEADER)
         seconds = deadlines.seconds_of(header, self._limits.request_seconds)
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        prediction = ask(answered.set_result, seconds)
+        prediction = self._predictor.post(name, text, answered.set_result, seconds)
         try:
             return await answered
         except asyncio.CancelledError:  # the client has gone

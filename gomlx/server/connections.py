@@ -1,8 +1,9 @@
 """The connections of one worker that are on the hot protocol, as a whole."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gomlx.server.head import HeadParser
@@ -11,6 +12,9 @@ from gomlx.server.predict import Predictor
 
 if TYPE_CHECKING:
     from gomlx.server.protocol import HotProtocol
+
+
+_REQUESTS_A_TURN = 128  # some milliseconds
 
 
 class Connections:
@@ -35,25 +39,35 @@ class Connections:
         self.is_stopping = False
         self.answered = 0  # requests
         self._loop = asyncio.get_running_loop()
+        self._asked: list[HotProtocol] = []
+        self._began = 0.0  # when the first of them had come
         self._unsent: list[HotProtocol] = []
-        self.is_sending = False  # at the end of this turn of the loop
+        self._is_ending = False  # this turn: it is scheduled
         self.tick()
 
-    def begin_turn(self) -> None:
-        """Have what is answered in this turn of the loop sent at its end.
+    def ask(self, connection: "HotProtocol") -> None:
+        """Have a connection's request answered at the end of this turn of the loop.
 
-        PERF: to write wakes the peer's process and drives our code out of the caches,
-        so all of a turn's requests are answered first (ARCHITECTURE.md). Called
-        before a request is read: its answers then precede the runs of its misses.
+        PERF: what was read from all connections is answered together, and then sent:
+        each step for all before the next (ARCHITECTURE.md).
         """
-        if not self.is_sending:
-            self.is_sending = True
-            self._loop.call_soon(self._end_turn)
+        if not self._asked:
+            self._began = perf_counter()
+        self._asked.append(connection)
+        self._end_soon()
+
+    def leave(self, connection: "HotProtocol") -> None:
+        """Forget what a connection has asked: its peer has gone."""
+        if connection.prediction:
+            self.predictor.leave(connection.prediction)
+        else:
+            self._asked.remove(connection)
+            self.predictor.gone(connection.model, perf_counter() - self._began)
 
     def will_send(self, connection: "HotProtocol") -> None:
         """Have a connection's answers sent at the end of this turn."""
         self._unsent.append(connection)
-        self.begin_turn()
+        self._end_soon()
 
     def send(self) -> None:
         """Send what has been answered.
@@ -65,9 +79,35 @@ class Connections:
         for connection in unsent:
             connection.send()
 
+    def _end_soon(self) -> None:
+        if not self._is_ending:
+            self._is_ending = True
+            self._loop.call_soon(self._end_turn)
+
     def _end_turn(self) -> None:
-        self.is_sending = False
-        self.send()
+        """Answer what was asked, and what comes next in pipelines; then send.
+
+        Not more than takes a moment: timers and the models' threads wait meanwhile.
+        """
+        left = _REQUESTS_A_TURN
+        try:
+            while self._asked and left > 0:
+                asked, self._asked = self._asked[:left], self._asked[left:]
+                left -= len(asked)
+                self.answered += len(asked)
+                self._ask(asked)
+        finally:
+            self._is_ending = False
+            if self._asked:
+                self._end_soon()
+            self.send()
+
+    def _ask(self, asked: Sequence["HotProtocol"]) -> None:
+        by_model: dict[str, list[HotProtocol]] = {}
+        for connection in asked:
+            by_model.setdefault(connection.model, []).append(connection)
+        for model, askers in by_model.items():
+            self.predictor.ask(model, askers, self._began)
 
     def tick(self) -> None:
         """Once a second: the time, and the connections whose time is up."""

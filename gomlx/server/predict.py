@@ -1,12 +1,13 @@
-"""The request path, from the bytes of a question to the bytes of its reply.
+"""The request path, from the texts of questions to the bytes of their replies.
 
-    ask             question → canonical rows → keys → tiers; done, if all are known
+    ask             questions → canonical rows → keys → tiers: of one turn, together
+     ├ _answer      all rows of a request are known: replied to
      └ _wait        hold the version until the last answer
         └ Misses    the rows still missing, each landing by call-back (misses.py)
            └ ended  the reply, or what went wrong
 
-Nothing here waits: `done` is called with the reply, at once or later, always once;
-unless the client leaves before.
+Nothing here waits: an asker's `reply` is called at once or later, always once; unless
+its client leaves before.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from gomlx.metrics import Metrics
 from gomlx.models.current import Current, Live
 from gomlx.server.misses import Caching, Misses
 from gomlx.server.prediction import (
+    Asker,
+    Call,
     Done,
     Prediction,
     Reply,
@@ -28,7 +31,7 @@ from gomlx.server.prediction import (
     hit_status,
     refusal,
 )
-from gomlx.server.question import Asked, Decode, Questions, decoded, parsed
+from gomlx.server.question import Asked, Questions
 
 log = logging.getLogger(__name__)
 
@@ -58,38 +61,68 @@ class Model:
         self._seconds = self._metrics.spread("gomlx_request_seconds", name)
         self._collapsed = self._metrics.count("gomlx_flights_collapsed", name)
 
-    def ask(
-        self, text: bytes | str, decode: Decode, done: Done, seconds: float
-    ) -> Prediction | None:
-        """Answer what a text asks, within so many seconds.
+    def ask(self, askers: Sequence[Asker], started: float) -> None:
+        """Answer requests that have come since a time, together.
 
-        Returns what `leave` takes, or None when done was called already.
+        PERF: what they have in common is done once, and each step for all of them
+        before the next one (ARCHITECTURE.md).
         """
-        started = perf_counter()
         try:
             live = self._current.now(self._name)
             if live.version is not self._version:
                 self._see(live)
-            # PERF: what is known of a text that recurs is a look-up away.
-            recent = self._questions.recent.get(text)
-            asked = recent or self._questions.asked(text, decode)
+            asked = self._questions.asked([asker.text for asker in askers])
             known = self._known(asked)
-            if None in known:
-                until, then = (started, started + seconds), (self, done)
-                waiting = Prediction(live, known, asked.is_batch, until, then)
-                self._wait(waiting, asked)
-                return waiting
         except Exception as error:
-            problem = error if isinstance(error, GomlxError) else _bug(self._name)
-            done(self.refused(problem, perf_counter() - started))
-            return None
-        if recent is None:
-            self._questions.remember(text, asked)
-        # PERF: nothing waits, so nothing is held, and no Prediction is made.
-        is_batch, answers = asked.is_batch, cast(Sequence[bytes], known)
+            for asker in askers:
+                self._refuse(asker, error, started)
+            return
+        get, until_now = known.get, perf_counter() - started
+        waiting: list[tuple[Asker, Asked, Sequence[bytes | None]]] = []
+        for asker, one in zip(askers, asked, strict=True):
+            if isinstance(one, Exception):
+                self._refuse(asker, one, started)
+                continue
+            answers: Sequence[bytes | None]
+            answers = [get(key) for key in one.keys] or [None] * len(one.rows)
+            if None in answers:
+                waiting.append((asker, one, answers))
+            else:
+                self._answer(asker, live, one, cast(list[bytes], answers), until_now)
+        for asker, one, answers in waiting:
+            try:
+                self._wait(asker, live, one, answers, started)
+            except Exception as error:
+                self._refuse(asker, error, started)
+
+    def _answer(
+        self,
+        asker: Asker,
+        live: Live,
+        asked: Asked,
+        answers: Sequence[bytes],
+        seconds: float,
+    ) -> None:
+        """Reply to a request whose rows are all known.
+
+        PERF: nothing waits, so nothing is held, and no Prediction is made.
+        """
+        self._questions.remember(asker.text, asked)
+        self._ok.n += 1
+        self._seconds.add(seconds)
+        is_batch = asked.is_batch
         how = hit_status(len(answers), True, "") if is_batch else self._hit
-        done(answered(live, answers, is_batch, how, self._count(started)))
-        return None
+        self._tell(asker, answered(live, answers, is_batch, how, seconds))
+
+    def _refuse(self, asker: Asker, error: Exception, started: float) -> None:
+        problem = error if isinstance(error, GomlxError) else _bug(self._name, error)
+        self._tell(asker, self.refused(problem, perf_counter() - started))
+
+    def _tell(self, asker: Asker, reply: Reply) -> None:
+        try:
+            asker.reply(reply)
+        except Exception as error:  # one asker's bug is not another's
+            _bug(self._name, error)
 
     def refused(self, error: GomlxError, seconds: float) -> Reply:
         """Count a request that is not answered, and return what to say."""
@@ -121,17 +154,25 @@ class Model:
             live.signature, live.dictionary, self._max_rows, is_keyed
         )
 
-    def _known(self, asked: Asked) -> Sequence[bytes | None]:
+    def _known(self, asked: Sequence[Asked | Exception]) -> dict[bytes, bytes]:
         """Return the answers that are known here and now."""
-        cache, keys = self._caching.cache, asked.keys
+        cache = self._caching.cache
         if cache is None:
-            return [None] * len(asked.rows)
-        if len(keys) == 1:
-            return (cache.get(keys[0]),)
-        return list(map(cache.get_many(keys).get, keys))
+            return {}
+        keys = [key for one in asked if isinstance(one, Asked) for key in one.keys]
+        return cache.get_many(keys) if keys else {}
 
-    def _wait(self, prediction: Prediction, asked: Asked) -> None:
+    def _wait(
+        self,
+        asker: Asker,
+        live: Live,
+        asked: Asked,
+        known: Sequence[bytes | None],
+        started: float,
+    ) -> None:
         """Have the rows that are not known computed. Raises Overloaded."""
+        until, then = (started, started + asker.seconds), (self, asker.reply)
+        prediction = Prediction(live, known, asked.is_batch, until, then)
         caching = self._caching
         if self._is_local and len(asked.keys) == 1:  # PERF: as most are
             (row,), (key,), _ = asked
@@ -142,7 +183,8 @@ class Model:
         else:
             self._misses.fly(prediction, caching, asked)
         prediction.tier = self._tier
-        self._current.pin(prediction.live)  # until all of its rows have landed
+        self._current.pin(live)  # until all of its rows have landed
+        asker.prediction = prediction
 
     def _count(self, started: float) -> float:
         """Count a request that is answered; return its seconds."""
@@ -180,34 +222,37 @@ class Predictor:
         live = self._current.get(name)
         return live is None or live.batcher.has_room()
 
+    def ask(self, name: str, askers: Sequence[Asker], started: float) -> None:
+        """Answer requests for one model that have come since a time, together."""
+        if (model := self._models.get(name)) is not None:
+            model.ask(askers, started)
+        else:
+            for asker in askers:
+                asker.reply(self.refused(name, ModelNotFound(name, self._models)))
+
     def post(
-        self, name: str, body: bytes, done: Done, seconds: float = inf
+        self, name: str, text: bytes | str, done: Done, seconds: float = inf
     ) -> Prediction | None:
-        """Answer a JSON body within so many seconds.
+        """Answer one JSON body, or a query string, within so many seconds.
 
         Returns what `leave` takes, or None when done was called already.
         """
-        if (model := self._models.get(name)) is None:
-            return self._unknown(name, done)
-        return model.ask(body, decoded, done, seconds)
-
-    def get(
-        self, name: str, query: str, done: Done, seconds: float = inf
-    ) -> Prediction | None:
-        """Answer a query string: one row; else as `post`."""
-        if (model := self._models.get(name)) is None:
-            return self._unknown(name, done)
-        return model.ask(query, parsed, done, seconds)
+        call = Call(text, done, seconds)
+        self.ask(name, [call], perf_counter())
+        return call.prediction
 
     def leave(self, prediction: Prediction) -> None:
         """Its client has gone: compute nothing for it alone, and never call done."""
         if prediction.wanted_until:
             prediction.wanted_until = 0.0
             self._misses.end(prediction)
-            name, seconds = prediction.name, perf_counter() - prediction.started
-            self._metrics.count("gomlx_requests", name, _CLIENT_LEFT).n += 1
-            self._metrics.spread("gomlx_refusal_seconds", name).add(seconds)
-            self.left(name)
+            self.gone(prediction.name, perf_counter() - prediction.started)
+
+    def gone(self, name: str, seconds: float) -> None:
+        """Count a request whose client had gone after so many seconds, unanswered."""
+        self._metrics.count("gomlx_requests", name, _CLIENT_LEFT).n += 1
+        self._metrics.spread("gomlx_refusal_seconds", name).add(seconds)
+        self.left(name)
 
     def left(self, name: str) -> None:
         """Count a request whose client had gone before its answer."""
@@ -218,10 +263,6 @@ class Predictor:
         label = name if name in self._models else "unknown"
         return _refused(self._metrics, label, error, 0.0)
 
-    def _unknown(self, name: str, done: Done) -> Prediction | None:
-        done(self.refused(name, ModelNotFound(name, self._models)))
-        return None
-
 
 def _refused(metrics: Metrics, label: str, error: GomlxError, seconds: float) -> Reply:
     metrics.count("gomlx_requests", label, str(error.status)).n += 1
@@ -229,6 +270,6 @@ def _refused(metrics: Metrics, label: str, error: GomlxError, seconds: float) ->
     return refusal(error)
 
 
-def _bug(name: str) -> GomlxError:
-    log.exception("model %s: a bug", name)
+def _bug(name: str, error: Exception) -> GomlxError:
+    log.error("model %s: a bug", name, exc_info=error)
     return GomlxError("internal error; the log tells more")

@@ -1,6 +1,7 @@
 """One request under way, and the reply that comes of it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
 import orjson
@@ -31,7 +32,32 @@ def refusal(error: GomlxError) -> Reply:
     return Reply(error.status, body, retry_after=error.retry_after)
 
 
+class Asker(Protocol):
+    """Who asks: one request that has arrived.
+
+    text: a JSON body (bytes) or a query string (str). seconds: how long it waits.
+    prediction: of its answer, while that has to wait; `Predictor.leave` takes it.
+    """
+
+    text: bytes | str
+    seconds: float
+    prediction: "Prediction | None"
+
+    def reply(self, reply: Reply, /) -> None:
+        """Take the reply: at once or later, once, unless it has left before."""
+
+
 Done = Callable[[Reply], None]
+
+
+@dataclass(slots=True)
+class Call:
+    """A request whose reply a function takes."""
+
+    text: bytes | str
+    reply: Done
+    seconds: float
+    prediction: "Prediction | None" = None
 
 
 class Owner(Protocol):

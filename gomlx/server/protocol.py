@@ -1,12 +1,13 @@
 """The hot routes, straight from the socket.
 
 Every connection starts here. A request for `/v1/api/model/ID/eval` (GET, or POST with
-a Content-Length) is answered by the predictor, in the call that read it if all of its
-rows are known. Any other request, or anything unusual, hands the connection for good to
-Gunicorn's ASGI protocol and so to Falcon, with the bytes that were not answered yet.
+a Content-Length) is put to the predictor at the end of the turn of the event loop that
+read it, with those of all other connections. Any other request, or anything unusual,
+hands the connection for good to Gunicorn's ASGI protocol and so to Falcon, with the
+bytes that were not answered yet.
 
-    data_received ─► _advance ─► _head ─► _body ─► predictor ─► _reply ─► _advance …
-                                   └► _hand_over
+    data_received ─► _advance ─► _ask ─► Connections ─► predictor ─► reply ─► _advance …
+                        └► _hand_over
 
 One request at a time: pipelined ones wait in the buffer, so answers keep their order.
 """
@@ -31,8 +32,6 @@ from gomlx.server.response import (
 _END = b"\r\n\r\n"  # of a head
 _PROBE_SECONDS = 0.05  # for a peer that has gone to say so
 _TCP_CLOSE = 7  # Linux' state of a connection that its peer has reset
-# One peer's pipeline must not keep the others waiting.
-_REQUESTS_PER_TURN = 64
 _LARGE_BYTES = 1 << 14  # an answer that is sent at once
 
 
@@ -49,15 +48,17 @@ class HotProtocol(asyncio.Protocol):
         self._since = connections.now  # of the last answer, or of a part of a request
         self._is_busy = False  # an answer is owed
         self._is_slow = False  # the peer does not read what was written
-        self._is_advancing = False
         self._is_paused = False  # reading from the peer
         self._is_closing = False
         self._is_ended = False  # the peer's side is
         self._head: Head | None = None  # of the request whose body is to come
         self._start = 0  # of that body
         self._keeps_alive = True
-        self._model = ""  # that was asked last
-        self._prediction: Prediction | None = None  # of the answer that is owed
+        # What is asked, an Asker's:
+        self.model = ""
+        self.text: bytes | str = b""
+        self.seconds = 0.0
+        self.prediction: Prediction | None = None
 
     # --- asyncio's calls ---
 
@@ -72,27 +73,22 @@ class HotProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_closing:
             return
-        connections = self._connections
-        if not connections.is_sending:
-            connections.begin_turn()
         if not (self._buffer or self._is_busy or self._is_slow):
             # PERF: nearly always this is one whole request.
             end = data.find(_END) + 4
             if 4 <= end <= self._short_bytes:
-                head = connections.parse.short(data[:end])
+                head = self._connections.parse.short(data[:end])
                 if head is not None and len(data) == end + head.length:
-                    self._since = connections.now
                     self._ask(head, data[end:])
                     return
         if self._buffer:
-            self._buffer += data
+            self._buffer = self._buffer[self._at :] + data
+            self._start -= self._at
+            self._at = 0
         else:
-            self._since = connections.now
+            self._since = self._connections.now
             self._buffer = data
-        if self._is_busy or self._is_slow:
-            self._bound_buffer()
-        else:
-            self._advance()
+        self._advance()
 
     def eof_received(self) -> bool:
         """The peer sends no more; what it has sent is still answered."""
@@ -118,8 +114,8 @@ class HotProtocol(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._is_ended = True
         self._leave()
-        if self._is_busy and self._prediction:
-            self._connections.predictor.leave(self._prediction)
+        if self._is_busy:
+            self._connections.leave(self)
 
     # --- one request after the other ---
 
@@ -145,25 +141,15 @@ class HotProtocol(asyncio.Protocol):
             self._transport.abort()
 
     def _advance(self) -> None:
-        """Take requests from the buffer until one has to wait."""
-        if self._is_advancing:
-            return  # an answer that came at once: the loop below goes on
-        self._is_advancing = True
-        for _ in range(_REQUESTS_PER_TURN):
-            if self._is_busy or self._is_slow or not self._has_more():
-                break
+        """Ask what is next in the buffer, if it is there as a whole."""
+        if not (self._is_busy or self._is_slow) and self._has_more():
             head = self._head or self._next_head()
-            if head is None or len(self._buffer) < self._start + head.length:
-                break
-            self._at, start = self._start + head.length, self._start
-            self._head = None
-            self._ask(head, self._buffer[start : self._at])
-        else:
-            asyncio.get_running_loop().call_soon(self._advance)
-        self._is_advancing = False
-        if self._at:
-            self._start -= self._at
-            self._buffer, self._at = self._buffer[self._at :], 0
+            if head is not None and len(self._buffer) >= self._start + head.length:
+                start, self._at = self._start, self._start + head.length
+                self._head = None
+                self._ask(head, self._buffer[start : self._at])
+                if not self._has_more():
+                    self._buffer, self._at = b"", 0
         if self._is_paused or self._buffer:
             self._bound_buffer()
 
@@ -187,23 +173,18 @@ class HotProtocol(asyncio.Protocol):
         return self._head
 
     def _ask(self, head: Head, body: bytes) -> None:
-        """Ask the predictor what a whole request asks."""
-        model, query, _, self._keeps_alive, seconds = head
+        """Have a whole request answered."""
+        self.model, query, _, self._keeps_alive, self.seconds = head
+        self.text = body if query is None else query
+        self.prediction = None
         self._is_busy = True
-        self._model = model
-        connections = self._connections
-        connections.answered += 1
-        predictor = connections.predictor
-        self._prediction = (
-            predictor.post(model, body, self._reply, seconds)
-            if query is None
-            else predictor.get(model, query, self._reply, seconds)
-        )
+        self._connections.ask(self)
 
-    def _reply(self, reply: Reply) -> None:
+    def reply(self, reply: Reply) -> None:
+        """Answer the request."""
         connections = self._connections
         if self._is_ended and self._is_busy:
-            connections.predictor.left(self._model)
+            connections.predictor.left(self.model)
         self._is_busy = False
         self._since = connections.now
         if self._transport is None:
@@ -217,7 +198,7 @@ class HotProtocol(asyncio.Protocol):
             self.send()
         if closes or (self._is_ended and not self._has_more()):
             self._close()
-        elif not self._is_advancing and self._has_more():
+        elif self._buffer or self._is_paused:
             self._advance()
 
     def send(self) -> None:
@@ -229,7 +210,7 @@ class HotProtocol(asyncio.Protocol):
     def _refuse(self, error: GomlxError) -> None:
         """Say what is wrong, and close."""
         self._keeps_alive = False
-        self._reply(self._connections.predictor.refused("", error))
+        self.reply(self._connections.predictor.refused("", error))
 
     def _close(self) -> None:
         """Close once all is written; `check` sees to it that this ends."""
@@ -263,15 +244,14 @@ class HotProtocol(asyncio.Protocol):
         """Stop reading from a peer that sends faster than it takes answers."""
         if self._transport is None or self._is_closing:
             return
-        limits = self._limits
+        most = self._limits.header_bytes + self._limits.body_bytes
         waits = self._is_busy or self._is_slow
-        if self._is_paused and not waits:
-            self._is_paused = False
+        has_enough = waits and len(self._buffer) - self._at > most
+        if has_enough and not self._is_paused:
+            self._transport.pause_reading()
+        elif self._is_paused and not has_enough:
             self._transport.resume_reading()
-        elif waits and len(self._buffer) > limits.header_bytes + limits.body_bytes:
-            if not self._is_paused:
-                self._is_paused = True
-                self._transport.pause_reading()
+        self._is_paused = has_enough
 
 
 def _is_reset(transport: asyncio.Transport) -> bool:

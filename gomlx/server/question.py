@@ -5,8 +5,8 @@ be kept: the same question comes again and again, often in the same words.
 """
 
 import json
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qsl
 
 import orjson
@@ -27,9 +27,6 @@ class Asked(NamedTuple):
     is_batch: bool
 
 
-Decode = Callable[[Any, Signature, int], Any]
-
-
 class Questions:
     """Makes what requests ask of one version. Keeps what it made of short texts.
 
@@ -45,23 +42,61 @@ class Questions:
     ) -> None:
         self._signature, self._dictionary = signature, dictionary
         self._max_rows, self._is_keyed = max_rows, is_keyed
-        self._plain_row = signature.plain_row
-        self._canonical_row, self._key = dictionary.canonical_row, dictionary.key
         # Texts that were asked lately. Only who knows that a text recurs adds to it:
         # what is asked once would push out what is asked again.
         self.recent: dict[bytes | str, Asked] = {}
         self._older: dict[bytes | str, Asked] = {}
 
-    def asked(self, text: bytes | str, decode: Decode) -> Asked:
-        """Return what a text asks. Raises InvalidInput, TooLarge."""
-        if (older := self._older.get(text)) is not None:
-            return older
-        value = decode(text, self._signature, self._max_rows)
-        # PERF: one row, right as it is, as most are.
-        if (row := self._plain_row(value)) is not None:
-            row = self._canonical_row(row)
-            return Asked([row], [self._key(row)] if self._is_keyed else [], False)
-        return self._made(value)
+    def asked(self, texts: Sequence[bytes | str]) -> list[Asked | Exception]:
+        """Return what each text asks, or what is wrong with it.
+
+        bytes: a JSON body; str: a query. Wrong are InvalidInput and TooLarge; another
+        exception is a bug, and hurts no other text.
+        """
+        recent, older = self.recent.get, self._older.get
+        found: list[Asked | Exception | None] = [recent(t) or older(t) for t in texts]
+        if None in found:
+            self._fill(found, texts)
+        return cast(list[Asked | Exception], found)
+
+    def _fill(
+        self, found: list[Asked | Exception | None], texts: Sequence[bytes | str]
+    ) -> None:
+        """Make what was not made of these texts before."""
+        rows, places = [], []
+        plain_row = self._signature.plain_row
+        for i, text in enumerate(texts):
+            if found[i] is not None:
+                continue
+            try:
+                value = self._decoded(text)
+                # PERF: one row, right as it is, as most are.
+                if (row := plain_row(value)) is None:
+                    found[i] = self._made(value)
+                else:
+                    rows.append(row)
+                    places.append(i)
+            except Exception as error:
+                found[i] = error
+        for i, one in zip(places, self._each(rows), strict=True):
+            found[i] = one
+
+    def _each(self, rows: list[Row]) -> Iterable[Asked | Exception]:
+        """Make what asks for one row each, together."""
+        if not rows:
+            return []
+        try:
+            rows = self._dictionary.canonical(rows)
+            if not self._is_keyed:
+                return [Asked([row], [], False) for row in rows]
+            keys = self._dictionary.keys(rows)
+        except Exception as error:
+            if len(rows) == 1:
+                return [error]
+            return [one for row in rows for one in self._each([row])]
+        # PERF: column by column, for all that is asked in one turn of the loop.
+        pairs = zip(rows, keys, strict=True)
+        return [Asked([row], [key], False) for row, key in pairs]
 
     def remember(self, text: bytes | str, asked: Asked) -> None:
         """Keep what was made of a text that is likely to come again."""
@@ -69,6 +104,11 @@ class Questions:
             if len(self.recent) >= _KEPT_TEXTS:
                 self.recent, self._older = {}, self.recent
             self.recent[text] = asked
+
+    def _decoded(self, text: bytes | str) -> Any:
+        if isinstance(text, bytes):
+            return decoded(text, self._signature, self._max_rows)
+        return _parsed(text, self._signature)
 
     def _made(self, value: Any) -> Asked:
         question = self._signature.question(value, self._max_rows)
@@ -98,7 +138,7 @@ def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
     signature.question(asked, max_rows)
 
 
-def parsed(query: str, signature: Signature, _: int) -> Any:
+def _parsed(query: str, signature: Signature) -> Any:
     """Parse a query string. Raises InvalidInput."""
     try:
         pairs = parse_qsl(query, True, True, errors="strict", max_num_fields=10_000)
