@@ -16,10 +16,10 @@ class Live:
     """
 
     __slots__ = (
+        "_prefix",
         "batcher",
         "dictionary",
         "pins",
-        "prefix",
         "servable",
         "shared",
         "signature",
@@ -35,12 +35,16 @@ class Live:
         self.dictionary: Dictionary = servable.dictionary
         outputs = () if servable.description.transformer else self.signature.outputs
         self.shared = SharedAnswers(version.name, version.digest, outputs)
-        # The beginning of every response, so that it names the version it is from.
-        self.prefix = (
+        # So that every response names the version it is from.
+        self._prefix = (
             b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash
         )
         self.pins = 0
         self.when_drained: Callable[[Live], None] | None = None
+
+    def start(self, seconds: float) -> bytes:
+        """Return the beginning of a response that has taken so long."""
+        return b'%b%d,"data":' % (self._prefix, int(seconds * 1e6))
 
 
 class Current:

@@ -101,13 +101,12 @@ class Misses:
     ) -> None:
         """What `fly` does, for the one row of most requests, if it is nowhere else."""
         flights, live = self._flights, prediction.live
-        if key not in flights:
-            seconds = prediction.wanted_until - prediction.started
-            live.batcher.check_room(1, seconds)
-        waiting = flights.join(key, prediction, 0)
-        if waiting is None:
+        if (waiting := flights.get(key)) is not None:
+            waiting.append((prediction, 0))
             prediction.collapsed = 1
         else:
+            live.batcher.check_room(1, prediction.seconds)
+            flights[key] = waiting = [(prediction, 0)]
             job = _Computation(flights, live, caching, key, waiting)
             live.batcher.add(row, job)
         self._deadlines.add(prediction)
@@ -150,7 +149,7 @@ class Misses:
         if found:
             self._flights.land(key, found)
             return
-        waiting = self._flights.waiting(key)
+        waiting = self._flights[key]
         job = _Computation(self._flights, live, caching, key, waiting)
         try:
             if not job.is_wanted(perf_counter()):

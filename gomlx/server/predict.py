@@ -12,7 +12,7 @@ its client leaves before.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from time import perf_counter
 from typing import cast
@@ -36,6 +36,8 @@ from gomlx.server.question import Asked, Questions
 log = logging.getLogger(__name__)
 
 
+# Who asks, what, and the answers that are known.
+_Waiting = tuple[Asker, Asked, list[bytes | None]]
 _CLIENT_LEFT = "499"  # as nginx has it; no client sees it
 
 
@@ -77,42 +79,69 @@ class Model:
             for asker in askers:
                 self._refuse(asker, error, started)
             return
-        get, until_now = known.get, perf_counter() - started
-        waiting: list[tuple[Asker, Asked, Sequence[bytes | None]]] = []
-        for asker, one in zip(askers, asked, strict=True):
-            if isinstance(one, Exception):
-                self._refuse(asker, one, started)
-                continue
-            answers: Sequence[bytes | None]
-            answers = [get(key) for key in one.keys] or [None] * len(one.rows)
-            if None in answers:
-                waiting.append((asker, one, answers))
-            else:
-                self._answer(asker, live, one, cast(list[bytes], answers), until_now)
-        for asker, one, answers in waiting:
-            try:
-                self._wait(asker, live, one, answers, started)
-            except Exception as error:
-                self._refuse(asker, error, started)
+        pairs = zip(askers, asked, strict=True)
+        self._wait(live, self._answer(live, pairs, known, started), started)
 
     def _answer(
         self,
-        asker: Asker,
         live: Live,
-        asked: Asked,
-        answers: Sequence[bytes],
-        seconds: float,
-    ) -> None:
-        """Reply to a request whose rows are all known.
+        pairs: Iterable[tuple[Asker, Asked | Exception]],
+        known: Mapping[bytes, bytes],
+        started: float,
+    ) -> list[_Waiting]:
+        """Answer those whose rows are all known, and what is wrong; return the others.
 
         PERF: nothing waits, so nothing is held, and no Prediction is made.
         """
-        self._questions.remember(asker.text, asked)
-        self._ok.n += 1
-        self._seconds.add(seconds)
-        is_batch = asked.is_batch
-        how = hit_status(len(answers), True, "") if is_batch else self._hit
-        self._tell(asker, answered(live, answers, is_batch, how, seconds))
+        waiting: list[_Waiting] = []
+        seconds = perf_counter() - started
+        get, start, hit = known.get, live.start(seconds), self._hit
+        recent = self._questions.recent
+        for asker, one in pairs:
+            if isinstance(one, Exception):
+                self._refuse(asker, one, started)
+                continue
+            rows, keys, is_batch = one
+            found: list[bytes | None]
+            found = [get(key) for key in keys] if keys else [None] * len(rows)
+            if None in found:
+                waiting.append((asker, one, found))
+                continue
+            if asker.text not in recent:
+                self._questions.remember(asker.text, one)
+            self._ok.n += 1
+            self._seconds.add(seconds)
+            how = hit_status(len(found), True, "") if is_batch else hit
+            answers = cast(list[bytes], found)
+            self._tell(asker, answered(live, start, answers, is_batch, how))
+        return waiting
+
+    def _wait(self, live: Live, waiting: Sequence[_Waiting], started: float) -> None:
+        """Have the rows that are not known computed, for as many as there is room."""
+        for asker, one, found in waiting:
+            until = started, started + asker.seconds
+            prediction = Prediction(
+                live, found, one.is_batch, until, (self, asker.reply)
+            )
+            try:
+                self._fly(prediction, one)
+            except Exception as error:
+                self._refuse(asker, error, started)
+                continue
+            prediction.tier = self._tier
+            self._current.pin(live)  # until all of its rows have landed
+            asker.prediction = prediction
+
+    def _fly(self, prediction: Prediction, asked: Asked) -> None:
+        """Raises Overloaded."""
+        caching, misses, (rows, keys, _) = self._caching, self._misses, asked
+        if self._is_local and len(keys) == 1:  # PERF: as most are
+            misses.fly_one(prediction, caching, rows[0], keys[0])
+        elif caching.cache is None:
+            prediction.bypass = caching.why_not
+            misses.run(prediction, rows)
+        else:
+            misses.fly(prediction, caching, asked)
 
     def _refuse(self, asker: Asker, error: Exception, started: float) -> None:
         problem = error if isinstance(error, GomlxError) else _bug(self._name, error)
@@ -161,30 +190,6 @@ class Model:
             return {}
         keys = [key for one in asked if isinstance(one, Asked) for key in one.keys]
         return cache.get_many(keys) if keys else {}
-
-    def _wait(
-        self,
-        asker: Asker,
-        live: Live,
-        asked: Asked,
-        known: Sequence[bytes | None],
-        started: float,
-    ) -> None:
-        """Have the rows that are not known computed. Raises Overloaded."""
-        until, then = (started, started + asker.seconds), (self, asker.reply)
-        prediction = Prediction(live, known, asked.is_batch, until, then)
-        caching = self._caching
-        if self._is_local and len(asked.keys) == 1:  # PERF: as most are
-            (row,), (key,), _ = asked
-            self._misses.fly_one(prediction, caching, row, key)
-        elif caching.cache is None:
-            prediction.bypass = caching.why_not
-            self._misses.run(prediction, asked.rows)
-        else:
-            self._misses.fly(prediction, caching, asked)
-        prediction.tier = self._tier
-        self._current.pin(live)  # until all of its rows have landed
-        asker.prediction = prediction
 
     def _count(self, started: float) -> float:
         """Count a request that is answered; return its seconds."""

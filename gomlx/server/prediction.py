@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import orjson
 
@@ -16,7 +16,8 @@ _STORED = "gomlx; fwd=miss; stored"
 _COLLAPSED = "gomlx; fwd=miss; collapsed"
 
 
-class Reply(NamedTuple):
+@dataclass(slots=True)
+class Reply:
     """What a protocol must send."""
 
     status: int
@@ -84,7 +85,7 @@ class Prediction:
     def __init__(
         self,
         live: Live,
-        known: Sequence[bytes | None],
+        known: list[bytes | None],
         is_batch: bool,
         until: tuple[float, float],
         then: tuple[Owner, Done],
@@ -93,9 +94,9 @@ class Prediction:
         self.live, self.is_batch = live, is_batch
         self.started, self.wanted_until = until  # 0 when it has ended
         self.owner, self.done = then
-        self.answers: list[bytes | None] = list(known)
-        self.missing = missing = self.answers.count(None)
-        self.hits = len(self.answers) - missing
+        self.answers = known  # this list is ours now
+        self.missing = missing = known.count(None)
+        self.hits = len(known) - missing
         self.collapsed = 0
         self.bypass = self.tier = ""
         self.error: GomlxError | None = None
@@ -146,7 +147,8 @@ class Prediction:
             how = self._cache_status()
         else:  # PERF: as most are
             how = _COLLAPSED if self.collapsed else _STORED
-        return answered(self.live, answers, self.is_batch, how, seconds)
+        live = self.live
+        return answered(live, live.start(seconds), answers, self.is_batch, how)
 
     def _cache_status(self) -> str:
         """Say where the answer is from, as RFC 9211 has it."""
@@ -169,12 +171,11 @@ def hit_status(rows: int, is_batch: bool, tier: str) -> str:
 
 def answered(
     live: Live,
+    start: bytes,
     answers: Sequence[bytes],
     is_batch: bool,
     cache_status: str,
-    seconds: float,
 ) -> Reply:
-    """Return the reply that holds the answers, in the rows' order."""
+    """Return the reply that holds the answers, in the rows' order, after its start."""
     data = joined(answers, True) if is_batch else answers[0]
-    body = b'%b%d,"data":%b}' % (live.prefix, int(seconds * 1e6), data)
-    return Reply(200, body, cache_status, live.version)
+    return Reply(200, start + data + b"}", cache_status, live.version)

@@ -32,8 +32,10 @@ class TooManyConnections(GomlxError):
 
 def response(reply: Reply, date: bytes, closes: bool) -> bytes:
     """Return a whole response; date: its header's line."""
-    status, body, cache_status, version, retry_after = reply
-    head = _head(status, cache_status, version, retry_after, closes)
+    head = _head(
+        reply.status, reply.cache_status, reply.version, reply.retry_after, closes
+    )
+    body = reply.body
     return _RESPONSE % (head, date, len(body), body)
 
 

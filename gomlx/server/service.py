@@ -6,6 +6,7 @@ is known, so what needs them is imported where it is built.
 
 import asyncio
 import gc
+import importlib
 import os
 import signal
 import time
@@ -49,9 +50,6 @@ class Service:
         from gomlx.server.status import Status
         from gomlx.server.stores import open_stores
 
-        # What is here now stays: later collections need not look at it.
-        gc.collect()
-        gc.freeze()
         self._models = {model.id: model for model in config.models}
         self._rundir = rundir
         self.current = Current(self._models)
@@ -93,6 +91,11 @@ class Service:
         """Load every model, then announce that SIGUSR2 is welcome."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self.reloader.wake)
+        await asyncio.to_thread(importlib.import_module, "gomlx.models.servable")
+        # What is here now stays, TensorFlow's modules first of all: collections need
+        # not look at it, which would keep the loop for 100 ms. Models come and go.
+        gc.collect()
+        gc.freeze()
         await self.reloader.catch_up()
         self._announcement.touch()
         self._tasks = [

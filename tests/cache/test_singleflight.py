@@ -90,6 +90,6 @@ def test_one_who_asks_again_while_being_told_flies_anew(
 def test_who_waits_is_seen_as_they_join(flights: SingleFlight[str, int]) -> None:
     first, second = Waiter(), Waiter()
     flights.join("k", first, 0)
-    waiting = flights.waiting("k")
+    waiting = flights["k"]
     flights.join("k", second, 1)
     assert list(waiting) == [(first, 0), (second, 1)]
