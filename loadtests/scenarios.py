@@ -37,7 +37,7 @@ def of_overload(rig: Rig, system: System, seconds: float) -> Outcome:
     """Three times the knee, half of it hits: a dear model, and a very dear one."""
     figures: dict[str, Any] = {}
     lines: list[Line] = []
-    for model, what in (("D", "0.2 ms a row"),):
+    for model, what in (("E", "2 ms a row"), ("D", "0.2 ms a row")):
         traffic = Traffic(system.paths[model], ROWS[model], 0.5)
         system.warm(traffic)
         seen = overload(rig, system, traffic, seconds)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gomlx.server.protocol import HotProtocol
 
 
-_REQUESTS_A_TURN = 128  # some milliseconds
+_REQUESTS_A_TURN, _BYTES_A_TURN = 128, 1 << 17  # to be answered: some milliseconds
 
 
 class Connections:
@@ -40,7 +40,7 @@ class Connections:
         self.answered = 0  # requests
         self._loop = asyncio.get_running_loop()
         self._asked: list[HotProtocol] = []
-        self._began = 0.0  # when the first of them had come
+        self._now = 0.0  # when this turn began to read
         self._unsent: list[HotProtocol] = []
         self._is_ending = False  # this turn: it is scheduled
         self.tick()
@@ -51,10 +51,9 @@ class Connections:
         PERF: what was read from all connections is answered together, and then sent:
         each step for all before the next (ARCHITECTURE.md).
         """
-        if not self._asked:
-            self._began = perf_counter()
-        self._asked.append(connection)
         self._end_soon()
+        connection.arrived = self._now
+        self._asked.append(connection)
 
     def leave(self, connection: "HotProtocol") -> None:
         """Forget what a connection has asked: its peer has gone."""
@@ -62,7 +61,8 @@ class Connections:
             self.predictor.leave(connection.prediction)
         else:
             self._asked.remove(connection)
-            self.predictor.gone(connection.model, perf_counter() - self._began)
+            seconds = perf_counter() - connection.arrived
+            self.predictor.gone(connection.model, seconds)
 
     def will_send(self, connection: "HotProtocol") -> None:
         """Have a connection's answers sent at the end of this turn."""
@@ -81,7 +81,7 @@ class Connections:
 
     def _end_soon(self) -> None:
         if not self._is_ending:
-            self._is_ending = True
+            self._is_ending, self._now = True, perf_counter()
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
@@ -89,13 +89,19 @@ class Connections:
 
         Not more than takes a moment: timers and the models' threads wait meanwhile.
         """
-        left = _REQUESTS_A_TURN
+        requests, size = 0, 0
         try:
-            while self._asked and left > 0:
-                asked, self._asked = self._asked[:left], self._asked[left:]
-                left -= len(asked)
-                self.answered += len(asked)
+            while self._asked and requests < _REQUESTS_A_TURN and size < _BYTES_A_TURN:
+                asked: list[HotProtocol] = []
+                for connection in self._asked[: _REQUESTS_A_TURN - requests]:
+                    asked.append(connection)
+                    size += len(connection.text)
+                    if size >= _BYTES_A_TURN:
+                        break
+                del self._asked[: len(asked)]
+                requests += len(asked)
                 self._ask(asked)
+            self.answered += requests
         finally:
             self._is_ending = False
             if self._asked:
@@ -107,7 +113,7 @@ class Connections:
         for connection in asked:
             by_model.setdefault(connection.model, []).append(connection)
         for model, askers in by_model.items():
-            self.predictor.ask(model, askers, self._began)
+            self.predictor.ask(model, askers)
 
     def tick(self) -> None:
         """Once a second: the time, and the connections whose time is up."""

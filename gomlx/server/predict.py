@@ -63,8 +63,8 @@ class Model:
         self._seconds = self._metrics.spread("gomlx_request_seconds", name)
         self._collapsed = self._metrics.count("gomlx_flights_collapsed", name)
 
-    def ask(self, askers: Sequence[Asker], started: float) -> None:
-        """Answer requests that have come since a time, together.
+    def ask(self, askers: Sequence[Asker]) -> None:
+        """Answer requests together.
 
         PERF: what they have in common is done once, and each step for all of them
         before the next one (ARCHITECTURE.md).
@@ -77,29 +77,27 @@ class Model:
             known = self._known(asked)
         except Exception as error:
             for asker in askers:
-                self._refuse(asker, error, started)
+                self._refuse(asker, error)
             return
         pairs = zip(askers, asked, strict=True)
-        self._wait(live, self._answer(live, pairs, known, started), started)
+        self._wait(live, self._answer(live, pairs, known))
 
     def _answer(
         self,
         live: Live,
         pairs: Iterable[tuple[Asker, Asked | Exception]],
         known: Mapping[bytes, bytes],
-        started: float,
     ) -> list[_Waiting]:
         """Answer those whose rows are all known, and what is wrong; return the others.
 
         PERF: nothing waits, so nothing is held, and no Prediction is made.
         """
         waiting: list[_Waiting] = []
-        seconds = perf_counter() - started
-        get, start, hit = known.get, live.start(seconds), self._hit
-        recent = self._questions.recent
+        get, hit, recent = known.get, self._hit, self._questions.recent
+        now, arrived, seconds, start = perf_counter(), 0.0, 0.0, b""
         for asker, one in pairs:
             if isinstance(one, Exception):
-                self._refuse(asker, one, started)
+                self._refuse(asker, one)
                 continue
             rows, keys, is_batch = one
             found: list[bytes | None]
@@ -109,6 +107,10 @@ class Model:
                 continue
             if asker.text not in recent:
                 self._questions.remember(asker.text, one)
+            if asker.arrived != arrived:  # PERF: most have come in one turn
+                arrived = asker.arrived
+                seconds = now - arrived
+                start = live.start(seconds)
             self._ok.n += 1
             self._seconds.add(seconds)
             how = hit_status(len(found), True, "") if is_batch else hit
@@ -116,17 +118,17 @@ class Model:
             self._tell(asker, answered(live, start, answers, is_batch, how))
         return waiting
 
-    def _wait(self, live: Live, waiting: Sequence[_Waiting], started: float) -> None:
+    def _wait(self, live: Live, waiting: Sequence[_Waiting]) -> None:
         """Have the rows that are not known computed, for as many as there is room."""
         for asker, one, found in waiting:
-            until = started, started + asker.seconds
+            until = asker.arrived, asker.arrived + asker.seconds
             prediction = Prediction(
                 live, found, one.is_batch, until, (self, asker.reply)
             )
             try:
                 self._fly(prediction, one)
             except Exception as error:
-                self._refuse(asker, error, started)
+                self._refuse(asker, error)
                 continue
             prediction.tier = self._tier
             self._current.pin(live)  # until all of its rows have landed
@@ -143,9 +145,9 @@ class Model:
         else:
             misses.fly(prediction, caching, asked)
 
-    def _refuse(self, asker: Asker, error: Exception, started: float) -> None:
+    def _refuse(self, asker: Asker, error: Exception) -> None:
         problem = error if isinstance(error, GomlxError) else _bug(self._name, error)
-        self._tell(asker, self.refused(problem, perf_counter() - started))
+        self._tell(asker, self.refused(problem, perf_counter() - asker.arrived))
 
     def _tell(self, asker: Asker, reply: Reply) -> None:
         try:
@@ -227,10 +229,10 @@ class Predictor:
         live = self._current.get(name)
         return live is None or live.batcher.has_room()
 
-    def ask(self, name: str, askers: Sequence[Asker], started: float) -> None:
-        """Answer requests for one model that have come since a time, together."""
+    def ask(self, name: str, askers: Sequence[Asker]) -> None:
+        """Answer requests for one model together."""
         if (model := self._models.get(name)) is not None:
-            model.ask(askers, started)
+            model.ask(askers)
         else:
             for asker in askers:
                 asker.reply(self.refused(name, ModelNotFound(name, self._models)))
@@ -242,8 +244,8 @@ class Predictor:
 
         Returns what `leave` takes, or None when done was called already.
         """
-        call = Call(text, done, seconds)
-        self.ask(name, [call], perf_counter())
+        call = Call(text, done, perf_counter(), seconds)
+        self.ask(name, [call])
         return call.prediction
 
     def leave(self, prediction: Prediction) -> None:

@@ -36,11 +36,13 @@ def refusal(error: GomlxError) -> Reply:
 class Asker(Protocol):
     """Who asks: one request that has arrived.
 
-    text: a JSON body (bytes) or a query string (str). seconds: how long it waits.
-    prediction: of its answer, while that has to wait; `Predictor.leave` takes it.
+    text: a JSON body (bytes) or a query string (str). arrived: when, by perf_counter.
+    seconds: how long it waits from then on. prediction: of its answer, while that has
+    to wait; `Predictor.leave` takes it.
     """
 
     text: bytes | str
+    arrived: float
     seconds: float
     prediction: "Prediction | None"
 
@@ -57,6 +59,7 @@ class Call:
 
     text: bytes | str
     reply: Done
+    arrived: float
     seconds: float
     prediction: "Prediction | None" = None
 

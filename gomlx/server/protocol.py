@@ -57,7 +57,7 @@ class HotProtocol(asyncio.Protocol):
         # What is asked, an Asker's:
         self.model = ""
         self.text: bytes | str = b""
-        self.seconds = 0.0
+        self.arrived = self.seconds = 0.0
         self.prediction: Prediction | None = None
 
     # --- asyncio's calls ---
@@ -176,7 +176,6 @@ class HotProtocol(asyncio.Protocol):
         """Have a whole request answered."""
         self.model, query, _, self._keeps_alive, self.seconds = head
         self.text = body if query is None else query
-        self.prediction = None
         self._is_busy = True
         self._connections.ask(self)
 
@@ -186,6 +185,7 @@ class HotProtocol(asyncio.Protocol):
         if self._is_ended and self._is_busy:
             connections.predictor.left(self.model)
         self._is_busy = False
+        self.text, self.prediction = b"", None
         self._since = connections.now
         if self._transport is None:
             return  # the peer has left

@@ -9,14 +9,17 @@ from loadtests.l1 import hit_ratios
 from tests.cache.conftest import Clock
 from tests.cache.entries import SIZE, TTL, entries, key, known
 
+_AT_HAND = 1.1  # seconds, after which nothing is
+
 
 def test_writing_far_more_than_fits_keeps_the_newest(
-    store: SharedMemory, directory: Path
+    store: SharedMemory, directory: Path, clock: Clock
 ) -> None:
     before = _blocks(directory)
     for start in range(0, 50_000, 100):
         store.set_many(entries(range(start, start + 100)))
         assert len(known(store, range(start, start + 100))) == 100
+    clock.now += _AT_HAND
     assert len(known(store, range(48_500, 50_000))) == 1500
     assert known(store, range(10_000)) == set()
     assert _blocks(directory) == before
@@ -36,17 +39,22 @@ def test_large_answers_are_evicted_as_well(store: SharedMemory, share: float) ->
     assert store.get_many([key(n) for n in range(75)]) == {}
 
 
-def test_what_is_asked_for_lives_while_the_rest_goes(store: SharedMemory) -> None:
+def test_what_is_asked_for_lives_while_the_rest_goes(
+    store: SharedMemory, clock: Clock
+) -> None:
     store.set_many(entries(range(2)))
     for start in range(1000, 40_000, 100):
+        clock.now += _AT_HAND
         assert known(store, range(1)) == {0}
         store.set_many(entries(range(start, start + 100)))
+    clock.now += _AT_HAND
     assert known(store, range(2)) == {0}
 
 
 def test_what_is_asked_for_still_expires(store: SharedMemory, clock: Clock) -> None:
     store.set_many(entries(range(1)))
     for start in range(1000, 20_000, 100):
+        clock.now += _AT_HAND
         assert known(store, range(1)) == {0}
         store.set_many(entries(range(start, start + 100)))
     clock.now += TTL
