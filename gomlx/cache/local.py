@@ -60,23 +60,6 @@ class Local:
         self._idle = asyncio.Event()  # nothing waits, nothing is being written
         self._idle.set()
 
-    def get(self, key: bytes) -> bytes | None:
-        """What `get_many` does, for the one row of most requests."""
-        started = perf_counter()
-        if (waiting := self._waiting.get(key)) is not None:
-            value: bytes | None = waiting[0]
-        else:
-            value = self._ask((key,)).get(key)
-        counts = self._counts
-        counts.seconds.add(perf_counter() - started)
-        if value is not None:
-            counts.hit.n += 1
-        elif self._is_failing:
-            counts.lookup_failed.n += 1
-        else:
-            counts.miss.n += 1
-        return value
-
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what is known of keys; a tier that fails knows nothing."""
         started = perf_counter()

@@ -120,7 +120,7 @@ class SharedMemory:
         """
         now = self._clock()
         entries = self._again.take_all() | {
-            key: _entry(key, now + seconds, value)
+            key: _entry(key, _EXPIRY.pack(now + seconds), value)
             for key, (value, seconds) in items.items()
         }
         largest = int(self._size * _LARGEST_SHARE)
@@ -169,9 +169,12 @@ class SharedMemory:
     ) -> dict[bytes, bytes]:
         """Return the entries of the first items, as many as copy so many pages."""
         now, entries = self._clock(), dict[bytes, bytes]()
+        lives, expiry = 0.0, b""
         for key, (value, seconds) in items.items():
-            entry = _entry(key, now + seconds, value)
-            room -= self._touched(entry)
+            if seconds != lives:  # PERF: most live equally long
+                lives, expiry = seconds, _EXPIRY.pack(now + seconds)
+            entry = _entry(key, expiry, value)
+            room -= 1 + len(entry) // self._page_bytes
             if room < 0:
                 break
             entries[key] = entry
@@ -314,8 +317,8 @@ class SharedMemory:
         return bytes(transaction.get(b"state", b"", self._meta))
 
 
-def _entry(key: bytes, expiry: float, value: bytes) -> bytes:
-    rest = _EXPIRY.pack(expiry) + value
+def _entry(key: bytes, expiry: bytes, value: bytes) -> bytes:
+    rest = expiry + value
     return rest + store.checksum(key, rest)
 
 

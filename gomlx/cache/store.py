@@ -98,7 +98,7 @@ def environment(directory: Path, size_bytes: int) -> lmdb.Environment:
 
 def checksum(key: bytes, rest: bytes) -> bytes:
     """Return what ends an entry; rest is its expiry and answer."""
-    return crc32(rest, crc32(key)).to_bytes(CHECKSUM_BYTES, "little")
+    return crc32(key + rest).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 
 Land = Callable[[bytes, Found | None], None]
-Get = Callable[[bytes], bytes | None]
 GetMany = Callable[[Sequence[bytes]], dict[bytes, bytes]]
 
 
@@ -36,9 +35,8 @@ class Tiered:
         self.remotes = tuple(remotes)
         self._local, self._ttl = local, ttl_seconds
         self._tasks = Tasks()
-        # What is known here and now, of many keys and of one.
+        # What is known here and now.
         self.get_many: GetMany = local.get_many if local else _nothing
-        self.get: Get = local.get if local else _none
 
     def set(self, space: Space, key: bytes, value: bytes) -> None:
         """Have a computed answer written to every tier, soon."""
@@ -157,7 +155,3 @@ class Tiered:
 
 def _nothing(_: Sequence[bytes]) -> dict[bytes, bytes]:
     return {}
-
-
-def _none(_: bytes) -> None:
-    return None

@@ -157,6 +157,36 @@ async def test_a_large_run_has_a_thread_a_small_one_has_none() -> None:
     batcher.close()
 
 
+async def _long_turns(until: Callable[[], object], most: int) -> int:
+    """Keep the loop so busy that none of its turns is short; return how many."""
+    for turn in range(most):
+        if until():
+            return turn
+        time.sleep(0.001)  # noqa: ASYNC251  # that is the point
+        await asyncio.sleep(0)
+    return most
+
+
+@pytest.mark.asyncio
+async def test_a_dear_run_waits_while_the_loop_is_busy() -> None:
+    model = Model()
+    batcher, job = batcher_of(model.run, seconds=1.0), Job()
+    batcher.add((1,), job)
+    assert await _long_turns(lambda: model.batches, 50) == 50
+    assert await job.outcome == b"2"
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_a_dear_run_waits_not_for_ever() -> None:
+    model = Model()
+    batcher, job = batcher_of(model.run, seconds=2 * DEAR_SECONDS), Job()
+    batcher.add((1,), job)
+    assert 1 < await _long_turns(lambda: model.batches, 100_000) < 100_000
+    assert await job.outcome == b"2"
+    batcher.close()
+
+
 @pytest.mark.asyncio
 async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
     model, go = Model(), threading.Event()
