@@ -86,16 +86,6 @@ class Dictionary:
             self._refuse_surrogates(canonical)
             raise
 
-    def key(self, canonical: Row) -> bytes:
-        """What `keys` does, for the one row of most requests."""
-        if self._width is not None:
-            return self.keys((canonical,))[0]
-        try:
-            return self._keys.key(canonical)
-        except (UnicodeEncodeError, orjson.JSONEncodeError):
-            self._refuse_surrogates((canonical,))
-            raise
-
     def _keyed(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Return the inputs of each row, and as text the auxiliary ones in its key."""
         if self._width is None:

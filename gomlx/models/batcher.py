@@ -8,6 +8,7 @@ some, they go on gathering: the loop is not idle, but reads. Dear runs have a th
     add ─► queue ─► turn ─► run, in line or in the thread ─► land, row by row
                      │ └► rows that TensorFlow refuses run again by halves, first
                      ├► it brought more rows: the next turn may, too
+                     ├► the loop is behind: dear runs wait, since hits come first
                      ├► it pays to wait for more rows (linger.py): a turn later on
                      └► nobody wants the row any more: it lands unrun
 """
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _SHORT_TURN_SECONDS = 0.0005  # of the loop: it is not behind
 _YIELDS = 20  # times what a run takes, for the loop to catch up before it
+_YIELDS_SHARE = 0.5  # of queued_seconds, at most
 
 
 class Job(Protocol):
@@ -201,12 +203,15 @@ class Batcher:
         """Tell whether a dear run waits for the loop: its turns are long.
 
         The thread would take half of the core that the loop has not enough of, and
-        hits would wait for it. It has a fifth in any case.
+        hits would wait for it. That ends with the first short turn, and in any case
+        before rows have waited for half of what they may.
         """
         now = perf_counter()
         took, self._turn_began = now - self._turn_began, now
         if not self._yields_until:
-            self._yields_until = now + _YIELDS * self._cost.of(self._next_rows())
+            run = self._cost.of(self._next_rows())
+            most = self._limits.queued_seconds * _YIELDS_SHARE
+            self._yields_until = now + min(_YIELDS * run, most)
             return True
         return took > _SHORT_TURN_SECONDS and now < self._yields_until
 

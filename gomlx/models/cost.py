@@ -127,8 +127,9 @@ class Pace:
     def begins(self, now: float, expected: float, has_more: bool) -> None:
         """A run begins, which may take so many seconds; has_more: rows wait already."""
         if self._began is not None and self._expected:
-            took = (now - self._began) / self._expected
-            self.slowdown += (max(took, 1.0) - self.slowdown) / 8
+            took = max((now - self._began) / self._expected, 1.0)
+            # It falls faster: what had kept the runs is over at once.
+            self.slowdown += (took - self.slowdown) / (8 if took > self.slowdown else 4)
         self._began, self._expected = now if has_more else None, expected
 
     def rests(self) -> None:

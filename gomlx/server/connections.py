@@ -1,6 +1,7 @@
 """The connections of one worker that are on the hot protocol, as a whole."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from time import perf_counter
@@ -12,6 +13,8 @@ from gomlx.server.predict import Predictor
 
 if TYPE_CHECKING:
     from gomlx.server.protocol import HotProtocol
+
+log = logging.getLogger(__name__)
 
 
 _REQUESTS_A_TURN, _BYTES_A_TURN = 128, 1 << 17  # to be answered: some milliseconds
@@ -40,7 +43,7 @@ class Connections:
         self.answered = 0  # requests
         self._loop = asyncio.get_running_loop()
         self._asked: list[HotProtocol] = []
-        self._now = 0.0  # when this turn began to read
+        self._now = 0.0  # when the first of this turn's had come
         self._unsent: list[HotProtocol] = []
         self._is_ending = False  # this turn: it is scheduled
         self.tick()
@@ -51,15 +54,17 @@ class Connections:
         PERF: what was read from all connections is answered together, and then sent:
         each step for all before the next (ARCHITECTURE.md).
         """
-        self._end_soon()
+        if not self._now:  # PERF: once a turn
+            self._now = perf_counter()
         connection.arrived = self._now
         self._asked.append(connection)
+        self._end_soon()
 
     def leave(self, connection: "HotProtocol") -> None:
         """Forget what a connection has asked: its peer has gone."""
         if connection.prediction:
             self.predictor.leave(connection.prediction)
-        else:
+        elif connection in self._asked:
             self._asked.remove(connection)
             seconds = perf_counter() - connection.arrived
             self.predictor.gone(connection.model, seconds)
@@ -81,7 +86,7 @@ class Connections:
 
     def _end_soon(self) -> None:
         if not self._is_ending:
-            self._is_ending, self._now = True, perf_counter()
+            self._is_ending = True
             self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
@@ -103,7 +108,7 @@ class Connections:
                 self._ask(asked)
             self.answered += requests
         finally:
-            self._is_ending = False
+            self._is_ending, self._now = False, 0.0
             if self._asked:
                 self._end_soon()
             self.send()
@@ -113,7 +118,12 @@ class Connections:
         for connection in asked:
             by_model.setdefault(connection.model, []).append(connection)
         for model, askers in by_model.items():
-            self.predictor.ask(model, askers)
+            try:
+                self.predictor.ask(model, askers)
+            except Exception as error:  # one model's bug is not another's
+                log.error("model %s: a bug", model, exc_info=error)
+                for connection in askers:
+                    connection.fail()
 
     def tick(self) -> None:
         """Once a second: the time, and the connections whose time is up."""

@@ -56,7 +56,7 @@ class Model:
         self._current, self._misses, self._metrics = shared
         self._caching = caching
         self._tier = caching.cache.name if caching.cache else ""
-        self._hit = hit_status(1, False, self._tier)
+        self._one_hit = hit_status(1, False, self._tier)
         self._version, self._is_local = "", False
         self._questions: Questions  # of that version
         self._ok = self._metrics.count("gomlx_requests", name, "200")
@@ -93,30 +93,34 @@ class Model:
         PERF: nothing waits, so nothing is held, and no Prediction is made.
         """
         waiting: list[_Waiting] = []
-        get, hit, recent = known.get, self._hit, self._questions.recent
         now, arrived, seconds, start = perf_counter(), 0.0, 0.0, b""
         for asker, one in pairs:
             if isinstance(one, Exception):
                 self._refuse(asker, one)
                 continue
-            rows, keys, is_batch = one
-            found: list[bytes | None]
-            found = [get(key) for key in keys] if keys else [None] * len(rows)
+            found: list[bytes | None] = [None] * len(one.rows)
+            if one.keys:
+                found = [known.get(key) for key in one.keys]
             if None in found:
                 waiting.append((asker, one, found))
                 continue
-            if asker.text not in recent:
-                self._questions.remember(asker.text, one)
             if asker.arrived != arrived:  # PERF: most have come in one turn
                 arrived = asker.arrived
                 seconds = now - arrived
                 start = live.start(seconds)
-            self._ok.n += 1
+            self._hit(asker, live, one, start, cast(list[bytes], found))
             self._seconds.add(seconds)
-            how = hit_status(len(found), True, "") if is_batch else hit
-            answers = cast(list[bytes], found)
-            self._tell(asker, answered(live, start, answers, is_batch, how))
         return waiting
+
+    def _hit(
+        self, asker: Asker, live: Live, asked: Asked, start: bytes, found: list[bytes]
+    ) -> None:
+        if asker.text not in self._questions.recent:
+            self._questions.remember(asker.text, asked)
+        self._ok.n += 1
+        is_batch = asked.is_batch
+        how = hit_status(len(found), True, "") if is_batch else self._one_hit
+        self._tell(asker, answered(live, start, found, is_batch, how))
 
     def _wait(self, live: Live, waiting: Sequence[_Waiting]) -> None:
         """Have the rows that are not known computed, for as many as there is room."""

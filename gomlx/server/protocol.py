@@ -201,6 +201,12 @@ class HotProtocol(asyncio.Protocol):
         elif self._buffer or self._is_paused:
             self._advance()
 
+    def fail(self) -> None:
+        """Say that something is wrong here, unless the answer is under way."""
+        if self._is_busy and self.prediction is None:
+            error = GomlxError("internal error; the log tells more")
+            self.reply(self._connections.predictor.refused(self.model, error))
+
     def send(self) -> None:
         """Write what has been answered."""
         answers, self._answers = self._answers, []

@@ -86,16 +86,16 @@ class Questions:
         if not rows:
             return []
         try:
-            rows = self._dictionary.canonical(rows)
+            canonical = self._dictionary.canonical(rows)
             if not self._is_keyed:
-                return [Asked([row], [], False) for row in rows]
-            keys = self._dictionary.keys(rows)
+                return [Asked([row], [], False) for row in canonical]
+            keys = self._dictionary.keys(canonical)
         except Exception as error:
             if len(rows) == 1:
                 return [error]
             return [one for row in rows for one in self._each([row])]
         # PERF: column by column, for all that is asked in one turn of the loop.
-        pairs = zip(rows, keys, strict=True)
+        pairs = zip(canonical, keys, strict=True)
         return [Asked([row], [key], False) for row, key in pairs]
 
     def remember(self, text: bytes | str, asked: Asked) -> None:

@@ -134,3 +134,32 @@ def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
     assert known(store, range(3)) == {0, 1, 2}
     assert store.get_many([key(9)]) == {key(9): b"x" * 1_000_000}
     store.close()
+
+
+def test_what_is_at_hand_is_bounded_and_forgotten(
+    store: SharedMemory, clock: Clock
+) -> None:
+    for start in range(0, 6000, 100):
+        store.set_many(entries(range(start, start + 100)))
+        known(store, range(start, start + 100))
+    assert 0 < len(store._near) <= 4096
+    clock.now += 1.1
+    known(store, range(1))
+    assert len(store._near) <= 1
+
+
+def test_a_clock_that_is_set_back_loses_nothing(
+    store: SharedMemory, clock: Clock
+) -> None:
+    store.set_many(entries(range(2)))
+    assert known(store, range(2)) == {0, 1}
+    clock.now -= 1000
+    assert known(store, range(2)) == {0, 1}
+    clock.now += 1000 + TTL
+    assert known(store, range(2)) == set()
+
+
+def test_a_large_answer_is_not_kept_at_hand(store: SharedMemory) -> None:
+    store.set_many({key(1): (b"x" * 2000, TTL)})
+    assert store.get_many([key(1)]) == {key(1): b"x" * 2000}
+    assert not store._near

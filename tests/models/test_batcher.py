@@ -178,6 +178,28 @@ async def test_a_dear_run_waits_while_the_loop_is_busy() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_dear_run_begins_before_its_rows_have_waited_too_long() -> None:
+    model = Model()
+    limits = Limits(64, 0, 100, queued_seconds=0.05)
+    batcher, job = batcher_of(model.run, limits, seconds=10.0), Job()
+    batcher.add((1,), job)
+    assert 1 < await _long_turns(lambda: model.batches, 1000) <= 25
+    assert await job.outcome == b"2"
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_a_dear_run_begins_with_the_first_short_turn() -> None:
+    model = Model()
+    batcher, job = batcher_of(model.run, seconds=1.0), Job()
+    batcher.add((1,), job)
+    await _long_turns(lambda: False, 10)
+    assert not model.batches
+    await asyncio.wait_for(job.outcome, 10)  # of the 20 s that it may wait
+    batcher.close()
+
+
+@pytest.mark.asyncio
 async def test_a_dear_run_waits_not_for_ever() -> None:
     model = Model()
     batcher, job = batcher_of(model.run, seconds=2 * DEAR_SECONDS), Job()

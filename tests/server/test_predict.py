@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 import pytest
 
 from gomlx.models.servable import Servable
-from gomlx.server.prediction import Reply
-from tests.server.conftest import Path_, asked
+from gomlx.server.prediction import Call, Reply
+from tests.server.conftest import Path_, asked, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -40,6 +42,39 @@ async def test_different_questions_at_once_run_together(path: Path_) -> None:
     replies = await asyncio.gather(*(asked(path, body) for body in bodies))
     assert [data(reply)["y"] for reply in replies] == [2.0 * n for n in range(10)]
     assert path.runs() == 1
+
+
+async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
+    """Known and new rows, batches and what is wrong: each has its own answer."""
+    await asked(path, b'{"x":1}')
+    bodies: list[tuple[bytes | str, int, Any]] = [
+        (b'{"x":1}', 200, {"y": 2.0}),
+        (b"{", 400, None),
+        (b'{"x":2}', 200, {"y": 4.0}),
+        (b'{"x":"two"}', 400, None),
+        (b'{"x":[1,3,3],"batch_size":3}', 200, [{"y": 2.0}, {"y": 6.0}, {"y": 6.0}]),
+        ("x=4", 200, {"y": 8.0}),
+        ("x=\ud800", 400, None),
+        (b'{"x":2}', 200, {"y": 4.0}),
+        (b'{"z":2}', 400, None),
+        (b'{"x":1.0}', 200, {"y": 2.0}),
+    ]
+    replies: dict[int, Reply] = {}
+    calls = [
+        Call(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
+        for n, (text, *_) in enumerate(bodies)
+    ]
+    path.predictor.ask("m", calls)
+    assert {0, 1, 3, 6, 8, 9} == replies.keys()  # the others are being computed
+    await until(lambda: len(replies) == len(bodies))
+    for n, (_, status, expected) in enumerate(bodies):
+        assert replies[n].status == status, replies[n].body
+        if status == 200:
+            assert data(replies[n]) == expected
+    rows = path.counts.spreads["gomlx_batch_rows",].sums.total
+    assert rows == 1 + 3  # 1 before; 2, 3 and 4 now
+    assert path.counts.count("gomlx_requests", "m", "200").n == 1 + 6
+    assert path.counts.count("gomlx_requests", "m", "400").n == 4
 
 
 async def test_a_batch_with_one_row_twice_computes_it_once(path: Path_) -> None:

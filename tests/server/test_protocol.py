@@ -222,6 +222,41 @@ async def test_a_peer_that_never_reads_is_cut_off(server: Server) -> None:
     writer.transport.abort()
 
 
+async def test_more_requests_at_once_than_a_turn_answers(server: Server) -> None:
+    async def asked(first: int) -> list[float]:
+        numbers = range(first, first + 30)
+        return ys(await server.talk(b"".join(post(b'{"x":%d}' % n) for n in numbers)))
+
+    found = await asyncio.gather(*(asked(100 * n) for n in range(15)))
+    for n, values in enumerate(found):
+        assert values == [2.0 * x for x in range(100 * n, 100 * n + 30)]
+
+
+async def test_large_requests_at_once_are_answered_in_turns(server: Server) -> None:
+    body = b'{"x":7}' + b" " * 400  # the limit here is 500 bytes
+    found = await asyncio.gather(*(server.talk(post(body) * 50) for _ in range(15)))
+    assert [ys(text) for text in found] == [[14.0] * 50] * 15
+
+
+async def test_a_client_that_leaves_before_it_is_asked_for(
+    server: Server, path: Path_
+) -> None:
+    """The bytes and the end of a connection in one turn of the event loop."""
+    _, writer = await server.connect()
+    await until(lambda: server.connections.open)
+    (connection,) = server.connections.open
+    assert connection._transport
+    connection._transport.abort()
+    connection.data_received(post(b'{"x":55}'))
+    await until(lambda: not server.connections.open)
+    await asyncio.sleep(0.05)
+    assert path.runs() == 0
+    assert path.counts.count("gomlx_requests", "m", "499").n == 1
+    assert path.counts.count("gomlx_requests_canceled", "m").n == 1
+    assert path.counts.count("gomlx_requests", "m", "200").n == 0
+    writer.transport.abort()
+
+
 async def test_a_client_that_leaves_before_its_answer(
     server: Server, path: Path_
 ) -> None:
