@@ -67,8 +67,12 @@ class KeyMaker:
         tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]
         lengths = [map(len, column) for column in tails]
         heads = map(self._pack, *lengths, *self._numbers(columns))
-        encoded = map(b"".join, zip(heads, *tails, strict=True))
-        return [self._digest(row) for row in encoded]
+        digests = []
+        for encoded in map(b"".join, zip(heads, *tails, strict=True)):
+            digest = self._seeded.copy()
+            digest.update(encoded)
+            digests.append(digest.digest())
+        return digests
 
     def key(self, row: Row) -> bytes:
         """What `keys` does, for the one row of most requests."""
@@ -76,11 +80,8 @@ class KeyMaker:
         if self._blocks:
             tails += [_block(row[i], dtype) for i, dtype in self._blocks]
         head = self._pack(*map(len, tails), *self._numbers(row))
-        return self._digest(head + b"".join(tails))
-
-    def _digest(self, encoded: bytes) -> bytes:
         digest = self._seeded.copy()
-        digest.update(encoded)
+        digest.update(head + b"".join(tails))
         return digest.digest()
 
 

@@ -98,9 +98,12 @@ class Model:
             if isinstance(one, Exception):
                 self._refuse(asker, one)
                 continue
-            found: list[bytes | None] = [None] * len(one.rows)
-            if one.keys:
-                found = [known.get(key) for key in one.keys]
+            rows, keys, _ = one
+            found: list[bytes | None]
+            if len(keys) == 1:  # PERF: as most are
+                found = [known.get(keys[0])]
+            else:
+                found = [known.get(key) for key in keys] or [None] * len(rows)
             if None in found:
                 waiting.append((asker, one, found))
                 continue
