@@ -19,6 +19,7 @@ from gomlx.config import Config, Endpoint, Model, masked_config
 from gomlx.rundir import RunDir, take_slot
 from gomlx.server.lag import watch
 from gomlx.server.limits import Limits
+from gomlx.server.paced import Paced
 from gomlx.server.tls import Certificates
 from gomlx.server.watched import Watched
 
@@ -75,7 +76,7 @@ class Service:
             self._certificates,
         )
         operations = Operations(self.metrics, list(self._models))
-        self.app = App(predictor, status, operations, limits).asgi()
+        self.app = Paced(App(predictor, status, operations, limits).asgi())
         self.connections = Connections(
             {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
             predictor,
