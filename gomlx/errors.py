@@ -93,6 +93,13 @@ class Overloaded(GomlxError):
         )
 
 
+class InternalError(GomlxError):
+    """A bug of ours; what it is, only the log tells."""
+
+    def __init__(self) -> None:
+        super().__init__("internal error; the log tells more")
+
+
 class RunFailed(GomlxError):
     """TensorFlow raised while the model ran."""
 

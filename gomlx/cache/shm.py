@@ -66,7 +66,7 @@ class SharedMemory:
         self._pages_a_write = max(2, min(int(pages * _WRITE_SHARE), _MOST_PAGES))
         self._few_pages = min(self._pages_a_write, _FEW_PAGES)
         self._young_old = self._pairs  # of each part: young, old; replaced as one
-        self._looked = 0.0  # when _young_old was read
+        self._looked = 0.0  # when _young_old was read; 0: too long ago
         self._near: dict[bytes, tuple[float, bytes]] = {}  # key → expiry, answer
         self._again = Again(self._touched)
 
@@ -79,6 +79,7 @@ class SharedMemory:
         now, near = self._clock(), self._near
         if not self._looked <= now <= self._looked + 1:
             near.clear()
+            self._looked = 0.0
         found, far = {}, []
         for key in keys:
             known = near.get(key)
@@ -92,7 +93,7 @@ class SharedMemory:
         found = {}
         with self._environment.begin() as transaction:
             # Who only reads must learn of rotations too.
-            if not self._looked <= now <= self._looked + 1:
+            if not self._looked:
                 self._looked = now
                 self._look(transaction)
             young_old = self._young_old
@@ -120,7 +121,7 @@ class SharedMemory:
         """
         now = self._clock()
         entries = self._again.take_all() | {
-            key: _entry(key, _EXPIRY.pack(now + seconds), value)
+            key: _entry(key, now + seconds, value)
             for key, (value, seconds) in items.items()
         }
         largest = int(self._size * _LARGEST_SHARE)
@@ -169,12 +170,9 @@ class SharedMemory:
     ) -> dict[bytes, bytes]:
         """Return the entries of the first items, as many as copy so many pages."""
         now, entries = self._clock(), dict[bytes, bytes]()
-        lives, expiry = 0.0, b""
         for key, (value, seconds) in items.items():
-            if seconds != lives:  # PERF: most live equally long
-                lives, expiry = seconds, _EXPIRY.pack(now + seconds)
-            entry = _entry(key, expiry, value)
-            room -= 1 + len(entry) // self._page_bytes
+            entry = _entry(key, now + seconds, value)
+            room -= self._touched(entry)
             if room < 0:
                 break
             entries[key] = entry
@@ -317,8 +315,8 @@ class SharedMemory:
         return bytes(transaction.get(b"state", b"", self._meta))
 
 
-def _entry(key: bytes, expiry: bytes, value: bytes) -> bytes:
-    rest = expiry + value
+def _entry(key: bytes, expiry: float, value: bytes) -> bytes:
+    rest = _EXPIRY.pack(expiry) + value
     return rest + store.checksum(key, rest)
 
 

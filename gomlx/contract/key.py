@@ -67,7 +67,7 @@ class KeyMaker:
         tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]
         lengths = [map(len, column) for column in tails]
         heads = map(self._pack, *lengths, *self._numbers(columns))
-        digests = []
+        digests = []  # PERF: no call a row
         for encoded in map(b"".join, zip(heads, *tails, strict=True)):
             digest = self._seeded.copy()
             digest.update(encoded)

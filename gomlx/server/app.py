@@ -13,7 +13,7 @@ from typing import Any
 import falcon.asgi
 import orjson
 
-from gomlx.errors import GomlxError, TooLarge
+from gomlx.errors import GomlxError, InternalError, TooLarge
 from gomlx.server import deadlines
 from gomlx.server.contracts import Contracts
 from gomlx.server.limits import Limits
@@ -129,7 +129,7 @@ class App:
         params: dict[str, Any],
     ) -> None:
         log.error("unexpected", exc_info=error)
-        self._send_error(response, 500, "internal error; the log tells more")
+        _send(response, self._predictor.refused("", InternalError()))
 
     def _send_error(
         self, response: falcon.asgi.Response, status: int, message: str

@@ -101,12 +101,12 @@ class Misses:
     ) -> None:
         """What `fly` does, for the one row of most requests, if it is nowhere else."""
         flights, live = self._flights, prediction.live
-        if (waiting := flights.get(key)) is not None:
-            waiting.append((prediction, 0))
+        if key not in flights:
+            live.batcher.check_room(1, prediction.seconds)
+        waiting = flights.join(key, prediction, 0)
+        if waiting is None:
             prediction.collapsed = 1
         else:
-            live.batcher.check_room(1, prediction.seconds)
-            flights[key] = waiting = [(prediction, 0)]
             job = _Computation(flights, live, caching, key, waiting)
             live.batcher.add(row, job)
         self._deadlines.add(prediction)

@@ -17,7 +17,7 @@ from math import inf
 from time import perf_counter
 from typing import cast
 
-from gomlx.errors import GomlxError, ModelNotFound
+from gomlx.errors import GomlxError, InternalError, ModelNotFound
 from gomlx.metrics import Metrics
 from gomlx.models.current import Current, Live
 from gomlx.server.misses import Caching, Misses
@@ -286,4 +286,4 @@ def _refused(metrics: Metrics, label: str, error: GomlxError, seconds: float) ->
 
 def _bug(name: str, error: Exception) -> GomlxError:
     log.error("model %s: a bug", name, exc_info=error)
-    return GomlxError("internal error; the log tells more")
+    return InternalError()

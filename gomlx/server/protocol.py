@@ -17,7 +17,7 @@ import socket
 import ssl
 from typing import cast
 
-from gomlx.errors import GomlxError
+from gomlx.errors import GomlxError, InternalError
 from gomlx.server.connections import Connections
 from gomlx.server.head import KEPT_BYTES, Head, may_be_hot
 from gomlx.server.prediction import Prediction, Reply
@@ -204,8 +204,8 @@ class HotProtocol(asyncio.Protocol):
     def fail(self) -> None:
         """Say that something is wrong here, unless the answer is under way."""
         if self._is_busy and self.prediction is None:
-            error = GomlxError("internal error; the log tells more")
-            self.reply(self._connections.predictor.refused(self.model, error))
+            predictor = self._connections.predictor
+            self.reply(predictor.refused(self.model, InternalError()))
 
     def send(self) -> None:
         """Write what has been answered."""
