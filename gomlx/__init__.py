@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gomlx.client.answer import Answer
     from gomlx.client.async_client import AsyncClient
     from gomlx.client.client import Client
+    from gomlx.client.network.transport import FakeTransport, Transport
     from gomlx.client.options import Options
-    from gomlx.client.transport import FakeTransport, Transport
 
 __version__ = "0.1.0"
 
@@ -54,9 +54,9 @@ _LAZY = {
     "Answer": "answer",
     "AsyncClient": "async_client",
     "Client": "client",
-    "FakeTransport": "transport",
+    "FakeTransport": "network.transport",
     "Options": "options",
-    "Transport": "transport",
+    "Transport": "network.transport",
 }
 
 

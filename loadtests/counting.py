@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from timeit import repeat
 
-from gomlx.metrics import Metrics
-from gomlx.rundir import SHARED_MEMORY
+from gomlx.metrics.metrics import Metrics
+from gomlx.runtime.rundir import SHARED_MEMORY
 
 _HITS, _REPEATS = 5000, 200  # short ones: other processes disturb some only
 _MODELS = 10

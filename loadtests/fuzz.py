@@ -157,8 +157,8 @@ def differences(found: Answers, text: bytes, rng: random.Random) -> str:
 @contextmanager
 def service() -> Iterator[int]:
     """A service with a model `m`: y = 2 x; its port."""
-    from tests import saved_models
-    from tests.service import running
+    from tests.support import saved_models
+    from tests.support.service import running
 
     with tempfile.TemporaryDirectory(prefix="gomlx-") as folder:
         saved_models.scale(Path(folder) / "model", 2.0)

@@ -13,9 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from loadtests.procfs import cpu_seconds
-from tests import saved_models
-from tests.certificates import Endpoint
-from tests.service import Service, running
+from tests.support import saved_models
+from tests.support.certificates import Endpoint
+from tests.support.service import Service, running
 
 _REQUESTS, _AT_ONCE = 10_000, 100
 _H2LOAD = ["h2load", "-n", str(_REQUESTS), "-c", "1", "-m", str(_AT_ONCE)]

@@ -18,8 +18,8 @@ from pathlib import Path
 from time import perf_counter
 
 from gomlx import AsyncClient, GomlxError
-from tests import saved_models
-from tests.service import Service, wait_for
+from tests.support import saved_models
+from tests.support.service import Service, wait_for
 
 AT_ONCE, PERIOD = 8, 2.0
 # A process of its own that imports little, so it is there soon.

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import lmdb
 
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store, environment
+from gomlx.cache.shared_memory.store import create_store, environment
+from gomlx.cache.shared_memory.tier import SharedMemory
 
 LIFE = 3600.0
 BATCH = 50
@@ -147,7 +147,7 @@ def kill_writers(directory: Path, times: int, seed: int = 0) -> Kills:
     Raises AssertionError for an answer that is wrong.
     """
     forking = multiprocessing.get_context("forkserver")
-    forking.set_forkserver_preload(["gomlx.cache.shm"])
+    forking.set_forkserver_preload(["gomlx.cache.shared_memory.tier"])
     dice, watcher = random.Random(seed), Watcher(directory)
     with tempfile.NamedTemporaryFile() as file:
         file.write(bytes(2))

@@ -24,7 +24,7 @@ WORDS = 1_000_000
 
 
 def build(path: Path) -> None:
-    from tests.saved_models import lookup
+    from tests.support.saved_models import lookup
 
     lookup(path, [f"a-word-of-some-length-{n:07}" for n in range(WORDS)])
     size = (path / "saved_model.pb").stat().st_size
@@ -32,7 +32,8 @@ def build(path: Path) -> None:
 
 
 def stage(request: StageRequest) -> ModelVersion:
-    from gomlx.models import servable, stage
+    from gomlx.models.serving import servable
+    from gomlx.models.staging import stage
 
     assert servable  # TensorFlow is imported: its time is not the model's
     version: ModelVersion = timed("staging", lambda: stage.stage(request))
@@ -41,7 +42,7 @@ def stage(request: StageRequest) -> ModelVersion:
 
 def load(version: ModelVersion) -> None:
     """Load as a worker does, and look words up."""
-    from gomlx.models.servable import Servable
+    from gomlx.models.serving.servable import Servable
 
     data = (version.directory / "dictionary").read_bytes()
     print(f"dictionary: {len(data) / 1e6:.0f} MB")  # noqa: T201

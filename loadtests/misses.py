@@ -17,17 +17,17 @@ from types import SimpleNamespace
 from typing import Any
 
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits
-from gomlx.models.cost import Cost, Spent
-from gomlx.models.current import Current, Live
-from gomlx.models.run import RunCounts
-from gomlx.server.misses import Caching
-from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Reply
+from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.run import RunCounts
+from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.request import Reply
 
 _REPEATS, _AT_ONCE, _TURNS = 15, 16, 500
 
@@ -36,8 +36,8 @@ def staged(folder: Path) -> Any:
     """A model of one float."""
     import tensorflow as tf
 
-    from gomlx.models.servable import Servable
-    from gomlx.models.stage import stage
+    from gomlx.models.serving.servable import Servable
+    from gomlx.models.staging.stage import stage
     from gomlx.models.version import StageRequest
 
     module = tf.Module()

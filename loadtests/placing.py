@@ -25,9 +25,9 @@ from typing import Any
 
 import uvloop
 
-from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits
-from gomlx.models.run import Outcome, RunCounts
+from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.models.serving.run import Outcome, RunCounts
 
 _ROWS = (1, 4, 16, 32, 64, 128)
 _RATE, _SECONDS, _HIT_SECONDS = 2000, 0.4, 13e-6
@@ -121,8 +121,8 @@ def servable(folder: Path) -> Any:
     import numpy as np
     import tensorflow as tf
 
-    from gomlx.models.servable import Servable
-    from gomlx.models.stage import stage
+    from gomlx.models.serving.servable import Servable
+    from gomlx.models.staging.stage import stage
     from gomlx.models.version import StageRequest
 
     module = tf.Module()

@@ -118,7 +118,7 @@ def flights(path: Path) -> None:
     """Export the demo's model, untrained: it costs as much as a trained one."""
     from keras import utils
 
-    from gomlx.models.flights import build, flights
+    from gomlx.demo.flights import build, flights
 
     utils.set_random_seed(1)
     build(flights()).export(str(path), verbose=False)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import orjson
 
-from tests import saved_models
-from tests.redis_servers import Relay, server
-from tests.service import Service, running
-from tests.test_tiers import FAULTS, Faulty, config_of
+from tests.support import saved_models
+from tests.support.redis_servers import Relay, server
+from tests.support.service import Service, running
+from tests.system.test_tiers import FAULTS, Faulty, config_of
 
 CONNECTIONS, SECONDS = 8, 4.0
 DEADLINE = 0.005  # seconds: the tier's, which `config_of` leaves as it is

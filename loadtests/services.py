@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from loadtests import procfs
 from loadtests.traffic import Traffic
-from tests.service import Service, running, wait_for
+from tests.support.service import Service, running, wait_for
 
 Models = Mapping[str, Path]
 _NGINX = """\
@@ -111,7 +111,7 @@ def fastapi(folder: Path, models: Models, redis: bool = False) -> Iterator[Syste
             system.paths = {name: f"/{name}" for name in models}
             yield system
         return
-    from tests.redis_servers import server
+    from tests.support.redis_servers import server
 
     with server(folder / "redis") as store:
         command += ["--redis", store.url]

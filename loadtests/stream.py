@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from loadtests.procfs import cpu_seconds
 from tests.server.duplex import Client, Http1, Http2
-from tests.service import Service, running
+from tests.support.service import Service, running
 
 _ROWS, _KNOWN = 50_000, 1000
 _WINDOWS = (1, 16, 256, 4096)
@@ -59,7 +59,7 @@ def ask_streaming(client: Client, window: int, rows: int) -> None:
 
 
 def main() -> None:
-    from tests import saved_models
+    from tests.support import saved_models
 
     with TemporaryDirectory() as directory:
         folder = Path(directory)

@@ -18,15 +18,15 @@ from typing import Any
 import uvloop
 
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.redis import RedisTier
+from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Limits, Remote, RemoteCounts
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
 from gomlx.contract.tensor import Tensor
-from gomlx.metrics import SECONDS, Count, Gauge, Spread
-from tests.redis_servers import cluster, cluster_url, server
+from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from tests.support.redis_servers import cluster, cluster_url, server
 
 SPACE = SharedAnswers("m", "0" * 32, [Tensor("late", "float32", (1,))])
 KEYS = [number.to_bytes(16, "little") for number in range(1000)]

@@ -60,7 +60,7 @@ def _ranked(chance: random.Random) -> bytes:
 
 def flights() -> Rows:
     """The flights that left New York City in 2013, in the order of their departure."""
-    from gomlx.models.flights import FEATURES, arrived
+    from gomlx.demo.flights import FEATURES, arrived
 
     frame = arrived()
     frame = frame.sort_values(["time_hour", "sched_dep_time"])[list(FEATURES)]

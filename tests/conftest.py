@@ -8,6 +8,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gomlx.models.version import ModelVersion, StageRequest
+from tests.client.flights import flights
+from tests.support import redis_servers, saved_models
+from tests.support.service import Service, running
 
 # How long an example takes, or to make one, is no test's business.
 settings.register_profile(
@@ -20,14 +23,32 @@ LEGACY = Path(__file__).parents[2] / "shared" / "models"
 # The files that take longest come first, in this order: short ones then fill both
 # processes to the end.
 LONGEST = (
-    *("test_swap.py", "test_faults.py", "test_collapse.py", "client/test_service.py"),
-    *("test_fleet.py", "test_tiers.py", "test_service.py", "test_operations.py"),
-    *("test_memory.py", "server/test_stream.py", "client/test_predict_command.py"),
-    *("cache/test_processes.py", "models/test_kinds.py", "models/test_stage.py"),
-    *("test_meta.py", "models/test_legacy.py", "client/test_bench_command.py"),
-    *("client/test_examples.py", "client/test_stream.py", "client/test_hosts.py"),
-    *("models/test_objects.py", "models/test_transformer.py", "test_explain.py"),
-    *("server/test_smuggling.py", "test_check.py", "cache/test_redis.py"),
+    "system/test_swap.py",
+    "system/test_faults.py",
+    "system/test_collapse.py",
+    "client/test_service.py",
+    "system/test_fleet.py",
+    "system/test_tiers.py",
+    "system/test_service.py",
+    "server/routes/test_mly_operations.py",
+    "system/test_memory.py",
+    "server/routes/test_stream.py",
+    "cli/test_predict_command.py",
+    "cache/shared_memory/test_processes.py",
+    "models/staging/test_kinds.py",
+    "models/staging/test_stage.py",
+    "server/routes/test_meta.py",
+    "models/staging/test_legacy.py",
+    "cli/test_bench_command.py",
+    "docs/test_examples.py",
+    "client/test_stream.py",
+    "client/network/test_hosts.py",
+    "models/staging/test_objects.py",
+    "models/serving/test_transformer.py",
+    "cli/test_explain.py",
+    "server/http/test_smuggling.py",
+    "cli/test_check.py",
+    "cache/redis/test_tier.py",
 )
 RANKS = {Path(__file__).parent / file: rank for rank, file in enumerate(LONGEST)}
 
@@ -47,7 +68,7 @@ def legacy_models() -> Path:
 @pytest.fixture
 def staged(tmp_path: Path) -> Callable[..., ModelVersion]:
     """A function that stages a SavedModel, in this process."""
-    from gomlx.models.stage import stage
+    from gomlx.models.staging.stage import stage
 
     def run(source: Path, name: str = "m", **options: object) -> ModelVersion:
         values = {"signature": "serving_default", "example": {}} | options
@@ -65,3 +86,29 @@ def shared_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="gomlx-test-", dir="/dev/shm"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def near(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.Server]:
+    """The Redis of `flying`."""
+    with redis_servers.server(tmp_path_factory.mktemp("near")) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def flying(
+    tmp_path_factory: pytest.TempPathFactory, near: redis_servers.Server
+) -> Iterator[Service]:
+    """flights; scale, y = 2 x; pick, which fails for some x; over memory and Redis."""
+    folder = tmp_path_factory.mktemp("flying")
+    flights(folder / "flights")
+    saved_models.scale(folder / "scale", 2.0)
+    saved_models.pick(folder / "pick")
+    names = ("flights", "scale", "pick")
+    config = {
+        "models": [{"id": n, "url": f"./{n}", "datastore": "s"} for n in names],
+        "datastores": [{"id": "s", "memory_mb": 16, "tiers": [{"connection": "near"}]}],
+        "connections": [{"id": "near", "url": near.url, "timeout_seconds": 30}],
+    }
+    with running(folder, config) as service:
+        yield service

@@ -13,82 +13,145 @@ import gomlx
 
 ROOT = Path(gomlx.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
+BY_NAME = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path
+    for path in MODULES
+}
 
-# An arrow per line: a package or module, and what it may import of ours.
+# An arrow per line: a package or module, and what it may import of ours. The longest
+# prefix of a module's name is its line; what it names stands for all that is below.
 ARROWS = {
     "errors": set[str](),
-    "masking": set[str](),
-    "config": {"config_references", "config_types", "errors", "masking"},
-    "config_types": {"errors", "masking"},
-    "config_references": {"config", "config_types", "cache.address"},
-    "metrics": {"tally"},
-    "tls": {"config", "errors"},
-    "tally": set[str](),
-    "rundir": set[str](),
-    "process": {"errors"},
+    "config": {"config", "cache.redis.address", "errors"},
+    "runtime": {"errors"},
+    "metrics": {"metrics"},
     "contract": {"contract", "errors"},
-    "cache": {"cache", "errors", "masking", "metrics"},
+    "cache": {"cache", "config.masking", "errors", "metrics"},
+    "cache.redis": {"cache.redis", "config.masking", "errors"},
+    "cache.shared_memory": {"cache.shared_memory", "errors"},
     "client": {
-        *("client", "contract", "errors", "masking"),
-        *("cache.breaker", "cache.redis", "cache.tier"),
+        "client",
+        "contract",
+        "errors",
+        "config.masking",
+        "cache.breaker",
+        "cache.redis",
+        "cache.tier",
     },
-    "models": {"models", "contract", "errors", "masking", "metrics"},
-    "server": {
-        *("server", "models", "cache", "contract", "errors"),
-        *("config", "metrics", "tally", "tls", "rundir", "process"),
+    "models": {"contract", "errors"},
+    "models.serving": {
+        "models.serving",
+        "models.version",
+        "models.staging.graph",
+        "contract",
+        "errors",
+        "metrics",
     },
+    "models.staging": {
+        "models.staging",
+        "models.serving",
+        "models.version",
+        "contract",
+        "config.masking",
+        "errors",
+    },
+    "server.predict": {
+        "server.predict",
+        "models.serving",
+        "cache",
+        "contract",
+        "errors",
+        "metrics",
+    },
+    "server.http": {
+        "server.http",
+        "server.predict",
+        "config.schema",
+        "config.tls",
+        "errors",
+    },
+    "server.routes": {
+        "server.routes",
+        "server.predict",
+        "server.http",
+        "models.serving",
+        "models.version",
+        "contract",
+        "errors",
+        "metrics",
+    },
+    "server.process": {
+        "server",
+        "models.serving",
+        "models.version",
+        "cache",
+        "config",
+        "errors",
+        "metrics",
+        "runtime",
+    },
+    "server": set[str](),
     "supervisor": {
-        *("supervisor", "models.version", "models.source"),
-        *("errors", "masking", "rundir"),
+        "supervisor",
+        "models.version",
+        "models.staging.source",
+        "config.masking",
+        "errors",
+        "runtime",
     },
     "__init__": {"client", "errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
-    "explain": {"contract", "models", "errors", "masking"},
-    "connect": {"cache.address", "cache.redis", "config", "errors"},
     "cli": {
-        *(
-            "cli",
-            "cache.store",
-            "client",
-            "contract",
-            "config",
-            "connect",
-            "demo",
-            "errors",
-            "explain",
-        ),
-        *("models.version", "models.stage", "server.question"),
-        *("masking", "process", "rundir", "supervisor", "tls", "__init__"),
+        "cli",
+        "cache.redis",
+        "cache.shared_memory.store",
+        "client",
+        "config",
+        "contract",
+        "demo",
+        "errors",
+        "models",
+        "runtime",
+        "server.predict.parse",
+        "supervisor",
+        "__init__",
     },
 }
 # Each library has one home; TensorFlow a package.
 HOMES = {
-    "tensorflow": ("models/",),
-    "keras": ("models/flights.py",),
-    "falcon": ("server/app.py",),
-    "gunicorn": ("server/worker.py", "server/watched.py"),
-    "httptools": ("server/head.py",),
-    "lmdb": ("cache/shm.py", "cache/store.py"),
-    "fsspec": ("models/source.py",),
+    "tensorflow": ("models/", "demo/flights.py"),
+    "keras": ("demo/flights.py",),
+    "falcon": ("server/routes/",),
+    "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
+    "httptools": ("server/http/head.py",),
+    "lmdb": ("cache/shared_memory/",),
+    "fsspec": ("models/staging/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
-    "prometheus_client": ("metrics.py", "client/metrics.py"),
-    "redis": ("cache/redis",),
-    "yaml": ("config_types.py",),
-    "msgspec": ("config", "cli/service.py", "server/worker.py", "tally.py"),
+    "prometheus_client": ("metrics/metrics.py", "client/metrics.py"),
+    "redis": ("cache/redis/",),
+    "yaml": ("config/yaml.py",),
+    "msgspec": (
+        "config/",
+        "cli/service.py",
+        "server/process/gunicorn.py",
+        "metrics/tally.py",
+    ),
     "typer": ("cli/",),
     "pyarrow": ("cli/parquet.py",),
-    "rich": ("cli/", "demo.py", "client/progress.py"),
-    "numpy": ("models/",),
-    "aiohttp": ("client/http.py",),
-    "httpcore": ("client/http2.py",),
-    "cachebox": ("client/edition.py",),
+    "rich": ("cli/", "demo/tour.py", "client/progress.py"),
+    "numpy": ("models/", "demo/flights.py"),
+    "aiohttp": ("client/network/http.py",),
+    "httpcore": ("client/network/http2.py",),
+    "cachebox": ("client/",),
 }
 
 
 @cache
 def imports(path: Path) -> list[str]:
-    """The modules a file imports, wherever in it."""
+    """The modules a file imports, wherever in it, for its types alone too."""
     return list(_imports(path))
 
 
@@ -99,23 +162,27 @@ def _imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module
-            if node.module in ("gomlx", "gomlx.models"):
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}".removeprefix("gomlx.")
+                is_module = submodule in BY_NAME
+                yield f"gomlx.{submodule}" if is_module else node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_arrows(path: Path) -> None:
-    here = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    for name in imports(path):
-        if not name.startswith("gomlx"):
-            continue
-        target = name.removeprefix("gomlx").lstrip(".") or "__init__"
-        if target.startswith("__version__"):
-            target = "__init__"
-        allowed = ARROWS[here]
-        assert target in allowed or target.split(".")[0] in allowed, name
+def ours(path: Path) -> list[str]:
+    """The modules of gomlx that a file imports, by their names below it."""
+    names = (name for name in imports(path) if name.split(".")[0] == "gomlx")
+    return [name.removeprefix("gomlx").lstrip(".") or "__init__" for name in names]
+
+
+def is_below(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_arrows(name: str) -> None:
+    line = max((key for key in ARROWS if is_below(name or "__init__", key)), key=len)
+    for target in ours(BY_NAME[name]):
+        assert any(is_below(target, allowed) for allowed in ARROWS[line]), target
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -124,6 +191,33 @@ def test_homes(path: Path) -> None:
     for name in imports(path):
         homes = HOMES.get(name.split(".")[0])
         assert homes is None or here.startswith(homes), name
+
+
+@pytest.mark.xfail(reason="four circles are still there", strict=True)
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {name: ours(path) for name, path in BY_NAME.items()}
+    assert not [*cycles(graph)]
+
+
+def cycles(graph: dict[str, list[str]]) -> Iterator[tuple[str, ...]]:
+    """Yield a cycle for each module that closes one, depth first."""
+    done = set[str]()
+
+    def visit(name: str, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        if name in path:
+            yield path[path.index(name) :]
+        elif name not in done:
+            for target in graph.get(name, ()):
+                yield from visit(target, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        yield from visit(name, ())
+
+
+def test_a_cycle_is_found() -> None:
+    graph = {"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}
+    assert [*cycles(graph)] == [("b", "c")]
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -149,4 +243,4 @@ def test_commands_need_no_library_of_the_service() -> None:
 
 
 def test_tensorflow_is_imported_after_the_fork() -> None:
-    assert "tensorflow" not in loaded_by("import gomlx.server.worker")
+    assert "tensorflow" not in loaded_by("import gomlx.server.process.gunicorn")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import perf_counter
 
 from gomlx.cache.tier import Tier
-from gomlx.metrics import Count, Spread
+from gomlx.metrics.metrics import Count, Spread
 
 log = logging.getLogger(__name__)
 

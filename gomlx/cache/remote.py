@@ -21,7 +21,7 @@ from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
-from gomlx.metrics import Count, Gauge, Spread
+from gomlx.metrics.metrics import Count, Gauge, Spread
 
 log = logging.getLogger(__name__)
 

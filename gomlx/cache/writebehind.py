@@ -13,7 +13,7 @@ from random import Random
 from gomlx.cache.breaker import Breaker, State
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
-from gomlx.metrics import Count
+from gomlx.metrics.metrics import Count
 
 _RANDOM = Random()  # whoever seeds the program's own must not have us agree
 

@@ -12,7 +12,7 @@ import typer
 from gomlx.cli.terminal import wrong
 from gomlx.client.answer import Answer
 from gomlx.client.client import Client
-from gomlx.client.hosts import address
+from gomlx.client.network.hosts import address
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Tensor, shown

@@ -20,7 +20,7 @@ from gomlx.cli.terminal import FAILED, errors, output, reported
 from gomlx.errors import GomlxError
 
 if TYPE_CHECKING:
-    from gomlx.config import Config, Model
+    from gomlx.config.schema import Config, Model
     from gomlx.contract.signature import Signature
 
 
@@ -35,8 +35,8 @@ def serve(
     """
     with reported():
         from gomlx.cli.service import run_service
-        from gomlx.config import load
-        from gomlx.process import log_to_stderr
+        from gomlx.config.schema import load
+        from gomlx.runtime.process import log_to_stderr
 
         checked = load(config)
         log_to_stderr(checked.log_level)
@@ -57,8 +57,8 @@ def check(
     Exit codes: 0 fine, 1 a connection cannot be used, 2 wrong.
     """
     with reported():
-        from gomlx.config import load
-        from gomlx.masking import masked
+        from gomlx.config.masking import masked
+        from gomlx.config.schema import load
 
         checked = load(config)
         until = _certificate_expires(checked)
@@ -96,7 +96,7 @@ def _certificate_expires(config: "Config") -> str | None:
     """Try the endpoint's TLS, if there is one. Raises ConfigInvalid."""
     if config.endpoint.tls is None:
         return None
-    from gomlx.tls import as_date, load
+    from gomlx.config.tls import as_date, load
 
     loaded = load(config.endpoint.tls)
     if warning := loaded.warning(time.time()):
@@ -106,7 +106,7 @@ def _certificate_expires(config: "Config") -> str | None:
 
 def _try_connections(config: "Config", as_json: bool) -> None:
     """Show what came of trying each connection; end with 1 if one is of no use."""
-    from gomlx.connect import try_connections
+    from gomlx.cli.connect import try_connections
 
     outcomes = try_connections(config)
     if as_json:
@@ -128,10 +128,10 @@ def demo(
 ) -> None:
     """Train a model on real flights, serve it, and ask it the same thing twice."""
     with reported():
-        from gomlx import demo as flights
         from gomlx.cli.service import run_service
-        from gomlx.config import load
-        from gomlx.process import log_to_stderr
+        from gomlx.config.schema import load
+        from gomlx.demo import tour as flights
+        from gomlx.runtime.process import log_to_stderr
 
         checked = load(flights.prepare(directory, port))
         log_to_stderr("warning")
@@ -147,8 +147,8 @@ def inspect(
 ) -> None:
     """Show what a model can tell apart: the kind of each input, and the proof."""
     with reported():
+        from gomlx.cli.explain import staged
         from gomlx.cli.service import request_of
-        from gomlx.explain import staged
 
         with staged(request_of(url, config)) as found:
             inputs, size = found.inputs(), found.key_space()
@@ -171,8 +171,8 @@ def key(
 ) -> None:
     """Show a row's canonical row and key; of several, whether they share an answer."""
     with reported():
+        from gomlx.cli.explain import staged
         from gomlx.cli.service import request_of
-        from gomlx.explain import staged
 
         with staged(request_of(model, config)) as found:
             questions = [found.row(_decoded(row, found.signature)) for row in rows]
@@ -189,8 +189,8 @@ def clean(
 ) -> None:
     """Free the shared memory that a stopped service keeps for its next start."""
     with reported():
-        from gomlx.config import load
-        from gomlx.rundir import Lease
+        from gomlx.config.schema import load
+        from gomlx.runtime.rundir import Lease
 
         run_dir = load(config).run_dir
         if run_dir:
@@ -203,9 +203,9 @@ def stage(
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
 ) -> None:
     """Stage a model (a StageRequest on standard input); print its digest, as JSON."""
-    from gomlx.models.stage import stage as stage_version
+    from gomlx.models.staging.stage import stage as stage_version
     from gomlx.models.version import StageRequest
-    from gomlx.process import die_with_parent, log_to_stderr
+    from gomlx.runtime.process import die_with_parent, log_to_stderr
 
     if parent:
         die_with_parent(parent, signal.SIGKILL)
@@ -220,6 +220,6 @@ def stage(
 
 def _decoded(row: str, signature: "Signature") -> Any:
     """Decode a row as the service does: it has no key that the service refuses."""
-    from gomlx.server.question import decoded
+    from gomlx.server.predict.parse import decoded
 
     return decoded(os.fsencode(row), signature, sys.maxsize)

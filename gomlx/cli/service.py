@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from gomlx.cache.store import adopt_store, create_store
-from gomlx.config import Config, Model, load
+from gomlx.cache.shared_memory.store import adopt_store, create_store
+from gomlx.config.schema import Config, Model, load
+from gomlx.config.tls import load as load_tls
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import Settings, StageRequest
-from gomlx.process import listen, url_of
-from gomlx.rundir import Lease, RunDir, write_privately
+from gomlx.runtime.process import listen, url_of
+from gomlx.runtime.rundir import Lease, RunDir, write_privately
 from gomlx.supervisor.supervisor import Supervisor, Timing
-from gomlx.tls import load as load_tls
 
 log = logging.getLogger("gomlx")
 

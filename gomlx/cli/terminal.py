@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gomlx.errors import ConfigInvalid, GomlxError
-from gomlx.rundir import RunDirInUse
+from gomlx.runtime.rundir import RunDirInUse
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)

@@ -10,11 +10,11 @@ from gomlx.client import forks
 from gomlx.client.core import Core
 from gomlx.client.extras import needs
 from gomlx.client.metrics import Collector
+from gomlx.client.network.shared import Shared
+from gomlx.client.network.transport import Transport
 from gomlx.client.options import Options
-from gomlx.client.shared import Shared
-from gomlx.client.transport import Transport
+from gomlx.config.masking import masked
 from gomlx.contract.document import Contract
-from gomlx.masking import masked
 
 # A URL says all; a client reads a few rows at a time.
 _ALONE: dict[str, Any] = {
@@ -99,11 +99,11 @@ class Base:
             return self._transport
         if self.options.http2:
             try:
-                from gomlx.client.http2 import Http2Transport
+                from gomlx.client.network.http2 import Http2Transport
             except ModuleNotFoundError as error:
                 raise needs("http2=True", "http2", error) from None
             return Http2Transport(self.options)
-        from gomlx.client.http import HttpTransport
+        from gomlx.client.network.http import HttpTransport
 
         return HttpTransport(self.options)
 
@@ -111,7 +111,7 @@ class Base:
         tier = self._redis
         if isinstance(tier, str):
             try:
-                from gomlx.cache.redis import RedisTier
+                from gomlx.cache.redis.tier import RedisTier
             except ModuleNotFoundError as error:
                 raise needs("a client with redis", "redis", error) from None
             tier = RedisTier(tier, **_ALONE)

@@ -14,15 +14,15 @@ from typing import Any
 
 from gomlx.client.answer import Answer, Entry, furthest, raise_first
 from gomlx.client.columns import Asked, one_row
-from gomlx.client.connection import Connection
 from gomlx.client.edition import Edition, Rows
-from gomlx.client.fetch import Wanted
 from gomlx.client.forks import leave_alone
-from gomlx.client.hosts import address
 from gomlx.client.metrics import LOCAL, SERVER, Metrics
+from gomlx.client.network.connection import Connection
+from gomlx.client.network.fetch import Wanted
+from gomlx.client.network.hosts import address
+from gomlx.client.network.shared import Shared
+from gomlx.client.network.transport import Transport
 from gomlx.client.options import Options
-from gomlx.client.shared import Shared
-from gomlx.client.transport import Transport
 from gomlx.contract.document import Contract
 from gomlx.errors import BadResponse, ConnectionFailed, InvalidInput
 

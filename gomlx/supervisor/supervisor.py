@@ -21,8 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
-from gomlx.masking import masked
 from gomlx.models.version import (
     NOTHING_THERE,
     Manifest,
@@ -30,7 +30,7 @@ from gomlx.models.version import (
     StageRequest,
     staged,
 )
-from gomlx.rundir import RunDir
+from gomlx.runtime.rundir import RunDir
 from gomlx.supervisor.watcher import Sight, Watcher
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ class Supervisor:
     async def _start_gunicorn(self) -> asyncio.subprocess.Process:
         listener = self._listener.fileno()
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "gomlx.server.worker"),
+            *(sys.executable, "-m", "gomlx.server.process.gunicorn"),
             *("--parent", str(os.getpid()), "--run-dir", str(self._rundir.root)),
             *("--listener", str(listener)),
             stdin=asyncio.subprocess.DEVNULL,

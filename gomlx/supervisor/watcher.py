@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from watchfiles import Change, awatch
 
+from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
-from gomlx.masking import masked
-from gomlx.models.source import Snapshot, Source
+from gomlx.models.staging.source import Snapshot, Source
 
 # It tells of every change, also of the log file that it writes to.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from tests.cache.entries import SIZE, TTL, entries, key
 
 

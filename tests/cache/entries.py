@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gomlx.cache.shm import SharedMemory
+from gomlx.cache.shared_memory.tier import SharedMemory
 from loadtests.l1 import answer, key
 
 __all__ = ["answer", "entries", "held", "key", "known", "overwrite"]

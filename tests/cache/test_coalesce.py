@@ -13,12 +13,12 @@ import pytest
 
 from gomlx.cache.coalesce import Coalescer, HostLeases
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tier import Found, Space
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics import SECONDS, Count, Spread
+from gomlx.metrics.metrics import SECONDS, Count, Spread
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 SPACE = SharedAnswers("m", "0" * 32, ())

@@ -10,9 +10,9 @@ import pytest
 
 from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import WriterLock, create_store
-from gomlx.metrics import SECONDS, Count, Spread
+from gomlx.cache.shared_memory.store import WriterLock, create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
+from gomlx.metrics.metrics import SECONDS, Count, Spread
 
 QUEUE = 1 << 20
 PATIENCE = 30.0  # seconds for what waits to be written

@@ -12,12 +12,12 @@ import pytest
 
 from gomlx.cache import writebehind
 from gomlx.cache.breaker import Breaker, State
-from gomlx.cache.redis import RedisTier
+from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Limits, Remote, RemoteCounts
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics import SECONDS, Count, Gauge, Spread
-from tests.redis_servers import Relay, Server, server
-from tests.service import state_of
+from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from tests.support.redis_servers import Relay, Server, server
+from tests.support.service import state_of
 
 pytestmark = pytest.mark.asyncio
 NAMES = [b"gomlx:1:m:v:%032x" % n for n in range(100)]

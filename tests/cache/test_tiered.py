@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gomlx.cache.coalesce import FleetLeases
-from gomlx.cache.redis import RedisTier
+from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Limits, Remote, RemoteCounts
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics import SECONDS, Count, Gauge, Spread
-from tests.redis_servers import Server, server
+from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from tests.support.redis_servers import Server, server
 
 pytestmark = pytest.mark.asyncio
 SPACE = SharedAnswers("m", "0" * 32, ())

@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 
 from gomlx import AsyncClient
+from gomlx.client.network.transport import FakeTransport
 from gomlx.client.options import Options
-from gomlx.client.transport import FakeTransport
 from gomlx.contract.canonical import Exact
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
-from tests.listening import listening
+from tests.support.listening import listening
 
 VERSION = "a" * 32
 QUIET = Options(timeout_seconds=30, refresh_seconds=0)

@@ -22,7 +22,7 @@ def flights(path: Path) -> Path:
     import keras
     import pandas as pd
 
-    from gomlx.models.flights import build
+    from gomlx.demo.flights import build
 
     keras.utils.set_random_seed(7)
     build(pd.DataFrame(COLUMNS)).export(str(path), verbose=False)

@@ -11,8 +11,8 @@ import pytest
 
 import gomlx
 from gomlx import Client, FakeTransport
+from gomlx.client.network.transport import Request, Response
 from gomlx.client.options import Options
-from gomlx.client.transport import Request, Response
 from gomlx.contract.canonical import Auxiliary, Exact
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature

@@ -16,10 +16,10 @@ import pytest
 
 import gomlx
 from gomlx import AsyncClient, Client, FakeTransport
-from gomlx.client.transport import Request, Response
+from gomlx.client.network.transport import Request, Response
 from gomlx.errors import ConnectionFailed
 from tests.client.fake import QUIET, doubling, hosts
-from tests.service import Service
+from tests.support.service import Service
 
 
 @pytest.fixture

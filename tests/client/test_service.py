@@ -21,9 +21,9 @@ from gomlx.contract.canonical import Buckets, Kind, Rounded, Vocabulary
 from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, ModelNotFound
-from tests import families, redis_servers, saved_models
 from tests.client.fake import QUIET
-from tests.service import Service, running, wait_for
+from tests.support import families, redis_servers, saved_models
+from tests.support.service import Service, running, wait_for
 
 FAMILIES = {
     "masked": families.masked,

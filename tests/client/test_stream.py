@@ -15,7 +15,7 @@ import pytest
 from gomlx import Answer, AsyncClient, Client
 from gomlx.errors import InvalidInput, NoHost, RunFailed
 from tests.client.fake import QUIET, Host, client, hosts, works
-from tests.service import Service, wait_for
+from tests.support.service import Service, wait_for
 
 
 @pytest.fixture

@@ -12,21 +12,21 @@ import pytest
 import pytest_asyncio
 
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shm import SharedMemory
-from gomlx.cache.store import create_store
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.batcher import Batcher, Limits
-from gomlx.models.cost import Cost, Spent
-from gomlx.models.current import Current, Live
-from gomlx.models.run import RunCounts
-from gomlx.models.servable import Servable
-from gomlx.server.misses import Caching
-from gomlx.server.predict import Predictor
-from gomlx.server.prediction import Prediction, Reply
-from tests import saved_models
+from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
+from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.run import RunCounts
+from gomlx.models.serving.servable import Servable
+from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.request import Prediction, Reply
+from tests.support import saved_models
 
 
 class Counts:
@@ -89,7 +89,7 @@ class Path_:
 @pytest.fixture(scope="session")
 def servables(tmp_path_factory: pytest.TempPathFactory) -> dict[float, Servable]:
     """y = x * factor, by factor."""
-    from gomlx.models.stage import stage
+    from gomlx.models.staging.stage import stage
     from gomlx.models.version import StageRequest
 
     folder = tmp_path_factory.mktemp("servables")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.models.source import Snapshot
+from gomlx.models.staging.source import Snapshot
 from gomlx.supervisor.watcher import Sight, Watcher
-from tests.models.test_source import model
+from tests.models.staging.test_source import model
 
 pytestmark = pytest.mark.asyncio
 NEVER = 60.0  # seconds: longer than any test

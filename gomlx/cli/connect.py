@@ -1,0 +1,154 @@
+"""Tries the connections of a config, and says in plain words what is in the way."""
+
+import asyncio
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gomlx.cache.redis.address import Kind, parse
+from gomlx.cache.redis.tier import RedisTier
+from gomlx.config.schema import Config, Connection
+from gomlx.errors import ConfigInvalid, TierFailed
+
+_PROBE_MILLISECONDS = 10_000
+
+_ADVICE = {
+    "refused": "nothing listens there: start the server, or correct host and port",
+    "timeout": "look at the address, at firewalls, and at whether the port speaks TLS"
+    " (rediss://) or not (redis://); raise timeout_seconds if the server is far",
+    "name": "no such host: correct the name, or mend the DNS",
+    "unreachable": "correct the Sentinels' hosts and ports (26379 by default), or"
+    " start them",
+    "no-socket": "no such socket: correct the path, or set `unixsocket` in the server",
+    "no-access": "this user may not open the socket: see `unixsocketperm`",
+    "certificate": "the server's certificate is not trusted: set ca_file to the"
+    " authority that signed it, and use a host name that the certificate holds",
+    "client-certificate": "the server seems to ask for a client's certificate: set"
+    " cert_file and key_file",
+    "plain": "the port does not speak TLS: use redis:// or the TLS port",
+    "tls": "the port does not speak Redis, or only over TLS: use rediss://",
+    "closed": "the port may want TLS (use rediss://), or the server protects itself:"
+    " see `protected-mode` and `maxclients`",
+    "protected": "the server takes no one from other hosts without a password: set one",
+    "password-needed": "no password is given: set password or password_file",
+    "password-unasked": "the server has no password: remove it here, or set"
+    " `requirepass` or an ACL there",
+    "password": "username or password is wrong",
+    "sentinel-password": "the Sentinel has a login of its own: give it in the url,"
+    " ?sentinel_username=…&sentinel_password=…",
+    "permission": "the user lacks a permission: deploy/redis/users.acl has a user with"
+    " those that are needed",
+    "read-only": "this is a replica: name the master or a Sentinel, or set read_only"
+    " in the tiers that use it",
+    "memory": "the server is full and evicts nothing: set `maxmemory-policy"
+    " allkeys-lru`",
+    "database": "no such database: the number at the end of the url is too high",
+    "sentinel": "use redis+sentinel://host:26379/MASTER/0",
+    "no-sentinel": "this is no Sentinel: name the Sentinels' port (26379 by default),"
+    " or use redis://",
+    "no-master": "correct the name of the master in the url (`sentinel monitor NAME`),"
+    " or wait for the end of a failover",
+    "no-cluster": "this server is not part of a cluster: use redis://",
+    "cluster": "this server is a node of a cluster: use redis+cluster://",
+    "password-file": "correct password_file",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of trying a connection; problem is empty if it can be used."""
+
+    id: str
+    milliseconds: float | None = None  # of a ping, once connected
+    server: str = ""  # its version and role, as far as it tells
+    problem: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        if not self.problem:
+            server = f" {self.server}," if self.server else ""
+            return f"connection {self.id}: ok,{server} {self.milliseconds} ms"
+        advice = f"\n  {self.advice}" if self.advice else ""
+        return f"connection {self.id}: {self.problem}{advice}"
+
+
+def try_connections(config: Config) -> list[Outcome]:
+    """Try every connection of a config, one at a time: their times are told."""
+
+    async def run() -> list[Outcome]:
+        return [
+            await _tried(one, _is_written(config, one)) for one in config.connections
+        ]
+
+    return asyncio.run(run())
+
+
+def _is_written(config: Config, connection: Connection) -> bool:
+    tiers = [tier for store in config.datastores for tier in store.tiers]
+    used = [tier for tier in tiers if tier.connection == connection.id]
+    return any(not tier.read_only for tier in used)
+
+
+async def _tried(connection: Connection, is_written: bool) -> Outcome:
+    try:
+        password = connection.read_password()
+    except ConfigInvalid as error:
+        return Outcome(
+            connection.id, problem=str(error), advice=_ADVICE["password-file"]
+        )
+    tier = RedisTier(
+        connection.url,
+        username=connection.username,
+        password=password,
+        ca_file=connection.ca_file,
+        cert_file=connection.cert_file,
+        key_file=connection.key_file,
+        timeout_seconds=connection.timeout_seconds,
+        max_connections=connection.max_connections,
+    )
+    try:
+        return await _probed(tier, connection, is_written)
+    except TierFailed as error:
+        advice = _ADVICE.get(error.fault, "")
+        return Outcome(connection.id, problem=str(error), advice=advice)
+    finally:
+        with suppress(TierFailed):
+            await tier.close()
+
+
+async def _probed(tier: RedisTier, connection: Connection, is_written: bool) -> Outcome:
+    await tier.ping()  # connects
+    started = time.perf_counter()
+    await tier.ping()
+    milliseconds = (time.perf_counter() - started) * 1000
+    server = await _described(tier, parse(connection.url).kind)
+    key, value = (
+        f"gomlx:1:check:{secrets.token_hex(8)}".encode(),
+        secrets.token_bytes(8),
+    )
+    await tier.get_many([key])
+    await tier.left([key])
+    if is_written:
+        await tier.set_many({key: (value, _PROBE_MILLISECONDS)})
+        found = await tier.get_many([key])
+        await tier.delete([key])
+        if found != [value]:
+            raise TierFailed("a value that was written is not found")
+    return Outcome(connection.id, round(milliseconds, 2), server)
+
+
+async def _described(tier: RedisTier, kind: Kind) -> str:
+    """Return the server's version and role; raise if it is of another kind."""
+    try:
+        info = await tier.info()
+    except TierFailed as error:
+        if error.fault == "permission":  # it need not tell
+            return ""
+        raise
+    if info.get("redis_mode") == "sentinel":
+        raise TierFailed("the server is a Sentinel", "sentinel")
+    if info.get("cluster_enabled") and kind != "cluster":
+        raise TierFailed("the server is in cluster mode", "cluster")
+    role = "cluster" if kind == "cluster" else info.get("role", "")
+    return f"Redis {info.get('redis_version', '')} {role}".strip()

@@ -1,0 +1,147 @@
+"""What a model can tell apart, for people: `gomlx inspect` and `gomlx key`.
+
+Stages the model aside, as a service would, and reads what staging found out.
+"""
+
+import math
+import tempfile
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+from gomlx.config.masking import masked
+from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
+from gomlx.errors import InvalidInput, StageFailed
+from gomlx.models.serving.transformer import plain
+from gomlx.models.version import StageRequest
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What a version takes, and how its rows are keyed."""
+
+    version: str
+    signature: Signature
+    dictionary: Dictionary
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """Return one line per input; distinct is None where there is no bound, or one
+        that no cache is as large as."""
+        return [
+            {
+                "input": tensor.name,
+                "dtype": tensor.dtype,
+                "shape": None if tensor.shape is None else list(tensor.shape),
+                "kind": kind.kind,
+                "proof": kind.proof,
+                "distinct": _distinct(tensor, kind),
+            }
+            for tensor, kind in self._fields()
+        ]
+
+    def key_space(self) -> int | None:
+        """Return how many keys there can be; None as for an input."""
+        sizes = [_distinct(tensor, kind) for tensor, kind in self._fields()]
+        bounded = [size for size in sizes if size is not None]
+        return _told(bounded) if len(bounded) == len(sizes) else None
+
+    def row(self, asked: Any) -> Row:
+        """Check a question of one row. Raises InvalidInput."""
+        question = self.signature.question(asked)
+        if question.is_batch:
+            raise InvalidInput("expected one row, without batch_size")
+        return question.rows[0]
+
+    def explained(self, row: Row) -> dict[str, Any]:
+        """Return a row's canonical row, what collapsed and why, and its key."""
+        (canonical,) = self.dictionary.canonical([row])
+        (key,) = self.dictionary.keys([canonical])
+        return {
+            "canonical": dict(
+                zip(self.signature.names, map(_plain, canonical), strict=True)
+            ),
+            "collapsed": dict(self._collapsed(row, canonical)),
+            "key": key.hex(),
+        }
+
+    def differing(self, rows: Sequence[Row]) -> list[str]:
+        """Return the inputs that give rows different keys."""
+        columns = zip(*self.dictionary.canonical(rows), strict=True)
+        return [
+            tensor.name
+            for (tensor, kind), column in zip(self._fields(), columns, strict=True)
+            if kind.distinct != 1 and len({(type(v), str(v)) for v in column}) > 1
+        ]
+
+    def _collapsed(self, row: Row, canonical: Row) -> Iterator[tuple[str, str]]:
+        pairs = zip(row, canonical, strict=True)
+        for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
+            if given != found:
+                reasons = "; ".join(_reasons(kind, given, found))
+                arrow = f"{_plain(given)!r} → {_plain(found)!r}"
+                yield tensor.name, f"{arrow} ({reasons})"
+
+    def _fields(self) -> list[tuple[Tensor, Kind]]:
+        return list(zip(self.signature.fields, self.dictionary.kinds, strict=True))
+
+
+@contextmanager
+def staged(request: StageRequest) -> Iterator[Staged]:
+    """Stage a version in a folder that is removed again. Raises StageFailed."""
+    from gomlx.models.serving.servable import Description
+    from gomlx.models.staging.stage import stage
+
+    with tempfile.TemporaryDirectory(prefix="gomlx-inspect-") as folder:
+        try:
+            version = stage(StageRequest(**vars(request) | {"into": Path(folder)}))
+        except StageFailed as error:
+            raise StageFailed(f"{masked(request.url)}: {error}") from None
+        signature = Description.read(version.directory).signature
+        kinds = parse((version.directory / "dictionary").read_bytes())
+        dictionary = Dictionary(version.digest, signature, kinds)
+        yield Staged(version.digest, signature, dictionary)
+
+
+def _distinct(tensor: Tensor, kind: Kind) -> int | None:
+    if kind.distinct is None or tensor.is_scalar:
+        return kind.distinct
+    if tensor.shape is None or None in tensor.shape:
+        return None
+    elements = math.prod(d for d in tensor.shape if d is not None)
+    return _told(repeat(kind.distinct, elements))
+
+
+def _told(factors: Iterable[int]) -> int | None:
+    """Multiply up to what is worth telling: 10**18 keys."""
+    product = 1
+    for factor in factors:
+        product *= factor
+        if product > 10**18:
+            return None
+    return product
+
+
+def _reasons(kind: Kind, given: Value, found: Value) -> list[str]:
+    """Say why values collapsed, each reason once."""
+    pairs = zip(_leaves(given), _leaves(found), strict=True)
+    return list(dict.fromkeys(kind.why(a) for a, b in pairs if a != b))
+
+
+def _leaves(value: Value) -> tuple[Scalar, ...]:
+    return value.leaves if isinstance(value, Block) else (value,)
+
+
+def _plain(value: Value) -> Any:
+    """Return a value as a question holds it."""
+    if isinstance(value, Block):
+        return plain(value._replace(leaves=tuple(map(_plain, value.leaves))))
+    if isinstance(value, bytes):
+        return {"b64": b64encode(value).decode()}
+    return value

@@ -1,0 +1,126 @@
+"""TensorFlow, the way it is cheap to call.
+
+A v1 session whose callable runs in the thread that calls it costs a tenth of a
+signature call (ARCHITECTURE.md, "What was measured"). A test pins
+that, so that a TensorFlow upgrade cannot lose it silently.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.framework import tensor_util
+from tensorflow.python.saved_model import loader_impl
+
+from gomlx.errors import StageFailed
+from gomlx.models.staging.graph import take_constants
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+TAGS = ["serve"]
+TensorFlowError = tf.errors.OpError
+
+
+def open_session(graph: Any) -> Any:
+    """Return a session of one thread that leaves mapped constants where they are."""
+    config = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+    )
+    # At its default level the constant folder copies mapped weights to the heap.
+    config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
+    return tf.compat.v1.Session(graph=graph, config=config)
+
+
+def make_callable(
+    session: Any, feeds: Sequence[str], fetches: Sequence[str]
+) -> Callable[..., list[Any]]:
+    """Return a function from numpy arrays, one per feed, to numpy arrays."""
+    options = config_pb2.CallableOptions()
+    options.feed.extend(feeds)
+    options.fetch.extend(fetches)
+    options.run_options.inter_op_thread_pool = -1  # run in the caller's thread
+    return session._make_callable_from_options(options)  # type: ignore[no-any-return]
+
+
+def parse(saved_model: Path) -> Any:
+    """Return the MetaGraphDef tagged for serving. Raises StageFailed."""
+    try:
+        parsed = loader_impl.parse_saved_model(str(saved_model))
+    except OSError as error:
+        raise StageFailed(f"saved_model.pb cannot be read: {error}") from None
+    graphs = [g for g in parsed.meta_graphs if set(g.meta_info_def.tags) == set(TAGS)]
+    if not graphs:
+        tags = [list(g.meta_info_def.tags) for g in parsed.meta_graphs]
+        raise StageFailed(f"no graph is tagged {TAGS}; there are: {tags}")
+    return graphs[0]
+
+
+def load_objects(saved_model: Path) -> Any:
+    """Load a SavedModel the way of TensorFlow 2. Raises StageFailed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return tf.saved_model.load(str(saved_model), TAGS)
+        except Exception as error:
+            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
+
+
+@contextmanager
+def loaded(saved_model: Path) -> Iterator[Any]:
+    """The model in a session, loaded the ordinary way. Raises StageFailed."""
+    with closing(open_session(tf.Graph())) as session:
+        try:
+            loader = import_graph(session, saved_model)
+            loader.restore()
+            loader.run_init_ops()
+        except Exception as error:
+            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
+        yield session
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says something: TensorFlow's messages run on and on."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line[:500] for line in lines if line), repr(error))
+
+
+def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
+    """Import the serving graph into the session's graph, without its variables."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = loader_impl.SavedModelLoader(str(saved_model))
+        constants = take_constants(loader.get_meta_graph_def_from_tags(TAGS))
+        saver, _ = loader.load_graph(session.graph, TAGS)
+    return GraphLoader(session, loader, saver, constants)
+
+
+class GraphLoader:
+    """An imported graph, and how its state comes to life.
+
+    constants: what was taken out of the graph, for the initialisation alone.
+    """
+
+    def __init__(
+        self, session: Any, loader: Any, saver: Any, constants: dict[str, Any]
+    ) -> None:
+        self._session, self._loader, self._saver = session, loader, saver
+        self._constants = constants
+
+    def restore(self) -> None:
+        """Read every variable from the checkpoint, into the heap."""
+        self._loader.restore_variables(self._session, self._saver)
+
+    def run_init_ops(self) -> None:
+        """Fill the tables that are made from constants and asset files."""
+        meta_graph = self._loader.get_meta_graph_def_from_tags(TAGS)
+        feeds = {n: tensor_util.MakeNdarray(v) for n, v in self._constants.items()}
+        with self._session.graph.as_default():
+            assets = loader_impl.get_asset_tensors(self._loader.export_dir, meta_graph)
+            init = loader_impl.get_init_op(meta_graph)
+        if init is not None:
+            self._session.run(init, feeds | assets)

@@ -1,0 +1,200 @@
+"""The state of a model in files: written once by staging, mapped by every worker.
+
+A variable's file holds its raw little-endian elements and is mapped read-only, so all
+processes share its pages. What cannot be mapped (strings, empty and old variables,
+the contents of mutable tables) is a serialized TensorProto, read into each process.
+"""
+
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from gomlx.models.serving.session import GraphLoader
+
+_TABLES = frozenset(
+    {
+        *("MutableHashTableV2", "MutableHashTable", "MutableDenseHashTableV2"),
+        *("MutableHashTableOfTensorsV2",),
+    }
+)
+_REFERENCES = frozenset({"VariableV2", "Variable"})  # older than resources
+# Static tables are filled by the graph's own initialisation.
+_KNOWN = _TABLES | {"VarHandleOp", "HashTableV2", "HashTable", "Placeholder", "Const"}
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable and its file; kind is mapped, parsed or reference."""
+
+    op: str
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    kind: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A mutable table and the files of its keys and values."""
+
+    op: str
+    keys: str
+    key_dtype: str
+    values: str
+    value_dtype: str
+
+
+@dataclass(frozen=True)
+class State:
+    """All state of a model. restores: some of it only the checkpoint can give."""
+
+    variables: tuple[Variable, ...]
+    tables: tuple[Table, ...]
+    restores: bool
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "State":
+        variables = (v | {"shape": tuple(v["shape"])} for v in document["variables"])
+        return cls(
+            tuple(Variable(**variable) for variable in variables),
+            tuple(Table(**table) for table in document["tables"]),
+            document["restores"],
+        )
+
+
+def export(session: Any, folder: Path, needed: Container[str], can_map: bool) -> State:
+    """Write the state of an ordinarily loaded model into an empty folder.
+
+    needed names the operations that serving depends on; Keras exports every variable
+    twice, training leaves optimizers behind. can_map: nobody writes to variables.
+    """
+    operations = [o for o in session.graph.get_operations() if o.name in needed]
+    write = _writer(folder)
+    kinds = "fiu" if can_map else ""
+    with session.graph.as_default():
+        return State(
+            tuple(_export_variables(session, operations, kinds, write)),
+            tuple(_export_tables(session, operations, write)),
+            any(map(_is_unknown, operations)),
+        )
+
+
+def load(session: Any, loader: GraphLoader, folder: Path, state: State) -> None:
+    """Give an imported graph the state that `export` wrote."""
+    if state.restores:
+        loader.restore()
+    with session.graph.as_default():
+        session.run(
+            [_assign(session.graph, folder, variable) for variable in state.variables]
+            + [_import(session.graph, folder, table) for table in state.tables]
+        )
+        loader.run_init_ops()
+
+
+def _export_variables(
+    session: Any,
+    operations: list[Any],
+    mapped_kinds: str,
+    write: Callable[[Any, str, str], str],
+) -> Iterator[Variable]:
+    for operation in operations:
+        if operation.type != "VarHandleOp" and operation.type not in _REFERENCES:
+            continue
+        try:
+            # A scalar string comes as bytes.
+            value = np.asarray(session.run(_value_of(operation)))
+        except tf.errors.FailedPreconditionError:
+            continue  # in the graph, but not in the checkpoint: nothing to serve
+        can_map = value.size and value.dtype.kind in mapped_kinds
+        kind = "mapped" if can_map else "parsed"
+        if operation.type in _REFERENCES:
+            kind = "reference"
+        dtype = operation.get_attr("dtype").name
+        file = write(value, kind, dtype)
+        yield Variable(operation.name, file, dtype, value.shape, kind)
+
+
+def _value_of(operation: Any) -> Any:
+    (handle,) = operation.outputs
+    if operation.type in _REFERENCES:
+        return handle
+    dtype = operation.get_attr("dtype")
+    return tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+
+
+def _export_tables(
+    session: Any, operations: list[Any], write: Callable[[Any, str, str], str]
+) -> Iterator[Table]:
+    for operation in operations:
+        if operation.type not in _TABLES:
+            continue
+        keys, values = map(operation.get_attr, ("key_dtype", "value_dtype"))
+        exported = tf.raw_ops.LookupTableExportV2(
+            table_handle=operation.outputs[0], Tkeys=keys, Tvalues=values
+        )
+        key_array, value_array = session.run(exported)
+        yield Table(
+            operation.name,
+            write(key_array, "parsed", keys.name),
+            keys.name,
+            write(value_array, "parsed", values.name),
+            values.name,
+        )
+
+
+def _is_unknown(operation: Any) -> bool:
+    """True for a resource that neither a file nor an initialisation op fills."""
+    return (
+        not operation.inputs
+        and any(output.dtype == tf.resource for output in operation.outputs)
+        and operation.type not in _KNOWN
+    )
+
+
+def _writer(folder: Path) -> Callable[[Any, str, str], str]:
+    count = 0
+
+    def write(value: Any, kind: str, dtype: str) -> str:
+        nonlocal count
+        count += 1
+        path = folder / str(count)
+        if kind == "mapped":
+            value.tofile(path)
+        else:
+            proto = tf.make_tensor_proto(value, tf.as_dtype(dtype), value.shape)
+            path.write_bytes(proto.SerializeToString())
+        return path.name
+
+    return write
+
+
+def _assign(graph: Any, folder: Path, variable: Variable) -> Any:
+    """Return the operation that gives a variable its value."""
+    target = graph.get_operation_by_name(variable.op).outputs[0]
+    if variable.kind == "mapped":
+        value = tf.raw_ops.ImmutableConst(
+            dtype=tf.as_dtype(variable.dtype),
+            shape=variable.shape,
+            memory_region_name=str(folder / variable.file),
+        )
+    else:
+        value = _parsed(folder / variable.file, variable.dtype)
+    if variable.kind == "reference":
+        return tf.raw_ops.Assign(ref=target, value=value, validate_shape=False)
+    return tf.raw_ops.AssignVariableOp(resource=target, value=value)
+
+
+def _import(graph: Any, folder: Path, table: Table) -> Any:
+    return tf.raw_ops.LookupTableImportV2(
+        table_handle=graph.get_operation_by_name(table.op).outputs[0],
+        keys=_parsed(folder / table.keys, table.key_dtype),
+        values=_parsed(folder / table.values, table.value_dtype),
+    )
+
+
+def _parsed(path: Path, dtype: str) -> Any:
+    return tf.io.parse_tensor(tf.io.read_file(str(path)), tf.as_dtype(dtype))

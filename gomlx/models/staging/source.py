@@ -1,0 +1,125 @@
+"""Where a model comes from: a SavedModel, or a folder of numbered versions.
+
+Local paths and every URL that fsspec knows (s3, gs, http, …). Only the files that
+serving reads count: saved_model.pb, variables/ and assets/.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from gomlx.config.masking import masked
+from gomlx.errors import StageFailed
+
+_SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
+_CHUNK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a source looked like at one moment: its root, and its files with
+    everything that changes when they do (size, time, …)."""
+
+    root: str
+    files: tuple[tuple[str, str], ...]
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.files]
+
+
+class Source:
+    """A model's url, opened."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise StageFailed(masked(f"{url}: {error}")) from None
+
+    @property
+    def local_path(self) -> Path | None:
+        """The path, when it is one that this machine's kernel can watch."""
+        is_local = "file" in _protocols(self._files)
+        return Path(self._root) if is_local else None
+
+    def snapshot(self) -> Snapshot | None:
+        """Return the newest version's files; None when there is no SavedModel.
+
+        Raises StageFailed when the source cannot be read.
+        """
+        with self._translated():
+            self._files.invalidate_cache()
+            for root in self._candidates():
+                files = tuple(sorted(self._served(root)))
+                if any(name.startswith("saved_model.pb") for name, _ in files):
+                    return Snapshot(root, files)
+        return None
+
+    def fetch(self, snapshot: Snapshot, into: Path) -> str:
+        """Copy a snapshot's files, and return the digest of their names and bytes."""
+        digest = blake2b(digest_size=16)
+        with self._translated():
+            for name in snapshot.names:
+                target = into / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                content = self._copy(f"{snapshot.root}/{name}", target)
+                digest.update(f"{len(name.encode())}:{name}:{content}\n".encode())
+        return digest.hexdigest()
+
+    def _copy(self, path: str, target: Path) -> str:
+        digest = blake2b(digest_size=32)
+        with self._files.open(path, "rb") as source, target.open("wb") as copy:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+        return digest.hexdigest()
+
+    def _candidates(self) -> Iterator[str]:
+        """The root itself, or its numbered folders, highest first."""
+        if not self._files.isdir(self._root):
+            return
+        children = {
+            PurePosixPath(path.rstrip("/")).name
+            for path in self._files.ls(self._root, detail=False)
+        }
+        if children & {"saved_model.pb", "saved_model.pbtxt"}:
+            yield self._root
+        for number in sorted(filter(str.isdecimal, children), key=int, reverse=True):
+            yield f"{self._root.rstrip('/')}/{number}"
+
+    def _served(self, root: str) -> Iterator[tuple[str, str]]:
+        prefix = self._files._strip_protocol(root).rstrip("/") + "/"
+        for path, info in self._files.find(root, detail=True).items():
+            name = path.removeprefix(prefix)
+            if _SERVED.fullmatch(name) and ".." not in name.split("/"):
+                yield name, _stamp(info)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # every store raises its own kinds
+            message = f"{self.url}: {type(error).__name__}: {error}"
+            raise StageFailed(masked(message)) from None
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    protocol = files.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    """All that a store tells about a file and that changes with its content."""
+    local, remote = (
+        ("size", "mtime", "ino"),
+        ("LastModified", "ETag", "etag", "md5Hash"),
+    )
+    return " ".join(str(info.get(key)) for key in (*local, *remote, "updated"))

@@ -1,0 +1,121 @@
+"""Opens the datastores of the config: their tiers, and who coalesces over them."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from gomlx.cache.coalesce import Coalescer, FleetLeases, HostLeases
+from gomlx.cache.local import Local, LocalCounts
+from gomlx.cache.redis.tier import RedisTier
+from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.shared_memory.tier import SharedMemory
+from gomlx.cache.tiered import Tiered
+from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
+from gomlx.metrics.metrics import Count, Metrics
+
+# Of the nearest tier, and of those behind it; a model's run is often cheaper than more.
+_DEADLINES_MS = (5.0, 20.0)
+
+
+class Store:
+    """One datastore."""
+
+    def __init__(
+        self,
+        datastore: Datastore,
+        connections: dict[str, Connection],
+        directory: Path,
+        metrics: Metrics,
+    ) -> None:
+        self._datastore, self._directory = datastore, directory
+        self._metrics = metrics
+        self._local = self._open_local() if datastore.memory_mb else None
+        self._remotes = [
+            self._open_remote(i, tier, connections[tier.connection])
+            for i, tier in enumerate(datastore.tiers)
+        ]
+        self.tiers = Tiered(self._local, self._remotes, datastore.ttl_seconds)
+
+    def detail(self) -> dict[str, dict[str, str]]:
+        """What people want to know of each shared tier when all is not well."""
+        return {
+            remote.name: {"state": remote.state.name.lower().replace("_", "-")}
+            | ({"problem": remote.problem} if remote.problem else {})
+            | ({"writes": remote.writes.problem} if remote.writes.problem else {})
+            for remote in self._remotes
+        }
+
+    def coalescer(self, model: Model) -> Coalescer | None:
+        """With whom a model's missing rows are agreed on; None: with nobody."""
+        seconds = model.lease_ms / 1000
+        if model.coalesce == "host":
+            return Coalescer(self._host_leases, seconds, self.tiers.peek_local)
+        if model.coalesce == "fleet":
+            return Coalescer(self._fleet_leases, seconds, self.tiers.peek_nearest)
+        return None
+
+    # One of each for all models: its locks are the process's.
+
+    @cached_property
+    def _host_leases(self) -> HostLeases:
+        assert self._local is not None  # the config has been checked
+        return HostLeases(self._directory / "leases", self._local)
+
+    @cached_property
+    def _fleet_leases(self) -> FleetLeases:
+        return FleetLeases(self._remotes[0])
+
+    def _open_local(self) -> Local:
+        tier = SharedMemory(self._directory)
+        counts = LocalCounts(
+            self._counter(tier.name),
+            self._metrics.spread("gomlx_cache_seconds", self._datastore.id, tier.name),
+        )
+        return Local(tier, counts, self._datastore.queue_mb << 20)
+
+    def _open_remote(self, i: int, tier: CacheTier, connection: Connection) -> Remote:
+        default = _DEADLINES_MS[min(i, 1)]
+        limits = Limits(
+            (tier.deadline_ms or default) / 1000,
+            tier.ttl_seconds or self._datastore.ttl_seconds,
+            tier.max_value_bytes,
+            self._datastore.queue_mb << 20,
+            tier.read_only,
+        )
+        name = connection.id
+        counts = RemoteCounts(
+            self._counter(name),
+            self._metrics.spread("gomlx_cache_seconds", self._datastore.id, name),
+            self._metrics.gauge("gomlx_tier_state", self._datastore.id, name),
+        )
+        return Remote(name, _connected(connection), limits, counts)
+
+    def _counter(self, tier: str) -> Callable[[str, str], Count]:
+        def counter(metric: str, outcome: str) -> Count:
+            return self._metrics.count(metric, self._datastore.id, tier, outcome)
+
+        return counter
+
+
+def open_stores(
+    config: Config, directory: Callable[[str], Path], metrics: Metrics
+) -> dict[str, Store]:
+    """Open every datastore; directory tells where the shared memory of each is."""
+    connections = {connection.id: connection for connection in config.connections}
+    return {
+        store.id: Store(store, connections, directory(store.id), metrics)
+        for store in config.datastores
+    }
+
+
+def _connected(connection: Connection) -> RedisTier:
+    return RedisTier(
+        connection.url,
+        username=connection.username,
+        password=connection.read_password(),
+        ca_file=connection.ca_file,
+        cert_file=connection.cert_file,
+        key_file=connection.key_file,
+        timeout_seconds=connection.timeout_seconds,
+        max_connections=connection.max_connections,
+    )

@@ -1,0 +1,131 @@
+"""Stores that are made, and kept from one run to the next."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from gomlx.cache.shared_memory import store as stores
+from gomlx.cache.shared_memory.store import adopt_store, create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
+from gomlx.errors import StoreUnavailable
+from tests.cache.entries import (
+    NEWEST,
+    SIZE,
+    TTL,
+    answer,
+    entries,
+    held,
+    key,
+    known,
+)
+
+
+def test_making_a_store_empties_it(directory: Path, store: SharedMemory) -> None:
+    store.set_many(entries(range(3)))
+    store.close()
+    create_store(directory, SIZE)
+    fresh = SharedMemory(directory)
+    assert known(fresh, range(3)) == set()
+    fresh.close()
+
+
+def blocks(directory: Path) -> int:
+    """Bytes that the files of a store take."""
+    return sum(path.stat().st_blocks * 512 for path in directory.iterdir())
+
+
+def test_the_space_is_reserved_private_and_never_exceeded(directory: Path) -> None:
+    assert directory.stat().st_mode & 0o077 == 0
+    assert (directory / "data.mdb").stat().st_blocks * 512 == SIZE
+    store = SharedMemory(directory)
+    for start in range(0, 20_000, 500):
+        store.set_many(entries(range(start, start + 500)))
+    lock_bytes = (directory / "lock.mdb").stat().st_size
+    assert lock_bytes < 100_000
+    assert SIZE <= blocks(directory) <= SIZE + lock_bytes + 4096
+    store.close()
+
+
+def test_too_little_memory_is_said_and_leaves_nothing(shared_folder: Path) -> None:
+    with pytest.raises(StoreUnavailable) as caught:
+        create_store(shared_folder / "store", 10 << 40)
+    message = str(caught.value)
+    assert "cannot reserve 10485760 MB" in message
+    assert "memory_mb" in message
+    assert "--shm-size" in message
+    assert list(shared_folder.iterdir()) == []
+
+
+def test_a_sound_store_is_kept(left: Path) -> None:
+    assert adopt_store(left, SIZE)
+    assert len(held(left)) > 1900
+    assert adopt_store(left, SIZE)
+
+
+def test_the_store_of_no_earlier_run_is_not_there(shared_folder: Path) -> None:
+    assert not adopt_store(shared_folder / "store", SIZE)
+    assert list(shared_folder.iterdir()) == []
+
+
+def test_garbage_in_the_lock_file_does_no_harm(left: Path) -> None:
+    (left / "lock.mdb").write_bytes(random.Random(1).randbytes(70_000))
+    assert adopt_store(left, SIZE)
+    assert len(held(left)) > 1900
+
+
+@pytest.mark.parametrize("size", [SIZE // 2, SIZE * 2])
+def test_a_store_of_another_size_goes(left: Path, size: int) -> None:
+    assert not adopt_store(left, size)
+    assert not left.exists()
+
+
+USE = """
+from gomlx.cache.shared_memory.tier import SharedMemory
+store = SharedMemory(Path(sys.argv[1]))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def using(directory: Path) -> "subprocess.Popen[bytes]":
+    code = "import sys\nfrom pathlib import Path\n" + USE
+    user = subprocess.Popen(
+        [sys.executable, "-c", code, str(directory)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert user.stdout
+    user.stdout.readline()
+    return user
+
+
+def test_the_last_users_of_an_earlier_run_are_waited_for(left: Path) -> None:
+    with using(left) as user:
+        killer = threading.Timer(0.3, user.kill)
+        killer.start()
+        assert adopt_store(left, SIZE)
+        assert user.wait(10) == -signal.SIGKILL
+    assert len(held(left)) > 1900
+
+
+def test_a_store_that_stays_in_use_is_left_to_its_users(
+    left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "_PATIENCE_SECONDS", 0.1)
+    old = SharedMemory(left)
+    assert not adopt_store(left, SIZE)
+    create_store(left, SIZE)
+    with using(left) as user:
+        assert len(known(old, NEWEST)) > 1900
+        old.set_many({key(1): (answer(1), TTL)})
+        assert known(old, range(1, 2)) == {1}
+        assert user.stdin
+        user.stdin.close()
+    old.close()
+    assert adopt_store(left, SIZE)
+    assert held(left) == set()

@@ -1,0 +1,165 @@
+"""L1 in real shared memory: what is found, and for how long."""
+
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from gomlx.cache.shared_memory.store import PARTS, create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
+from gomlx.errors import StoreUnavailable, TooLarge
+from tests.cache.conftest import Clock
+from tests.cache.entries import SIZE, TTL, answer, entries, key, known
+
+
+def test_a_new_store_is_empty(store: SharedMemory) -> None:
+    assert store.get_many([key(1), key(2)]) == {}
+    assert store.get_many([]) == {}
+
+
+def test_what_was_set_is_found_and_nothing_else(store: SharedMemory) -> None:
+    store.set_many(entries(range(3)))
+    assert known(store, range(5)) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", b"x" * 100_000])
+def test_any_value_comes_back_as_it_was(store: SharedMemory, value: bytes) -> None:
+    store.set_many({key(1): (value, TTL)})
+    assert store.get_many([key(1)]) == {key(1): value}
+
+
+def test_a_later_value_replaces_an_earlier_one(store: SharedMemory) -> None:
+    store.set_many({key(1): (b"old", TTL)})
+    store.set_many({key(1): (b"new", TTL)})
+    assert store.get_many([key(1)]) == {key(1): b"new"}
+
+
+def test_an_answer_expires(store: SharedMemory, clock: Clock) -> None:
+    store.set_many(entries(range(1)))
+    clock.now += TTL - 0.001
+    assert known(store, range(1)) == {0}
+    clock.now += 0.001
+    assert known(store, range(1)) == set()
+
+
+def test_every_answer_has_its_own_time_to_live(
+    store: SharedMemory, clock: Clock
+) -> None:
+    start = clock.now
+    lives = (-1.0, 0.0, 0.001, 1.5, 1e9)
+    store.set_many({key(n): (answer(n), life) for n, life in enumerate(lives)})
+    assert known(store, range(5)) == {2, 3, 4}
+    clock.now = start + 0.001
+    assert known(store, range(5)) == {3, 4}
+    clock.now = start + 1.499
+    assert known(store, range(5)) == {3, 4}
+    clock.now = start + 1.5
+    assert known(store, range(5)) == {4}
+
+
+def test_an_answer_that_is_set_again_lives_on(
+    store: SharedMemory, clock: Clock
+) -> None:
+    store.set_many(entries(range(2)))
+    clock.now += TTL / 2
+    store.set_many(entries(range(1)))
+    clock.now += TTL / 2
+    assert known(store, range(2)) == {0}
+
+
+def test_a_store_outlives_those_who_opened_it(directory: Path) -> None:
+    first = SharedMemory(directory)
+    first.set_many(entries(range(3)))
+    first.close()
+    second = SharedMemory(directory)
+    assert known(second, range(3)) == {0, 1, 2}
+    second.close()
+
+
+def test_an_answer_larger_than_the_store_is_refused(store: SharedMemory) -> None:
+    store.set_many(entries(range(3)))
+    for number in range(100, 103):
+        with pytest.raises(TooLarge):
+            store.set_many({key(number): (b"x" * 2 * SIZE, TTL)})
+        assert known(store, range(3)) == {0, 1, 2}
+    store.set_many(entries(range(3, 6)))
+    assert known(store, range(6)) == set(range(6))
+
+
+def test_a_process_opens_a_store_once(directory: Path, store: SharedMemory) -> None:
+    with pytest.raises(lmdb.Error, match="already open"):
+        SharedMemory(directory)
+    store.set_many(entries(range(1)))
+    assert known(store, range(1)) == {0}
+
+
+def test_a_store_that_is_not_there_is_not_made(shared_folder: Path) -> None:
+    with pytest.raises(StoreUnavailable):
+        SharedMemory(shared_folder / "store")
+    assert list(shared_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
+def test_what_is_asked_for_lives_on_whatever_its_size(
+    directory: Path, size: int
+) -> None:
+    create_store(directory, 4 << 20)
+    store, hot = SharedMemory(directory), key(1)
+    store.set_many({hot: (b"x" * size, TTL)})
+    for start in range(1000, 80_000, 100):
+        assert store.get_many([hot]) == {hot: b"x" * size}
+        rest = dict(entries(range(start, start + 100)))
+        while rest:  # as an event loop does
+            written = store.set_some(rest)
+            if written is None:
+                store.set_many(rest)
+                break
+            for one in list(written):
+                del rest[one]
+    store.close()
+
+
+def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
+    create_store(directory, 8 << 20)
+    store = SharedMemory(directory)
+    store.set_many(entries(range(3)))
+    hot, large = entries(range(3)), {key(9): (b"x" * 1_000_000, TTL)}
+    with store._environment.begin() as transaction:
+        for one in hot:
+            entry = transaction.get(one, db=store._young_old[one[0] % PARTS][0])
+            store._again.add(one, entry or b"")
+    assert store.set_some(large) is None
+    assert len(store._again.take_all()) == 3
+    store.set_many(large)
+    assert known(store, range(3)) == {0, 1, 2}
+    assert store.get_many([key(9)]) == {key(9): b"x" * 1_000_000}
+    store.close()
+
+
+def test_what_is_at_hand_is_bounded_and_forgotten(
+    store: SharedMemory, clock: Clock
+) -> None:
+    for start in range(0, 6000, 100):
+        store.set_many(entries(range(start, start + 100)))
+        known(store, range(start, start + 100))
+    assert 0 < len(store._near) <= 4096
+    clock.now += 1.1
+    known(store, range(1))
+    assert len(store._near) <= 1
+
+
+def test_a_clock_that_is_set_back_loses_nothing(
+    store: SharedMemory, clock: Clock
+) -> None:
+    store.set_many(entries(range(2)))
+    assert known(store, range(2)) == {0, 1}
+    clock.now -= 1000
+    assert known(store, range(2)) == {0, 1}
+    clock.now += 1000 + TTL
+    assert known(store, range(2)) == set()
+
+
+def test_a_large_answer_is_not_kept_at_hand(store: SharedMemory) -> None:
+    store.set_many({key(1): (b"x" * 2000, TTL)})
+    assert store.get_many([key(1)]) == {key(1): b"x" * 2000}
+    assert not store._near

@@ -1,0 +1,155 @@
+"""Connections: HTTP/1.1 and HTTP/2, in the clear and over TLS."""
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import orjson
+import pytest
+
+from gomlx import AsyncClient, Options
+from gomlx.errors import BadResponse, DeadlineExceeded, NoHost
+from tests.client.fake import Host, client, hosts, http, works
+from tests.client.h2 import Http2
+from tests.support.redis_servers import Certificates
+
+pytestmark = pytest.mark.asyncio
+both = pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+
+
+async def opened(
+    stack: AsyncExitStack, http2: bool, tls: ssl.SSLContext | None = None
+) -> Host:
+    """A host that works and speaks one of the two."""
+    host = Http2(works) if http2 else Host(works)
+    if tls and http2:
+        tls.set_alpn_protocols(["h2"])
+    return await stack.enter_async_context(host.running(tls))
+
+
+@both
+async def test_a_row_and_a_batch(stack: AsyncExitStack, http2: bool) -> None:
+    """The contract, too, which comes zipped."""
+    host = await opened(stack, http2)
+    asking = await client(stack, [host], http2=http2, contract=None)
+    assert await asking.predict(x=1) == {"y": 2}
+    answers = await asking.predict_batch({"x": list(range(90))})
+    assert [a["y"] for a in answers] == [2 * n for n in range(90)]
+    assert host.connections == 1
+    assert all("user-agent: gomlx" in head.lower() for head in host.heads)
+
+
+@both
+async def test_tls_with_certificates_of_our_own(
+    stack: AsyncExitStack, tmp_path: Path, http2: bool
+) -> None:
+    made = Certificates(tmp_path / "certificates")
+    host = await opened(stack, http2, made.context(asks_clients=True))
+    ca, cert = str(made.ca), str(made.client)
+    trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
+    asking = await client(stack, [host], **trusted)
+    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(50)))
+    assert [a["y"] for a in answers] == [2 * n for n in range(50)]
+    for wrong in ("ca_file", "cert_file"):
+        told = {**trusted, wrong: None, "timeout_seconds": 10.0}
+        other = await client(stack, [host], **told)
+        with pytest.raises((NoHost, DeadlineExceeded), match=host.url):
+            await other.predict(x=1)
+
+
+async def test_http2_is_not_spoken_with_who_does_not_offer_it(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    made = Certificates(tmp_path / "certificates")
+    tls = made.context()
+    tls.set_alpn_protocols(["http/1.1"])
+    host = await opened(stack, False, tls)
+    trusted = {"ca_file": str(made.ca), "http2": True, "timeout_seconds": 0.5}
+    asking = await client(stack, [host], **trusted)
+    with pytest.raises((NoHost, BadResponse, DeadlineExceeded)):
+        await asking.predict(x=1)
+    assert not host.bodies
+
+
+@pytest.mark.parametrize("name", ["ca_file", "cert_file"])
+async def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> None:
+    options = Options(**{name: str(tmp_path / "nothing")})  # type: ignore[arg-type]
+    with pytest.raises(OSError, match=f"{name} .*nothing"):
+        await AsyncClient("m", "https://127.0.0.1:9", options=options).start()
+
+
+async def test_ten_thousand_calls_need_few_connections(stack: AsyncExitStack) -> None:
+    pair = await hosts(stack, works, works)
+    asking = await client(stack, pair, max_connections=8, timeout_seconds=90.0)
+    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(10_000)))
+    assert [a["y"] for a in answers] == [2 * n for n in range(10_000)]
+    assert all(host.connections <= 8 for host in pair)
+    assert all(len(host.bodies) > 3000 for host in pair)
+
+
+async def test_many_calls_share_a_connection_of_http2(stack: AsyncExitStack) -> None:
+    host = await opened(stack, http2=True)
+    asking = await client(stack, [host], http2=True, timeout_seconds=60.0)
+    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(200)))
+    assert [a["y"] for a in answers] == [2 * n for n in range(200)]
+    assert host.connections == 1
+
+
+@both
+async def test_who_is_late_disturbs_no_other(
+    stack: AsyncExitStack, http2: bool
+) -> None:
+    host = await opened(stack, http2)
+
+    async def stuck(body: bytes, writer: asyncio.StreamWriter) -> bytes:
+        if orjson.loads(body)["x"] < 0:
+            await asyncio.Event().wait()
+        return await works(body, writer)
+
+    host.say = stuck
+    asking = await client(stack, [host], http2=http2, timeout_seconds=10.0)
+    await asking.predict(x=0.5)
+    late = [
+        asyncio.create_task(asking.predict(x=-n, timeout_seconds=0.2))
+        for n in range(1, 4)  # more would tell that the host is not well
+    ]
+    for n in range(60):
+        assert await asking.predict(x=n) == {"y": 2 * n}
+        await asyncio.sleep(0.005)
+    done = await asyncio.gather(*late, return_exceptions=True)
+    assert {type(one) for one in done} == {DeadlineExceeded}
+    # Which host it was is told, unless the call was given up before that.
+    assert all(host.url in str(one) or "in time" in str(one) for one in done)
+    assert await asking.predict(x=0.25) == {"y": 0.5}
+
+
+@both
+async def test_connections_do_not_grow_old(stack: AsyncExitStack, http2: bool) -> None:
+    host = await opened(stack, http2)
+    asking = await client(stack, [host], http2=http2, connection_seconds=0.05)
+    for n in range(3):
+        await asking.predict(x=n)
+        await asyncio.sleep(0.06)
+    assert host.connections == 3
+
+
+@both
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "http://[::1]:{}/", "[::1]:{}"])
+async def test_addresses(stack: AsyncExitStack, http2: bool, address: str) -> None:
+    host = Http2(works) if http2 else Host(works)
+    where = "::1" if "::1" in address else "127.0.0.1"
+    await stack.enter_async_context(host.running(where=where))
+    port = host.url.rpartition(":")[2]
+    options = Options(http2=http2)
+    asking = AsyncClient("m", address.format(port), options=options)
+    assert await (await stack.enter_async_context(asking)).predict(x=1) == {"y": 2}
+
+
+@both
+async def test_what_is_no_gzip(stack: AsyncExitStack, http2: bool) -> None:
+    host = await opened(stack, http2)
+    zipped = http(b"not really", Content_Encoding="gzip")
+    host._contract = lambda head: zipped  # type: ignore[method-assign]
+    with pytest.raises((BadResponse, DeadlineExceeded, NoHost), match=host.url):
+        await client(stack, [host], http2=http2, contract=None, timeout_seconds=10.0)

@@ -1,0 +1,233 @@
+"""Metrics of several workers, each a process: prometheus_client has global state."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PRELUDE = """
+import sys
+from pathlib import Path
+from gomlx.metrics.metrics import ROWS, Metrics, State
+directory = Path(sys.argv[1])
+"""
+Run = Callable[[str], str]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A function that runs a script in a fresh process, and returns its output."""
+    return lambda script: _output(script, tmp_path / "metrics")
+
+
+def _output(script: str, directory: Path) -> str:
+    directory.mkdir(exist_ok=True)
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PRELUDE + script, str(directory)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def samples(exposition: str) -> dict[str, float]:
+    """The lines of the text format that are not comments."""
+    found = {}
+    for line in exposition.splitlines():
+        if line and not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            found[name] = float(value)
+    return found
+
+
+def count(slot: int, requests: int) -> str:
+    """A script that counts some requests and prints what all workers counted."""
+    return f"""
+metrics = Metrics(directory, {slot})
+metrics.count("gomlx_requests", "m", "200").n += {requests}
+metrics.spread("gomlx_batch_rows", "m").add({requests})
+metrics.flush()
+print(metrics.exposition([]).decode())
+"""
+
+
+OK = 'gomlx_requests_total{code="200",model="m"}'
+
+
+def test_what_was_counted_appears_when_flushed(run: Run) -> None:
+    script = """
+metrics = Metrics(directory, 0)
+count = metrics.count("gomlx_requests", "m", "200")
+count.n += 2
+print(metrics.exposition([]).decode())
+print("----")
+metrics.flush()
+metrics.flush()
+print(metrics.exposition([]).decode())
+"""
+    before, after = run(script).split("----")
+    assert samples(before).get(OK, 0) == 0
+    assert samples(after)[OK] == 2
+
+
+def test_one_counter_has_one_count(run: Run) -> None:
+    script = """
+metrics = Metrics(directory, 0)
+metrics.count("gomlx_model_runs", "m").n += 1
+metrics.count("gomlx_model_runs", "n").n += 2
+metrics.flush()
+metrics.count("gomlx_model_runs", "m").n += 1
+metrics.flush()
+print(metrics.exposition([]).decode())
+"""
+    found = samples(run(script))
+    assert found['gomlx_model_runs_total{model="m"}'] == 2
+    assert found['gomlx_model_runs_total{model="n"}'] == 2
+
+
+def test_slots_are_summed(run: Run) -> None:
+    run(count(0, 3))
+    found = samples(run(count(1, 4)))
+    assert found[OK] == 7
+    assert found['gomlx_batch_rows_sum{model="m"}'] == 7
+    assert found['gomlx_batch_rows_count{model="m"}'] == 2
+
+
+def test_a_recycled_slot_counts_on_and_adds_no_files(run: Run, tmp_path: Path) -> None:
+    run(count(0, 3))
+    files = sorted((tmp_path / "metrics").iterdir())
+    assert files
+    found = samples(run(count(0, 4)))
+    assert found[OK] == 7
+    assert found['gomlx_batch_rows_count{model="m"}'] == 2
+    assert sorted((tmp_path / "metrics").iterdir()) == files
+
+
+def test_a_file_is_named_by_its_slot(run: Run, tmp_path: Path) -> None:
+    run(count(7, 1))
+    names = {path.name for path in (tmp_path / "metrics").iterdir()}
+    assert names == {"counter_7.db", "histogram_7.db", "tally_7.msgpack"}
+
+
+# On a bound, below the first, above the last; sums of these have no rounding.
+VALUES = "[0.5, 1.0, 1.5, 2.0, 3.0, 64.0, 65.0, 1024.0, 1024.5, 9000.0, 2.0]"
+IN_BULK = f"""
+metrics = Metrics(directory, 0)
+spread = metrics.spread("gomlx_batch_rows", "m")
+for i, value in enumerate({VALUES}):
+    spread.add(value)
+    if i % 4 == 3:
+        metrics.flush()
+metrics.flush()
+print(metrics.exposition([]).decode())
+"""
+ONE_BY_ONE = f"""
+import os
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+histogram = Histogram(
+    "gomlx_batch_rows",
+    "Rows that ran together.",
+    ["model"],
+    buckets=ROWS,
+    registry=None,
+)
+for value in {VALUES}:
+    histogram.labels("m").observe(value)
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def test_a_histogram_filled_in_bulk_is_one_observed_value_by_value(
+    tmp_path: Path,
+) -> None:
+    in_bulk = _output(IN_BULK, tmp_path / "bulk")
+    assert in_bulk == _output(ONE_BY_ONE, tmp_path / "single")
+    assert samples(in_bulk)['gomlx_batch_rows_count{model="m"}'] == 11
+
+
+def test_states_appear_beside_what_was_counted(run: Run) -> None:
+    script = """
+info = State("gomlx_model_info", "Live versions.", ["model", "version"])
+info.add(1, "m", "abc")
+info.add(1, "n", "def")
+reloads = State("gomlx_reloads_total", "Reloads.", ["model", "outcome"])
+reloads.add(3, "m", "ok")
+ready = State("gomlx_ready", "Whether all models are loaded.", [])
+ready.add(0)
+metrics = Metrics(directory, 0)
+metrics.count("gomlx_requests", "m", "200").n += 1
+metrics.flush()
+print(metrics.exposition([info, reloads, ready]).decode())
+"""
+    text = run(script)
+    found = samples(text)
+    assert found[OK] == 1
+    assert found['gomlx_model_info{model="m",version="abc"}'] == 1
+    assert found['gomlx_model_info{model="n",version="def"}'] == 1
+    assert found['gomlx_reloads_total{model="m",outcome="ok"}'] == 3
+    assert found["gomlx_ready"] == 0
+    assert "# TYPE gomlx_model_info gauge" in text
+    assert "# TYPE gomlx_reloads_total counter" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "bucket"), [(0.5, 0), (1.0, 0), (1.5, 1), (2.0, 1), (2.5, 2), (9.0, 2)]
+)
+def test_a_value_counts_in_the_first_bucket_that_holds_it(
+    value: float, bucket: int
+) -> None:
+    from gomlx.metrics.metrics import Spread
+
+    spread = Spread([1.0, 2.0])
+    spread.add(value)
+    assert spread.counts == [int(i == bucket) for i in range(3)]
+    assert spread.sums.total == value
+
+
+TWO_FLUSHES = """
+metrics = Metrics(directory, 0)
+spread = metrics.spread("gomlx_request_seconds", "m")
+for values in ([0.2, 0.1], [0.4]):
+    for value in values:
+        spread.add(value)
+    metrics.flush()
+"""
+
+
+def test_least_and_greatest_outlive_flushes_and_workers(run: Run) -> None:
+    run(TWO_FLUSHES)
+    script = """
+metrics = Metrics(directory, 1)
+metrics.spread("gomlx_request_seconds", "m").add(0.3)
+metrics.flush()
+sums = metrics.read()["gomlx_request_seconds", "m"][0]
+print(sums.n, round(sums.total, 6), sums.low, sums.high)
+"""
+    assert run(script).split() == ["4", "1.0", "0.1", "0.4"]
+    assert run(script).split() == ["5", "1.3", "0.1", "0.4"]
+
+
+def test_a_gauge_shows_the_greatest_of_all_workers_that_run(run: Run) -> None:
+    def state(slot: int, value: int, end: str = "") -> float:
+        script = f"""
+metrics = Metrics(directory, {slot})
+metrics.gauge("gomlx_tier_state", "s", "near").value = {value}
+metrics.flush()
+{end}
+print(metrics.exposition([]).decode())
+"""
+        return samples(run(script))['gomlx_tier_state{datastore="s",tier="near"}']
+
+    assert state(0, 1) == 1
+    assert state(1, 2) == 2
+    assert state(0, 0) == 2
+    assert state(1, 0) == 0
+    assert state(1, 2, "metrics.close()") == 0

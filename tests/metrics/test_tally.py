@@ -1,0 +1,80 @@
+"""What worker slots keep for each other."""
+
+from pathlib import Path
+
+import pytest
+
+from gomlx.metrics.tally import ALL, Sums, Tally, minute, read_all
+
+KEY = ("requests", "m", "200")
+
+
+class Clock:
+    """A clock that stands until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 6000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_this_minute_and_the_one_before_are_kept(tmp_path: Path, clock: Clock) -> None:
+    tally = Tally(tmp_path, 0, clock)
+    for seconds, n in ((6000, 1), (6059.9, 2), (6060, 4), (6120, 8)):
+        clock.now = seconds
+        tally.add(KEY, Sums(n))
+        tally.write()
+    expected = {ALL: Sums(15), 101: Sums(4), 102: Sums(8)}
+    assert read_all(tmp_path) == {KEY: expected}
+    assert minute(clock.now) == 102
+
+
+def test_slots_are_summed_by_minute(tmp_path: Path, clock: Clock) -> None:
+    for slot, sums in enumerate((Sums(1, 0.5, 0.5, 0.5), Sums(2, 5.0, 1.0, 4.0))):
+        tally = Tally(tmp_path, slot, clock)
+        tally.add(KEY, sums)
+        tally.write()
+    both = Sums(3, 5.5, 0.5, 4.0)
+    assert read_all(tmp_path) == {KEY: {ALL: both, 100: both}}
+
+
+def test_the_next_worker_of_a_slot_counts_on(tmp_path: Path, clock: Clock) -> None:
+    for _ in range(3):
+        tally = Tally(tmp_path, 0, clock)
+        tally.add(KEY, Sums(1))
+        tally.write()
+    assert read_all(tmp_path)[KEY][ALL].n == 3
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_worker_that_was_killed_while_it_wrote(tmp_path: Path, clock: Clock) -> None:
+    tally = Tally(tmp_path, 0, clock)
+    tally.add(KEY, Sums(1))
+    tally.write()
+    (tmp_path / "tally_0.new").write_bytes(b"\x81")  # the beginning of a file
+    assert read_all(tmp_path)[KEY][ALL].n == 1
+    tally = Tally(tmp_path, 0, clock)
+    tally.add(KEY, Sums(1))
+    tally.write()
+    assert read_all(tmp_path)[KEY][ALL].n == 2
+
+
+def test_what_could_not_be_written_is_written_later(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "metrics"
+    tally = Tally(folder, 0, clock)
+    folder.rmdir()
+    tally.add(KEY, Sums(1))
+    tally.write()
+    tally.write()
+    assert len(caplog.records) == 1
+    folder.mkdir()
+    tally.write()
+    assert read_all(folder)[KEY][ALL].n == 1

@@ -1,0 +1,141 @@
+"""Whatever arrives whenever: every row lands once, with its own answer."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gomlx.contract.tensor import Row
+from gomlx.errors import RunFailed
+from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.run import Outcome
+from gomlx.models.serving.servable import Servable
+from tests.models.serving.test_batcher import Still, counts_of_runs
+
+MOST = 5  # rows of a run
+BAD = 13
+
+
+@dataclass
+class Landed:
+    """A row of a request: a job that remembers each of its outcomes."""
+
+    outcomes: list[Outcome]
+    is_dropped: bool
+
+    def is_wanted(self, now: float) -> bool:
+        return not self.is_dropped
+
+    def land(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+
+class Watched:
+    """A real servable's runs, seen; it refuses what is bad, together or alone."""
+
+    def __init__(self, servable: Servable) -> None:
+        self._servable = servable
+        self.sizes: list[int] = []
+        self.ran: Counter[float] = Counter()  # runs without a bad row
+
+    def run(self, rows: Sequence[Row]) -> list[bytes]:
+        self.sizes.append(len(rows))
+        values = [x for (x,) in rows]
+        if BAD in values:
+            raise RunFailed("bad")
+        self.ran.update(values)  # type: ignore[arg-type]
+        return self._servable.run(rows)
+
+
+# How many turns of the event loop before a request, its rows, and whether its client
+# leaves at once.
+REQUESTS = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.lists(st.integers(0, 40) | st.just(BAD), min_size=1, max_size=12),
+        st.booleans() | st.just(False),
+    ),
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+def test_every_row_lands_exactly_once(
+    servables: dict[float, Servable], seconds: float
+) -> None:
+    @settings(
+        max_examples=100,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(REQUESTS, st.sampled_from([0.0, 0.0, 0.001]))
+    def check(requests: list[tuple[int, list[int], bool]], linger: float) -> None:
+        runner.run(arrive(Watched(servables[2.0]), requests, linger, seconds))
+
+    with asyncio.Runner() as runner:
+        check()
+
+
+async def arrive(
+    model: Watched,
+    requests: list[tuple[int, list[int], bool]],
+    linger: float,
+    seconds: float,
+) -> None:
+    """Add the rows of all requests, as they come; look at what became of them."""
+    limits = Limits(MOST, linger, 1000)
+    batcher = Batcher(
+        "m", model.run, limits, counts_of_runs(), Cost(MOST, [Spent(seconds, seconds)])
+    )
+    landed: list[tuple[int, Landed]] = []
+    for turns, values, is_dropped in requests:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for value in values:
+            job = Landed([], is_dropped)
+            landed.append((value, job))
+            batcher.add((float(value),), job)
+    async with asyncio.timeout(30):
+        while not all(job.outcomes for _, job in landed):
+            await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    batcher.close()
+    assert len(batcher) == 0
+    for value, job in landed:
+        (outcome,) = job.outcomes
+        if job.is_dropped or value == BAD:
+            assert not isinstance(outcome, bytes)
+        else:
+            assert isinstance(outcome, bytes)
+            assert json.loads(outcome) == {"y": 2.0 * value}
+    wanted = Counter(v for v, job in landed if v != BAD and not job.is_dropped)
+    assert model.ran == Counter({float(v): n for v, n in wanted.items()})
+    assert max(model.sizes, default=0) <= MOST
+
+
+@pytest.mark.asyncio
+async def test_an_idle_batcher_waits_for_nothing(
+    servables: dict[float, Servable],
+) -> None:
+    """A row that comes alone is answered in the next turn of the event loop."""
+    model = Watched(servables[2.0])
+    batcher = Batcher(
+        "m",
+        model.run,
+        Limits(MOST, 0, 1000),
+        counts_of_runs(),
+        Still(MOST, [Spent(0.0, 0.0)]),
+    )
+    for value in range(3):
+        job = Landed([], False)
+        batcher.add((float(value),), job)
+        await asyncio.sleep(0)
+        assert len(job.outcomes) == 1
+    assert model.sizes == [1, 1, 1]

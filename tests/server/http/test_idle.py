@@ -1,0 +1,150 @@
+"""When a connection that was handed over is closed, over Gunicorn's protocol."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from gunicorn.config import Config
+
+from gomlx.server.http.idle import Watched
+from tests.server.conftest import until
+
+pytestmark = pytest.mark.asyncio
+
+GET = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
+LATER = 1e9
+SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # frames of HTTP/2: length, type, flags, stream
+GOAWAY = b"\0\0\x08\x07\0\0\0\0\0"
+
+
+class Site:
+    """An application that answers in pieces, when it is told to, and who watches."""
+
+    def __init__(self, port: int, watched: set[Watched]) -> None:
+        self.port, self.watched = port, watched
+
+    async def connect(
+        self, request: bytes
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        await until(lambda: self.watched)
+        return reader, writer
+
+    @property
+    def connection(self) -> Watched:
+        (connection,) = self.watched
+        return connection
+
+
+class Told:
+    """The application: it reads the request, and sends what it is given."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.called = self.sent = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.called += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while piece := await self.pieces.get():
+            body = {"type": "http.response.body", "body": piece, "more_body": True}
+            await send(body)
+            self.sent += 1
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest_asyncio.fixture
+async def site(told: Told) -> AsyncIterator[Site]:
+    config = Config()
+    config.set("http_protocols", "h1,h2")
+    config.set("http2_cleartext", "both")
+    config.set("keepalive", 1000)
+    log = logging.getLogger("gunicorn.test")
+    log.access_log_enabled = False  # type: ignore[attr-defined]
+    loop = asyncio.get_running_loop()
+    numbers = {"nr_conns": 0, "nr": 0, "max_requests": 100, "alive": True}
+    worker = SimpleNamespace(cfg=config, log=log, asgi=told, loop=loop, **numbers)
+    watched: set[Watched] = set()
+    listening = await loop.create_server(
+        lambda: Watched(worker, watched, 0.1), "127.0.0.1", 0
+    )
+    yield Site(listening.sockets[0].getsockname()[1], watched)
+    listening.close()
+    for connection in list(watched):
+        connection.transport.abort()
+    await until(lambda: not watched)
+
+
+async def is_cut_off(reader: asyncio.StreamReader) -> bool:
+    try:
+        await asyncio.wait_for(reader.read(), 10)
+    except ConnectionResetError:
+        return True
+    return reader.at_eof()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"", GET[:9], b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\n1"],
+)
+async def test_one_that_is_idle_or_waited_for(site: Site, request_: bytes) -> None:
+    reader, writer = await site.connect(request_)
+    await asyncio.sleep(0.05)
+    site.connection.check(site.connection._alive + 4, 5)
+    assert site.watched
+    site.connection.check(site.connection._alive + 6, 5)
+    assert await is_cut_off(reader)
+    writer.close()
+
+
+async def test_one_of_http2_that_is_idle(site: Site) -> None:
+    reader, writer = await site.connect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
+    said = await asyncio.wait_for(reader.read(), 10)
+    assert GOAWAY in said
+    writer.close()
+
+
+async def test_one_whose_answer_is_being_made(site: Site, told: Told) -> None:
+    reader, writer = await site.connect(GET)
+    await until(lambda: told.called)
+    site.connection.check(LATER, 5)
+    told.pieces.put_nowait(b"answer")
+    told.pieces.put_nowait(b"")
+    assert b"answer" in await reader.readuntil(b"0\r\n\r\n")
+    await until(lambda: not site.connection._working)
+    site.connection.check(LATER + 6, 5)
+    assert await is_cut_off(reader)
+    writer.close()
+
+
+async def test_one_that_is_silent_but_reads(site: Site, told: Told) -> None:
+    reader, writer = await site.connect(GET)
+    piece, now = b"x" * 40_000_000, LATER
+    told.pieces.put_nowait(piece)
+    await until(lambda: site.connection._flow_control.write_paused)
+    assert not site.connection._working  # the application waits for the reader
+    site.connection._alive = now
+    site.connection.check(now, 5)
+    for _ in range(4):
+        unsent = site.connection.transport.get_write_buffer_size()
+        await reader.readexactly(8_000_000)
+        await until(
+            lambda n=unsent: site.connection.transport.get_write_buffer_size() < n  # type: ignore[misc]
+        )
+        now += 4
+        site.connection.check(now, 5)
+    site.connection.check(now + 6, 5)  # now it does not
+    await until(lambda: not site.watched)
+    writer.close()

@@ -1,0 +1,154 @@
+"""The request path: hits at once, misses together, versions pinned."""
+
+import asyncio
+import json
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from gomlx.models.serving.servable import Servable
+from gomlx.server.predict.request import Call, Reply
+from tests.server.conftest import Path_, asked, until
+
+pytestmark = pytest.mark.asyncio
+
+
+def data(reply: Reply) -> Any:
+    assert reply.status == 200, reply.body
+    return json.loads(reply.body)["data"]
+
+
+async def test_a_hit_is_answered_in_the_call_that_asks(path: Path_) -> None:
+    await asked(path, b'{"x":1}')
+    replies: list[Reply] = []
+    path.predictor.post("m", b'{"x":1}', replies.append)
+    assert data(replies[0]) == {"y": 2.0}
+    assert replies[0].cache_status == "gomlx; hit; detail=L1"
+
+
+async def test_equal_questions_at_once_are_computed_once(path: Path_) -> None:
+    replies = await asyncio.gather(*(asked(path, b'{"x":5}') for _ in range(20)))
+    assert [data(reply) for reply in replies] == [{"y": 10.0}] * 20
+    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 1
+    assert replies[0].cache_status == "gomlx; fwd=miss; stored"
+    assert {r.cache_status for r in replies[1:]} == {"gomlx; fwd=miss; collapsed"}
+    assert path.counts.count("gomlx_flights_collapsed", "m").n == 19
+
+
+async def test_different_questions_at_once_run_together(path: Path_) -> None:
+    bodies = [b'{"x":%d}' % n for n in range(10)]
+    replies = await asyncio.gather(*(asked(path, body) for body in bodies))
+    assert [data(reply)["y"] for reply in replies] == [2.0 * n for n in range(10)]
+    assert path.runs() == 1
+
+
+async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
+    """Known and new rows, batches and what is wrong: each has its own answer."""
+    await asked(path, b'{"x":1}')
+    bodies: list[tuple[bytes | str, int, Any]] = [
+        (b'{"x":1}', 200, {"y": 2.0}),
+        (b"{", 400, None),
+        (b'{"x":2}', 200, {"y": 4.0}),
+        (b'{"x":"two"}', 400, None),
+        (b'{"x":[1,3,3],"batch_size":3}', 200, [{"y": 2.0}, {"y": 6.0}, {"y": 6.0}]),
+        ("x=4", 200, {"y": 8.0}),
+        ("x=\ud800", 400, None),
+        (b'{"x":2}', 200, {"y": 4.0}),
+        (b'{"z":2}', 400, None),
+        (b'{"x":1.0}', 200, {"y": 2.0}),
+    ]
+    replies: dict[int, Reply] = {}
+    calls = [
+        Call(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
+        for n, (text, *_) in enumerate(bodies)
+    ]
+    path.predictor.ask("m", calls)
+    assert {0, 1, 3, 6, 8, 9} == replies.keys()  # the others are being computed
+    await until(lambda: len(replies) == len(bodies))
+    for n, (_, status, expected) in enumerate(bodies):
+        assert replies[n].status == status, replies[n].body
+        if status == 200:
+            assert data(replies[n]) == expected
+    rows = path.counts.spreads["gomlx_batch_rows",].sums.total
+    assert rows == 1 + 3  # 1 before; 2, 3 and 4 now
+    assert path.counts.count("gomlx_requests", "m", "200").n == 1 + 6
+    assert path.counts.count("gomlx_requests", "m", "400").n == 4
+
+
+async def test_a_batch_with_one_row_twice_computes_it_once(path: Path_) -> None:
+    reply = await asked(path, b'{"x":[7,8,7,7],"batch_size":4}')
+    assert [row["y"] for row in data(reply)] == [14.0, 16.0, 14.0, 14.0]
+    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 2
+
+
+@pytest.mark.parametrize("known", range(8))
+async def test_every_mix_of_hits_and_misses(path: Path_, known: int) -> None:
+    for n in range(3):
+        if known >> n & 1:
+            await asked(path, b'{"x":%d}' % n)
+    reply = await asked(path, b'{"x":[0,1,2],"batch_size":3}')
+    assert [row["y"] for row in data(reply)] == [0.0, 2.0, 4.0]
+    assert f"hits={known.bit_count()}" in reply.cache_status
+
+
+async def test_a_swap_under_way_answers_from_the_version_it_pinned(
+    path: Path_, servables: dict[float, Servable]
+) -> None:
+    drained: list[object] = []
+    before = asyncio.create_task(asked(path, b'{"x":1}'))
+    await asyncio.sleep(0)
+    path.current.swap("m", path.live(servables[3.0]), drained.append)
+    after = await asked(path, b'{"x":1}')
+    old = await before
+    assert data(old) == {"y": 2.0}
+    assert data(after) == {"y": 3.0}
+    assert old.version != after.version
+    assert drained
+
+
+async def test_a_rollback_finds_its_cache_warm(
+    path: Path_, servables: dict[float, Servable]
+) -> None:
+    for factor in (2.0, 3.0, 2.0):
+        path.current.swap("m", path.live(servables[factor]), lambda _: None)
+        reply = await asked(path, b'{"x":1}')
+        assert data(reply) == {"y": factor}
+    assert "hit" in reply.cache_status
+
+
+async def test_more_rows_than_the_queue_takes_are_shed_at_once(path: Path_) -> None:
+    waiting = [asyncio.create_task(asked(path, b'{"x":%d}' % n)) for n in range(100)]
+    replies: list[Reply] = []
+    await asyncio.sleep(0)  # all have asked, none has run
+    path.predictor.post("m", b'{"x":1000}', replies.append)
+    done = await asyncio.gather(*waiting)
+    assert {reply.status for reply in done} == {200}
+    assert [reply.status for reply in replies] == [429]
+    assert replies[0].retry_after
+    assert data(await asked(path, b'{"x":1000}')) == {"y": 2000.0}
+
+
+async def test_an_unloaded_model(path: Path_) -> None:
+    reply = await asked(path, b'{"x":1}', "unloaded")
+    assert reply.status == 503
+    assert reply.retry_after
+
+
+async def test_requests_are_counted_by_status(path: Path_) -> None:
+    for body in (b'{"x":1}', b'{"x":1}', b"{", b'{"x":"a"}'):
+        await asked(path, body)
+    await asked(path, b"{}", "unknown-model")
+    counts = path.counts.counts
+    assert counts["gomlx_requests", "m", "200"].n == 2
+    assert counts["gomlx_requests", "m", "400"].n == 2
+    assert counts["gomlx_requests", "unknown", "404"].n == 1
+
+
+async def test_every_pin_is_let_go(path: Path_) -> None:
+    live = path.current.get("m")
+    assert live
+    bodies = [b'{"x":1}', b"{", b'{"x":[1,2],"batch_size":2}', b'{"z":1}']
+    await asyncio.gather(*(asked(path, body) for body in bodies))
+    assert live.pins == 0

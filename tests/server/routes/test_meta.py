@@ -1,0 +1,190 @@
+"""A service whose models collapse: what it tells clients, what shares an answer."""
+
+import gzip
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from gomlx.contract.document import Contract
+from tests.support import families, saved_models
+from tests.support.service import Service, running
+
+CODE = "def tell(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("meta")
+    saved_models.keras(folder / "keras")
+    saved_models.lookup(folder / "large", [f"word-{n:05}" for n in range(20_000)])
+    families.buckets(folder / "buckets")
+    (folder / "telling.py").write_text(CODE)
+    inputs: list[dict[str, Any]] = [
+        {"name": "price", "precision": 1},
+        {"name": "who", "auxiliary": True},
+        {"name": "trace", "auxiliary": True},
+    ]
+    keras = {"inputs": inputs, "key_fields": ["who"], "transformer": "telling:tell"}
+    models: list[dict[str, Any]] = [
+        {"id": "keras", "url": "./keras", "datastore": "s", **keras},
+        {"id": "large", "url": "./large", "datastore": "s"},
+        {"id": "buckets", "url": "./buckets", "datastore": "s"},
+    ]
+    config = {"models": models, "datastores": [{"id": "s", "memory_mb": 8}]}
+    with running(folder, config) as service:
+        yield service
+
+
+def meta(service: Service, model: str, what: str) -> Any:
+    return service.get(f"/v1/api/model/{model}/meta/{what}").json()
+
+
+def test_config_tells_how_each_input_is_keyed(service: Service) -> None:
+    document = meta(service, "keras", "config")
+    assert document["Inputs"] == [
+        {"Name": "city", "Index": 0, "DataType": "string"},
+        {"Name": "day", "Index": 1, "DataType": "int64"},
+        {"Name": "price", "Index": 2, "DataType": "float", "Precision": 1},
+        {"Name": "trace", "Index": 3, "DataType": "string", "Auxiliary": True},
+        {
+            "Name": "who",
+            "Index": 4,
+            "DataType": "string",
+            "Auxiliary": True,
+            "Wildcard": True,
+        },
+    ]
+    assert document["KeyFields"] == ["city", "day", "price", "who"]
+    inputs = meta(service, "buckets", "config")["Inputs"]
+    assert [field.get("Wildcard") for field in inputs] == [True, True]
+
+
+def test_config_has_the_keys_of_mly_in_their_order(service: Service) -> None:
+    """PascalCase; those that mly omits when they are zero are not there."""
+    document = meta(service, "large", "config")
+    cache = {"MaxEntries": 0, "EntrySize": 0, "SizeMb": 8, "Shards": 0, "Location": ""}
+    expected = {
+        "Connections": None,
+        "ID": "large",
+        "Cache": cache,
+        "Connection": "",
+        "Namespace": "",
+        "Dataset": "",
+        "TimeToLiveMs": 3_600_000,
+        "Storable": "",
+        "Fields": [{"Name": "y", "DataType": ""}],
+        "Inputs": [{"Name": "word", "Index": 0, "DataType": "string"}],
+        "KeyFields": ["word"],
+        "Outputs": [{"Name": "y", "Index": 0, "DataType": "float32"}],
+    }
+    assert list(document.items()) == list(expected.items())
+
+
+def test_dictionary_holds_the_sorted_vocabularies(service: Service) -> None:
+    document = meta(service, "keras", "dictionary")
+    city, day = document["Layers"]
+    assert list(city) == ["Name", "Strings", "Ints", "Hash"]
+    assert city["Name"] == "city"
+    assert (city["Strings"], city["Ints"]) == (["lima", "oslo", "rome"], None)
+    assert (day["Strings"], day["Ints"]) == (None, [1, 2, 3])
+    assert city["Hash"] != day["Hash"]
+    bare = meta(service, "buckets", "dictionary")
+    assert list(bare) == ["Layers", "Hash"]
+    assert bare["Layers"] is None
+
+
+@pytest.mark.parametrize("model", ["keras", "large", "buckets"])
+def test_its_hash_is_that_of_every_response(service: Service, model: str) -> None:
+    questions: dict[str, dict[str, Any]] = {
+        "keras": {"city": "rome", "day": 1, "price": 1, "who": 1, "trace": 0},
+        "large": {"word": "word-00007"},
+        "buckets": {"x": 1, "n": 1},
+    }
+    answer = service.post(model, questions[model]).json()
+    assert answer["dictHash"] == meta(service, model, "dictionary")["Hash"] != 0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "zipped"),
+    [("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("", False)],
+)
+def test_large_documents_are_zipped_for_those_who_ask(
+    service: Service, accepted: str, zipped: bool
+) -> None:
+    path = "/v1/api/model/large/meta/dictionary"
+    headers = {"Accept-Encoding": accepted}
+    with service.client.stream("GET", path, headers=headers) as response:
+        body = b"".join(response.iter_raw())
+    assert response.headers.get("Content-Encoding") == ("gzip" if zipped else None)
+    text = gzip.decompress(body) if zipped else body
+    assert text.startswith(b'{"Layers":[{"Name":"word","Strings":["word-00000",')
+
+
+def test_an_unknown_model_is_404(service: Service) -> None:
+    for what in ("dictionary", "contract"):
+        response = service.get(f"/v1/api/model/nothing/meta/{what}")
+        assert response.status_code == 404
+
+
+def test_the_contract_tells_all_that_keys_are_made_of(service: Service) -> None:
+    response = service.get("/v1/api/model/keras/meta/contract")
+    contract = Contract.parse(response.content)
+    assert response.headers["ETag"] == f'"{contract.tag}"'
+    assert (contract.model, contract.version) == ("keras", service.version("keras"))
+    assert [t.name for t in contract.signature.fields] == [
+        *("city", "day", "price", "trace", "who")
+    ]
+    kinds = {"city": "vocabulary", "day": "vocabulary", "price": "rounded"}
+    kinds |= {"trace": "auxiliary", "who": "auxiliary"}
+    assert [kind.kind for kind in contract.kinds] == list(kinds.values())
+    assert contract.transforms
+    assert contract.ttl_seconds == 3600
+    assert (contract.max_rows, contract.max_body_bytes) == (4096, 1 << 20)
+
+
+def test_the_contract_is_sent_to_those_who_have_another(service: Service) -> None:
+    path = "/v1/api/model/large/meta/contract"
+    tag = service.get(path).headers["ETag"]
+    version = f'"{service.version("large")}"'  # with whatever settings
+    cases = {tag: 304, f'"x", {tag}': 304, f"W/{tag}": 304}
+    cases |= dict.fromkeys(('"x"', "*", version), 200)
+    for known, code in cases.items():
+        headers = {"If-None-Match": known, "Accept-Encoding": "gzip"}
+        response = service.client.get(path, headers=headers)
+        assert response.status_code == code
+        assert response.headers["ETag"] == tag
+        assert bool(response.content) == (code == 200)
+        if code == 200:
+            assert response.headers["Content-Encoding"] == "gzip"
+            assert Contract.parse(response.content).tag == tag.strip('"')
+
+
+def status(response: httpx.Response) -> str:
+    assert response.status_code == 200, response.text
+    found: str = response.headers["Cache-Status"]
+    return found.split(";")[1].strip()
+
+
+def test_questions_that_the_model_cannot_tell_apart_share_an_answer(
+    service: Service,
+) -> None:
+    base = {"city": "x", "day": 99, "price": 2.04, "who": "me", "trace": 1}
+    first = service.post("keras", base)
+    assert status(first) == "fwd=miss"
+    assert first.json()["data"]["for"] == "me"
+    twin = {"city": "y", "day": -5, "price": 1.96, "who": "me", "trace": "other"}
+    again = service.post("keras", twin)
+    assert status(again) == "hit"
+    assert again.json()["data"] == first.json()["data"]
+    for change in ({"city": "rome"}, {"day": 1}, {"price": 2.06}, {"who": None}):
+        assert status(service.post("keras", base | change)) == "fwd=miss"
+
+
+def test_auxiliary_inputs_are_asked_for(service: Service) -> None:
+    response = service.post("keras", {"city": "x", "day": 1, "price": 2, "who": "me"})
+    assert response.status_code == 400
+    assert "'trace'" in response.json()["error"]
+    wrong = {"city": "x", "day": 2**63, "price": 2, "who": "me", "trace": 1}
+    assert service.post("keras", wrong).status_code == 400

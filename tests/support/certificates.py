@@ -1,0 +1,46 @@
+"""An endpoint's certificates, as files, and clients that trust them."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from tests.support.redis_servers import Certificates
+
+
+class Endpoint(Certificates):
+    """An authority; a client's certificate, and a server's that can be replaced."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.issue()
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "server.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "server.key"
+
+    def issue(self, **options: Any) -> trustme.LeafCert:
+        """Write another certificate and its key; options: of trustme's issue_cert."""
+        issued = self.authority.issue_cert("localhost", "127.0.0.1", **options)
+        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
+        self.certificate.write_bytes(chain)
+        issued.private_key_pem.write_to_path(self.key)
+        return issued
+
+    def config(self, **options: Any) -> dict[str, Any]:
+        """Return the section `tls` of a config."""
+        return {"certificate": str(self.certificate), "key": str(self.key)} | options
+
+    def trust(self, is_known: bool = True, *protocols: str) -> ssl.SSLContext:
+        """Return a client's context; is_known: it has a certificate."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if protocols:
+            context.set_alpn_protocols(protocols)
+        if is_known:
+            context.load_cert_chain(self.client)
+        return context
