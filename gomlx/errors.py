@@ -23,7 +23,15 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Any, Self
 
+_EXCERPT_CHARACTERS = 60
 _LONGEST_RETRY = 60  # seconds: a queue's rows have run, or have been dropped, by then
+
+
+def excerpt(text: str) -> str:
+    """Cut text short: an error must not echo what a client has sent as a whole."""
+    if len(text) <= _EXCERPT_CHARACTERS:
+        return text
+    return f"{text[: _EXCERPT_CHARACTERS - 3]}…"
 
 
 class GomlxError(Exception):
@@ -53,8 +61,7 @@ class InvalidInput(GomlxError):
     row: int | None = None
 
     def __init__(self, reason: str, name: str = "", row: int | None = None) -> None:
-        shown = name if len(name) <= 60 else f"{name[:57]}…"
-        parts = [f"input {shown!r}"] if name else []
+        parts = [f"input {excerpt(name)!r}"] if name else []
         if row is not None:
             parts.append(f"row {row}")
         where = ", ".join(parts)

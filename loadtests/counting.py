@@ -21,11 +21,13 @@ _OUTCOMES = ("hit", "miss")
 
 
 def microseconds_of_a_hit(metrics: Metrics) -> float:
-    hit, miss = (metrics.count("gomlx_cache_lookups", "s", "L1", o) for o in _OUTCOMES)
-    looked_up = metrics.spread("gomlx_cache_seconds", "s", "L1")
-    collapsed = {"m": metrics.count("gomlx_flights_collapsed", "m")}
-    ok = {"m": metrics.count("gomlx_requests", "m", "200")}
-    seconds = {"m": metrics.spread("gomlx_request_seconds", "m")}
+    hit, miss = (
+        metrics.counter("gomlx_cache_lookups", "s", "L1", o) for o in _OUTCOMES
+    )
+    looked_up = metrics.histogram("gomlx_cache_seconds", "s", "L1")
+    collapsed = {"m": metrics.counter("gomlx_flights_collapsed", "m")}
+    ok = {"m": metrics.counter("gomlx_requests", "m", "200")}
+    seconds = {"m": metrics.histogram("gomlx_request_seconds", "m")}
 
     def count() -> None:
         received = perf_counter()
@@ -51,8 +53,8 @@ def microseconds_of_a_flush(metrics: Metrics) -> float:
 
     def flush() -> None:
         for name in names:
-            metrics.count("gomlx_requests", name, "200").n += 1
-            metrics.spread("gomlx_request_seconds", name).add(3e-5)
+            metrics.counter("gomlx_requests", name, "200").n += 1
+            metrics.histogram("gomlx_request_seconds", name).add(3e-5)
         metrics.flush()
 
     return best(flush, 20)

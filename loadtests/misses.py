@@ -20,12 +20,12 @@ from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
-from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.run import RunCounts
-from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.misses import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Reply
 
@@ -55,17 +55,17 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     def run(rows: Sequence[Any]) -> list[bytes]:
         return [b'{"y":1.0}'] * len(rows)
 
-    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
-    limits = Limits(64, 0, 10_000)
+    counts = RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    limits = BatchLimits(64, 0, 10_000)
     current = Current(["m"])
     batcher = Batcher("m", run, limits, counts, Cost(64, [Spent(0.0, 0.0)]))
-    current.swap("m", Live(servable, batcher), lambda _: None)
+    current.swap("m", LiveVersion(servable, batcher), lambda _: None)
     made: dict[Any, Any] = {}
     metrics: Any = SimpleNamespace(
-        count=lambda *key: made.setdefault(key, Count()),
-        spread=lambda *key: made.setdefault(key, Spread(SECONDS)),
+        count=lambda *key: made.setdefault(key, Counter()),
+        spread=lambda *key: made.setdefault(key, Histogram(SECONDS)),
     )
-    return Predictor(current, {"m": Caching(cache)}, {"m": 10_000}, metrics)
+    return Predictor(current, {"m": CachePolicy(cache)}, {"m": 10_000}, metrics)
 
 
 async def microseconds(
@@ -85,7 +85,7 @@ async def microseconds(
         started = thread_time()
         for turn in range(0, len(bodies), _AT_ONCE):
             for one in bodies[turn : turn + _AT_ONCE]:
-                predictor.post("m", one, done, 30.0)
+                predictor.submit("m", one, done, 30.0)
             while count < n - len(bodies) + turn + _AT_ONCE:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         if repeat >= warm:
@@ -95,7 +95,7 @@ async def microseconds(
 
 
 async def measure(folder: Path, shared: Path) -> None:
-    counts = LocalCounts(lambda *_: Count(), Spread(SECONDS))
+    counts = LocalCounts(lambda *_: Counter(), Histogram(SECONDS))
     create_store(shared / "store", 256 << 20)
     local = Local(SharedMemory(shared / "store"), counts, 64 << 20)
     cache = Tiered(local, [], 3600)

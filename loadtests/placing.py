@@ -25,9 +25,9 @@ from typing import Any
 
 import uvloop
 
-from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.serving.batcher import Batcher, Limits
-from gomlx.models.serving.run import Outcome, RunCounts
+from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.models.serving.batcher import Batcher, BatchLimits
+from gomlx.models.serving.run import RowResult, RunCounts
 
 _ROWS = (1, 4, 16, 32, 64, 128)
 _RATE, _SECONDS, _HIT_SECONDS = 2000, 0.4, 13e-6
@@ -79,13 +79,13 @@ class Hits(asyncio.DatagramProtocol):
 class Fixed:
     """A cost that says where, whatever it is."""
 
-    def __init__(self, is_dear: bool) -> None:
-        self._is_dear = is_dear
+    def __init__(self, is_expensive: bool) -> None:
+        self._is_dear = is_expensive
 
     def of(self, _: int) -> float:
         return 1.0  # one run a turn
 
-    def is_dear(self, _: int) -> bool:
+    def is_expensive(self, _: int) -> bool:
         return self._is_dear
 
     def add(self, *_: Any) -> None:
@@ -105,10 +105,10 @@ class Again:
         for _ in range(self._rows):
             self._batcher.add(self._row, self)
 
-    def is_wanted(self, _: float) -> bool:
+    def is_awaited(self, _: float) -> bool:
         return True
 
-    def land(self, _: Outcome) -> None:
+    def complete(self, _: RowResult) -> None:
         self._landed += 1
         if self._landed % self._rows == 0:
             self.runs += 1
@@ -154,10 +154,10 @@ async def _measure(model: Any, sock: socket.socket, pipe: Connection) -> None:
     _print("nothing runs", await asyncio.to_thread(pipe.recv), "")
     for rows in _ROWS:
         seconds = min(_timed(model, rows) for _ in range(10))
-        for is_dear in (False, True):
-            where = "thread " if is_dear else "in line"
+        for is_expensive in (False, True):
+            where = "thread " if is_expensive else "in line"
             name = f"{rows:4d} rows, {seconds * 1e3:6.2f} ms, {where}"
-            await _run(model, rows, is_dear, pipe, name)
+            await _run(model, rows, is_expensive, pipe, name)
 
 
 def _order(priority: int) -> None:
@@ -174,18 +174,18 @@ def _timed(model: Any, rows: int) -> float:
 
 
 async def _run(
-    model: Any, rows: int, is_dear: bool, pipe: Connection, name: str
+    model: Any, rows: int, is_expensive: bool, pipe: Connection, name: str
 ) -> None:
-    counts = RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
-    cost: Any = Fixed(is_dear)
+    counts = RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    cost: Any = Fixed(is_expensive)
 
     def run(batch: Sequence[Any]) -> list[bytes]:
-        if is_dear:
+        if is_expensive:
             _order(1)
         answers: list[bytes] = model.run(batch)
         return answers
 
-    batcher = Batcher("m", run, Limits(rows, 0, 1 << 20), counts, cost)
+    batcher = Batcher("m", run, BatchLimits(rows, 0, 1 << 20), counts, cost)
     again = Again(batcher, (1.0,), rows)
     cpu, started = process_time(), perf_counter()
     pipe.send(True)

@@ -19,13 +19,13 @@ import uvloop
 
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
 from gomlx.contract.tensor import Tensor
-from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
 from tests.support.redis_servers import cluster, cluster_url, server
 
 SPACE = SharedAnswers("m", "0" * 32, [Tensor("late", "float32", (1,))])
@@ -35,8 +35,8 @@ ROWS = (1, 100)
 REPEATS = 7
 
 
-def counter(*_: str) -> Count:
-    return Count()
+def counter(*_: str) -> Counter:
+    return Counter()
 
 
 def redis_tier(url: str) -> Remote:
@@ -50,9 +50,9 @@ def redis_tier(url: str) -> Remote:
         timeout_seconds=5,
         max_connections=8,
     )
-    limits = Limits(1.0, 600, 1 << 20, 1 << 20, is_read_only=False)
+    limits = TierLimits(1.0, 600, 1 << 20, 1 << 20, is_read_only=False)
     return Remote(
-        "redis", tier, limits, RemoteCounts(counter, Spread(SECONDS), Gauge())
+        "redis", tier, limits, RemoteCounts(counter, Histogram(SECONDS), Gauge())
     )
 
 
@@ -83,7 +83,7 @@ def shared_memory() -> Iterator[Local]:
         create_store(folder / "store", 16 << 20)
         yield Local(
             SharedMemory(folder / "store"),
-            LocalCounts(counter, Spread(SECONDS)),
+            LocalCounts(counter, Histogram(SECONDS)),
             1 << 20,
         )
     finally:

@@ -18,7 +18,7 @@ _FIRST_WAIT, _LAST_WAIT = 0.25, 5.0  # seconds; each is twice the one before
 _JITTER = 0.2  # so that many processes do not try at the same moment
 
 
-class State(IntEnum):
+class BreakerState(IntEnum):
     """As the metrics have it."""
 
     CLOSED = 0
@@ -34,38 +34,38 @@ class Breaker:
         self._failures = 0
         self._wait = _FIRST_WAIT
         self._until = 0.0  # when an open one lets somebody try
-        self.state = State.CLOSED
+        self.state = BreakerState.CLOSED
 
     @property
     def may_allow(self) -> bool:
         """What `allows` would return, without taking the one try."""
-        return self.state is State.CLOSED or (
-            self.state is State.OPEN and self._clock() >= self._until
+        return self.state is BreakerState.CLOSED or (
+            self.state is BreakerState.OPEN and self._clock() >= self._until
         )
 
     def allows(self) -> bool:
         """True when a try may be made; when it has been open, for one caller only."""
-        if self.state is State.CLOSED:
+        if self.state is BreakerState.CLOSED:
             return True
         if not self.may_allow:
             return False
-        self.state = State.HALF_OPEN
+        self.state = BreakerState.HALF_OPEN
         return True
 
     def succeeded(self) -> None:
         """It works: close."""
         self._failures = 0
-        if self.state is not State.CLOSED:
-            self.state, self._wait = State.CLOSED, _FIRST_WAIT
+        if self.state is not BreakerState.CLOSED:
+            self.state, self._wait = BreakerState.CLOSED, _FIRST_WAIT
 
     def failed(self) -> None:
         """Open after failures in a row, or again when the one try was one."""
         self._failures += 1
-        if self.state is State.CLOSED and self._failures < _FAILURES:
+        if self.state is BreakerState.CLOSED and self._failures < _FAILURES:
             return
-        if self.state is State.OPEN:
+        if self.state is BreakerState.OPEN:
             return  # a try from before it opened
         jitter = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
         self._until = self._clock() + self._wait * jitter
         self._wait = min(self._wait * 2, _LAST_WAIT)
-        self.state = State.OPEN
+        self.state = BreakerState.OPEN

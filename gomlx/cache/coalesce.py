@@ -18,7 +18,7 @@ from typing import Protocol
 
 from gomlx.cache.local import Local
 from gomlx.cache.remote import Remote
-from gomlx.cache.tier import Found, Space
+from gomlx.cache.tier import Hit, Namespace
 
 _LEASE = b"gomlx:1:lease:"
 _FIRST_POLL, _LAST_POLL = 0.002, 0.02  # seconds
@@ -114,17 +114,17 @@ class Coalescer:
         self,
         leases: Leases,
         seconds: float,
-        look: Callable[[Space, Collection[bytes]], Awaitable[dict[bytes, Found]]],
+        look: Callable[[Namespace, Collection[bytes]], Awaitable[dict[bytes, Hit]]],
     ) -> None:
         self.seconds = seconds
         self._leases, self._look = leases, look
 
     async def settle(
         self,
-        space: Space,
+        space: Namespace,
         keys: Collection[bytes],
         until: float,
-        land: Callable[[bytes, Found | None], None],
+        complete: Callable[[bytes, Hit | None], None],
     ) -> None:
         """Have land called for each key: with another's answer, or None: compute it.
 
@@ -140,14 +140,14 @@ class Coalescer:
             self._leases.release(taken & found.keys())
             for key in [k for k in waiting if k in taken or k in found]:
                 del waiting[key]
-                land(key, found.get(key))
+                complete(key, found.get(key))
             if loop.time() >= until:
                 break
             if waiting:
                 await asyncio.sleep(min(pause, until - loop.time()))
                 pause = min(pause * 1.5, _LAST_POLL)
         for key in waiting:
-            land(key, None)
+            complete(key, None)
 
     def release(self, key: bytes) -> None:
         """Nothing comes of a key: let others try."""

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Generic, TypeVar
 
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
 _GRACE_TURNS = 3
 
 
-class Gather(Generic[Outcome]):
+class Gather(Generic[Result]):
     """For one thread: the event loop's.
 
     run is called with the names of one turn of the event loop, or of all turns while
@@ -18,15 +18,15 @@ class Gather(Generic[Outcome]):
 
     def __init__(
         self,
-        run: Callable[[list[bytes]], Awaitable[Mapping[bytes, Outcome] | None]],
+        run: Callable[[list[bytes]], Awaitable[Mapping[bytes, Result] | None]],
         start: Callable[[Any], asyncio.Task[Any]],
     ) -> None:
         self._run, self._start = run, start
         self._names: dict[bytes, None] = {}
-        self._next: asyncio.Task[Mapping[bytes, Outcome] | None] | None = None
+        self._next: asyncio.Task[Mapping[bytes, Result] | None] | None = None
         self._last: asyncio.Task[Any] | None = None
 
-    async def ask(self, names: Collection[bytes]) -> Mapping[bytes, Outcome] | None:
+    async def ask(self, names: Collection[bytes]) -> Mapping[bytes, Result] | None:
         """Return run's outcome for these names, and for others; None if it has none."""
         self._names.update(dict.fromkeys(names))
         if self._next is None:
@@ -36,7 +36,7 @@ class Gather(Generic[Outcome]):
 
     async def _after(
         self, last: asyncio.Task[Any] | None
-    ) -> Mapping[bytes, Outcome] | None:
+    ) -> Mapping[bytes, Result] | None:
         if last and not last.done():
             await asyncio.wait((last,))
         names, self._names, self._next = list(self._names), {}, None

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import perf_counter
 
 from gomlx.cache.tier import Tier
-from gomlx.metrics.metrics import Count, Spread
+from gomlx.metrics.metrics import Counter, Histogram
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ class LocalCounts:
     seconds: of look-ups.
     """
 
-    def __init__(self, counter: Callable[[str, str], Count], seconds: Spread) -> None:
+    def __init__(
+        self, counter: Callable[[str, str], Counter], seconds: Histogram
+    ) -> None:
         self.seconds = seconds
         self.hit, self.miss, self.lookup_failed = (
             counter("gomlx_cache_lookups", o) for o in ("hit", "miss", "failed")

@@ -15,13 +15,13 @@ from math import inf
 from time import perf_counter
 from typing import Any
 
-from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.gather import Gather, ends_within
 from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
-from gomlx.metrics.metrics import Count, Gauge, Spread
+from gomlx.metrics.metrics import Counter, Gauge, Histogram
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _LOOKUPS_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Limits:
+class TierLimits:
     """What one shared tier may take. Values over max_value_bytes are not believed."""
 
     deadline_seconds: float
@@ -43,7 +43,7 @@ class RemoteCounts:
     """What became of look-ups and writes. counter: (metric, outcome) → count."""
 
     def __init__(
-        self, counter: Callable[[str, str], Count], seconds: Spread, state: Gauge
+        self, counter: Callable[[str, str], Counter], seconds: Histogram, state: Gauge
     ) -> None:
         self.hit, self.miss, self.late, self.bad, self.failed, self.skipped = (
             counter("gomlx_cache_lookups", outcome)
@@ -68,7 +68,7 @@ class Remote:
     """For one thread: the event loop's. problem: why look-ups fail, while they do."""
 
     def __init__(
-        self, name: str, tier: SharedTier, limits: Limits, counts: RemoteCounts
+        self, name: str, tier: SharedTier, limits: TierLimits, counts: RemoteCounts
     ) -> None:
         self.name, self.problem = name, ""
         self.writes = WriteBehind(name, tier, limits.queue_bytes, counts.writes)
@@ -88,7 +88,7 @@ class Remote:
         return self._breaker.may_allow
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """The state of the breaker of look-ups."""
         return self._breaker.state
 
@@ -132,9 +132,9 @@ class Remote:
             seconds = min(seconds, self._limits.ttl_seconds)
             self.writes.put(name, value, seconds, at_most)
 
-    async def left(self, names: Collection[bytes]) -> list[float]:
+    async def remaining_ttl(self, names: Collection[bytes]) -> list[float]:
         """Return for how many seconds each value will be known; 0 if that fails."""
-        times = await self._tried(self._tier.left(list(names)))
+        times = await self._tried(self._tier.remaining_ttl(list(names)))
         return [t / 1000 for t in times or [0] * len(names)]
 
     async def peek(
@@ -246,10 +246,10 @@ class Remote:
         """Say once that the tier is left alone, and once that it works again."""
         self._counts.state.value = self.state
         self.problem = problem
-        if self.state is State.OPEN and not self._is_given_up:
+        if self.state is BreakerState.OPEN and not self._is_given_up:
             log.warning("%s: look-ups fail: %s", self.name, problem)
             self._is_given_up = True
-        elif self.state is State.CLOSED and self._is_given_up:
+        elif self.state is BreakerState.CLOSED and self._is_given_up:
             log.info("%s: look-ups work again", self.name)
             self._is_given_up = False
 
@@ -265,7 +265,7 @@ class Remote:
         self, names: list[bytes], work: Coroutine[Any, Any, Any]
     ) -> Mapping[bytes, Any] | None:
         """Each name's outcome of a command; None if there is none by the deadline."""
-        if self.state is not State.CLOSED:
+        if self.state is not BreakerState.CLOSED:
             work.close()
             return None
         task = self._start(_outcome(work))

@@ -38,7 +38,7 @@ class SharedTier(Protocol):
     async def set_many(self, items: Mapping[bytes, tuple[bytes, int]]) -> None:
         """Keep values, each for its milliseconds to live."""
 
-    async def left(self, names: Sequence[bytes]) -> list[int]:
+    async def remaining_ttl(self, names: Sequence[bytes]) -> list[int]:
         """Return each value's milliseconds to live; 0 for what is gone."""
 
     async def delete(self, names: Sequence[bytes]) -> None:
@@ -54,7 +54,7 @@ class SharedTier(Protocol):
         """Let go of connections; nothing may be called afterwards."""
 
 
-class Space(Protocol):
+class Namespace(Protocol):
     """One version's part of the shared tiers."""
 
     def name(self, key: bytes) -> bytes:
@@ -64,7 +64,7 @@ class Space(Protocol):
         """False for what somebody else must have put there."""
 
 
-class Found(NamedTuple):
+class Hit(NamedTuple):
     """A value that was known, and to which tier."""
 
     answer: bytes

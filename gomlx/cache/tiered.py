@@ -16,12 +16,12 @@ from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.local import Local
 from gomlx.cache.remote import Remote
 from gomlx.cache.tasks import Tasks
-from gomlx.cache.tier import Found, Space
+from gomlx.cache.tier import Hit, Namespace
 
 log = logging.getLogger(__name__)
 
 
-Land = Callable[[bytes, Found | None], None]
+OnFound = Callable[[bytes, Hit | None], None]
 GetMany = Callable[[Sequence[bytes]], dict[bytes, bytes]]
 
 
@@ -38,7 +38,7 @@ class Tiered:
         # What is known here and now.
         self.get_many: GetMany = local.get_many if local else _nothing
 
-    def set(self, space: Space, key: bytes, value: bytes) -> None:
+    def set(self, space: Namespace, key: bytes, value: bytes) -> None:
         """Have a computed answer written to every tier, soon."""
         if self._local:
             self._local.set(key, value, self._ttl)
@@ -59,11 +59,11 @@ class Tiered:
 
     def fetch(
         self,
-        space: Space,
+        space: Namespace,
         keys: Collection[bytes],
         coalescer: Coalescer | None,
         until: float,
-        land: Land,
+        complete: OnFound,
     ) -> None:
         """Have land called once for each key, with its answer from elsewhere or None.
 
@@ -71,34 +71,36 @@ class Tiered:
         waiting for others has to end, in the loop's time.
         """
         self._tasks.start(
-            self._fetch(space, dict.fromkeys(keys), coalescer, until, land)
+            self._fetch(space, dict.fromkeys(keys), coalescer, until, complete)
         )
 
     async def look_further(
-        self, space: Space, keys: Collection[bytes]
-    ) -> dict[bytes, Found]:
+        self, space: Namespace, keys: Collection[bytes]
+    ) -> dict[bytes, Hit]:
         """Ask the shared tiers, and write what they know to the nearer ones."""
-        found: dict[bytes, Found] = {}
+        found: dict[bytes, Hit] = {}
         for i, remote in enumerate(self.remotes):
             names = {space.name(key): key for key in keys if key not in found}
             if not names:
                 break
             values = await remote.get_many(names, space.is_answer)
             hits = {names[n]: values[n] for n in names if n in values}
-            found |= {key: Found(value, remote.name) for key, value in hits.items()}
+            found |= {key: Hit(value, remote.name) for key, value in hits.items()}
             if hits and (i or self._local):
                 self._tasks.start(self._promote(space, i, hits))
         return found
 
-    async def peek_local(self, _: Space, keys: Collection[bytes]) -> dict[bytes, Found]:
+    async def peek_local(
+        self, _: Namespace, keys: Collection[bytes]
+    ) -> dict[bytes, Hit]:
         """Look again into this host's memory, for a coalescer."""
         assert self._local is not None
         found = self._local.peek(list(keys))
-        return {key: Found(value, self._local.name) for key, value in found.items()}
+        return {key: Hit(value, self._local.name) for key, value in found.items()}
 
     async def peek_nearest(
-        self, space: Space, keys: Collection[bytes]
-    ) -> dict[bytes, Found]:
+        self, space: Namespace, keys: Collection[bytes]
+    ) -> dict[bytes, Hit]:
         """Look again into the nearest shared tier, for a coalescer."""
         nearest = self.remotes[0]
         names = {space.name(key): key for key in keys}
@@ -106,7 +108,7 @@ class Tiered:
         hits = {names[name]: value for name, value in values.items()}
         if hits and self._local:
             self._tasks.start(self._promote(space, 0, hits))
-        return {key: Found(value, nearest.name) for key, value in hits.items()}
+        return {key: Hit(value, nearest.name) for key, value in hits.items()}
 
     def tick(self) -> None:
         """Once a second: let the nearest tier tidy up."""
@@ -121,15 +123,15 @@ class Tiered:
 
     async def _fetch(
         self,
-        space: Space,
+        space: Namespace,
         waiting: dict[bytes, None],
         coalescer: Coalescer | None,
         until: float,
-        land: Land,
+        complete: OnFound,
     ) -> None:
-        def once(key: bytes, found: Found | None) -> None:
+        def once(key: bytes, found: Hit | None) -> None:
             del waiting[key]
-            land(key, found)
+            complete(key, found)
 
         try:
             for key, hit in (await self.look_further(space, waiting)).items():
@@ -141,9 +143,11 @@ class Tiered:
         for key in list(waiting):
             once(key, None)
 
-    async def _promote(self, space: Space, i: int, hits: dict[bytes, bytes]) -> None:
+    async def _promote(
+        self, space: Namespace, i: int, hits: dict[bytes, bytes]
+    ) -> None:
         names = [space.name(key) for key in hits]
-        lefts = await self.remotes[i].left(names)
+        lefts = await self.remotes[i].remaining_ttl(names)
         for (key, value), name, left in zip(hits.items(), names, lefts, strict=True):
             if not left:  # gone by now, or nobody can say
                 continue

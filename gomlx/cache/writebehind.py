@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection
 from math import inf
 from random import Random
 
-from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
-from gomlx.metrics.metrics import Count
+from gomlx.metrics.metrics import Counter
 
 _RANDOM = Random()  # whoever seeds the program's own must not have us agree
 
@@ -29,7 +29,7 @@ Entry = tuple[bytes, int]  # value, milliseconds to live
 class WriteCounts:
     """What became of writes. counter: (metric, outcome) → count."""
 
-    def __init__(self, counter: Callable[[str, str], Count]) -> None:
+    def __init__(self, counter: Callable[[str, str], Counter]) -> None:
         self.written, self.dropped, self.failed = (
             counter("gomlx_cache_writes", o) for o in ("written", "dropped", "failed")
         )
@@ -112,7 +112,7 @@ class WriteBehind:
         return batch
 
     def _succeeded(self, batch: Collection[bytes]) -> None:
-        if self._breaker.state is not State.CLOSED:
+        if self._breaker.state is not BreakerState.CLOSED:
             log.info("%s: writes work again", self._name)
             self.problem = ""
         self._breaker.succeeded()
@@ -122,9 +122,9 @@ class WriteBehind:
     def _refused(self, batch: Collection[bytes], error: TierFailed) -> None:
         was = self._breaker.state
         self._breaker.failed()
-        if self._breaker.state is State.OPEN:
+        if self._breaker.state is BreakerState.OPEN:
             self.problem = str(error)
-        if was is State.CLOSED and self._breaker.state is State.OPEN:
+        if was is BreakerState.CLOSED and self._breaker.state is BreakerState.OPEN:
             log.warning("%s: writes fail: %s", self._name, error)
         self._counts.failed.n += len(batch)
         self._leave(batch)

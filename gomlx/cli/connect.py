@@ -128,7 +128,7 @@ async def _probed(tier: RedisTier, connection: Connection, is_written: bool) -> 
         secrets.token_bytes(8),
     )
     await tier.get_many([key])
-    await tier.left([key])
+    await tier.remaining_ttl([key])
     if is_written:
         await tier.set_many({key: (value, _PROBE_MILLISECONDS)})
         found = await tier.get_many([key])

@@ -54,7 +54,7 @@ class Staged:
 
     def row(self, asked: Any) -> Row:
         """Check a question of one row. Raises InvalidInput."""
-        question = self.signature.question(asked)
+        question = self.signature.check(asked)
         if question.is_batch:
             raise InvalidInput("expected one row, without batch_size")
         return question.rows[0]

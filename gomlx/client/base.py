@@ -62,19 +62,19 @@ class Base:
     @property
     def version(self) -> str:
         """The version that answers are looked up for; empty before the first call."""
-        edition = self._core.edition
-        return edition.version if edition else ""
+        client_model = self._core.client_model
+        return client_model.version if client_model else ""
 
     @property
     def contract(self) -> Contract | None:
         """The model's inputs, outputs and limits; None before the first call."""
-        edition = self._core.edition
-        return edition.contract if edition else None
+        client_model = self._core.client_model
+        return client_model.contract if client_model else None
 
     def metrics(self) -> dict[str, Any]:
         """Return counts and sums of seconds, by outcome and tier; the cache's size."""
-        edition = self._core.edition
-        entries, size = edition.size() if edition else (0, 0)
+        client_model = self._core.client_model
+        entries, size = client_model.size() if client_model else (0, 0)
         return {**self._core.metrics.as_dict(), "entries": entries, "bytes": size}
 
     def collector(self, *others: "Base") -> Collector:

@@ -18,7 +18,7 @@ from typing import Any, Literal, Self, overload
 
 from gomlx.client.answer import Answer
 from gomlx.client.base import Base
-from gomlx.client.columns import Asked, batch, one_by_one, one_row
+from gomlx.client.columns import Columns, batch, one_by_one, one_row
 from gomlx.client.forks import leave_alone
 from gomlx.client.loop_thread import LoopThread
 from gomlx.client.progress import Bar
@@ -167,7 +167,7 @@ class Client(Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, asked: Asked, seconds: float | None) -> list[Answer]:
+    def _wait(self, asked: Columns, seconds: float | None) -> list[Answer]:
         try:
             thread = self._thread or self._started()
             return thread.run(self._core.answers(asked, seconds))

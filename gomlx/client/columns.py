@@ -13,7 +13,7 @@ T = TypeVar("T")
 _JSON = frozenset({str, int, float, bool, type(None)})
 
 
-class Asked(NamedTuple):
+class Columns(NamedTuple):
     """A question: columns of one length, or of length 1, and how many rows it has."""
 
     columns: dict[str, list[Any]]
@@ -21,15 +21,15 @@ class Asked(NamedTuple):
     is_batch: bool = True
 
 
-def one_row(row: Mapping[str, Any]) -> Asked:
+def one_row(row: Mapping[str, Any]) -> Columns:
     """Return the question of a single row. Raises InvalidInput."""
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidInput(f"expected a row, {{input: value}}, got a {kind}")
-    return Asked({str(name): [plain(value)] for name, value in row.items()}, 1, False)
+    return Columns({str(name): [plain(value)] for name, value in row.items()}, 1, False)
 
 
-def batch(data: Any) -> Asked:
+def batch(data: Any) -> Columns:
     """Return the question of a batch: columns, a frame, or rows.
 
     A column of length 1, or a value that is no column, stands for every row. Raises
@@ -41,7 +41,7 @@ def batch(data: Any) -> Asked:
         told = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
         raise InvalidInput(f"expected columns of one length, or of 1, got {told}")
     size = (sizes - {1} or sizes or {0}).pop()
-    return Asked(columns, size)
+    return Columns(columns, size)
 
 
 def one_by_one(rows: T) -> T:

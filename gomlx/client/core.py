@@ -13,10 +13,10 @@ from time import perf_counter
 from typing import Any
 
 from gomlx.client.answer import Answer, Entry, furthest, raise_first
-from gomlx.client.columns import Asked, one_row
-from gomlx.client.edition import Edition, Rows
+from gomlx.client.client_model import ClientModel, Rows
+from gomlx.client.columns import Columns, one_row
 from gomlx.client.forks import leave_alone
-from gomlx.client.metrics import LOCAL, SERVER, Metrics
+from gomlx.client.metrics import LOCAL, SERVER, ClientMetrics
 from gomlx.client.network.connection import Connection
 from gomlx.client.network.fetch import Wanted
 from gomlx.client.network.hosts import address
@@ -28,7 +28,7 @@ from gomlx.errors import BadResponse, ConnectionFailed, InvalidInput
 
 log = logging.getLogger("gomlx.client")
 
-_EDITIONS = 2
+_CLIENT_MODELS = 2
 
 
 class Core:
@@ -45,45 +45,45 @@ class Core:
         if not self.hosts:
             raise ValueError("a client needs at least one host")
         self.path = f"/v1/api/model/{model}"
-        self.metrics = Metrics()
-        self.edition: Edition | None = None
-        self._editions: dict[str, Edition] = {}
-        self._parked: Edition | None = None
+        self.metrics = ClientMetrics()
+        self.client_model: ClientModel | None = None
+        self._client_models: dict[str, ClientModel] = {}
+        self._parked: ClientModel | None = None
         self.connection: Connection | None = None
         if contract is not None:
-            self.adopt(Edition(contract, options))
+            self.adopt(ClientModel(contract, options))
 
     # --- any thread ---
 
     def find(self, row: Mapping[str, Any]) -> Answer | None:
         """Return the answer of a row that is known here as it is."""
         started = perf_counter()
-        edition = self.edition
-        if edition is None:
+        client_model = self.client_model
+        if client_model is None:
             return None
-        entry = edition.known(row, started)
+        entry = client_model.known(row, started)
         if entry is None:
             return None
         metrics = self.metrics
         seconds = perf_counter() - started
         metrics.local_rows += 1
         metrics.local.add(seconds)
-        return edition.answer(entry, seconds)
+        return client_model.answer(entry, seconds)
 
-    def find_many(self, asked: Asked) -> list[Answer] | None:
+    def find_many(self, asked: Columns) -> list[Answer] | None:
         """Return the answers of rows that are all known here as they are."""
         started = perf_counter()
-        edition = self.edition
-        if edition is None:
+        client_model = self.client_model
+        if client_model is None:
             return None
-        entries = edition.known_many(asked, started)
+        entries = client_model.known_many(asked, started)
         if entries is None:
             return None
         metrics = self.metrics
         seconds = perf_counter() - started
         metrics.local_rows += asked.size
         metrics.local.add(seconds)
-        answer = edition.answer
+        answer = client_model.answer
         return [answer(entry, seconds) for entry in entries]
 
     def park(self) -> None:
@@ -94,11 +94,11 @@ class Core:
         """
         leave_alone(self.connection)
         self.connection = None
-        self._parked, self.edition = self.edition or self._parked, None
+        self._parked, self.client_model = self.client_model or self._parked, None
 
     def resume(self) -> None:
         """Find again what was known before a fork."""
-        self.edition = self.edition or self._parked
+        self.client_model = self.client_model or self._parked
 
     # --- the event loop ---
 
@@ -113,7 +113,7 @@ class Core:
         if connection:
             await connection.close()
 
-    async def answers(self, asked: Asked, seconds: float | None) -> list[Answer]:
+    async def answers(self, asked: Columns, seconds: float | None) -> list[Answer]:
         """Answer a question. Raises what `Client.predict` says."""
         if not asked.size:
             return []
@@ -121,10 +121,10 @@ class Core:
         timeout = self.options.timeout_seconds if seconds is None else seconds
         outcome, tier = "ok", LOCAL
         try:
-            entries, edition = await self._answered(asked, loop.time() + timeout)
+            entries, client_model = await self._answered(asked, loop.time() + timeout)
             tier = furthest(entries)
             took = perf_counter() - started
-            return [edition.answer(entry, took) for entry in entries]
+            return [client_model.answer(entry, took) for entry in entries]
         except BaseException as error:
             outcome, tier = type(error).__name__, SERVER
             raise
@@ -140,30 +140,34 @@ class Core:
         return True
 
     async def _answered(
-        self, asked: Asked, deadline: float
-    ) -> tuple[list[Entry], Edition]:
+        self, asked: Columns, deadline: float
+    ) -> tuple[list[Entry], ClientModel]:
         """Return an entry a row, all of one version if that can be had."""
         entries: list[Entry] = []
-        edition = self._current
+        client_model = self._current
         for is_last in (False, True):
-            edition = self._current
+            client_model = self._current
             try:
-                entries = await self._entries(edition, edition.rows(asked), deadline)
+                entries = await self._entries(
+                    client_model, client_model.rows(asked), deadline
+                )
                 raise_first(entries)
             except InvalidInput:
                 # It may be valid for a version that we do not know yet.
-                if is_last or not await self._connected.is_outdated(edition, deadline):
+                if is_last or not await self._connected.is_outdated(
+                    client_model, deadline
+                ):
                     raise
                 continue
             if len({entry.origin.version for entry in entries}) == 1:
                 break
-            await self._connected.is_outdated(edition, deadline, since=0.0)
-        return entries, edition
+            await self._connected.is_outdated(client_model, deadline, since=0.0)
+        return entries, client_model
 
     @property
-    def _current(self) -> Edition:
-        assert self.edition is not None  # the client has been started
-        return self.edition
+    def _current(self) -> ClientModel:
+        assert self.client_model is not None  # the client has been started
+        return self.client_model
 
     @property
     def _connected(self) -> Connection:
@@ -172,9 +176,9 @@ class Core:
         return self.connection
 
     async def _entries(
-        self, edition: Edition, rows: Rows, deadline: float
+        self, client_model: ClientModel, rows: Rows, deadline: float
     ) -> list[Entry]:
-        found = edition.find(rows, perf_counter())
+        found = client_model.find(rows, perf_counter())
         triples = zip(rows.keys, rows.plain, rows.canonical, strict=True)
         wanted: dict[Hashable, Wanted] = {
             key: Wanted(plain, canonical)
@@ -183,10 +187,10 @@ class Core:
         }
         self.metrics.row(LOCAL, sum(key in found for key in rows.keys))
         if wanted:
-            found |= await self._connected.fetcher.fetch(edition, wanted, deadline)
+            found |= await self._connected.fetcher.fetch(client_model, wanted, deadline)
         return [found[key] for key in rows.keys]
 
-    def read(self, body: bytes, tag: str = "") -> Edition:
+    def read(self, body: bytes, tag: str = "") -> ClientModel:
         """Return the edition of a contract. Raises BadResponse for what is none.
 
         tag: what the service tells it apart by from others.
@@ -195,21 +199,25 @@ class Core:
             contract = Contract.parse(body)
         except ValueError as error:
             raise BadResponse(str(error)) from None
-        edition = known = self._editions.get(contract.version)
-        if edition is None or edition.contract != contract:
-            edition = Edition(contract, self.options)
+        client_model = known = self._client_models.get(contract.version)
+        if client_model is None or client_model.contract != contract:
+            client_model = ClientModel(contract, self.options)
             if known is not None:
-                edition.take_over(known)
-        edition.tag = tag or edition.tag
-        return edition
+                client_model.take_over(known)
+        client_model.tag = tag or client_model.tag
+        return client_model
 
-    def adopt(self, edition: Edition) -> None:
+    def adopt(self, client_model: ClientModel) -> None:
         """Make an edition the current one; the one before it stays, for a way back."""
-        old = self.edition.version if self.edition is not None else edition.version
-        if old != edition.version:
-            log.info("version %s instead of %s", edition.version, old)
-        self._editions.pop(edition.version, None)
-        self._editions[edition.version] = edition
-        while len(self._editions) > _EDITIONS:
-            del self._editions[next(iter(self._editions))]
-        self.edition = edition
+        old = (
+            self.client_model.version
+            if self.client_model is not None
+            else client_model.version
+        )
+        if old != client_model.version:
+            log.info("version %s instead of %s", client_model.version, old)
+        self._client_models.pop(client_model.version, None)
+        self._client_models[client_model.version] = client_model
+        while len(self._client_models) > _CLIENT_MODELS:
+            del self._client_models[next(iter(self._client_models))]
+        self.client_model = client_model

@@ -30,7 +30,7 @@ class Spread:
         return sum(self.buckets)
 
 
-class Metrics:
+class ClientMetrics:
     """Counted in plain attributes, without a lock: a thread may lose one now and then.
 
     calls: by outcome (`ok` or the name of an error) and the furthest tier that was
@@ -85,7 +85,7 @@ class Collector:
     clients: the model and the metrics of each.
     """
 
-    def __init__(self, clients: Sequence[tuple[str, Metrics]]) -> None:
+    def __init__(self, clients: Sequence[tuple[str, ClientMetrics]]) -> None:
         self._clients = clients
 
     def collect(self) -> Iterable[Any]:

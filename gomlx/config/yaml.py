@@ -11,13 +11,13 @@ import yaml
 from msgspec import Struct
 
 from gomlx.config.masking import masked
-from gomlx.errors import ConfigInvalid
+from gomlx.errors import ConfigInvalid, excerpt
 
 _MAX_NODES = 20_000
 _SECRETIVE = ("connections", "endpoint")  # may hold passwords
 
 
-class Document(NamedTuple):
+class YamlDocument(NamedTuple):
     """A YAML file: its data, and the lines of its values by their paths."""
 
     data: Any
@@ -30,7 +30,7 @@ class Document(NamedTuple):
         return problem if line is None else f"line {line}: {problem}"
 
 
-def read(path: Path) -> Document:
+def read(path: Path) -> YamlDocument:
     """Read a YAML file. Raises ConfigInvalid."""
     try:
         text = path.read_text()
@@ -44,14 +44,14 @@ def read(path: Path) -> Document:
             if where in lines:
                 repeated.append(where)
             lines[where] = node.start_mark.line + 1
-        return Document(yaml.safe_load(text), lines, tuple(repeated))
+        return YamlDocument(yaml.safe_load(text), lines, tuple(repeated))
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
         # PyYAML's own constructors raise these for `!!int b`, 2024-13-45, …
         raise ConfigInvalid(str(path), [f"not YAML: {_described(error)}"]) from None
 
 
 def type_problems(
-    struct: type[Struct], document: Document
+    struct: type[Struct], document: YamlDocument
 ) -> Iterator[tuple[str, str]]:
     """Yield (path, message) of everything that is not as a struct declares it."""
     if not isinstance(document.data, dict):
@@ -148,8 +148,7 @@ def _shown(value: Any, path: str) -> str:
         return "***"
     if isinstance(value, dict | list) and path.startswith(_SECRETIVE):
         return "keys and values" if isinstance(value, dict) else "a list"
-    text = masked(repr(value))
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return excerpt(masked(repr(value)))
 
 
 def _described(error: Exception) -> str:

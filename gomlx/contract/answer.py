@@ -77,9 +77,9 @@ class SharedAnswers:
         )
 
 
-def joined(answers: Sequence[bytes], is_batch: bool) -> bytes:
-    """Return the `data` of a response."""
-    return b"[" + b",".join(answers) + b"]" if is_batch else answers[0]
+def joined(answers: Sequence[bytes]) -> bytes:
+    """Return the `data` of a response to a batch."""
+    return b"[" + b",".join(answers) + b"]"
 
 
 def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:

@@ -26,7 +26,7 @@ RESERVED = frozenset({"batch_size", "cache_key"})
 _MOST_TYPES = 1 << 10
 
 
-class Question(NamedTuple):
+class CheckedRows(NamedTuple):
     """The rows of one request; a single row unless it came with `batch_size`."""
 
     rows: list[Row]
@@ -55,20 +55,20 @@ class Signature:
         """The names of the inputs and auxiliary inputs, in row order."""
         return tuple(tensor.name for tensor in self.fields)
 
-    def question(self, asked: Any, max_rows: int = 2**31) -> Question:
+    def check(self, asked: Any, max_rows: int = 2**31) -> CheckedRows:
         """Check a decoded JSON object and turn its columns into rows.
 
         Raises InvalidInput; TooLarge for more than max_rows rows.
         """
         if (row := self.plain_row(asked)) is not None:
-            return Question([row], False)
+            return CheckedRows([row], False)
         if not isinstance(asked, dict):
             raise InvalidInput(f"expected a JSON object, got {shown(asked)}")
         self._check_names(asked)
         size = asked.get("batch_size")
         if size is None:
             columns = [t.column((asked[t.name],), None) for t in self.fields]
-            return Question(list(zip(*columns, strict=True)), False)
+            return CheckedRows(list(zip(*columns, strict=True)), False)
         if type(size) is not int or size < 1:
             raise InvalidInput(
                 f"batch_size: expected an integer of 1 or more, got {shown(size)}"
@@ -78,7 +78,7 @@ class Signature:
                 f"batch_size: at most {max_rows} rows in a request, got {shown(size)}"
             )
         columns = [_batch_column(t, asked[t.name], size) for t in self.fields]
-        return Question(list(zip(*columns, strict=True)), True)
+        return CheckedRows(list(zip(*columns, strict=True)), True)
 
     def parse(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Turn the text pairs of a query string into what a JSON body would hold."""
@@ -96,7 +96,7 @@ class Signature:
     def plain_row(self, asked: Any) -> Row | None:
         """Return the one row that is asked for, if its values are right as they are.
 
-        PERF: as in most questions; None says that `question` must look closer.
+        PERF: as in most questions; None says that `check` must look closer.
         """
         if type(asked) is not dict or len(asked) != len(self.names):
             return None

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gomlx.errors import InvalidInput
+from gomlx.errors import InvalidInput, excerpt
 
 Scalar = str | bytes | bool | int | float | None  # None: auxiliary inputs only
 
@@ -191,7 +191,7 @@ def shown(value: Any) -> str:
         text = orjson.dumps(value).decode()
     except TypeError:  # what JSON cannot hold: too deep, beyond 64 bits, an object
         text = f"a value of type {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return excerpt(text)
 
 
 def _plain_test(dtype: str) -> Callable[[Sequence[Any]], bool]:

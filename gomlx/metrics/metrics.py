@@ -16,7 +16,7 @@ from typing import Any
 from gomlx.metrics.tally import Key, Series, Sums, Tally, read_all
 
 
-class Count:
+class Counter:
     """Events since the last flush. For one thread."""
 
     __slots__ = ("n",)
@@ -25,7 +25,7 @@ class Count:
         self.n = 0
 
 
-class Spread:
+class Histogram:
     """Measured values since the last flush, by bucket. For one thread.
 
     PERF: `add` is a list's append, and many values are sorted into buckets at once: a
@@ -149,7 +149,7 @@ _GAUGES = {
 }
 
 
-class State:
+class ScrapedMetric:
     """A metric that is read when it is asked for: its samples say it all."""
 
     def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
@@ -191,23 +191,23 @@ class Metrics:
             name: prometheus.Gauge(name, text, labels, **options)
             for name, (text, labels) in _GAUGES.items()
         }
-        self._counts: dict[Key, tuple[Count, Any]] = {}
-        self._spreads: dict[Key, tuple[Spread, Any]] = {}
+        self._counts: dict[Key, tuple[Counter, Any]] = {}
+        self._spreads: dict[Key, tuple[Histogram, Any]] = {}
         self._gauges: dict[Key, tuple[Gauge, Any]] = {}
 
-    def count(self, name: str, *labels: str) -> Count:
+    def counter(self, name: str, *labels: str) -> Counter:
         """Return the counter with these label values."""
         key = (name, *labels)
         if key not in self._counts:
-            self._counts[key] = Count(), self._families[name].labels(*labels)
+            self._counts[key] = Counter(), self._families[name].labels(*labels)
         return self._counts[key][0]
 
-    def spread(self, name: str, *labels: str) -> Spread:
+    def histogram(self, name: str, *labels: str) -> Histogram:
         """Return the histogram with these label values."""
         key = (name, *labels)
         if key not in self._spreads:
             bounds = _HISTOGRAMS[name][2]
-            self._spreads[key] = Spread(bounds), self._families[name].labels(*labels)
+            self._spreads[key] = Histogram(bounds), self._families[name].labels(*labels)
         return self._spreads[key][0]
 
     def gauge(self, name: str, *labels: str) -> Gauge:
@@ -252,21 +252,21 @@ class Metrics:
         """Return what all workers have flushed, in all and by minute."""
         return read_all(self._tallies)
 
-    def exposition(self, states: Iterable[State]) -> bytes:
+    def exposition(self, states: Iterable[ScrapedMetric]) -> bytes:
         """Return the text format, summed over all workers, with states added."""
         from prometheus_client import CollectorRegistry, generate_latest
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = CollectorRegistry()
         MultiProcessCollector(registry, str(self._directory))
-        registry.register(_States(states))
+        registry.register(_ScrapedMetrics(states))
         return generate_latest(registry)
 
 
-class _States:
+class _ScrapedMetrics:
     """prometheus_client's Collector protocol over states."""
 
-    def __init__(self, states: Iterable[State]) -> None:
+    def __init__(self, states: Iterable[ScrapedMetric]) -> None:
         self._states = states
 
     def collect(self) -> Iterable[Any]:

@@ -1,6 +1,6 @@
 """What keeps failing is left alone, and tried now and then."""
 
-from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.breaker import Breaker, BreakerState
 
 
 class Clock:
@@ -13,7 +13,7 @@ class Clock:
 def opened() -> tuple[Breaker, Clock]:
     clock = Clock()
     breaker = Breaker(clock)
-    while breaker.state is State.CLOSED:
+    while breaker.state is BreakerState.CLOSED:
         breaker.failed()
     return breaker, clock
 
@@ -40,7 +40,7 @@ def test_only_failures_in_a_row_open_it() -> None:
     assert breaker.allows()
     for _ in range(5):
         breaker.failed()
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
     assert not breaker.allows()
 
 
@@ -48,7 +48,7 @@ def test_after_a_wait_one_may_try() -> None:
     breaker, clock = opened()
     waited(breaker, clock)
     assert breaker.allows()
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
     assert not breaker.allows()
 
 
@@ -57,9 +57,9 @@ def test_a_try_that_succeeds_closes_it() -> None:
     waited(breaker, clock)
     breaker.allows()
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     breaker.failed()
-    assert breaker.state is State.CLOSED  # it counts anew
+    assert breaker.state is BreakerState.CLOSED  # it counts anew
 
 
 def test_each_try_that_fails_makes_the_wait_longer_up_to_a_bound() -> None:
@@ -69,7 +69,7 @@ def test_each_try_that_fails_makes_the_wait_longer_up_to_a_bound() -> None:
         waits.append(waited(breaker, clock))
         assert breaker.allows()
         breaker.failed()
-        assert breaker.state is State.OPEN
+        assert breaker.state is BreakerState.OPEN
     assert waits[0] < waits[2] < waits[4]
     assert max(waits) <= 5 * 1.2 + 0.01
 

@@ -15,10 +15,10 @@ from gomlx.cache.coalesce import Coalescer, HostLeases
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
-from gomlx.cache.tier import Found, Space
+from gomlx.cache.tier import Hit, Namespace
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics.metrics import SECONDS, Count, Spread
+from gomlx.metrics.metrics import SECONDS, Counter, Histogram
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 SPACE = SharedAnswers("m", "0" * 32, ())
@@ -35,7 +35,7 @@ class Host:
     """A worker's view of the memory of a host, and who computes in it."""
 
     def __init__(self, folder: Path) -> None:
-        counts = LocalCounts(lambda *_: Count(), Spread(SECONDS))
+        counts = LocalCounts(lambda *_: Counter(), Histogram(SECONDS))
         self.local = Local(SharedMemory(folder), counts, 1 << 20)
         self.tiers = Tiered(self.local, [], 60)
         self.leases = HostLeases(folder / "leases", self.local)
@@ -43,8 +43,8 @@ class Host:
 
     async def settled(
         self, keys: Collection[bytes], seconds: float = 600
-    ) -> dict[bytes, Found | None]:
-        landed: dict[bytes, Found | None] = {}
+    ) -> dict[bytes, Hit | None]:
+        landed: dict[bytes, Hit | None] = {}
         until = asyncio.get_running_loop().time() + seconds
         await self.coalescer.settle(SPACE, keys, until, landed.__setitem__)
         return landed
@@ -97,7 +97,7 @@ def test_what_is_known_by_now_is_not_computed_again(folder: Path) -> None:
     store.set_many({KEY: (b"1", 60)})
     store.close()
     landed = run(folder, lambda host: host.settled([KEY, OTHER]))
-    assert landed == {KEY: Found(b"1", "L1"), OTHER: None}
+    assert landed == {KEY: Hit(b"1", "L1"), OTHER: None}
 
 
 def test_the_answer_of_another_process_is_waited_for(folder: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_answer_of_another_process_is_waited_for(folder: Path) -> None:
             host.local.set(KEY, b"1", 60)  # as if the other had: it is there
             return await waiting
 
-    assert run(folder, work) == {KEY: Found(b"1", "L1"), OTHER: None}
+    assert run(folder, work) == {KEY: Hit(b"1", "L1"), OTHER: None}
 
 
 def test_others_keys_are_computed_while_one_is_waited_for(folder: Path) -> None:
@@ -180,7 +180,7 @@ def is_free(folder: Path, key: bytes) -> bool:
 
 
 def test_shared_names_are_told_apart_by_model_and_version() -> None:
-    spaces: list[Space] = [
+    spaces: list[Namespace] = [
         SharedAnswers(model, version * 32, ()) for model in "ab" for version in "01"
     ]
     assert len({space.name(KEY) for space in spaces}) == 4

@@ -12,7 +12,7 @@ from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import WriterLock, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
-from gomlx.metrics.metrics import SECONDS, Count, Spread
+from gomlx.metrics.metrics import SECONDS, Counter, Histogram
 
 QUEUE = 1 << 20
 PATIENCE = 30.0  # seconds for what waits to be written
@@ -69,8 +69,8 @@ class Counts:
     """What LocalCounts counts, by outcome."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], Count] = defaultdict(Count)
-        self.seconds = Spread(SECONDS)
+        self._counts: dict[tuple[str, str], Counter] = defaultdict(Counter)
+        self.seconds = Histogram(SECONDS)
         self.tier = LocalCounts(lambda *key: self._counts[key], self.seconds)
 
     @property

@@ -11,11 +11,11 @@ from itertools import cycle
 import pytest
 
 from gomlx.cache import writebehind
-from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
 from tests.support.redis_servers import Relay, Server, server
 from tests.support.service import state_of
 
@@ -38,7 +38,9 @@ def redis(running: Server) -> Server:
 class Seen:
     """A remote, and what it counted."""
 
-    def __init__(self, remote: Remote, counts: dict[str, Count], state: Gauge) -> None:
+    def __init__(
+        self, remote: Remote, counts: dict[str, Counter], state: Gauge
+    ) -> None:
         self.remote, self._counts, self.state = remote, counts, state
 
     @property
@@ -72,14 +74,16 @@ async def opened(
         timeout_seconds=patience,
         max_connections=8,
     )
-    counts: dict[str, Count] = defaultdict(Count)
+    counts: dict[str, Counter] = defaultdict(Counter)
     state = Gauge()
 
-    def counter(metric: str, outcome: str) -> Count:
+    def counter(metric: str, outcome: str) -> Counter:
         return counts[outcome if "lookups" in metric else f"write {outcome}"]
 
-    limits = Limits(deadline, 100.0, 1000, queue, read_only)
-    remote = Remote("near", tier, limits, RemoteCounts(counter, Spread(SECONDS), state))
+    limits = TierLimits(deadline, 100.0, 1000, queue, read_only)
+    remote = Remote(
+        "near", tier, limits, RemoteCounts(counter, Histogram(SECONDS), state)
+    )
     try:
         yield Seen(remote, counts, state)
     finally:
@@ -131,7 +135,7 @@ async def test_what_is_written_is_found_with_its_time_to_live(redis: Server) -> 
             near.remote.set(name, b"7", 80.0)
         assert await near.ask(NAMES[3]) == {NAMES[3]: b"7"}  # it waits to be written
         await until(lambda: near.counts.get("write written") == 100)
-        lefts = await near.remote.left(NAMES)
+        lefts = await near.remote.remaining_ttl(NAMES)
         assert all(40.0 < left <= 88.0 for left in lefts)
         assert len(set(lefts)) > 50  # what was written together expires apart
 
@@ -140,7 +144,7 @@ async def test_no_value_lives_longer_than_the_tier_lets_it(redis: Server) -> Non
     async with opened(redis.url) as near:
         near.remote.set(NAMES[0], b"7", 1e6)
         await until(lambda: near.counts.get("write written"))
-        assert (await near.remote.left(NAMES[:1]))[0] <= 110
+        assert (await near.remote.remaining_ttl(NAMES[:1]))[0] <= 110
 
 
 @pytest.mark.parametrize("poison", ["x", "", "1" * 1001, "1\r\n2", "\xff"])
@@ -217,9 +221,9 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
         async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.01) as near:
             near.remote._breaker = Breaker(clock)
             relay.holds = True
-            while near.remote.state is State.CLOSED:
+            while near.remote.state is BreakerState.CLOSED:
                 assert await near.ask(NAMES[0]) == {}
-            assert near.state.value == State.OPEN
+            assert near.state.value == BreakerState.OPEN
             late = near.counts["late"]
             assert not near.remote.is_usable
             assert await near.ask(*NAMES) == {}
@@ -236,7 +240,7 @@ async def test_while_the_breaker_is_open_nothing_is_asked(redis: Server) -> None
                 while not await near.ask(NAMES[0]):
                     clock.now += 60
                     await asyncio.sleep(0.005)
-            assert near.state.value == State.CLOSED
+            assert near.state.value == BreakerState.CLOSED
             assert near.remote.problem == ""
 
 
@@ -253,7 +257,7 @@ async def test_a_single_failure_is_no_news(
         assert near.counts == {"miss": 20, "failed": 20}
         assert not caplog.messages
         redis.ask("ACL", "SETUSER", "default", "-mget")
-        while near.remote.state is State.CLOSED:
+        while near.remote.state is BreakerState.CLOSED:
             await near.ask(NAMES[0])
         redis.ask("ACL", "SETUSER", "default", "+mget")
         while near.remote.problem:
@@ -269,15 +273,15 @@ async def test_the_state_shows_that_a_try_is_under_way(redis: Server) -> None:
     with Relay(redis.port) as relay:
         async with opened(f"redis://127.0.0.1:{relay.port}/0", deadline=0.03) as near:
             relay.holds = True
-            while near.remote.state is State.CLOSED:
+            while near.remote.state is BreakerState.CLOSED:
                 await near.ask(NAMES[0])
             await until(lambda: near.remote.is_usable)
             trying = asyncio.create_task(near.ask(NAMES[0]))
             async with asyncio.timeout(30):
-                while near.state.value != State.HALF_OPEN:
+                while near.state.value != BreakerState.HALF_OPEN:
                     await asyncio.sleep(0)  # in the next turns: before it is too late
             await trying
-            assert near.state.value == State.OPEN
+            assert near.state.value == BreakerState.OPEN
 
 
 async def test_a_server_that_is_stopped_and_goes_on(redis: Server) -> None:
@@ -287,7 +291,7 @@ async def test_a_server_that_is_stopped_and_goes_on(redis: Server) -> None:
         os.kill(redis.process.pid, signal.SIGSTOP)
         try:
             await until(lambda: state_of(redis.process.pid) == "T")
-            while near.remote.state is State.CLOSED:
+            while near.remote.state is BreakerState.CLOSED:
                 assert await near.ask(NAMES[0]) == {}
         finally:
             os.kill(redis.process.pid, signal.SIGCONT)
@@ -316,7 +320,7 @@ async def test_what_cannot_be_written_can_still_be_read(redis: Server) -> None:
                     break
             assert near.counts["write failed"] >= 5
             assert "command not allowed" in near.remote.writes.problem
-            assert near.remote.state is State.CLOSED
+            assert near.remote.state is BreakerState.CLOSED
             assert await near.ask(NAMES[0]) == {NAMES[0]: b"1"}
             redis.ask("CONFIG", "SET", "maxmemory", "0")
             while not near.counts.get("write written"):
@@ -416,11 +420,11 @@ async def test_one_late_command_is_one_failure(redis: Server) -> None:
     with Relay(redis.port) as relay:
         url = f"redis://127.0.0.1:{relay.port}/0"
         async with opened(url, deadline=0.05) as near:
-            await near.remote.left([NAMES[0]])  # connected, whatever that took
+            await near.remote.remaining_ttl([NAMES[0]])  # connected, whatever that took
             relay.holds = True
             takes = [near.remote.take([name], 60) for name in NAMES]
             assert await asyncio.gather(*takes) == [None] * 100
-            assert near.remote.state is State.CLOSED
+            assert near.remote.state is BreakerState.CLOSED
 
 
 @pytest.mark.parametrize("poison", ["x", "1" * 1001])

@@ -12,11 +12,11 @@ class Waiter:
     """Remembers what it was told; then does what it was made for."""
 
     def __init__(self) -> None:
-        self.wanted_until = 1.0
+        self.deadline = 1.0
         self.told: list[tuple[int, int]] = []
         self.then: Callable[[], object] = lambda: None
 
-    def land(self, place: int, outcome: int) -> None:
+    def complete(self, place: int, outcome: int) -> None:
         self.told.append((place, outcome))
         self.then()
 
@@ -47,7 +47,7 @@ def test_landing_tells_everyone_in_order(flights: SingleFlight[str, int]) -> Non
     same = Waiter()
     flights.join("k", same, 5)
     flights.join("k", same, 3)
-    flights.land("k", 7)
+    flights.complete("k", 7)
     assert order == [0, 1, 2]
     assert same.told == [(5, 7), (3, 7)]
     assert len(flights) == 0
@@ -57,7 +57,7 @@ def test_keys_fly_apart(flights: SingleFlight[str, int]) -> None:
     first, second = Waiter(), Waiter()
     assert flights.join("a", first, 0)
     assert flights.join("b", second, 0)
-    flights.land("b", 2)
+    flights.complete("b", 2)
     assert (first.told, second.told) == ([], [(0, 2)])
     assert len(flights) == 1
 
@@ -68,7 +68,7 @@ def test_after_landing_the_next_starts_a_flight(
     waiter = Waiter()
     for outcome in (1, 2):
         assert flights.join("k", waiter, 0)
-        flights.land("k", outcome)
+        flights.complete("k", outcome)
     assert waiter.told == [(0, 1), (0, 2)]
 
 
@@ -80,10 +80,10 @@ def test_one_who_asks_again_while_being_told_flies_anew(
     eager.then = lambda: started.append(flights.join("k", again, 0) is not None)
     flights.join("k", eager, 0)
     flights.join("k", bystander, 0)
-    flights.land("k", 1)
+    flights.complete("k", 1)
     assert started == [True]
     assert (bystander.told, again.told) == ([(0, 1)], [])
-    flights.land("k", 2)
+    flights.complete("k", 2)
     assert (bystander.told, again.told) == ([(0, 1)], [(0, 2)])
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from gomlx.cache.coalesce import FleetLeases
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
 from tests.support.redis_servers import Server, server
 
 pytestmark = pytest.mark.asyncio
@@ -44,8 +44,10 @@ async def remote(redis: Server, database: int = 0) -> AsyncIterator[Remote]:
         timeout_seconds=10,
         max_connections=1,  # commands go out one after another
     )
-    counts = RemoteCounts(lambda *_: Count(), Spread(SECONDS), Gauge())
-    opened = Remote(f"r{database}", tier, Limits(10, TTL, 1000, 1 << 20, False), counts)
+    counts = RemoteCounts(lambda *_: Counter(), Histogram(SECONDS), Gauge())
+    opened = Remote(
+        f"r{database}", tier, TierLimits(10, TTL, 1000, 1 << 20, False), counts
+    )
     try:
         yield opened
     finally:
@@ -60,7 +62,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def promoted(near: Remote, names: list[bytes]) -> list[float]:
     async with asyncio.timeout(30):
-        while not all(lefts := await near.left(names)):
+        while not all(lefts := await near.remaining_ttl(names)):
             await asyncio.sleep(0.005)
     return lefts
 
@@ -102,7 +104,7 @@ async def test_a_lease_that_has_ended_is_not_taken_from_its_next_holder(
                 await asyncio.sleep(0.01)
         slow.release(KEYS[:1])
         await asyncio.sleep(0)
-        await one.left([b"x"])  # after whatever the release has sent
+        await one.remaining_ttl([b"x"])  # after whatever the release has sent
         assert await slow.take(KEYS[:1], 60) == []
         next_one.release(KEYS[:1])
         async with asyncio.timeout(30):

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gomlx import AsyncClient, Client
+from gomlx.client.client_model import ClientModel
 from gomlx.client.columns import batch
-from gomlx.client.edition import Edition
 from gomlx.client.options import Options
 from gomlx.contract.canonical import Buckets, Kind, Rounded, Vocabulary
 from gomlx.contract.document import Contract
@@ -89,16 +89,16 @@ def test_what_the_service_wrote_the_client_finds(
     chance = random.Random(7)
     for model in FAMILIES:
         with Client(model, service.url, options=QUIET) as asking:
-            edition = asking._core.edition
-            assert edition is not None
-            contract = edition.contract
+            client_model = asking._core.client_model
+            assert client_model is not None
+            contract = client_model.contract
             fields = zip(contract.signature.fields, contract.kinds, strict=True)
             columns = {
                 t.name: [drawn(t, kind, chance) for _ in range(ROWS)]
                 for t, kind in fields
             }
             served = asking.predict_batch(columns, timeout_seconds=60)
-        names = _names(edition, columns)
+        names = _names(client_model, columns)
         wait_for(partial(_are_there, redis, names))
         # Nobody listens there: what is answered is from Redis.
         offline = Client(
@@ -118,9 +118,9 @@ def _are_there(redis: redis_servers.Server, names: list[str]) -> bool:
     return bool(redis.ask("EXISTS", *names) == len(names))
 
 
-def _names(edition: Edition, columns: dict[str, list[Any]]) -> list[str]:
-    rows = edition.rows(batch(columns))
-    return sorted({name.decode() for name in edition.names(rows.canonical)})
+def _names(client_model: ClientModel, columns: dict[str, list[Any]]) -> list[str]:
+    rows = client_model.rows(batch(columns))
+    return sorted({name.decode() for name in client_model.names(rows.canonical)})
 
 
 def test_rows_that_the_model_cannot_tell_apart_are_one(service: Service) -> None:

@@ -115,11 +115,11 @@ async def test_a_contract_that_was_given_is_not_learned_again(
     (host,) = await hosts(stack, works)
     asking = await client(stack, [host], refresh_seconds=0.05, contract=contract())
     await asking.predict(x=1)
-    assert asking._core.edition
-    asking._core.edition.tag = '"another"'
+    assert asking._core.client_model
+    asking._core.client_model.tag = '"another"'
     await until(lambda: asking.metrics()["refreshes"].get("unchanged", 0) > 2)
     assert "changed" not in asking.metrics()["refreshes"]
-    assert asking._core.edition.tag == f'"{contract().tag}"'
+    assert asking._core.client_model.tag == f'"{contract().tag}"'
     assert (await asking.predict(x=1)).tier == "local"
 
 

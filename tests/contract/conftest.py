@@ -15,11 +15,11 @@ def one(dtype: str, shape: tuple[int | None, ...] | None = ()) -> Signature:
 
 def value(signature: Signature, given: Any) -> Any:
     """What a single row's only value becomes."""
-    ((taken,),) = signature.question({"x": given}).rows
+    ((taken,),) = signature.check({"x": given}).rows
     return taken
 
 
 def refusal(signature: Signature, asked: Any) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        signature.question(asked)
+        signature.check(asked)
     return caught.value

@@ -193,13 +193,9 @@ def test_outputs_of_different_lengths_are_never_paired() -> None:
         answers(np.array([1, 2]), np.array([1]))
 
 
-def test_a_single_answer_is_the_data() -> None:
-    assert joined([b'{"a":1}'], False) == b'{"a":1}'
-
-
 def test_the_answers_of_a_batch_are_a_list() -> None:
-    assert joined([b'{"a":1}'], True) == b'[{"a":1}]'
-    assert joined([b'{"a":1}', b'{"a":2}'], True) == b'[{"a":1},{"a":2}]'
+    assert joined([b'{"a":1}']) == b'[{"a":1}]'
+    assert joined([b'{"a":1}', b'{"a":2}']) == b'[{"a":1},{"a":2}]'
 
 
 @given(
@@ -223,7 +219,7 @@ def test_any_answer_is_json(rows: list[tuple[float, list[bytes | str], int]]) ->
         texts(*(word for pair in words for word in pair)).reshape(-1, 2),
         np.array(integers, np.int64),
     )
-    parsed = json.loads(joined(found, True))
+    parsed = json.loads(joined(found))
     assert [list(row) for row in parsed] == [["a", "b", "c"]] * len(rows)
     assert [row["c"] for row in parsed] == list(integers)
 

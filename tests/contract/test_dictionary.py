@@ -121,12 +121,12 @@ def test_a_lone_surrogate_is_refused(wrong: Any, name: str) -> None:
 def test_any_json_scalar_is_an_auxiliary_value() -> None:
     signature = Signature((), (), (Tensor("aux", ANY, ()),))
     for value in (1, "1", 1.5, True, None, 2**63, -(2**63)):
-        assert signature.question({"aux": value}).rows == [(value,)]
+        assert signature.check({"aux": value}).rows == [(value,)]
     for wrong in ([1], {"b64": "AA=="}, 2**64, math.nan):
         with pytest.raises(InvalidInput, match="'aux'"):
-            signature.question({"aux": wrong})
+            signature.check({"aux": wrong})
     with pytest.raises(InvalidInput, match="missing"):
-        signature.question({})
+        signature.check({})
     assert signature.parse([("aux", "1")]) == {"aux": "1"}
 
 

@@ -99,7 +99,7 @@ def test_keys_of_what_was_read_are_the_same() -> None:
         "z": [0.25, -0.04, 7],
         "who": [None, 2**63, "\U0001f600"],
     }
-    rows = SIGNATURE.question({"batch_size": 3, **columns}).rows
+    rows = SIGNATURE.check({"batch_size": 3, **columns}).rows
     (ours, theirs) = (
         Dictionary("v", c.signature, c.kinds) for c in (contract(*kinds), read)
     )

@@ -19,7 +19,7 @@ PLACE_PRICE = Signature(
 
 
 def test_a_question_without_batch_size_is_one_row() -> None:
-    question = PLACE_PRICE.question({"price": 1.5, "place": "a"})
+    question = PLACE_PRICE.check({"price": 1.5, "place": "a"})
     assert question == ([("a", 1.5)], False)
 
 
@@ -28,22 +28,22 @@ def test_a_question_without_batch_size_is_one_row() -> None:
     list(permutations([("place", ["a", "b"]), ("price", [1.5, 2]), ("batch_size", 2)])),
 )
 def test_batch_size_may_stand_anywhere(items: tuple[tuple[str, Any], ...]) -> None:
-    assert PLACE_PRICE.question(dict(items)) == ([("a", 1.5), ("b", 2)], True)
+    assert PLACE_PRICE.check(dict(items)) == ([("a", 1.5), ("b", 2)], True)
 
 
 def test_a_batch_of_one_is_a_batch() -> None:
     asked = {"place": ["a"], "price": [1], "batch_size": 1}
-    assert PLACE_PRICE.question(asked) == ([("a", 1)], True)
+    assert PLACE_PRICE.check(asked) == ([("a", 1)], True)
 
 
 def test_a_column_of_one_value_is_that_value_in_every_row() -> None:
     asked = {"batch_size": 3, "place": ["a"], "price": [1, 2, 3]}
-    assert PLACE_PRICE.question(asked).rows == [("a", 1), ("a", 2), ("a", 3)]
+    assert PLACE_PRICE.check(asked).rows == [("a", 1), ("a", 2), ("a", 3)]
 
 
 def test_cache_key_is_not_an_input() -> None:
     asked = {"place": "a", "price": 1, "cache_key": "k"}
-    assert PLACE_PRICE.question(asked).rows == [("a", 1)]
+    assert PLACE_PRICE.check(asked).rows == [("a", 1)]
 
 
 @pytest.mark.parametrize("column", [[], ["a", "b"], ["a"] * 4, "abc", None, {}])
@@ -62,14 +62,14 @@ def test_a_wrong_batch_size_is_refused(size: Any) -> None:
 @pytest.mark.parametrize("column", [["a"], None])
 def test_too_many_rows_are_refused_before_a_column_is_looked_at(column: Any) -> None:
     with pytest.raises(TooLarge, match="at most 8 rows in a request, got 9"):
-        one("string").question({"x": column, "batch_size": 9}, 8)
+        one("string").check({"x": column, "batch_size": 9}, 8)
     with pytest.raises(TooLarge):
-        one("string").question({"x": column, "batch_size": 10**15}, 10**9)
+        one("string").check({"x": column, "batch_size": 10**15}, 10**9)
 
 
 def test_as_many_rows_as_allowed_are_taken() -> None:
     asked = {"x": ["a"], "batch_size": 8}
-    assert len(one("string").question(asked, 8).rows) == 8
+    assert len(one("string").check(asked, 8).rows) == 8
 
 
 @pytest.mark.parametrize("asked", [None, 1, "x", [], [{"x": 1}]])
@@ -136,7 +136,7 @@ def test_an_integer_of_any_size_is_refused(asked: Any) -> None:
 
 def test_a_batch_size_of_any_size_is_too_large() -> None:
     with pytest.raises(TooLarge):
-        one("int8").question({"x": [1], "batch_size": 10**5000})
+        one("int8").check({"x": [1], "batch_size": 10**5000})
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_query_text_is_read_as_its_dtype(
     asked = one(dtype, shape).parse([("x", text)])
     assert asked == {"x": expected}
     assert type(asked["x"]) is type(expected)
-    one(dtype, shape).question(asked)
+    one(dtype, shape).check(asked)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_an_unknown_query_parameter_is_left_to_the_question() -> None:
 @pytest.mark.parametrize("name", ["x", "v" * 1000])
 def test_query_errors_never_echo_a_long_value(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        one("int8").question(one("int8").parse([(name, "v" * 1000)]))
+        one("int8").check(one("int8").parse([(name, "v" * 1000)]))
     assert "v" * 61 not in str(caught.value)
 
 
@@ -236,7 +236,7 @@ def test_any_question_gives_plain_rows_or_is_refused(
     tensors: tuple[Tensor, ...], asked: Any
 ) -> None:
     try:
-        rows = Signature(tensors, ()).question(asked, 3).rows
+        rows = Signature(tensors, ()).check(asked, 3).rows
     except (InvalidInput, TooLarge):
         return
     for row in rows:

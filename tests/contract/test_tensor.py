@@ -31,7 +31,7 @@ FLOATS = {
 def test_integers_are_taken_up_to_their_exact_bounds(dtype: str) -> None:
     low, high = INTS[dtype]
     asked = {"x": [low, high], "batch_size": 2}
-    assert one(dtype).question(asked).rows == [(low,), (high,)]
+    assert one(dtype).check(asked).rows == [(low,), (high,)]
     for past in (low - 1, high + 1):
         assert f"from {low} to {high}" in str(refusal(one(dtype), {"x": past}))
 
@@ -100,7 +100,7 @@ def test_base64_of_utf8_is_the_text(text: str) -> None:
 
 def test_base64_of_anything_else_is_bytes() -> None:
     asked = {"x": [{"b64": "/wA="}, "a"], "batch_size": 2}
-    assert one("string").question(asked).rows == [(b"\xff\0",), ("a",)]
+    assert one("string").check(asked).rows == [(b"\xff\0",), ("a",)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_malformed_base64_is_refused(wrong: Any) -> None:
 def test_nested_lists_become_blocks(shape: Any, given: Any, expected: Any) -> None:
     assert value(one("int64", shape), given) == Block(*expected)
     asked = {"x": [given, given], "batch_size": 2}
-    assert one("int64", shape).question(asked).rows == [(Block(*expected),)] * 2
+    assert one("int64", shape).check(asked).rows == [(Block(*expected),)] * 2
 
 
 @pytest.mark.parametrize(
@@ -191,4 +191,4 @@ def test_the_expected_shape_is_said() -> None:
 def test_an_input_of_one_element_takes_it_bare_and_in_a_list(given: Any) -> None:
     assert value(one("int64", (1,)), given) == 7
     asked = {"x": [given, 8], "batch_size": 2}
-    assert one("int64", (1,)).question(asked).rows == [(7,), (8,)]
+    assert one("int64", (1,)).check(asked).rows == [(7,), (8,)]

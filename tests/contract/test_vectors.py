@@ -63,7 +63,7 @@ def dictionary(model: dict[str, Any]) -> Dictionary:
 
 
 def row(model: dict[str, Any], question: Any) -> Row:
-    (made,) = signature(model).question(question).rows
+    (made,) = signature(model).check(question).rows
     return made
 
 

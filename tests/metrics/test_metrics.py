@@ -48,8 +48,8 @@ def count(slot: int, requests: int) -> str:
     """A script that counts some requests and prints what all workers counted."""
     return f"""
 metrics = Metrics(directory, {slot})
-metrics.count("gomlx_requests", "m", "200").n += {requests}
-metrics.spread("gomlx_batch_rows", "m").add({requests})
+metrics.counter("gomlx_requests", "m", "200").n += {requests}
+metrics.histogram("gomlx_batch_rows", "m").add({requests})
 metrics.flush()
 print(metrics.exposition([]).decode())
 """
@@ -61,7 +61,7 @@ OK = 'gomlx_requests_total{code="200",model="m"}'
 def test_what_was_counted_appears_when_flushed(run: Run) -> None:
     script = """
 metrics = Metrics(directory, 0)
-count = metrics.count("gomlx_requests", "m", "200")
+count = metrics.counter("gomlx_requests", "m", "200")
 count.n += 2
 print(metrics.exposition([]).decode())
 print("----")
@@ -77,10 +77,10 @@ print(metrics.exposition([]).decode())
 def test_one_counter_has_one_count(run: Run) -> None:
     script = """
 metrics = Metrics(directory, 0)
-metrics.count("gomlx_model_runs", "m").n += 1
-metrics.count("gomlx_model_runs", "n").n += 2
+metrics.counter("gomlx_model_runs", "m").n += 1
+metrics.counter("gomlx_model_runs", "n").n += 2
 metrics.flush()
-metrics.count("gomlx_model_runs", "m").n += 1
+metrics.counter("gomlx_model_runs", "m").n += 1
 metrics.flush()
 print(metrics.exposition([]).decode())
 """
@@ -117,7 +117,7 @@ def test_a_file_is_named_by_its_slot(run: Run, tmp_path: Path) -> None:
 VALUES = "[0.5, 1.0, 1.5, 2.0, 3.0, 64.0, 65.0, 1024.0, 1024.5, 9000.0, 2.0]"
 IN_BULK = f"""
 metrics = Metrics(directory, 0)
-spread = metrics.spread("gomlx_batch_rows", "m")
+spread = metrics.histogram("gomlx_batch_rows", "m")
 for i, value in enumerate({VALUES}):
     spread.add(value)
     if i % 4 == 3:
@@ -163,7 +163,7 @@ reloads.add(3, "m", "ok")
 ready = State("gomlx_ready", "Whether all models are loaded.", [])
 ready.add(0)
 metrics = Metrics(directory, 0)
-metrics.count("gomlx_requests", "m", "200").n += 1
+metrics.counter("gomlx_requests", "m", "200").n += 1
 metrics.flush()
 print(metrics.exposition([info, reloads, ready]).decode())
 """
@@ -184,9 +184,9 @@ print(metrics.exposition([info, reloads, ready]).decode())
 def test_a_value_counts_in_the_first_bucket_that_holds_it(
     value: float, bucket: int
 ) -> None:
-    from gomlx.metrics.metrics import Spread
+    from gomlx.metrics.metrics import Histogram
 
-    spread = Spread([1.0, 2.0])
+    spread = Histogram([1.0, 2.0])
     spread.add(value)
     assert spread.counts == [int(i == bucket) for i in range(3)]
     assert spread.sums.total == value
@@ -194,7 +194,7 @@ def test_a_value_counts_in_the_first_bucket_that_holds_it(
 
 TWO_FLUSHES = """
 metrics = Metrics(directory, 0)
-spread = metrics.spread("gomlx_request_seconds", "m")
+spread = metrics.histogram("gomlx_request_seconds", "m")
 for values in ([0.2, 0.1], [0.4]):
     for value in values:
         spread.add(value)
@@ -206,7 +206,7 @@ def test_least_and_greatest_outlive_flushes_and_workers(run: Run) -> None:
     run(TWO_FLUSHES)
     script = """
 metrics = Metrics(directory, 1)
-metrics.spread("gomlx_request_seconds", "m").add(0.3)
+metrics.histogram("gomlx_request_seconds", "m").add(0.3)
 metrics.flush()
 sums = metrics.read()["gomlx_request_seconds", "m"][0]
 print(sums.n, round(sums.total, 6), sums.low, sums.high)

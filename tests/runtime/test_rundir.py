@@ -50,7 +50,9 @@ def hold() -> Iterator[Holder]:
     def start(
         script: str, root: Path | None = None
     ) -> tuple["subprocess.Popen[str]", str]:
-        imports = "import sys\nfrom pathlib import Path\nfrom gomlx.rundir import *\n"
+        imports = (
+            "import sys\nfrom pathlib import Path\nfrom gomlx.runtime.rundir import *\n"
+        )
         code = imports + script + "sys.stdin.read()"
         holder = subprocess.Popen(
             [sys.executable, "-c", code, *([str(root)] if root else [])],

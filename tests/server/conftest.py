@@ -17,15 +17,15 @@ from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
-from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.run import RunCounts
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.misses import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Prediction, Reply
+from gomlx.server.predict.request import PendingRequest, Reply
 from tests.support import saved_models
 
 
@@ -33,15 +33,15 @@ class Counts:
     """The two methods of Metrics that the request path needs."""
 
     def __init__(self) -> None:
-        self.counts: dict[tuple[str, ...], Count] = {}
-        self.spreads: dict[tuple[str, ...], Spread] = {}
+        self.counts: dict[tuple[str, ...], Counter] = {}
+        self.histograms: dict[tuple[str, ...], Histogram] = {}
 
-    def count(self, *key: str) -> Count:
-        return self.counts.setdefault(key, Count())
+    def counter(self, *key: str) -> Counter:
+        return self.counts.setdefault(key, Counter())
 
-    def spread(self, *key: str) -> Spread:
+    def histogram(self, *key: str) -> Histogram:
         bounds = ROWS if key[0] == "gomlx_batch_rows" else SECONDS
-        return self.spreads.setdefault(key, Spread(bounds))
+        return self.histograms.setdefault(key, Histogram(bounds))
 
 
 class Gate:
@@ -73,8 +73,8 @@ class Path_:
     current: Current
     cache: Tiered
     counts: Counts
-    live: Callable[..., Live]
-    reconfigure: Callable[[Caching], Predictor]
+    live: Callable[..., LiveVersion]
+    reconfigure: Callable[[CachePolicy], Predictor]
 
     def gated(self, servable: Servable) -> "Gate":
         """Swap a version in whose runs wait in a thread until they are let go on."""
@@ -83,7 +83,7 @@ class Path_:
         return gate
 
     def runs(self) -> int:
-        return self.counts.count("gomlx_model_runs", "m").n
+        return self.counts.counter("gomlx_model_runs", "m").n
 
 
 @pytest.fixture(scope="session")
@@ -109,22 +109,22 @@ async def path(
     counts = Counts()
     create_store(shared_folder / "store", 4 << 20)
     tier = SharedMemory(shared_folder / "store")
-    tier_counts = LocalCounts(counts.count, counts.spread("lookup seconds"))
+    tier_counts = LocalCounts(counts.counter, counts.histogram("lookup seconds"))
     cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
     current = Current(["m", "unloaded"])
 
     def live(
         servable: Servable, gate: Gate | None = None, queued_seconds: float = inf
-    ) -> Live:
+    ) -> LiveVersion:
         run_counts = RunCounts(
-            counts.count("gomlx_model_runs", "m"),
-            counts.count("failures"),
-            counts.spread("seconds"),
-            counts.spread("gomlx_batch_rows"),
+            counts.counter("gomlx_model_runs", "m"),
+            counts.counter("failures"),
+            counts.histogram("seconds"),
+            counts.histogram("gomlx_batch_rows"),
         )
-        limits = Limits(64, 0, 100, queued_seconds)
+        limits = BatchLimits(64, 0, 100, queued_seconds)
         run, seconds = (gate.run, 1.0) if gate else (servable.run, 0.0)
-        return Live(
+        return LiveVersion(
             servable,
             Batcher(
                 "m", run, limits, run_counts, Cost(64, [Spent(seconds, seconds)] * 7)
@@ -135,11 +135,11 @@ async def path(
     metrics: Any = counts
     max_rows = {"m": 100, "unloaded": 100}
 
-    def predictor(caching: Caching) -> Predictor:
+    def predictor(caching: CachePolicy) -> Predictor:
         models = dict.fromkeys(max_rows, caching)
         return Predictor(current, models, max_rows, metrics)
 
-    yield Path_(predictor(Caching(cache)), current, cache, counts, live, predictor)
+    yield Path_(predictor(CachePolicy(cache)), current, cache, counts, live, predictor)
     if (last := current.get("m")) is not None:
         last.batcher.close()
     await cache.close()
@@ -147,10 +147,10 @@ async def path(
 
 def ask(
     path: Path_, body: bytes, model: str = "m", seconds: float = inf
-) -> tuple[Prediction | None, asyncio.Future[Reply]]:
+) -> tuple[PendingRequest | None, asyncio.Future[Reply]]:
     """Put a question: what can leave, and the reply to come."""
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-    return path.predictor.post(model, body, future.set_result, seconds), future
+    return path.predictor.submit(model, body, future.set_result, seconds), future
 
 
 async def asked(

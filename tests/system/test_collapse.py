@@ -21,12 +21,12 @@ from gomlx.cache.tiered import Tiered
 from gomlx.contract.canonical import Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import RunFailed
-from gomlx.metrics.metrics import SECONDS, Count, Spread
-from gomlx.models.serving.current import Current, Live
+from gomlx.metrics.metrics import SECONDS, Counter, Histogram
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.stage import stage
 from gomlx.models.version import ModelVersion, StageRequest
-from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.misses import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Reply
 from tests.conftest import LEGACY
@@ -116,7 +116,7 @@ def questions(servable: Servable) -> st.SearchStrategy[list[dict[str, Any]]]:
 
 
 def rows_of(servable: Servable, asked: Sequence[dict[str, Any]]) -> list[Row]:
-    return [row for q in asked for row in servable.signature.question(q).rows]
+    return [row for q in asked for row in servable.signature.check(q).rows]
 
 
 def answers(servable: Servable, rows: Sequence[Row]) -> list[bytes | str]:
@@ -172,13 +172,13 @@ class Served:
 
         async def start() -> None:
             tier = SharedMemory(folder / "store")
-            tier_counts = LocalCounts(lambda *_: Count(), Spread(SECONDS))
+            tier_counts = LocalCounts(lambda *_: Counter(), Histogram(SECONDS))
             self.cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 600)
             self.current = Current(["m"])
             self.swap(servable)
             self.cached, self.uncached = (
                 Predictor(self.current, {"m": caching}, {"m": 100}, counts)
-                for caching in (Caching(self.cache), Caching(None))
+                for caching in (CachePolicy(self.cache), CachePolicy(None))
             )
 
         self.runner.run(start())
@@ -192,7 +192,7 @@ class Served:
             return servable.run(rows)
 
         max_rows = 64 if servable.description.joins_rows else 1
-        live = Live(servable, batcher_of(run, max_rows))
+        live = LiveVersion(servable, batcher_of(run, max_rows))
         self.current.swap("m", live, lambda _: None)
 
     def ask(self, question: dict[str, Any]) -> Reply:
@@ -209,7 +209,7 @@ class Served:
             replies: list[asyncio.Future[Reply]] = []
             for question in questions:
                 replies.append(loop.create_future())
-                predictor.post("m", orjson.dumps(question), replies[-1].set_result)
+                predictor.submit("m", orjson.dumps(question), replies[-1].set_result)
             return await asyncio.gather(*replies)
 
         return self.runner.run(asked())

@@ -233,8 +233,8 @@ def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -
     question = {"x": 1234.5}
     with Client("m", faulty.service.url, options=QUIET) as client:
         client.predict(question)
-        assert client._core.edition
-        (name,) = client._core.edition.names([(question["x"],)])
+        assert client._core.client_model
+        (name,) = client._core.client_model.names([(question["x"],)])
 
     def is_a_miss() -> bool:
         faulty.redis.ask("SET", name.decode(), poison)

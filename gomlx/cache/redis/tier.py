@@ -109,7 +109,7 @@ class RedisTier:
             ]
         )
 
-    async def left(self, names: Sequence[bytes]) -> list[int]:
+    async def remaining_ttl(self, names: Sequence[bytes]) -> list[int]:
         """Return the milliseconds that each has to live: 0 for what is gone."""
         found = await self._pipelined([("PTTL", name) for name in names])
         if not all(type(left) is int for left in found):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gomlx.client.edition import Edition
+from gomlx.client.client_model import ClientModel
 from gomlx.client.network.fetch import Fetcher
 from gomlx.client.network.hosts import Hosts
 from gomlx.client.network.mly import discover
@@ -46,7 +46,7 @@ class Connection:
     async def start(self) -> None:
         """Learn the model, and look for new versions from now on."""
         options = self._core.options
-        if self._core.edition is None:
+        if self._core.client_model is None:
             loop = asyncio.get_running_loop()
             await self._look(loop.time() + options.timeout_seconds)
         if options.refresh_seconds > 0:
@@ -63,7 +63,7 @@ class Connection:
             await self._shared.close()
 
     async def is_outdated(
-        self, edition: Edition, deadline: float, since: float = _LOOK_AGAIN
+        self, client_model: ClientModel, deadline: float, since: float = _LOOK_AGAIN
     ) -> bool:
         """True when there is another version than a call began with.
 
@@ -74,12 +74,12 @@ class Connection:
                 await self._look(deadline)
             except GomlxError as error:
                 log.info("no contract: %s", error)
-        return self._core.edition is not edition
+        return self._core.client_model is not client_model
 
     def _told(self, version: str) -> None:
         """Note which version gave a response."""
-        edition = self._core.edition
-        if edition is None or version == edition.version:
+        client_model = self._core.client_model
+        if client_model is None or version == client_model.version:
             return
         if self._looking is None or self._looking.done():
             now = asyncio.get_running_loop().time()
@@ -107,8 +107,8 @@ class Connection:
         core = self._core
         self._looked = asyncio.get_running_loop().time()
         headers = {"Accept-Encoding": "gzip"}
-        if core.edition is not None:
-            headers["If-None-Match"] = core.edition.tag
+        if core.client_model is not None:
+            headers["If-None-Match"] = core.client_model.tag
         request = Request(f"{core.path}/meta/contract", headers)
         try:
             response = await self._sender.send(request, _checked, deadline)
@@ -120,23 +120,28 @@ class Connection:
             return
         told = response.body, response.headers.get("etag", "")
         if len(response.body) > _LARGE:
-            edition = await asyncio.to_thread(core.read, *told)
+            client_model = await asyncio.to_thread(core.read, *told)
         else:
-            edition = core.read(*told)
-        is_new = edition is not core.edition
-        core.adopt(edition)
+            client_model = core.read(*told)
+        is_new = client_model is not core.client_model
+        core.adopt(client_model)
         core.metrics.refreshes["changed" if is_new else "unchanged"] += 1
 
     async def _look_at_mly(self, deadline: float, error: ModelNotFound) -> None:
         """Learn the model as mly tells it; raise the error if it has none either."""
         core = self._core
         try:
-            edition = await discover(self._sender, core.path, core.options, deadline)
+            client_model = await discover(
+                self._sender, core.path, core.options, deadline
+            )
         except ModelNotFound:
             raise error from None
-        is_new = core.edition is None or core.edition.contract != edition.contract
+        is_new = (
+            core.client_model is None
+            or core.client_model.contract != client_model.contract
+        )
         if is_new:
-            core.adopt(edition)
+            core.adopt(client_model)
         core.metrics.refreshes["changed" if is_new else "unchanged"] += 1
 
 

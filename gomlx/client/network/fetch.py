@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from gomlx.client.answer import Entry, Origin
-from gomlx.client.edition import Edition
-from gomlx.client.metrics import REDIS, SERVER, Metrics
+from gomlx.client.client_model import ClientModel
+from gomlx.client.metrics import REDIS, SERVER, ClientMetrics
 from gomlx.client.network.sender import Sender
 from gomlx.client.network.shared import Shared
 from gomlx.client.network.transport import Request, Response
@@ -63,7 +63,7 @@ class Fetcher:
         path: str,
         sender: Sender,
         shared: Shared | None,
-        metrics: Metrics,
+        metrics: ClientMetrics,
         told: Callable[[str], None],
     ) -> None:
         self._path, self._sender, self._shared = path, sender, shared
@@ -71,7 +71,7 @@ class Fetcher:
         self._flights: dict[tuple[str, Hashable], tuple[Flight, _Load]] = {}
 
     async def fetch(
-        self, edition: Edition, wanted: _Wanted, deadline: float
+        self, client_model: ClientModel, wanted: _Wanted, deadline: float
     ) -> dict[Hashable, Entry]:
         """Return the entry of every row; those of rows that failed hold the error.
 
@@ -83,30 +83,30 @@ class Fetcher:
             joined = {
                 key: flight
                 for key in wanted
-                if (flight := self._flights.get((edition.version, key)))
+                if (flight := self._flights.get((client_model.version, key)))
             }
             new = {key: row for key, row in wanted.items() if key not in joined}
-            started = self._start(edition, new, deadline) if new else {}
+            started = self._start(client_model, new, deadline) if new else {}
             await _landed(joined.values(), started.values(), deadline)
             flights = joined | started
             for key, (future, _) in flights.items():
-                found[key] = _outcome(future, edition)
+                found[key] = _outcome(future, client_model)
             # Others may have had less time than we.
             late = [k for k in joined if isinstance(found[k].error, DeadlineExceeded)]
             wanted = {k: wanted[k] for k in late} if loop.time() < deadline else {}
         return found
 
     def _start(
-        self, edition: Edition, wanted: _Wanted, deadline: float
+        self, client_model: ClientModel, wanted: _Wanted, deadline: float
     ) -> dict[Hashable, tuple[Flight, _Load]]:
         loop, load = asyncio.get_running_loop(), _Load(deadline)
         flights = {key: loop.create_future() for key in wanted}
-        work = self._run(edition, wanted, flights, deadline)
+        work = self._run(client_model, wanted, flights, deadline)
         load.task = loop.create_task(work)
         started = {key: (flight, load) for key, flight in flights.items()}
         for key, flight in started.items():
-            self._flights[edition.version, key] = flight
-        load.task.add_done_callback(partial(self._end, edition.version, flights))
+            self._flights[client_model.version, key] = flight
+        load.task.add_done_callback(partial(self._end, client_model.version, flights))
         return started
 
     def _end(
@@ -127,31 +127,31 @@ class Fetcher:
 
     async def _run(
         self,
-        edition: Edition,
+        client_model: ClientModel,
         wanted: _Wanted,
         flights: Mapping[Hashable, Flight],
         deadline: float,
     ) -> None:
         rest = dict(wanted)
-        if self._shared is not None and edition.keeps:
-            for key, entry in (await self._in_shared(edition, wanted)).items():
-                edition.keep(key, rest.pop(key).plain, entry)
+        if self._shared is not None and client_model.keeps:
+            for key, entry in (await self._in_shared(client_model, wanted)).items():
+                client_model.keep(key, rest.pop(key).plain, entry)
                 flights[key].set_result(entry)
         if rest:
-            await self._ask(edition, rest, flights, deadline)
+            await self._ask(client_model, rest, flights, deadline)
 
     async def _in_shared(
-        self, edition: Edition, wanted: _Wanted
+        self, client_model: ClientModel, wanted: _Wanted
     ) -> dict[Hashable, Entry]:
         assert self._shared is not None
-        names = edition.names([row.canonical for row in wanted.values()])
+        names = client_model.names([row.canonical for row in wanted.values()])
         values = await self._shared.get_many(names)
-        origin = Origin(edition.version, REDIS, True)
+        origin = Origin(client_model.version, REDIS, True)
         found = {}
         for key, value in zip(wanted, values, strict=True):
             if value is None:
                 self._metrics.lookups["miss"] += 1
-            elif (entry := _shared_entry(edition, value, origin)) is None:
+            elif (entry := _shared_entry(client_model, value, origin)) is None:
                 self._metrics.lookups["bad"] += 1
             else:
                 self._metrics.lookups["hit"] += 1
@@ -161,38 +161,38 @@ class Fetcher:
 
     async def _ask(
         self,
-        edition: Edition,
+        client_model: ClientModel,
         wanted: dict[Hashable, Wanted],
         flights: Mapping[Hashable, Flight],
         deadline: float,
     ) -> None:
         """Ask a host; what is too much for one request goes in halves."""
-        contract = edition.contract
+        contract = client_model.contract
         try:
-            body = edition.body([row.plain for row in wanted.values()])
+            body = client_model.body([row.plain for row in wanted.values()])
             if len(wanted) > contract.max_rows or len(body) > contract.max_body_bytes:
                 raise TooLarge(
                     f"a row of {len(body)} bytes is more than a request may be"
                 )
             request = Request(f"{self._path}/eval", _HEADERS, body)
-            read = partial(_entries, edition, len(wanted))
+            read = partial(_entries, client_model, len(wanted))
             entries = await self._sender.send(request, read, deadline)
         except TooLarge as error:
             if len(wanted) == 1:
-                self._fail(edition, wanted, flights, error)
+                self._fail(client_model, wanted, flights, error)
                 return
             halves = _halves(wanted)
             async with asyncio.TaskGroup() as group:
                 for half in halves:
-                    group.create_task(self._ask(edition, half, flights, deadline))
+                    group.create_task(self._ask(client_model, half, flights, deadline))
         except GomlxError as error:
-            self._fail(edition, wanted, flights, error)
+            self._fail(client_model, wanted, flights, error)
         else:
-            self._land(edition, wanted, flights, entries)
+            self._land(client_model, wanted, flights, entries)
 
     def _land(
         self,
-        edition: Edition,
+        client_model: ClientModel,
         wanted: _Wanted,
         flights: Mapping[Hashable, Flight],
         entries: Sequence[Entry],
@@ -201,22 +201,22 @@ class Fetcher:
         version = entries[0].origin.version
         for (key, row), entry in zip(wanted.items(), entries, strict=True):
             # What another version gave must not be kept under this one's rows.
-            if version == edition.version:
-                edition.keep(key, row.plain, entry)
+            if version == client_model.version:
+                client_model.keep(key, row.plain, entry)
             flights[key].set_result(entry)
         self._told(version)
 
     def _fail(
         self,
-        edition: Edition,
+        client_model: ClientModel,
         wanted: _Wanted,
         flights: Mapping[Hashable, Flight],
         error: GomlxError,
     ) -> None:
-        entry = edition.failed(error)
+        entry = client_model.failed(error)
         for key, row in wanted.items():
             if len(wanted) == 1 and isinstance(error, RunFailed):
-                edition.keep(key, row.plain, entry)
+                client_model.keep(key, row.plain, entry)
             flights[key].set_result(entry)
 
 
@@ -239,11 +239,11 @@ async def _landed(joined: _Flights, started: _Flights, deadline: float) -> None:
             load.leave()
 
 
-def _outcome(flight: Flight, edition: Edition) -> Entry:
+def _outcome(flight: Flight, client_model: ClientModel) -> Entry:
     if flight.done() and not flight.cancelled():
         return flight.result()
-    text = f"model {edition.contract.model!r}: no answer in time"
-    return edition.failed(DeadlineExceeded(text))
+    text = f"model {client_model.contract.model!r}: no answer in time"
+    return client_model.failed(DeadlineExceeded(text))
 
 
 def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:
@@ -251,31 +251,37 @@ def _halves(wanted: Mapping[Hashable, Wanted]) -> list[dict[Hashable, Wanted]]:
     return [dict(items[:middle]), dict(items[middle:])]
 
 
-def _shared_entry(edition: Edition, value: bytes, origin: Origin) -> Entry | None:
+def _shared_entry(
+    client_model: ClientModel, value: bytes, origin: Origin
+) -> Entry | None:
     """Read a value of the shared tier; None for what is no answer of the model."""
     try:
-        if edition.shared.is_answer(value):
-            return edition.reader.entry(value, origin, orjson.loads(value))
+        if client_model.shared.is_answer(value):
+            return client_model.reader.entry(value, origin, orjson.loads(value))
     except (KeyError, TypeError, ValueError):
         pass  # counted as bad: no row fails of what somebody wrote there
     return None
 
 
-def _entries(edition: Edition, size: int, response: Response) -> list[Entry]:
+def _entries(client_model: ClientModel, size: int, response: Response) -> list[Entry]:
     """Read a response to so many rows. Raises BadResponse for what is none."""
     try:
         document = orjson.loads(response.body)
-        version = edition.version_of(response.headers, document)
+        version = client_model.version_of(response.headers, document)
         data = document["data"] if size > 1 else [document["data"]]
         if document["status"] != "ok" or not version:
             raise ValueError("no answer of a gomlx service")
         if type(data) is not list or len(data) != size:
             raise ValueError(f"not the answers of {size} rows")
         # Another version may have other outputs.
-        if version == edition.version and not all(map(edition.shared.admits, data)):
+        if version == client_model.version and not all(
+            map(client_model.shared.admits, data)
+        ):
             raise ValueError("not the outputs of the model")
         origin = _origin(version, size, response.headers.get("cache-status", ""))
-        return [edition.reader.entry(orjson.dumps(one), origin, one) for one in data]
+        return [
+            client_model.reader.entry(orjson.dumps(one), origin, one) for one in data
+        ]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         shown = response.body[:100].decode("utf-8", "replace")
         raise BadResponse(f"{error}: {shown}") from None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from random import Random
 from urllib.parse import urlsplit
 
-from gomlx.cache.breaker import Breaker, State
+from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.config.masking import masked
 
 _RANDOM = Random()  # whoever seeds the program's own must not have us agree
@@ -57,7 +57,7 @@ class Host:
 
     def left(self) -> None:
         """Nobody waited for its answer: a try that was one tells nothing."""
-        if self.breaker.state is State.HALF_OPEN:
+        if self.breaker.state is BreakerState.HALF_OPEN:
             self.breaker.failed()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from gomlx.client.edition import Edition, narrowed
+from gomlx.client.client_model import ClientModel, narrowed
 from gomlx.client.network.sender import Sender
 from gomlx.client.network.transport import Request, Response
 from gomlx.client.options import Options
@@ -30,7 +30,7 @@ _MAX_BODY = (128 << 10) - 1  # bytes: its buffer; full, HTTP/2 refuses it
 _TTL_MS = 3_600_000  # what it takes a time of 0 for
 
 
-class MlyEdition(Edition):
+class MlyEdition(ClientModel):
     """An Edition of what an mly server serves."""
 
     def __init__(self, contract: Contract, options: Options) -> None:

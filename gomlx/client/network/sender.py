@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import orjson
 
-from gomlx.client.metrics import Metrics
+from gomlx.client.metrics import ClientMetrics
 from gomlx.client.network.hosts import Host, Hosts, Latencies, RetryBudget
 from gomlx.client.network.transport import Request, Response, Transport
 from gomlx.errors import (
@@ -58,7 +58,7 @@ class Sender:
     """Sends to the hosts of one client. For one thread: the event loop's."""
 
     def __init__(
-        self, hosts: Hosts, transport: Transport, metrics: Metrics, hedges: bool
+        self, hosts: Hosts, transport: Transport, metrics: ClientMetrics, hedges: bool
     ) -> None:
         self._hosts, self._transport = hosts, transport
         self._metrics, self._hedges = metrics, hedges

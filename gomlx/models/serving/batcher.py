@@ -25,9 +25,9 @@ from typing import Protocol
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded
-from gomlx.models.serving.cost import DEAR_SECONDS, Cost, Pace
+from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Pace
 from gomlx.models.serving.linger import Linger
-from gomlx.models.serving.run import Outcome, Run, RunCounts, tried
+from gomlx.models.serving.run import RowResult, Run, RunCounts, tried
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ _YIELDS_SHARE = 0.5  # of queued_seconds, at most
 class Job(Protocol):
     """What a row is run for."""
 
-    def is_wanted(self, now: float, /) -> bool:
+    def is_awaited(self, now: float, /) -> bool:
         """Tell whether anybody still waits for it; now: of `perf_counter`."""
 
-    def land(self, outcome: Outcome, /) -> None:
+    def complete(self, outcome: RowResult, /) -> None:
         """Take the answer, or what went wrong."""
 
 
@@ -50,7 +50,7 @@ _Batch = list[tuple[Row, Job]]
 
 
 @dataclass(frozen=True)
-class Limits:
+class BatchLimits:
     """What bounds a model's runs and its queue.
 
     queued_seconds: how long the rows that a new one would wait for may take to run.
@@ -69,11 +69,11 @@ class Batcher:
         self,
         name: str,
         run: Callable[[Sequence[Row]], list[bytes]],
-        limits: Limits,
+        limits: BatchLimits,
         counts: RunCounts,
         cost: Cost,
     ) -> None:
-        self.when_landed: Callable[[], None] = _nothing  # rows that ran together
+        self.when_completed: Callable[[], None] = _nothing  # rows that ran together
         self._name, self._run, self._limits = name, run, limits
         self._counts, self._cost, self._pace = counts, cost, Pace()
         self._next_run = min(limits.max_rows, limits.max_queued_rows)
@@ -132,7 +132,7 @@ class Batcher:
             self._waiting = None
             asyncio.get_running_loop().call_soon(self._run_queue)
 
-    def has_unwanted(self) -> None:
+    def note_abandoned(self) -> None:
         """Somebody does not wait any more: their rows need not keep others out."""
         self._has_unwanted = True
 
@@ -159,12 +159,12 @@ class Batcher:
         now = perf_counter()
         while waiting and len(batch) < most:
             one = waiting.popleft()
-            if one[1].is_wanted(now):
+            if one[1].is_awaited(now):
                 batch.append(one)
             else:
                 unwanted.append(one[1])
         if unwanted:
-            self._land((job, DeadlineExceeded.of(self._name)) for job in unwanted)
+            self._complete((job, DeadlineExceeded.of(self._name)) for job in unwanted)
         return batch
 
     # --- one run after the other ---
@@ -173,7 +173,7 @@ class Batcher:
         """Run what waits now, or later if that pays."""
         if self._gathers():
             asyncio.get_running_loop().call_soon(self._turn)
-        elif self._halves or not self._cost.is_dear(self._next_rows()):
+        elif self._halves or not self._cost.is_expensive(self._next_rows()):
             self._run_queue()
         elif self._yields():
             asyncio.get_running_loop().call_soon(self._turn)
@@ -196,7 +196,7 @@ class Batcher:
             return False
         now = perf_counter()
         if not before:
-            self._gathers_until = now + DEAR_SECONDS
+            self._gathers_until = now + EXPENSIVE_SECONDS
         return now < self._gathers_until and max(self._seen, self._ran) > 1
 
     def _yields(self) -> bool:
@@ -236,10 +236,10 @@ class Batcher:
         """Run what waits, for as long as the loop may be kept from its other work."""
         self._seen, self._yields_until = 0, 0.0
         now = perf_counter()
-        until = now + DEAR_SECONDS
+        until = now + EXPENSIVE_SECONDS
         while batch := self._taken():
             self._pace.begins(now, self._cost.of(len(batch)), len(self._queue) > 0)
-            if self._cost.is_dear(len(batch)):
+            if self._cost.is_expensive(len(batch)):
                 self._start(batch)
                 return
             self._ended(batch, tried(self._name, self._run, _rows(batch)), True)
@@ -290,15 +290,15 @@ class Batcher:
             self._halves += [batch[middle:], batch[:middle]]
         else:
             jobs = (job for _, job in batch)
-            self._land(zip(jobs, run.outcomes, strict=True))
+            self._complete(zip(jobs, run.outcomes, strict=True))
 
-    def _land(self, outcomes: Iterable[tuple[Job, Outcome]]) -> None:
+    def _complete(self, outcomes: Iterable[tuple[Job, RowResult]]) -> None:
         for job, outcome in outcomes:
             try:
-                job.land(outcome)
+                job.complete(outcome)
             except Exception:  # one caller's bug is not another's
                 log.exception("model %s: a bug", self._name)
-        self.when_landed()
+        self.when_completed()
 
 
 def _nothing() -> None:

@@ -1,7 +1,7 @@
 """What a version's runs take, by their rows; and so where each of them runs.
 
 Measured while warming and with every run since. A run that would keep the event loop
-for longer than `DEAR_SECONDS` goes to a thread, which costs about 0.1 ms
+for longer than `EXPENSIVE_SECONDS` goes to a thread, which costs about 0.1 ms
 (`python -m loadtests.placing`); its size comes back in line when it takes less than
 `CHEAP_SECONDS`, so that it does not flap.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter, thread_time
 from typing import NamedTuple
 
-DEAR_SECONDS = 0.001
+EXPENSIVE_SECONDS = 0.001
 CHEAP_SECONDS = 0.0005
 _LONG_CPU_SECONDS, _LONG_WAIT_SECONDS = 0.005, 0.02  # never twice in line
 _WARM_SECONDS = 1.0
@@ -84,15 +84,15 @@ class Cost:
             self._waits.append(2 * self._waits[-1])
         pairs = zip(self._cpu, self._waits, strict=True)
         self._seconds = [cpu + wait for cpu, wait in pairs]
-        self._dear = [seconds > DEAR_SECONDS for seconds in self._seconds]
+        self._expensive = [seconds > EXPENSIVE_SECONDS for seconds in self._seconds]
 
     def of(self, rows: int) -> float:
         """Return the seconds that a run is going to take."""
         return self._seconds[(rows - 1).bit_length()]
 
-    def is_dear(self, rows: int) -> bool:
+    def is_expensive(self, rows: int) -> bool:
         """Tell whether a run has to go to a thread."""
-        return self._dear[(rows - 1).bit_length()]
+        return self._expensive[(rows - 1).bit_length()]
 
     def add(self, rows: int, spent: Spent, is_in_line: bool) -> None:
         """Learn from a run."""
@@ -110,7 +110,9 @@ class Cost:
             wait += (waited - wait) / 32
         self._cpu[i], self._waits[i] = cpu, wait
         self._seconds[i] = seconds = cpu + wait
-        self._dear[i] = seconds > (CHEAP_SECONDS if self._dear[i] else DEAR_SECONDS)
+        self._expensive[i] = seconds > (
+            CHEAP_SECONDS if self._expensive[i] else EXPENSIVE_SECONDS
+        )
 
 
 class Pace:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
-from gomlx.metrics.metrics import Count, Spread
+from gomlx.metrics.metrics import Counter, Histogram
 from gomlx.models.serving.cost import Spent, spent_since
 
-Outcome = bytes | GomlxError
+RowResult = bytes | GomlxError
 
 
 class Run(NamedTuple):
@@ -19,7 +19,7 @@ class Run(NamedTuple):
     is_refused: by TensorFlow, for what may be one row's fault.
     """
 
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[RowResult]
     spent: Spent
     has_failed: bool
     is_refused: bool
@@ -29,10 +29,10 @@ class Run(NamedTuple):
 class RunCounts:
     """What is counted about runs. For one thread: the event loop's."""
 
-    runs: Count
-    failures: Count
-    seconds: Spread
-    rows: Spread
+    runs: Counter
+    failures: Counter
+    seconds: Histogram
+    rows: Histogram
 
     def add(self, run: Run) -> None:
         self.runs.n += 1

@@ -45,7 +45,7 @@ class Description:
     signature: Signature
     feeds: tuple[str, ...]
     fetches: tuple[str, ...]
-    state: weights.State
+    state: weights.SavedState
     unsteady: tuple[str, ...]
     joins_rows: bool
     example: dict[str, Any]
@@ -64,7 +64,7 @@ class Description:
             ),
             tuple(document["feeds"]),
             tuple(document["fetches"]),
-            weights.State.from_json(document["state"]),
+            weights.SavedState.from_json(document["state"]),
             tuple(document["unsteady"]),
             document["joins_rows"],
             document["example"],
@@ -133,7 +133,7 @@ class Servable:
         The first runs of a graph optimize it. Raises RunFailed: staging has run this
         row, so a worker that cannot is broken.
         """
-        rows = self.signature.question(self.description.example).rows
+        rows = self.signature.check(self.description.example).rows
         row = self.dictionary.canonical(rows)
         for _ in range(2):
             self.run(row * min(8, max_rows))

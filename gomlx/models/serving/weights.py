@@ -49,7 +49,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class State:
+class SavedState:
     """All state of a model. restores: some of it only the checkpoint can give."""
 
     variables: tuple[Variable, ...]
@@ -57,7 +57,7 @@ class State:
     restores: bool
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "State":
+    def from_json(cls, document: dict[str, Any]) -> "SavedState":
         variables = (v | {"shape": tuple(v["shape"])} for v in document["variables"])
         return cls(
             tuple(Variable(**variable) for variable in variables),
@@ -66,7 +66,9 @@ class State:
         )
 
 
-def export(session: Any, folder: Path, needed: Container[str], can_map: bool) -> State:
+def export(
+    session: Any, folder: Path, needed: Container[str], can_map: bool
+) -> SavedState:
     """Write the state of an ordinarily loaded model into an empty folder.
 
     needed names the operations that serving depends on; Keras exports every variable
@@ -76,14 +78,14 @@ def export(session: Any, folder: Path, needed: Container[str], can_map: bool) ->
     write = _writer(folder)
     kinds = "fiu" if can_map else ""
     with session.graph.as_default():
-        return State(
+        return SavedState(
             tuple(_export_variables(session, operations, kinds, write)),
             tuple(_export_tables(session, operations, write)),
             any(map(_is_unknown, operations)),
         )
 
 
-def load(session: Any, loader: GraphLoader, folder: Path, state: State) -> None:
+def load(session: Any, loader: GraphLoader, folder: Path, state: SavedState) -> None:
     """Give an imported graph the state that `export` wrote."""
     if state.restores:
         loader.restore()

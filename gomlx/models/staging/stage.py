@@ -90,7 +90,7 @@ def _prepare(work: Path, request: StageRequest) -> None:
     # TensorFlow is imported only for files that no earlier staging has seen.
     from gomlx.models.serving import session
     from gomlx.models.serving.servable import Description, Servable
-    from gomlx.models.serving.weights import State
+    from gomlx.models.serving.weights import SavedState
     from gomlx.models.staging import graph
 
     meta_graph = session.parse(work / "saved_model")
@@ -103,7 +103,7 @@ def _prepare(work: Path, request: StageRequest) -> None:
         signature=signature,
         feeds=feeds,
         fetches=fetches,
-        state=State((), (), restores=False),  # until it is exported
+        state=SavedState((), (), restores=False),  # until it is exported
         unsteady=unsteady,
         joins_rows=False,
         example=example,
@@ -145,7 +145,7 @@ def _export(
         flow = Flow(meta_graph.graph_def, needed, d.feeds, d.fetches)
         walk = Walk(loaded, flow, may_vary=bool(d.unsteady))
         kinds = walk.kinds(d.signature, d.feeds, request.settings)
-        row = d.signature.question(d.example).rows[0]
+        row = d.signature.check(d.example).rows[0]
         with loaded.graph.as_default():
             chosen = choice(flow, d.feeds)
             compared = constants(flow, d.feeds)
@@ -236,7 +236,7 @@ def _example(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:
     """A row to try: what the config gives, zeros and empty strings for the rest."""
     row = {tensor.name: _zero(tensor) for tensor in signature.fields} | given
     try:
-        signature.question(row)
+        signature.check(row)
     except InvalidInput as error:
         raise StageFailed(f"example: {error}") from None
     return row

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gomlx.server.http.head import HeadParser
-from gomlx.server.http.limits import Limits
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Connections:
         self,
         routes: Mapping[bytes, str],
         predictor: Predictor,
-        limits: Limits,
+        limits: HttpLimits,
         hand_over: Callable[[], asyncio.Protocol],
         count: Callable[[int], int],
     ) -> None:
@@ -62,12 +62,12 @@ class Connections:
 
     def leave(self, connection: "HotProtocol") -> None:
         """Forget what a connection has asked: its peer has gone."""
-        if connection.prediction:
-            self.predictor.leave(connection.prediction)
+        if connection.pending:
+            self.predictor.abandon(connection.pending)
         elif connection in self._asked:
             self._asked.remove(connection)
             seconds = perf_counter() - connection.arrived
-            self.predictor.gone(connection.model, seconds)
+            self.predictor.count_abandoned(connection.model, seconds)
 
     def will_send(self, connection: "HotProtocol") -> None:
         """Have a connection's answers sent at the end of this turn."""
@@ -117,12 +117,12 @@ class Connections:
         by_model: dict[str, list[HotProtocol]] = {}
         for connection in asked:
             by_model.setdefault(connection.model, []).append(connection)
-        for model, askers in by_model.items():
+        for model, requesters in by_model.items():
             try:
-                self.predictor.ask(model, askers)
+                self.predictor.predict(model, requesters)
             except Exception as error:  # one model's bug is not another's
                 log.error("model %s: a bug", model, exc_info=error)
-                for connection in askers:
+                for connection in requesters:
                     connection.fail()
 
     def tick(self) -> None:

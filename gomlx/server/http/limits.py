@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Limits(NamedTuple):
+class HttpLimits(NamedTuple):
     """What one connection may take; connections: how many there may be in all.
 
     request_seconds: from a request's last byte to its answer; the others of seconds:

@@ -27,7 +27,7 @@ from gomlx.server.http.response import (
     TooManyConnections,
     response,
 )
-from gomlx.server.predict.request import Prediction, Reply
+from gomlx.server.predict.request import PendingRequest, Reply
 
 _END = b"\r\n\r\n"  # of a head
 _PROBE_SECONDS = 0.05  # for a peer that has gone to say so
@@ -58,7 +58,7 @@ class HotProtocol(asyncio.Protocol):
         self.model = ""
         self.text: bytes | str = b""
         self.arrived = self.seconds = 0.0
-        self.prediction: Prediction | None = None
+        self.pending: PendingRequest | None = None
 
     # --- asyncio's calls ---
 
@@ -183,9 +183,9 @@ class HotProtocol(asyncio.Protocol):
         """Answer the request."""
         connections = self._connections
         if self._is_ended and self._is_busy:
-            connections.predictor.left(self.model)
+            connections.predictor.count_canceled(self.model)
         self._is_busy = False
-        self.text, self.prediction = b"", None
+        self.text, self.pending = b"", None
         self._since = connections.now
         if self._transport is None:
             return  # the peer has left
@@ -203,9 +203,9 @@ class HotProtocol(asyncio.Protocol):
 
     def fail(self) -> None:
         """Say that something is wrong here, unless the answer is under way."""
-        if self._is_busy and self.prediction is None:
+        if self._is_busy and self.pending is None:
             predictor = self._connections.predictor
-            self.reply(predictor.refused(self.model, InternalError()))
+            self.reply(predictor.refusal(self.model, InternalError()))
 
     def send(self) -> None:
         """Write what has been answered."""
@@ -216,7 +216,7 @@ class HotProtocol(asyncio.Protocol):
     def _refuse(self, error: GomlxError) -> None:
         """Say what is wrong, and close."""
         self._keeps_alive = False
-        self.reply(self._connections.predictor.refused("", error))
+        self.reply(self._connections.predictor.refusal("", error))
 
     def _close(self) -> None:
         """Close once all is written; `check` sees to it that this ends."""

@@ -4,8 +4,8 @@ import asyncio
 import re
 from time import perf_counter
 
-from gomlx.errors import DeadlineExceeded, InvalidInput
-from gomlx.server.predict.request import Prediction
+from gomlx.errors import DeadlineExceeded, InvalidInput, excerpt
+from gomlx.server.predict.request import PendingRequest
 
 HEADER = "Request-Timeout-Ms"
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,11}")
@@ -17,9 +17,10 @@ def seconds_of(header: str | None, most: float) -> float:
     if header is None:
         return most
     if not _MILLISECONDS.fullmatch(header):
-        shown = header if len(header) <= 60 else f"{header[:57]}…"
         wanted = "a whole number of milliseconds of at least 1"
-        raise InvalidInput(f"header {HEADER}: expected {wanted}, got {shown!r}")
+        raise InvalidInput(
+            f"header {HEADER}: expected {wanted}, got {excerpt(header)!r}"
+        )
     return min(int(header) / 1000, most)
 
 
@@ -31,7 +32,7 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._waiting: set[Prediction] = set()
+        self._waiting: set[PendingRequest] = set()
         self._is_sweeping = False
         # Let go of one that is answered, or was never watched.
         self.discard = self._waiting.discard
@@ -39,18 +40,18 @@ class Deadlines:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, pending: PendingRequest) -> None:
         """Watch a request until `discard`."""
-        self._waiting.add(prediction)
+        self._waiting.add(pending)
         if not self._is_sweeping:
             self._is_sweeping = True
             asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
         now = perf_counter()
-        for prediction in [p for p in self._waiting if p.wanted_until <= now]:
-            self._waiting.discard(prediction)
-            prediction.end(DeadlineExceeded.of(prediction.name))
+        for pending in [p for p in self._waiting if p.deadline <= now]:
+            self._waiting.discard(pending)
+            pending.end(DeadlineExceeded.of(pending.name))
         self._is_sweeping = bool(self._waiting)
         if self._is_sweeping:
             asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)

@@ -15,20 +15,20 @@ from typing import NamedTuple
 
 from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.singleflight import SingleFlight, Waiting
-from gomlx.cache.tier import Found
+from gomlx.cache.tier import Hit
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded
-from gomlx.models.serving.current import Live
-from gomlx.models.serving.run import Outcome
+from gomlx.models.serving.current import LiveVersion
+from gomlx.models.serving.run import RowResult
 from gomlx.server.predict.deadlines import Deadlines
-from gomlx.server.predict.parse import Asked
-from gomlx.server.predict.request import Prediction
+from gomlx.server.predict.parse import ParsedRequest
+from gomlx.server.predict.request import PendingRequest
 
-_Flights = SingleFlight[bytes, Outcome | Found]
+_Flights = SingleFlight[bytes, RowResult | Hit]
 
 
-class Caching(NamedTuple):
+class CachePolicy(NamedTuple):
     """How one model's answers are kept: in cache; if None, why they are not.
 
     coalescer: with whom to agree on who computes a row; None: this process alone.
@@ -36,7 +36,7 @@ class Caching(NamedTuple):
 
     cache: Tiered | None
     coalescer: Coalescer | None = None
-    why_not: str = "no-datastore"
+    bypass_reason: str = "no-datastore"
 
     @property
     def is_local(self) -> bool:
@@ -64,101 +64,103 @@ class Misses:
     def __len__(self) -> int:
         return len(self._deadlines)
 
-    def run(self, prediction: Prediction, rows: Sequence[Row]) -> None:
+    def run(self, pending: PendingRequest, rows: Sequence[Row]) -> None:
         """Have rows run for this request alone. Raises Overloaded."""
-        batcher = prediction.live.batcher
-        batcher.check_room(len(rows), prediction.seconds)
-        self._deadlines.add(prediction)
+        batcher = pending.live.batcher
+        batcher.check_room(len(rows), pending.seconds)
+        self._deadlines.add(pending)
         for i, row in enumerate(rows):
-            batcher.add(row, _Alone(prediction, i))
+            batcher.add(row, _Alone(pending, i))
 
-    def fly(self, prediction: Prediction, caching: Caching, asked: Asked) -> None:
+    def fly(
+        self, pending: PendingRequest, caching: CachePolicy, asked: ParsedRequest
+    ) -> None:
         """Join each missing row's flight, and start those that nobody flies yet.
 
         Raises Overloaded, and then has done nothing.
         """
-        live, flights, (rows, keys, _) = prediction.live, self._flights, asked
-        batcher, places = live.batcher, prediction.places()
+        live, flights, (rows, keys, _) = pending.live, self._flights, asked
+        batcher, places = live.batcher, pending.places()
         new = {keys[i]: rows[i] for i in places if keys[i] not in flights}
         asks_further = caching.asks_further(len(new))
         if asks_further:
-            self._check_elsewhere(prediction.name, len(new))
+            self._check_elsewhere(pending.name, len(new))
         else:
-            batcher.check_room(len(new), prediction.seconds)
-        self._deadlines.add(prediction)
+            batcher.check_room(len(new), pending.seconds)
+        self._deadlines.add(pending)
         for i in places:
-            waiting = flights.join(keys[i], prediction, i)
+            waiting = flights.join(keys[i], pending, i)
             if waiting is None:
-                prediction.collapsed += 1
+                pending.collapsed += 1
             elif not asks_further:
                 job = _Computation(flights, live, caching, keys[i], waiting)
                 batcher.add(rows[i], job)
         if asks_further and new:
-            self._fetch(prediction, caching, new)
+            self._fetch(pending, caching, new)
 
     def fly_one(
-        self, prediction: Prediction, caching: Caching, row: Row, key: bytes
+        self, pending: PendingRequest, caching: CachePolicy, row: Row, key: bytes
     ) -> None:
         """What `fly` does, for the one row of most requests, if it is nowhere else."""
-        flights, live = self._flights, prediction.live
+        flights, live = self._flights, pending.live
         if key not in flights:
-            live.batcher.check_room(1, prediction.seconds)
-        waiting = flights.join(key, prediction, 0)
+            live.batcher.check_room(1, pending.seconds)
+        waiting = flights.join(key, pending, 0)
         if waiting is None:
-            prediction.collapsed = 1
+            pending.collapsed = 1
         else:
             job = _Computation(flights, live, caching, key, waiting)
             live.batcher.add(row, job)
-        self._deadlines.add(prediction)
+        self._deadlines.add(pending)
 
-    def end(self, prediction: Prediction) -> None:
+    def end(self, pending: PendingRequest) -> None:
         """A request waits no longer."""
-        self._deadlines.discard(prediction)
-        if prediction.missing:
-            prediction.live.batcher.has_unwanted()
+        self._deadlines.discard(pending)
+        if pending.missing:
+            pending.live.batcher.note_abandoned()
 
     def _check_elsewhere(self, name: str, rows: int) -> None:
         if (waiting := self._elsewhere[name]) + rows > self._max_rows[name]:
             raise Overloaded(name, waiting)
 
     def _fetch(
-        self, prediction: Prediction, caching: Caching, rows: Mapping[bytes, Row]
+        self, pending: PendingRequest, caching: CachePolicy, rows: Mapping[bytes, Row]
     ) -> None:
         """Look for rows elsewhere, no longer than the request waits."""
         cache, coalescer, _ = caching
         assert cache is not None
-        left = prediction.wanted_until - perf_counter()
+        left = pending.deadline - perf_counter()
         seconds = min(coalescer.seconds, left) if coalescer else 0.0
         until = asyncio.get_running_loop().time() + seconds
-        self._elsewhere[prediction.name] += len(rows)
-        fetched = partial(self._fetched, prediction.live, caching, _Fetch(rows))
-        cache.fetch(prediction.live.shared, rows, coalescer, until, fetched)
+        self._elsewhere[pending.name] += len(rows)
+        fetched = partial(self._fetched, pending.live, caching, _Fetch(rows))
+        cache.fetch(pending.live.shared, rows, coalescer, until, fetched)
 
     def _fetched(
         self,
-        live: Live,
-        caching: Caching,
+        live: LiveVersion,
+        caching: CachePolicy,
         fetch: "_Fetch",
         key: bytes,
-        found: Found | None,
+        found: Hit | None,
     ) -> None:
         """Take what was found elsewhere, or compute."""
         name = live.servable.version.name
         self._elsewhere[name] -= 1
         fetch.left -= 1
         if found:
-            self._flights.land(key, found)
+            self._flights.complete(key, found)
             return
         waiting = self._flights[key]
         job = _Computation(self._flights, live, caching, key, waiting)
         try:
-            if not job.is_wanted(perf_counter()):
+            if not job.is_awaited(perf_counter()):
                 raise DeadlineExceeded.of(name)
             if not fetch.is_admitted:
                 live.batcher.check_room(fetch.left + 1)
                 fetch.is_admitted = True
         except GomlxError as error:
-            job.land(error)
+            job.complete(error)
         else:
             live.batcher.add(fetch.rows[key], job)
 
@@ -179,14 +181,14 @@ class _Alone:
 
     __slots__ = ("_place", "_prediction")
 
-    def __init__(self, prediction: Prediction, place: int) -> None:
-        self._prediction, self._place = prediction, place
+    def __init__(self, pending: PendingRequest, place: int) -> None:
+        self._prediction, self._place = pending, place
 
-    def is_wanted(self, now: float) -> bool:
-        return self._prediction.wanted_until > now
+    def is_awaited(self, now: float) -> bool:
+        return self._prediction.deadline > now
 
-    def land(self, outcome: Outcome) -> None:
-        self._prediction.land(self._place, outcome)
+    def complete(self, outcome: RowResult) -> None:
+        self._prediction.complete(self._place, outcome)
 
 
 class _Computation:
@@ -197,23 +199,23 @@ class _Computation:
     def __init__(
         self,
         flights: _Flights,
-        live: Live,
-        caching: Caching,
+        live: LiveVersion,
+        caching: CachePolicy,
         key: bytes,
-        waiting: Waiting[Outcome | Found],
+        waiting: Waiting[RowResult | Hit],
     ) -> None:
         self._flights, self._live = flights, live
         self._caching, self._key = caching, key
         self._waiting = waiting
 
-    def is_wanted(self, now: float) -> bool:
+    def is_awaited(self, now: float) -> bool:
         # PERF: any() over a generator takes four times as long (loadtests/misses.py).
         for waiter, _ in self._waiting:
-            if waiter.wanted_until > now:
+            if waiter.deadline > now:
                 return True
         return False
 
-    def land(self, outcome: Outcome) -> None:
+    def complete(self, outcome: RowResult) -> None:
         caching = self._caching
         try:
             if isinstance(outcome, bytes):
@@ -222,4 +224,4 @@ class _Computation:
             elif caching.coalescer:
                 caching.coalescer.release(self._key)
         finally:  # who waits must be told, whatever becomes of the caches
-            self._flights.land(self._key, outcome)
+            self._flights.complete(self._key, outcome)

@@ -19,7 +19,7 @@ from gomlx.errors import InvalidInput
 _KEPT_TEXTS, _KEPT_LENGTH, _KEPT_ROWS = 2048, 1024, 8
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """The canonical rows of one request, and their keys if answers are cached."""
 
     rows: list[Row]
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     is_batch: bool
 
 
-class Questions:
+class RequestParser:
     """Makes what requests ask of one version. Keeps what it made of short texts.
 
     max_rows: of one request. is_keyed: make keys too.
@@ -44,23 +44,27 @@ class Questions:
         self._max_rows, self._is_keyed = max_rows, is_keyed
         # Texts that were asked lately. Only who knows that a text recurs adds to it:
         # what is asked once would push out what is asked again.
-        self.recent: dict[bytes | str, Asked] = {}
-        self._older: dict[bytes | str, Asked] = {}
+        self.recent: dict[bytes | str, ParsedRequest] = {}
+        self._older: dict[bytes | str, ParsedRequest] = {}
 
-    def asked(self, texts: Sequence[bytes | str]) -> list[Asked | Exception]:
+    def parse(self, texts: Sequence[bytes | str]) -> list[ParsedRequest | Exception]:
         """Return what each text asks, or what is wrong with it.
 
         bytes: a JSON body; str: a query. Wrong are InvalidInput and TooLarge; another
         exception is a bug, and hurts no other text.
         """
         recent, older = self.recent.get, self._older.get
-        found: list[Asked | Exception | None] = [recent(t) or older(t) for t in texts]
+        found: list[ParsedRequest | Exception | None] = [
+            recent(t) or older(t) for t in texts
+        ]
         if None in found:
             self._fill(found, texts)
-        return cast(list[Asked | Exception], found)
+        return cast(list[ParsedRequest | Exception], found)
 
     def _fill(
-        self, found: list[Asked | Exception | None], texts: Sequence[bytes | str]
+        self,
+        found: list[ParsedRequest | Exception | None],
+        texts: Sequence[bytes | str],
     ) -> None:
         """Make what was not made of these texts before."""
         rows, places = [], []
@@ -81,14 +85,14 @@ class Questions:
         for i, one in zip(places, self._each(rows), strict=True):
             found[i] = one
 
-    def _each(self, rows: list[Row]) -> Iterable[Asked | Exception]:
+    def _each(self, rows: list[Row]) -> Iterable[ParsedRequest | Exception]:
         """Make what asks for one row each, together."""
         if not rows:
             return []
         try:
             canonical = self._dictionary.canonical(rows)
             if not self._is_keyed:
-                return [Asked([row], [], False) for row in canonical]
+                return [ParsedRequest([row], [], False) for row in canonical]
             keys = self._dictionary.keys(canonical)
         except Exception as error:
             if len(rows) == 1:
@@ -96,9 +100,9 @@ class Questions:
             return [one for row in rows for one in self._each([row])]
         # PERF: column by column, for all that is asked in one turn of the loop.
         pairs = zip(canonical, keys, strict=True)
-        return [Asked([row], [key], False) for row, key in pairs]
+        return [ParsedRequest([row], [key], False) for row, key in pairs]
 
-    def remember(self, text: bytes | str, asked: Asked) -> None:
+    def remember(self, text: bytes | str, asked: ParsedRequest) -> None:
         """Keep what was made of a text that is likely to come again."""
         if len(text) <= _KEPT_LENGTH and len(asked.rows) <= _KEPT_ROWS:
             if len(self.recent) >= _KEPT_TEXTS:
@@ -110,11 +114,11 @@ class Questions:
             return decoded(text, self._signature, self._max_rows)
         return _parsed(text, self._signature)
 
-    def _made(self, value: Any) -> Asked:
-        question = self._signature.question(value, self._max_rows)
+    def _made(self, value: Any) -> ParsedRequest:
+        question = self._signature.check(value, self._max_rows)
         rows = self._dictionary.canonical(question.rows)
         keys = self._dictionary.keys(rows) if self._is_keyed else []
-        return Asked(rows, keys, question.is_batch)
+        return ParsedRequest(rows, keys, question.is_batch)
 
 
 def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
@@ -135,7 +139,7 @@ def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
         asked = json.loads(body)
     except (ValueError, RecursionError):
         return
-    signature.question(asked, max_rows)
+    signature.check(asked, max_rows)
 
 
 def _parsed(query: str, signature: Signature) -> Any:

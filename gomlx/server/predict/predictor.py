@@ -19,15 +19,15 @@ from typing import cast
 
 from gomlx.errors import GomlxError, InternalError, ModelNotFound
 from gomlx.metrics.metrics import Metrics
-from gomlx.models.serving.current import Current, Live
-from gomlx.server.predict.misses import Caching, Misses
-from gomlx.server.predict.parse import Asked, Questions
+from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.server.predict.misses import CachePolicy, Misses
+from gomlx.server.predict.parse import ParsedRequest, RequestParser
 from gomlx.server.predict.request import (
-    Asker,
     Call,
     Done,
-    Prediction,
+    PendingRequest,
     Reply,
+    Requester,
     answered,
     hit_status,
     refusal,
@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 
 
 # Who asks, what, and the answers that are known.
-_Waiting = tuple[Asker, Asked, list[bytes | None]]
+_Waiting = tuple[Requester, ParsedRequest, list[bytes | None]]
 _CLIENT_LEFT = "499"  # as nginx has it; no client sees it
 
 
-class Model:
+class ModelPredictor:
     """The path of the requests for one model, and what is made for its live version."""
 
     def __init__(
         self,
         name: str,
-        caching: Caching,
+        caching: CachePolicy,
         max_rows: int,
         shared: tuple[Current, Misses, Metrics],
     ) -> None:
@@ -58,12 +58,12 @@ class Model:
         self._tier = caching.cache.name if caching.cache else ""
         self._one_hit = hit_status(1, False, self._tier)
         self._version, self._is_local = "", False
-        self._questions: Questions  # of that version
-        self._ok = self._metrics.count("gomlx_requests", name, "200")
-        self._seconds = self._metrics.spread("gomlx_request_seconds", name)
-        self._collapsed = self._metrics.count("gomlx_flights_collapsed", name)
+        self._parser: RequestParser  # of that version
+        self._ok = self._metrics.counter("gomlx_requests", name, "200")
+        self._seconds = self._metrics.histogram("gomlx_request_seconds", name)
+        self._collapsed = self._metrics.counter("gomlx_flights_collapsed", name)
 
-    def ask(self, askers: Sequence[Asker]) -> None:
+    def predict(self, requesters: Sequence[Requester]) -> None:
         """Answer requests together.
 
         PERF: what they have in common is done once, and each step for all of them
@@ -71,21 +71,21 @@ class Model:
         """
         try:
             live = self._current.now(self._name)
-            if live.version is not self._version:
+            if live.digest is not self._version:
                 self._see(live)
-            asked = self._questions.asked([asker.text for asker in askers])
+            asked = self._parser.parse([requester.text for requester in requesters])
             known = self._known(asked)
         except Exception as error:
-            for asker in askers:
-                self._refuse(asker, error)
+            for requester in requesters:
+                self._refuse(requester, error)
             return
-        pairs = zip(askers, asked, strict=True)
+        pairs = zip(requesters, asked, strict=True)
         self._wait(live, self._answer(live, pairs, known))
 
     def _answer(
         self,
-        live: Live,
-        pairs: Iterable[tuple[Asker, Asked | Exception]],
+        live: LiveVersion,
+        pairs: Iterable[tuple[Requester, ParsedRequest | Exception]],
         known: Mapping[bytes, bytes],
     ) -> list[_Waiting]:
         """Answer those whose rows are all known, and what is wrong; return the others.
@@ -94,9 +94,9 @@ class Model:
         """
         waiting: list[_Waiting] = []
         now, arrived, seconds, start = perf_counter(), 0.0, 0.0, b""
-        for asker, one in pairs:
+        for requester, one in pairs:
             if isinstance(one, Exception):
-                self._refuse(asker, one)
+                self._refuse(requester, one)
                 continue
             rows, keys, _ = one
             found: list[bytes | None]
@@ -105,99 +105,106 @@ class Model:
             else:
                 found = [known.get(key) for key in keys] or [None] * len(rows)
             if None in found:
-                waiting.append((asker, one, found))
+                waiting.append((requester, one, found))
                 continue
-            if asker.arrived != arrived:  # PERF: most have come in one turn
-                arrived = asker.arrived
+            if requester.arrived != arrived:  # PERF: most have come in one turn
+                arrived = requester.arrived
                 seconds = now - arrived
-                start = live.start(seconds)
-            self._hit(asker, live, one, start, cast(list[bytes], found))
+                start = live.response_prefix(seconds)
+            self._hit(requester, live, one, start, cast(list[bytes], found))
             self._seconds.add(seconds)
         return waiting
 
     def _hit(
-        self, asker: Asker, live: Live, asked: Asked, start: bytes, found: list[bytes]
+        self,
+        requester: Requester,
+        live: LiveVersion,
+        asked: ParsedRequest,
+        start: bytes,
+        found: list[bytes],
     ) -> None:
-        if asker.text not in self._questions.recent:
-            self._questions.remember(asker.text, asked)
+        if requester.text not in self._parser.recent:
+            self._parser.remember(requester.text, asked)
         self._ok.n += 1
         is_batch = asked.is_batch
         how = hit_status(len(found), True, "") if is_batch else self._one_hit
-        self._tell(asker, answered(live, start, found, is_batch, how))
+        self._tell(requester, answered(live, start, found, is_batch, how))
 
-    def _wait(self, live: Live, waiting: Sequence[_Waiting]) -> None:
+    def _wait(self, live: LiveVersion, waiting: Sequence[_Waiting]) -> None:
         """Have the rows that are not known computed, for as many as there is room."""
-        for asker, one, found in waiting:
-            until = asker.arrived, asker.arrived + asker.seconds
-            prediction = Prediction(
-                live, found, one.is_batch, until, (self, asker.reply)
+        for requester, one, found in waiting:
+            until = requester.arrived, requester.arrived + requester.seconds
+            pending = PendingRequest(
+                live, found, one.is_batch, until, (self, requester.reply)
             )
             try:
-                self._fly(prediction, one)
+                self._fly(pending, one)
             except Exception as error:
-                self._refuse(asker, error)
+                self._refuse(requester, error)
                 continue
-            prediction.tier = self._tier
+            pending.tier = self._tier
             self._current.pin(live)  # until all of its rows have landed
-            asker.prediction = prediction
+            requester.pending = pending
 
-    def _fly(self, prediction: Prediction, asked: Asked) -> None:
+    def _fly(self, pending: PendingRequest, asked: ParsedRequest) -> None:
         """Raises Overloaded."""
         caching, misses, (rows, keys, _) = self._caching, self._misses, asked
         if self._is_local and len(keys) == 1:  # PERF: as most are
-            misses.fly_one(prediction, caching, rows[0], keys[0])
+            misses.fly_one(pending, caching, rows[0], keys[0])
         elif caching.cache is None:
-            prediction.bypass = caching.why_not
-            misses.run(prediction, rows)
+            pending.bypass = caching.bypass_reason
+            misses.run(pending, rows)
         else:
-            misses.fly(prediction, caching, asked)
+            misses.fly(pending, caching, asked)
 
-    def _refuse(self, asker: Asker, error: Exception) -> None:
+    def _refuse(self, requester: Requester, error: Exception) -> None:
         problem = error if isinstance(error, GomlxError) else _bug(self._name, error)
-        self._tell(asker, self.refused(problem, perf_counter() - asker.arrived))
+        self._tell(requester, self.refusal(problem, perf_counter() - requester.arrived))
 
-    def _tell(self, asker: Asker, reply: Reply) -> None:
+    def _tell(self, requester: Requester, reply: Reply) -> None:
         try:
-            asker.reply(reply)
+            requester.reply(reply)
         except Exception as error:  # one asker's bug is not another's
             _bug(self._name, error)
 
-    def refused(self, error: GomlxError, seconds: float) -> Reply:
+    def refusal(self, error: GomlxError, seconds: float) -> Reply:
         """Count a request that is not answered, and return what to say."""
         return _refused(self._metrics, self._name, error, seconds)
 
-    def ended(self, prediction: Prediction) -> None:
+    def ended(self, pending: PendingRequest) -> None:
         """Answer a request that waits no longer."""
-        self._misses.end(prediction)
-        if prediction.collapsed:
-            self._collapsed.n += prediction.collapsed
-        if prediction.error is None:
-            prediction.done(prediction.reply(self._count(prediction.started)))
+        self._misses.end(pending)
+        if pending.collapsed:
+            self._collapsed.n += pending.collapsed
+        if pending.error is None:
+            pending.done(pending.reply(self._count(pending.started)))
         else:
-            seconds = perf_counter() - prediction.started
-            prediction.done(self.refused(prediction.error, seconds))
+            seconds = perf_counter() - pending.started
+            pending.done(self.refusal(pending.error, seconds))
 
-    def all_landed(self, prediction: Prediction) -> None:
+    def all_completed(self, pending: PendingRequest) -> None:
         """Let go of the version: no computation is for the request any more."""
-        self._current.unpin(prediction.live)
+        self._current.unpin(pending.live)
 
-    def _see(self, live: Live) -> None:
+    def _see(self, live: LiveVersion) -> None:
         """Make what is for one version alone."""
-        self._version, self._caching = live.version, self._configured
+        self._version, self._caching = live.digest, self._configured
         if live.servable.description.unsteady:
-            self._caching = Caching(None, why_not="unsteady-model")
+            self._caching = CachePolicy(None, bypass_reason="unsteady-model")
         is_keyed = self._caching.cache is not None
         self._is_local = is_keyed and self._caching.is_local
-        self._questions = Questions(
+        self._parser = RequestParser(
             live.signature, live.dictionary, self._max_rows, is_keyed
         )
 
-    def _known(self, asked: Sequence[Asked | Exception]) -> dict[bytes, bytes]:
+    def _known(self, asked: Sequence[ParsedRequest | Exception]) -> dict[bytes, bytes]:
         """Return the answers that are known here and now."""
         cache = self._caching.cache
         if cache is None:
             return {}
-        keys = [key for one in asked if isinstance(one, Asked) for key in one.keys]
+        keys = [
+            key for one in asked if isinstance(one, ParsedRequest) for key in one.keys
+        ]
         return cache.get_many(keys) if keys else {}
 
     def _count(self, started: float) -> float:
@@ -214,7 +221,7 @@ class Predictor:
     def __init__(
         self,
         current: Current,
-        caching: Mapping[str, Caching],
+        caching: Mapping[str, CachePolicy],
         max_rows: Mapping[str, int],
         metrics: Metrics,
     ) -> None:
@@ -222,7 +229,7 @@ class Predictor:
         self._misses = Misses(max_rows)
         shared = current, self._misses, metrics
         self._models = {
-            name: Model(name, how, max_rows[name], shared)
+            name: ModelPredictor(name, how, max_rows[name], shared)
             for name, how in caching.items()
         }
         self.stopping = asyncio.Event()  # what would go on for ever ends then
@@ -236,51 +243,51 @@ class Predictor:
         live = self._current.get(name)
         return live is None or live.batcher.has_room()
 
-    def ask(self, name: str, askers: Sequence[Asker]) -> None:
+    def predict(self, name: str, requesters: Sequence[Requester]) -> None:
         """Answer requests for one model together."""
         if (model := self._models.get(name)) is not None:
-            model.ask(askers)
+            model.predict(requesters)
         else:
-            for asker in askers:
-                asker.reply(self.refused(name, ModelNotFound(name, self._models)))
+            for requester in requesters:
+                requester.reply(self.refusal(name, ModelNotFound(name, self._models)))
 
-    def post(
+    def submit(
         self, name: str, text: bytes | str, done: Done, seconds: float = inf
-    ) -> Prediction | None:
+    ) -> PendingRequest | None:
         """Answer one JSON body, or a query string, within so many seconds.
 
         Returns what `leave` takes, or None when done was called already.
         """
         call = Call(text, done, perf_counter(), seconds)
-        self.ask(name, [call])
-        return call.prediction
+        self.predict(name, [call])
+        return call.pending
 
-    def leave(self, prediction: Prediction) -> None:
+    def abandon(self, pending: PendingRequest) -> None:
         """Its client has gone: compute nothing for it alone, and never call done."""
-        if prediction.wanted_until:
-            prediction.wanted_until = 0.0
-            self._misses.end(prediction)
-            self.gone(prediction.name, perf_counter() - prediction.started)
+        if pending.deadline:
+            pending.deadline = 0.0
+            self._misses.end(pending)
+            self.count_abandoned(pending.name, perf_counter() - pending.started)
 
-    def gone(self, name: str, seconds: float) -> None:
+    def count_abandoned(self, name: str, seconds: float) -> None:
         """Count a request whose client had gone after so many seconds, unanswered."""
-        self._metrics.count("gomlx_requests", name, _CLIENT_LEFT).n += 1
-        self._metrics.spread("gomlx_refusal_seconds", name).add(seconds)
-        self.left(name)
+        self._metrics.counter("gomlx_requests", name, _CLIENT_LEFT).n += 1
+        self._metrics.histogram("gomlx_refusal_seconds", name).add(seconds)
+        self.count_canceled(name)
 
-    def left(self, name: str) -> None:
+    def count_canceled(self, name: str) -> None:
         """Count a request whose client had gone before its answer."""
-        self._metrics.count("gomlx_requests_canceled", name).n += 1
+        self._metrics.counter("gomlx_requests_canceled", name).n += 1
 
-    def refused(self, name: str, error: GomlxError) -> Reply:
+    def refusal(self, name: str, error: GomlxError) -> Reply:
         """Count a request that is not answered, and return what to say."""
         label = name if name in self._models else "unknown"
         return _refused(self._metrics, label, error, 0.0)
 
 
 def _refused(metrics: Metrics, label: str, error: GomlxError, seconds: float) -> Reply:
-    metrics.count("gomlx_requests", label, str(error.status)).n += 1
-    metrics.spread("gomlx_refusal_seconds", label).add(seconds)
+    metrics.counter("gomlx_requests", label, str(error.status)).n += 1
+    metrics.histogram("gomlx_refusal_seconds", label).add(seconds)
     return refusal(error)
 
 

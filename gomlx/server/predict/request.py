@@ -6,11 +6,11 @@ from typing import Protocol, cast
 
 import orjson
 
-from gomlx.cache.tier import Found
+from gomlx.cache.tier import Hit
 from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
-from gomlx.models.serving.current import Live
-from gomlx.models.serving.run import Outcome
+from gomlx.models.serving.current import LiveVersion
+from gomlx.models.serving.run import RowResult
 
 _STORED = "gomlx; fwd=miss; stored"
 _COLLAPSED = "gomlx; fwd=miss; collapsed"
@@ -33,7 +33,7 @@ def refusal(error: GomlxError) -> Reply:
     return Reply(error.status, body, retry_after=error.retry_after)
 
 
-class Asker(Protocol):
+class Requester(Protocol):
     """Who asks: one request that has arrived.
 
     text: a JSON body (bytes) or a query string (str). arrived: when, by perf_counter.
@@ -44,7 +44,7 @@ class Asker(Protocol):
     text: bytes | str
     arrived: float
     seconds: float
-    prediction: "Prediction | None"
+    pending: "PendingRequest | None"
 
     def reply(self, reply: Reply, /) -> None:
         """Take the reply: at once or later, once, unless it has left before."""
@@ -61,20 +61,20 @@ class Call:
     reply: Done
     arrived: float
     seconds: float
-    prediction: "Prediction | None" = None
+    pending: "PendingRequest | None" = None
 
 
 class Owner(Protocol):
     """Who answers a request that had to wait."""
 
-    def ended(self, prediction: "Prediction", /) -> None:
+    def ended(self, pending: "PendingRequest", /) -> None:
         """It waits no longer: with all of its answers, or an error. Called once."""
 
-    def all_landed(self, prediction: "Prediction", /) -> None:
+    def all_completed(self, pending: "PendingRequest", /) -> None:
         """No computation is for it any more. Called once, maybe long after."""
 
 
-class Prediction:
+class PendingRequest:
     """One request under way: the answers it has, and how many it still lacks.
 
     done takes its reply; owner is told what becomes of it, and makes that.
@@ -82,12 +82,12 @@ class Prediction:
 
     __slots__ = (
         *("answers", "bypass", "collapsed", "done", "error", "hits", "is_batch"),
-        *("live", "missing", "owner", "started", "tier", "wanted_until"),
+        *("live", "missing", "owner", "started", "tier", "deadline"),
     )
 
     def __init__(
         self,
-        live: Live,
+        live: LiveVersion,
         known: list[bytes | None],
         is_batch: bool,
         until: tuple[float, float],
@@ -95,7 +95,7 @@ class Prediction:
     ) -> None:
         """until: when it came, and until when it is wanted."""
         self.live, self.is_batch = live, is_batch
-        self.started, self.wanted_until = until  # 0 when it has ended
+        self.started, self.deadline = until  # 0 when it has ended
         self.owner, self.done = then
         self.answers = known  # this list is ours now
         self.missing = missing = known.count(None)
@@ -112,7 +112,7 @@ class Prediction:
     @property
     def seconds(self) -> float:
         """How long it waits for its answers."""
-        return self.wanted_until - self.started
+        return self.deadline - self.started
 
     def places(self) -> Iterable[int]:
         """Where answers are missing."""
@@ -120,26 +120,26 @@ class Prediction:
             return range(len(self.answers))
         return [i for i, answer in enumerate(self.answers) if answer is None]
 
-    def land(self, i: int, outcome: Outcome | Found) -> None:
+    def complete(self, i: int, outcome: RowResult | Hit) -> None:
         """Take the outcome of one row; the last one, or a failure, ends it."""
         self.missing -= 1
         if isinstance(outcome, bytes):
             self.answers[i] = outcome
-        elif isinstance(outcome, Found):
+        elif isinstance(outcome, Hit):
             self.answers[i], self.tier = outcome
             self.hits += 1
-        elif self.wanted_until:
+        elif self.deadline:
             self.end(outcome)
         if not self.missing:
             try:
-                if self.wanted_until:
+                if self.deadline:
                     self.end()
             finally:
-                self.owner.all_landed(self)
+                self.owner.all_completed(self)
 
     def end(self, error: GomlxError | None = None) -> None:
         """It waits no longer. Rows of it that have not begun to run never will."""
-        self.wanted_until = 0.0
+        self.deadline = 0.0
         self.error = error
         self.owner.ended(self)
 
@@ -151,7 +151,9 @@ class Prediction:
         else:  # PERF: as most are
             how = _COLLAPSED if self.collapsed else _STORED
         live = self.live
-        return answered(live, live.start(seconds), answers, self.is_batch, how)
+        return answered(
+            live, live.response_prefix(seconds), answers, self.is_batch, how
+        )
 
     def _cache_status(self) -> str:
         """Say where the answer is from, as RFC 9211 has it."""
@@ -173,12 +175,12 @@ def hit_status(rows: int, is_batch: bool, tier: str) -> str:
 
 
 def answered(
-    live: Live,
+    live: LiveVersion,
     start: bytes,
     answers: Sequence[bytes],
     is_batch: bool,
     cache_status: str,
 ) -> Reply:
     """Return the reply that holds the answers, in the rows' order, after its start."""
-    data = joined(answers, True) if is_batch else answers[0]
-    return Reply(200, start + data + b"}", cache_status, live.version)
+    data = joined(answers) if is_batch else answers[0]
+    return Reply(200, start + data + b"}", cache_status, live.digest)

@@ -3,14 +3,14 @@
 import asyncio
 from time import perf_counter
 
-from gomlx.metrics.metrics import Spread
+from gomlx.metrics.metrics import Histogram
 
 # What blocks the loop for twice as long is late by more than this, whenever it begins.
 BEAT_SECONDS = 0.01
 _LATE_SECONDS = 0.001  # less is a timer's own; an idle worker counts nothing
 
 
-async def watch(late: Spread) -> None:
+async def watch(late: Histogram) -> None:
     """Note each beat that comes too late, and by how much; 0.05 % of a core."""
     while True:
         due = perf_counter() + BEAT_SECONDS

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gomlx.errors import ModelNotFound
 from gomlx.metrics.metrics import Metrics
-from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest, ModelVersion
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ class Reloader:
         self,
         manifest: Path,
         current: Current,
-        load: Callable[[ModelVersion], Live],
+        load: Callable[[ModelVersion], LiveVersion],
         metrics: Metrics,
     ) -> None:
         self._path, self._current = manifest, current
@@ -78,14 +78,14 @@ class Reloader:
             return
         self._swap(version, new)
 
-    def _swap(self, version: ModelVersion, new: Live) -> None:
+    def _swap(self, version: ModelVersion, new: LiveVersion) -> None:
         try:
             self._current.swap(version.name, new, _close)
         except ModelNotFound:
             _close(new)
             return
         self._current.reasons.pop(version.name, None)
-        self._metrics.count("gomlx_loads", version.name, "loaded").n += 1
+        self._metrics.counter("gomlx_loads", version.name, "loaded").n += 1
         log.info("model %s: version %s is live", version.name, version.digest)
 
     def _fail(self, version: ModelVersion, error: Exception) -> None:
@@ -94,11 +94,11 @@ class Reloader:
         self._failed[version.digest] = time.monotonic() + _RETRY_SECONDS
         reason = f"version {version.digest} cannot be loaded: {error}"
         self._current.reasons[version.name] = reason
-        self._metrics.count("gomlx_loads", version.name, "failed").n += 1
+        self._metrics.counter("gomlx_loads", version.name, "failed").n += 1
         log.error("model %s: %s", version.name, reason, exc_info=error)
 
 
-def _close(live: Live) -> None:
+def _close(live: LiveVersion) -> None:
     live.batcher.close()
     live.servable.close()
     del live

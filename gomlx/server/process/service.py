@@ -19,12 +19,12 @@ from gomlx.config.schema import Config, Endpoint, Model, masked_config
 from gomlx.runtime.rundir import RunDir, take_slot
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.idle import Watched
-from gomlx.server.http.limits import Limits
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.process.loop_lag import watch
 from gomlx.server.routes.pacing import Paced
 
 if TYPE_CHECKING:
-    from gomlx.models.serving.current import Live
+    from gomlx.models.serving.current import LiveVersion
     from gomlx.models.version import ModelVersion
     from gomlx.server.process.gunicorn import Worker
 
@@ -85,7 +85,7 @@ class Service:
             self._handed_over(worker),
             worker.count_connection,
         )
-        self._late = self.metrics.spread("gomlx_loop_lag_seconds", str(self._slot))
+        self._late = self.metrics.histogram("gomlx_loop_lag_seconds", str(self._slot))
         self._tasks: list[asyncio.Task[None]] = []
         self._keepalive = config.endpoint.keepalive_seconds
 
@@ -127,17 +127,20 @@ class Service:
         return self._rundir.workers / str(os.getpid())
 
     def _caching(self, model: Model) -> Any:
-        from gomlx.server.predict.misses import Caching
+        from gomlx.server.predict.misses import CachePolicy
 
         store = self._stores.get(model.datastore or "")
-        return Caching(store.tiers, store.coalescer(model)) if store else Caching(None)
+        return (
+            CachePolicy(store.tiers, store.coalescer(model))
+            if store
+            else CachePolicy(None)
+        )
 
-    def _load(self, version: "ModelVersion") -> "Live":
+    def _load(self, version: "ModelVersion") -> "LiveVersion":
         """Load and warm a version. Runs in a thread."""
-        from gomlx.models.serving.batcher import Batcher
-        from gomlx.models.serving.batcher import Limits as BatchLimits
+        from gomlx.models.serving.batcher import Batcher, BatchLimits
         from gomlx.models.serving.cost import Cost
-        from gomlx.models.serving.current import Live
+        from gomlx.models.serving.current import LiveVersion
         from gomlx.models.serving.run import RunCounts
         from gomlx.models.serving.servable import Servable
 
@@ -152,14 +155,14 @@ class Service:
             batch.max_queued_ms / 1000,
         )
         counts = RunCounts(
-            self.metrics.count("gomlx_model_runs", name),
-            self.metrics.count("gomlx_model_run_failures", name),
-            self.metrics.spread("gomlx_model_run_seconds", name),
-            self.metrics.spread("gomlx_batch_rows", name),
+            self.metrics.counter("gomlx_model_runs", name),
+            self.metrics.counter("gomlx_model_run_failures", name),
+            self.metrics.histogram("gomlx_model_run_seconds", name),
+            self.metrics.histogram("gomlx_batch_rows", name),
         )
         batcher = Batcher(name, servable.run, limits, counts, cost)
-        batcher.when_landed = self.connections.send
-        return Live(servable, batcher)
+        batcher.when_completed = self.connections.send
+        return LiveVersion(servable, batcher)
 
     def _tiers(self) -> dict[str, Any]:
         details = {name: store.detail() for name, store in self._stores.items()}
@@ -186,8 +189,8 @@ class Service:
             await asyncio.sleep(1)
 
 
-def _limits(endpoint: Endpoint) -> Limits:
-    return Limits(
+def _limits(endpoint: Endpoint) -> HttpLimits:
+    return HttpLimits(
         endpoint.max_body_bytes,
         endpoint.max_header_bytes,
         endpoint.receive_seconds,

@@ -7,11 +7,11 @@ from pathlib import Path
 from gomlx.cache.coalesce import Coalescer, FleetLeases, HostLeases
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Limits, Remote, RemoteCounts
+from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
-from gomlx.metrics.metrics import Count, Metrics
+from gomlx.metrics.metrics import Counter, Metrics
 
 # Of the nearest tier, and of those behind it; a model's run is often cheaper than more.
 _DEADLINES_MS = (5.0, 20.0)
@@ -69,13 +69,15 @@ class Store:
         tier = SharedMemory(self._directory)
         counts = LocalCounts(
             self._counter(tier.name),
-            self._metrics.spread("gomlx_cache_seconds", self._datastore.id, tier.name),
+            self._metrics.histogram(
+                "gomlx_cache_seconds", self._datastore.id, tier.name
+            ),
         )
         return Local(tier, counts, self._datastore.queue_mb << 20)
 
     def _open_remote(self, i: int, tier: CacheTier, connection: Connection) -> Remote:
         default = _DEADLINES_MS[min(i, 1)]
-        limits = Limits(
+        limits = TierLimits(
             (tier.deadline_ms or default) / 1000,
             tier.ttl_seconds or self._datastore.ttl_seconds,
             tier.max_value_bytes,
@@ -85,14 +87,14 @@ class Store:
         name = connection.id
         counts = RemoteCounts(
             self._counter(name),
-            self._metrics.spread("gomlx_cache_seconds", self._datastore.id, name),
+            self._metrics.histogram("gomlx_cache_seconds", self._datastore.id, name),
             self._metrics.gauge("gomlx_tier_state", self._datastore.id, name),
         )
         return Remote(name, _connected(connection), limits, counts)
 
-    def _counter(self, tier: str) -> Callable[[str, str], Count]:
-        def counter(metric: str, outcome: str) -> Count:
-            return self._metrics.count(metric, self._datastore.id, tier, outcome)
+    def _counter(self, tier: str) -> Callable[[str, str], Counter]:
+        def counter(metric: str, outcome: str) -> Counter:
+            return self._metrics.counter(metric, self._datastore.id, tier, outcome)
 
         return counter
 

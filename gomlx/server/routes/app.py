@@ -14,7 +14,7 @@ import falcon.asgi
 import orjson
 
 from gomlx.errors import GomlxError, InternalError, TooLarge
-from gomlx.server.http.limits import Limits
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Reply
@@ -38,7 +38,7 @@ class App:
         predictor: Predictor,
         status: Status,
         operations: Operations,
-        limits: Limits,
+        limits: HttpLimits,
     ) -> None:
         self._predictor, self._status, self._limits = predictor, status, limits
         window = status.config()[1]["endpoint"]["stream_window"]
@@ -94,7 +94,7 @@ class App:
         error: GomlxError,
         params: dict[str, Any],
     ) -> None:
-        _send(response, self._predictor.refused(params.get("name", ""), error))
+        _send(response, self._predictor.refusal(params.get("name", ""), error))
 
     async def _not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         models = ", ".join(sorted(self._status.models)) or "none"
@@ -129,7 +129,7 @@ class App:
         params: dict[str, Any],
     ) -> None:
         log.error("unexpected", exc_info=error)
-        _send(response, self._predictor.refused("", InternalError()))
+        _send(response, self._predictor.refusal("", InternalError()))
 
     def _send_error(
         self, response: falcon.asgi.Response, status: int, message: str
@@ -137,11 +137,11 @@ class App:
         """Refuse a request that is for no model."""
         error = GomlxError(message)
         error.status = status
-        _send(response, self._predictor.refused("", error))
+        _send(response, self._predictor.refusal("", error))
 
 
 class _Eval:
-    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+    def __init__(self, predictor: Predictor, limits: HttpLimits) -> None:
         self._predictor, self._limits = predictor, limits
 
     async def on_get(
@@ -161,12 +161,12 @@ class _Eval:
         header = request.get_header(deadlines.HEADER)
         seconds = deadlines.seconds_of(header, self._limits.request_seconds)
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        prediction = self._predictor.post(name, text, answered.set_result, seconds)
+        pending = self._predictor.submit(name, text, answered.set_result, seconds)
         try:
             return await answered
         except asyncio.CancelledError:  # the client has gone
-            if prediction:
-                self._predictor.leave(prediction)
+            if pending:
+                self._predictor.abandon(pending)
             raise
 
     async def _body(self, request: falcon.asgi.Request) -> bytes:

@@ -8,8 +8,8 @@ from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
 from gomlx.contract.dictionary import digest
 from gomlx.contract.tensor import ANY, Tensor
 from gomlx.errors import ModelNotFound
-from gomlx.metrics.metrics import Metrics, State
-from gomlx.models.serving.current import Current, Live
+from gomlx.metrics.metrics import Metrics, ScrapedMetric
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.routes.meta import Contracts
@@ -97,7 +97,7 @@ class Status:
         # Reading the files of all workers takes milliseconds: not on the loop.
         return await asyncio.to_thread(self._metrics.exposition, self._states())
 
-    def _meta_config(self, name: str, live: Live) -> dict[str, Any]:
+    def _meta_config(self, name: str, live: LiveVersion) -> dict[str, Any]:
         signature = live.signature
         model = next((m for m in self._config["models"] if m["id"] == name), None)
         if model is None:
@@ -130,7 +130,7 @@ class Status:
             ]
         return document | {"Outputs": outputs}
 
-    def _store(self, model: Mapping[str, Any], live: Live) -> Any:
+    def _store(self, model: Mapping[str, Any], live: LiveVersion) -> Any:
         """Return the settings of where a model's answers are kept; None: nowhere."""
         if live.servable.description.unsteady:
             return None
@@ -139,11 +139,15 @@ class Status:
         )
         return next(stores, None)
 
-    def _states(self) -> list[State]:
+    def _states(self) -> list[ScrapedMetric]:
         manifest = self._manifest()
-        info = State("gomlx_model_info", "The live versions.", ("model", "version"))
-        up = State("gomlx_model_up", "1: the newest files are live.", ("model",))
-        reloads = State(
+        info = ScrapedMetric(
+            "gomlx_model_info", "The live versions.", ("model", "version")
+        )
+        up = ScrapedMetric(
+            "gomlx_model_up", "1: the newest files are live.", ("model",)
+        )
+        reloads = ScrapedMetric(
             "gomlx_reloads_total", "Versions published or failed.", ("model", "outcome")
         )
         for name in self.models:
@@ -156,21 +160,23 @@ class Status:
                 reloads.add(n, name, outcome)
         return [info, up, reloads, *self._tls_states()]
 
-    def _tls_states(self) -> list[State]:
+    def _tls_states(self) -> list[ScrapedMetric]:
         if self._certificates is None:
             return []
-        expires = State(
+        expires = ScrapedMetric(
             "gomlx_tls_certificate_expiry_timestamp_seconds",
             "Unix time at which the certificate in use expires.",
             (),
         )
-        up = State("gomlx_tls_up", "1: the newest certificate is live and valid.", ())
+        up = ScrapedMetric(
+            "gomlx_tls_up", "1: the newest certificate is live and valid.", ()
+        )
         expires.add(self._certificates.expires)
         up.add(int(self._certificates.problem is None))
         return [expires, up]
 
 
-def _keyed(live: Live) -> list[tuple[Tensor, Kind]]:
+def _keyed(live: LiveVersion) -> list[tuple[Tensor, Kind]]:
     return list(zip(live.signature.fields, live.dictionary.kinds, strict=True))
 
 

@@ -9,7 +9,7 @@ from gomlx.contract.document import Contract
 from gomlx.models.serving.current import Current
 
 
-class Document(NamedTuple):
+class ContractDocument(NamedTuple):
     """A version's contract, as this service has it."""
 
     tag: str
@@ -34,13 +34,13 @@ class Contracts:
             )
             for model in config["models"]
         }
-        self._written: dict[str, tuple[str, asyncio.Task[Document]]] = {}
+        self._written: dict[str, tuple[str, asyncio.Task[ContractDocument]]] = {}
 
     def tag(self, name: str) -> str:
         """Return the live version's contract's. Raises ModelNotFound, NotReady."""
         return self._contract(name).tag
 
-    async def document(self, name: str) -> Document:
+    async def document(self, name: str) -> ContractDocument:
         """Return the live version's. Raises ModelNotFound, NotReady."""
         contract = self._contract(name)
         version, task = self._written.get(name, ("", None))
@@ -67,6 +67,6 @@ class Contracts:
         )
 
 
-def _write(contract: Contract) -> Document:
+def _write(contract: Contract) -> ContractDocument:
     body = contract.dump()
-    return Document(contract.tag, body, gzip.compress(body, 1, mtime=0))
+    return ContractDocument(contract.tag, body, gzip.compress(body, 1, mtime=0))

@@ -18,7 +18,7 @@ import orjson
 
 from gomlx.errors import TooLarge
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Prediction, Reply
+from gomlx.server.predict.request import PendingRequest, Reply
 
 # After the last line that is taken, the client may go on sending. Were the connection
 # closed at once, the kernel would reset it, and answers on their way would be lost.
@@ -85,8 +85,8 @@ class Stream:
     async def close(self) -> None:
         """Let go of everything; answers that come later are nobody's."""
         for line in self._lines:
-            if line.prediction and not line.answer:
-                self._predictor.leave(line.prediction)
+            if line.pending and not line.answer:
+                self._predictor.abandon(line.pending)
         self._lines.clear()
         for task in self._tasks:
             task.cancel()
@@ -103,7 +103,7 @@ class Stream:
             if not self._predictor.stopping.is_set():
                 await self._ask(bytes(self._tail))
         except TooLarge as error:
-            self._land(self._line(0), self._predictor.refused(self._name, error))
+            self._complete(self._line(0), self._predictor.refusal(self._name, error))
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._body.exhaust()
@@ -149,10 +149,10 @@ class Stream:
             self._has_room.clear()
             await self._has_room.wait()
         line = self._line(len(text))
-        line.prediction = self._predictor.post(
-            self._name, text, partial(self._land, line), self._limits.line_seconds
+        line.pending = self._predictor.submit(
+            self._name, text, partial(self._complete, line), self._limits.line_seconds
         )
-        line.rows = len(line.prediction.answers) if line.prediction else 1
+        line.rows = len(line.pending.answers) if line.pending else 1
         self._rows += line.rows
 
     def _is_full(self) -> bool:
@@ -171,7 +171,7 @@ class Stream:
         self._bytes += size
         return line
 
-    def _land(self, line: "_Line", reply: Reply) -> None:
+    def _complete(self, line: "_Line", reply: Reply) -> None:
         line.answer = as_line(reply)
         line.size += len(line.answer)
         self._bytes += len(line.answer)
@@ -192,11 +192,11 @@ class Stream:
 class _Line:
     """A line that was asked, and what it takes of the window."""
 
-    __slots__ = ("answer", "prediction", "rows", "size")
+    __slots__ = ("answer", "pending", "rows", "size")
 
     def __init__(self, size: int) -> None:
         self.answer = b""
-        self.prediction: Prediction | None = None  # while it may wait
+        self.pending: PendingRequest | None = None  # while it may wait
         self.rows, self.size = 0, size
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from redis._parsers import Encoder
 from redis.exceptions import InvalidResponse
 
-from gomlx.cache.breaker import State
+from gomlx.cache.breaker import BreakerState
 from gomlx.cache.redis.parser import BoundedParser, Headers
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Limits, Remote, RemoteCounts
-from gomlx.metrics.metrics import SECONDS, Count, Gauge, Spread
+from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
+from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
 from tests.support.redis_servers import server
 
 # Values that hold what a list without an end begins with; and such lists.
@@ -158,17 +158,19 @@ async def test_such_a_value_costs_no_other_and_is_deleted(tmp_path: Path) -> Non
             ("username", "password", "ca_file", "cert_file", "key_file")
         )
         tier = RedisTier(redis.url, **alone, timeout_seconds=5.0, max_connections=2)
-        counts = defaultdict[str, Count](Count)
+        counts = defaultdict[str, Counter](Counter)
         told = RemoteCounts(
             lambda metric, outcome: counts[f"{metric} {outcome}"],
-            Spread(SECONDS),
+            Histogram(SECONDS),
             Gauge(),
         )
-        remote = Remote("near", tier, Limits(5.0, 60, 1 << 20, 1 << 20, False), told)
+        remote = Remote(
+            "near", tier, TierLimits(5.0, 60, 1 << 20, 1 << 20, False), told
+        )
         for _ in range(9):
             found = await remote.get_many([b"good", b"bad"], lambda v: v == b"{}")
             assert found == {b"good": b"{}"}
-        assert remote.state is State.CLOSED
+        assert remote.state is BreakerState.CLOSED
         await remote.close()
         assert not redis.ask("EXISTS", "bad")
         assert counts["gomlx_cache_lookups failed"].n == 0

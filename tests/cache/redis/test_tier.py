@@ -149,13 +149,13 @@ async def test_values_are_kept_and_found(opened: RedisTier) -> None:
 async def test_values_live_as_long_as_they_should(opened: RedisTier) -> None:
     short, long, gone = names(3)
     await opened.set_many({short: (b"1", 30), long: (b"2", 60_000), gone: (b"3", 0)})
-    left = await opened.left([short, long, gone])
+    left = await opened.remaining_ttl([short, long, gone])
     assert 0 <= left[0] <= 30
     assert 30_000 < left[1] <= 60_000
     assert left[2] == 0
     while (await opened.get_many([short]))[0] is not None:
         await asyncio.sleep(0.01)
-    assert await opened.left([short]) == [0]
+    assert await opened.remaining_ttl([short]) == [0]
 
 
 @each_kind
@@ -172,7 +172,7 @@ async def test_a_lease_has_one_holder(opened: RedisTier, way: dict[str, Any]) ->
     other = tier(**way)
     both = await asyncio.gather(opened.take(some, 60_000), other.take(some, 60_000))
     assert all(mine != theirs for mine, theirs in zip(*both, strict=True))
-    assert 0 < min(await opened.left(some)) <= 60_000
+    assert 0 < min(await opened.remaining_ttl(some)) <= 60_000
     await opened.delete(some)
     assert all(await other.take(some, 60_000))
     await other.close()
@@ -181,7 +181,7 @@ async def test_a_lease_has_one_holder(opened: RedisTier, way: dict[str, Any]) ->
 @each_kind
 async def test_nothing_is_asked_for_nothing(opened: RedisTier) -> None:
     assert await opened.get_many([]) == []
-    assert await opened.left([]) == []
+    assert await opened.remaining_ttl([]) == []
     assert await opened.take([], 1) == []
     await opened.set_many({})
     await opened.delete([])
@@ -223,7 +223,7 @@ async def test_what_never_expires_and_what_is_no_value(plain: Server) -> None:
     forever, a_list = names(2)
     plain.ask("SET", forever.decode(), "x")
     plain.ask("LPUSH", a_list.decode(), "x")
-    assert await opened.left([forever]) == [NEVER]
+    assert await opened.remaining_ttl([forever]) == [NEVER]
     assert await opened.get_many([forever, a_list]) == [b"x", None]
     await opened.close()
 
@@ -485,5 +485,5 @@ async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
             await noisy.get_many([b"a", b"b"])
         if reply != b":1":
             with pytest.raises(TierFailed, match="another question"):
-                await noisy.left([b"a"])
+                await noisy.remaining_ttl([b"a"])
         await noisy.close()

@@ -59,13 +59,13 @@ async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> 
             transport=transport,
             options=Options(refresh_seconds=0, redis_seconds=30.0),
         ) as client:
-            edition = client._core.edition
-            assert edition
-            (name,) = edition.names([(1.5,)])
+            client_model = client._core.client_model
+            assert client_model
+            (name,) = client_model.names([(1.5,)])
             redis.ask("SET", name.decode(), '{"y":7.5}')
             answer = await client.predict(x=1.5)
             assert (answer, answer.tier, answer.cached) == ({"y": 7.5}, "redis", True)
-            (name,) = edition.names([(2.5,)])
+            (name,) = client_model.names([(2.5,)])
             redis.ask("SET", name.decode(), value)
             assert await client.predict(x=2.5) == {"y": 5.0}
 
@@ -147,9 +147,9 @@ async def test_a_stream_finds_what_is_shared(tmp_path: Path) -> None:
             transport=transport,
             options=options,
         ) as client:
-            edition = client._core.edition
-            assert edition
-            names = edition.names([(float(n),) for n in range(0, 500, 2)])
+            client_model = client._core.client_model
+            assert client_model
+            names = client_model.names([(float(n),) for n in range(0, 500, 2)])
             shared = [(name.decode(), f'{{"y":{n}.5}}') for n, name in enumerate(names)]
             redis.ask("MSET", *(word for pair in shared for word in pair))
             rows = [{"x": float(n)} for n in range(500)]

@@ -11,10 +11,10 @@ import pytest
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
-from gomlx.metrics.metrics import ROWS, SECONDS, Count, Spread
-from gomlx.models.serving.batcher import Batcher, Limits
-from gomlx.models.serving.cost import DEAR_SECONDS, Cost, Spent, sizes
-from gomlx.models.serving.run import Outcome, RunCounts
+from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.models.serving.batcher import Batcher, BatchLimits
+from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Spent, sizes
+from gomlx.models.serving.run import RowResult, RunCounts
 
 
 class Model:
@@ -36,36 +36,36 @@ class Job:
     """A row that somebody wants until they say no; its outcome when it has landed."""
 
     def __init__(self) -> None:
-        self.outcome: asyncio.Future[Outcome] = asyncio.Future()
-        self.wanted_until = inf
+        self.outcome: asyncio.Future[RowResult] = asyncio.Future()
+        self.deadline = inf
 
-    def is_wanted(self, now: float) -> bool:
-        return self.wanted_until > now
+    def is_awaited(self, now: float) -> bool:
+        return self.deadline > now
 
-    def land(self, outcome: Outcome) -> None:
+    def complete(self, outcome: RowResult) -> None:
         self.outcome.set_result(outcome)
 
 
 def counts_of_runs() -> RunCounts:
-    return RunCounts(Count(), Count(), Spread(SECONDS), Spread(ROWS))
+    return RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
 
 
 def batcher_of(
     run: Callable[[Sequence[Row]], list[bytes]],
-    limits: Limits | int = 64,
+    limits: BatchLimits | int = 64,
     seconds: float | Sequence[float] = 0.0,
     counts: RunCounts | None = None,
 ) -> Batcher:
     """A batcher with limits, or max_rows; seconds: of each size of runs, or of all."""
     if isinstance(limits, int):
-        limits = Limits(limits, 0, 100)
+        limits = BatchLimits(limits, 0, 100)
     if isinstance(seconds, float):
         seconds = [seconds for _ in sizes(limits.max_rows)]
     cost = Cost(limits.max_rows, [Spent(one, one) for one in seconds])
     return Batcher("m", run, limits, counts or counts_of_runs(), cost)
 
 
-async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[Outcome]:
+async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[RowResult]:
     """Add rows in one turn, and wait for all of their outcomes."""
     jobs = [Job() for _ in values]
     for value, job in zip(values, jobs, strict=True):
@@ -106,7 +106,7 @@ async def test_a_caller_alone_waits_for_nobody() -> None:
 @pytest.mark.asyncio
 async def test_rows_do_not_wait_for_ever_while_others_come() -> None:
     model, most = Model(), 100_000
-    batcher = batcher_of(model.run, Limits(most, 0, most))
+    batcher = batcher_of(model.run, BatchLimits(most, 0, most))
     for n in range(most):
         batcher.add((n,), Job())
         await asyncio.sleep(0)
@@ -134,11 +134,11 @@ async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
     model = Model()
 
     def slow(rows: Sequence[Row]) -> list[bytes]:
-        time.sleep(DEAR_SECONDS)
+        time.sleep(EXPENSIVE_SECONDS)
         return model.run(rows)
 
     cost = Still(2, [Spent(0.0, 0.0)])
-    batcher = Batcher("m", slow, Limits(2, 0, 100), counts_of_runs(), cost)
+    batcher = Batcher("m", slow, BatchLimits(2, 0, 100), counts_of_runs(), cost)
     for _ in range(6):
         batcher.add((2,), Job())
     for n in (1, 2, 3):
@@ -180,7 +180,7 @@ async def test_a_dear_run_waits_while_the_loop_is_busy() -> None:
 @pytest.mark.asyncio
 async def test_a_dear_run_begins_before_its_rows_have_waited_too_long() -> None:
     model = Model()
-    limits = Limits(64, 0, 100, queued_seconds=0.05)
+    limits = BatchLimits(64, 0, 100, queued_seconds=0.05)
     batcher, job = batcher_of(model.run, limits, seconds=10.0), Job()
     batcher.add((1,), job)
     assert 1 < await _long_turns(lambda: model.batches, 1000) <= 25
@@ -202,7 +202,7 @@ async def test_a_dear_run_begins_with_the_first_short_turn() -> None:
 @pytest.mark.asyncio
 async def test_a_dear_run_waits_not_for_ever() -> None:
     model = Model()
-    batcher, job = batcher_of(model.run, seconds=2 * DEAR_SECONDS), Job()
+    batcher, job = batcher_of(model.run, seconds=2 * EXPENSIVE_SECONDS), Job()
     batcher.add((1,), job)
     assert 1 < await _long_turns(lambda: model.batches, 100_000) < 100_000
     assert await job.outcome == b"2"
@@ -217,7 +217,7 @@ async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
         assert go.wait(60)
         return model.run(rows)
 
-    batcher = batcher_of(run, Limits(16, 1000.0, 100), 9000.0)
+    batcher = batcher_of(run, BatchLimits(16, 1000.0, 100), 9000.0)
     for _ in range(2):  # a full run does not wait for the end of the linger
         first = asyncio.create_task(outcomes(batcher, [1]))
         for _ in range(3):
@@ -269,7 +269,7 @@ async def test_a_bug_is_an_outcome_too() -> None:
 @pytest.mark.asyncio
 async def test_a_full_queue_sheds_and_recovers() -> None:
     model = Model()
-    batcher = batcher_of(model.run, Limits(64, 0, 2))
+    batcher = batcher_of(model.run, BatchLimits(64, 0, 2))
     for value in (1, 2):
         batcher.add((value,), Job())
     with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
@@ -283,7 +283,7 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
 
 @pytest.mark.asyncio
 async def test_who_would_wait_too_long_is_shed_at_once() -> None:
-    batcher = batcher_of(Model().run, Limits(2, 0, 100, 2.0), 1.0)
+    batcher = batcher_of(Model().run, BatchLimits(2, 0, 100, 2.0), 1.0)
     for _ in range(5):  # a new row would run in the third run: after two seconds
         assert batcher.has_room(100 - len(batcher))
         batcher.add((1,), Job())
@@ -307,7 +307,7 @@ async def test_who_would_wait_too_long_is_shed_at_once() -> None:
 async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
     seconds_per_run: float, seconds: int
 ) -> None:
-    batcher = batcher_of(Model().run, Limits(2, 0, 9), seconds_per_run)
+    batcher = batcher_of(Model().run, BatchLimits(2, 0, 9), seconds_per_run)
     for value in range(9):
         batcher.add((value,), Job())
     with pytest.raises(Overloaded) as refused:
@@ -324,7 +324,7 @@ async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
     for value in (0, 3, 4, 7):
-        jobs[value].wanted_until = 0.0
+        jobs[value].deadline = 0.0
     found = await asyncio.gather(*(job.outcome for job in jobs))
     assert model.batches == [[1, 2], [5, 6]]
     assert {type(found[value]) for value in (0, 3, 4, 7)} == {DeadlineExceeded}
@@ -333,11 +333,14 @@ async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
 
 @pytest.mark.asyncio
 async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
-    batcher, jobs = batcher_of(Model().run, Limits(64, 0, 3)), [Job() for _ in range(3)]
+    batcher, jobs = (
+        batcher_of(Model().run, BatchLimits(64, 0, 3)),
+        [Job() for _ in range(3)],
+    )
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
-    jobs[1].wanted_until = 0.0
-    batcher.has_unwanted()
+    jobs[1].deadline = 0.0
+    batcher.note_abandoned()
     batcher.check_room(1)
     assert isinstance(jobs[1].outcome.result(), DeadlineExceeded)
     with pytest.raises(Overloaded):

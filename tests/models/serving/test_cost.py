@@ -5,7 +5,7 @@ import pytest
 from gomlx.models.serving import cost as costs
 from gomlx.models.serving.cost import (
     CHEAP_SECONDS,
-    DEAR_SECONDS,
+    EXPENSIVE_SECONDS,
     Cost,
     Pace,
     Spent,
@@ -38,22 +38,27 @@ def test_every_size_has_its_own_cost() -> None:
 def test_what_was_not_measured_may_take_twice_as_long() -> None:
     cost = Cost(8, [cpu(0.0002), cpu(0.0003)])
     assert [cost.of(rows) for rows in (2, 4, 8)] == [0.0003, 0.0006, 0.0012]
-    assert [cost.is_dear(rows) for rows in (2, 4, 5, 8)] == [False, False, True, True]
+    assert [cost.is_expensive(rows) for rows in (2, 4, 5, 8)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_between_the_thresholds_a_run_stays_where_it_is() -> None:
-    middle = (CHEAP_SECONDS + DEAR_SECONDS) / 2
+    middle = (CHEAP_SECONDS + EXPENSIVE_SECONDS) / 2
     cost = Cost(1, [cpu(middle)])
-    assert not cost.is_dear(1)
+    assert not cost.is_expensive(1)
     for _ in range(50):
-        cost.add(1, cpu(DEAR_SECONDS * 1.1), True)
-    assert cost.is_dear(1)
+        cost.add(1, cpu(EXPENSIVE_SECONDS * 1.1), True)
+    assert cost.is_expensive(1)
     for _ in range(500):
         cost.add(1, cpu(middle), False)
-    assert cost.is_dear(1)
+    assert cost.is_expensive(1)
     for _ in range(500):
         cost.add(1, cpu(CHEAP_SECONDS * 0.9), False)
-    assert not cost.is_dear(1)
+    assert not cost.is_expensive(1)
 
 
 @pytest.mark.parametrize("slow", [cpu(0.05), waits(0.05)])
@@ -61,19 +66,19 @@ def test_a_surprise_is_remembered_for_a_while(slow: Spent) -> None:
     cost = Cost(4, [cpu(0.0001)] * 3)
     cost.add(4, slow, True)
     for _ in range(20):
-        assert cost.is_dear(4)
+        assert cost.is_expensive(4)
         cost.add(4, cpu(0.0001), False)
-    assert not cost.is_dear(2)
+    assert not cost.is_expensive(2)
     for _ in range(200):
         cost.add(4, cpu(0.0001), False)
-    assert not cost.is_dear(4)
+    assert not cost.is_expensive(4)
 
 
 def test_a_run_that_had_bad_luck_changes_nothing() -> None:
     cost = Cost(1, [cpu(0.0001)])
     for _ in range(10):
         cost.add(1, cpu(0.003), True)
-        assert not cost.is_dear(1)
+        assert not cost.is_expensive(1)
         for _ in range(20):
             cost.add(1, cpu(0.0001), True)
 
@@ -81,24 +86,24 @@ def test_a_run_that_had_bad_luck_changes_nothing() -> None:
 def test_a_wait_in_line_may_be_for_the_processor() -> None:
     cost = Cost(1, [cpu(0.0001)])
     cost.add(1, waits(0.004), True)
-    assert not cost.is_dear(1)
+    assert not cost.is_expensive(1)
     for _ in range(10):
         cost.add(1, waits(0.004), True)
-    assert cost.is_dear(1)
+    assert cost.is_expensive(1)
 
 
 def test_a_wait_in_a_thread_may_be_for_the_event_loop() -> None:
     cost = Cost(1, [cpu(0.0001)])
     for _ in range(100):
         cost.add(1, waits(0.004), False)
-    assert not cost.is_dear(1)
+    assert not cost.is_expensive(1)
 
 
 def test_a_model_that_waits_for_its_device_stays_in_its_thread() -> None:
     cost = Cost(1, [waits(0.003)])
     for _ in range(100):
         cost.add(1, waits(0.003), False)
-    assert cost.is_dear(1)
+    assert cost.is_expensive(1)
     assert cost.of(1) == pytest.approx(0.003)
 
 

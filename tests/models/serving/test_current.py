@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.errors import ModelNotFound, NotReady
-from gomlx.models.serving.current import Current, Live
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.version import ModelVersion
 from tests.models.serving.test_batcher import batcher_of
@@ -15,15 +15,15 @@ from tests.support import saved_models
 Stage = Callable[..., ModelVersion]
 
 
-def live(staged: Stage, folder: Path, factor: float) -> Live:
+def live(staged: Stage, folder: Path, factor: float) -> LiveVersion:
     servable = Servable(staged(saved_models.scale(folder / f"{factor}", factor)))
-    return Live(servable, batcher_of(servable.run))
+    return LiveVersion(servable, batcher_of(servable.run))
 
 
 def test_a_pinned_version_outlives_its_replacement(
     tmp_path: Path, staged: Stage
 ) -> None:
-    current, drained = Current(["m"]), list[Live]()
+    current, drained = Current(["m"]), list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
     for _ in range(2):
@@ -39,7 +39,7 @@ def test_a_pinned_version_outlives_its_replacement(
 def test_nobody_holds_it_then_it_is_drained_at_once(
     tmp_path: Path, staged: Stage
 ) -> None:
-    current, drained = Current(["m"]), list[Live]()
+    current, drained = Current(["m"]), list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
     current.pin(old)

@@ -45,7 +45,7 @@ def settings(function: str = "ranking:best", **others: Any) -> Settings:
 
 
 def ask(servable: Servable, **question: Any) -> Any:
-    rows = servable.dictionary.canonical(servable.signature.question(question).rows)
+    rows = servable.dictionary.canonical(servable.signature.check(question).rows)
     return [json.loads(answer) for answer in servable.run(rows)]
 
 

@@ -59,7 +59,7 @@ def test_float_input_answers_as_tensorflow_does(
     servable = Servable(staged(source))
     for fl, sl in product([1.2, 0.0, -3.0, 14.4], ["a", "d", "", "[UNK]"]):
         theirs = ordinary(fl=tf.constant([[fl]]), sl=tf.constant([[sl]]))["expand"]
-        rows = servable.signature.question({"fl": fl, "sl": sl}).rows
+        rows = servable.signature.check({"fl": fl, "sl": sl}).rows
         (answer,) = servable.run(rows)
         ours = np.float32(json.loads(answer)["expand"])
         assert ours == theirs.numpy()[0, 0], (fl, sl)

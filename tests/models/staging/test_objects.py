@@ -65,7 +65,7 @@ def test_saved_keras_answers_as_tensorflow_does(
     ordinary = tf.saved_model.load(str(source)).signatures["serving_default"]
     dtype = servable.signature.inputs[0].dtype
     for value in [*WORDS, "nowhere"] if dtype == "string" else [*NUMBERS, 99]:
-        row = servable.signature.question({"inputs": value, "inputs_1": [0.5, -2.0]})
+        row = servable.signature.check({"inputs": value, "inputs_1": [0.5, -2.0]})
         (answer,) = servable.run(servable.dictionary.canonical(row.rows))
         x = tf.constant([[0.5, -2.0]])
         theirs = ordinary(inputs=tf.constant([[value]], dtype), inputs_1=x)

@@ -24,7 +24,7 @@ Stage = Callable[..., ModelVersion]
 
 
 def ask(servable: Servable, question: dict[str, Any]) -> list[Any]:
-    rows = servable.signature.question(question).rows
+    rows = servable.signature.check(question).rows
     return [json.loads(answer) for answer in servable.run(rows)]
 
 
@@ -93,7 +93,7 @@ def test_many_outputs_in_the_order_of_their_names(
         return {"b": x * 2, "a": text, "c": tf.tile(x, [1, 3]), "d": x > 1.0}
 
     servable = Servable(staged(save(tmp_path / "m", f, [spec("x")])))
-    rows = servable.signature.question({"x": 1.5}).rows
+    rows = servable.signature.check({"x": 1.5}).rows
     expected = b'{"a":"1.500000","b":3.0,"c":[1.5,1.5,1.5],"d":true}'
     assert servable.run(rows) == [expected]
 

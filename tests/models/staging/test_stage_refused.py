@@ -38,7 +38,7 @@ def test_weights_that_do_not_fit_the_graph(tmp_path: Path, staged: Stage) -> Non
     weight = tf.Variable([[1.0]], shape=tf.TensorShape(None))
     source = save(tmp_path / "m", lambda x: {"y": x @ weight}, [spec("x")], weight)
     servable = Servable(staged(source))
-    assert servable.run(servable.signature.question({"x": 2.0}).rows) == [b'{"y":2.0}']
+    assert servable.run(servable.signature.check({"x": 2.0}).rows) == [b'{"y":2.0}']
     weight.assign([[1.0], [2.0]])
     worse = save(tmp_path / "w", lambda x: {"y": x @ weight}, [spec("x")], weight)
     with pytest.raises(StageFailed, match="the trial run failed"):

@@ -144,7 +144,7 @@ def test_it_is_proved_and_answers_as_tensorflow_does(
     assert isinstance(color, Vocabulary) and color.known == {"", *COLORS}
     assert isinstance(price, Buckets) and price.thresholds == (1.0, 5.0)
     assert isinstance(size, Vocabulary) and size.known == {"S", "M"}
-    asked = servable.signature.question(ROWS | {"batch_size": 6}).rows
+    asked = servable.signature.check(ROWS | {"batch_size": 6}).rows
     found = [json.loads(a) for a in servable.run(servable.dictionary.canonical(asked))]
     theirs = ordinary(source, name, ROWS)
     assert found[0].keys() == theirs.keys()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.models.serving.batcher import Batcher, Limits
+from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
-from gomlx.models.serving.run import Outcome
+from gomlx.models.serving.run import RowResult
 from gomlx.models.serving.servable import Servable
 from tests.models.serving.test_batcher import Still, counts_of_runs
 
@@ -26,13 +26,13 @@ BAD = 13
 class Landed:
     """A row of a request: a job that remembers each of its outcomes."""
 
-    outcomes: list[Outcome]
+    outcomes: list[RowResult]
     is_dropped: bool
 
-    def is_wanted(self, now: float) -> bool:
+    def is_awaited(self, now: float) -> bool:
         return not self.is_dropped
 
-    def land(self, outcome: Outcome) -> None:
+    def complete(self, outcome: RowResult) -> None:
         self.outcomes.append(outcome)
 
 
@@ -89,7 +89,7 @@ async def arrive(
     seconds: float,
 ) -> None:
     """Add the rows of all requests, as they come; look at what became of them."""
-    limits = Limits(MOST, linger, 1000)
+    limits = BatchLimits(MOST, linger, 1000)
     batcher = Batcher(
         "m", model.run, limits, counts_of_runs(), Cost(MOST, [Spent(seconds, seconds)])
     )
@@ -129,7 +129,7 @@ async def test_an_idle_batcher_waits_for_nothing(
     batcher = Batcher(
         "m",
         model.run,
-        Limits(MOST, 0, 1000),
+        BatchLimits(MOST, 0, 1000),
         counts_of_runs(),
         Still(MOST, [Spent(0.0, 0.0)]),
     )

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from gomlx.models.serving.current import Live
+from gomlx.models.serving.current import LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.server.http.connections import Connections
-from gomlx.server.http.limits import Limits
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.http.response import CONTINUE
 from tests.server.conftest import Gate, Path_, until
@@ -64,7 +64,7 @@ async def server(path: Path_) -> AsyncIterator[Server]:
         return sum(counted)
 
     connections = Connections(
-        {EVAL: "m"}, path.predictor, Limits(1000, 500, 5, 5, 5, 20), Taker, count
+        {EVAL: "m"}, path.predictor, HttpLimits(1000, 500, 5, 5, 5, 20), Taker, count
     )
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(
@@ -251,9 +251,9 @@ async def test_a_client_that_leaves_before_it_is_asked_for(
     await until(lambda: not server.connections.open)
     await asyncio.sleep(0.05)
     assert path.runs() == 0
-    assert path.counts.count("gomlx_requests", "m", "499").n == 1
-    assert path.counts.count("gomlx_requests_canceled", "m").n == 1
-    assert path.counts.count("gomlx_requests", "m", "200").n == 0
+    assert path.counts.counter("gomlx_requests", "m", "499").n == 1
+    assert path.counts.counter("gomlx_requests_canceled", "m").n == 1
+    assert path.counts.counter("gomlx_requests", "m", "200").n == 0
     writer.transport.abort()
 
 
@@ -272,7 +272,7 @@ async def test_a_client_that_leaves_before_its_answer(
 class Queued:
     """A connection whose row, 1, waits behind another's that runs."""
 
-    def __init__(self, gate: Gate, live: Live) -> None:
+    def __init__(self, gate: Gate, live: LiveVersion) -> None:
         self.gate, self.live = gate, live
 
     async def connect(self, server: Server) -> "Queued":
@@ -315,7 +315,7 @@ async def test_a_client_that_goes_is_not_computed_for(
         queued.writer.transport.abort()
     else:
         queued.writer.close()
-    canceled = path.counts.count("gomlx_requests_canceled", "m")
+    canceled = path.counts.counter("gomlx_requests_canceled", "m")
     await until(lambda: canceled.n)
     assert await queued.run() == [0.0]
 

@@ -10,7 +10,7 @@ from gomlx.cache.coalesce import Coalescer, HostLeases
 from gomlx.errors import InvalidInput
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.deadlines import seconds_of
-from gomlx.server.predict.misses import Caching
+from gomlx.server.predict.misses import CachePolicy
 from tests.cache.test_coalesce import holder
 from tests.server.conftest import Gate, Path_, ask, asked, until
 
@@ -39,7 +39,7 @@ async def late(path: Path_, gate: Gate, body: bytes) -> None:
     left, reply = ask(path, body, seconds=3600)
     assert left
     await gate.wait()
-    left.wanted_until = 1e-9
+    left.deadline = 1e-9
     assert (await reply).status == 504
 
 
@@ -54,7 +54,7 @@ async def test_a_row_whose_time_is_up_in_the_queue_never_runs(
     await first
     assert (await asked(path, b'{"x":2}')).status == 200
     assert gate.rows == [0.0, 2.0]
-    assert path.counts.count("gomlx_requests", "m", "504").n == 1
+    assert path.counts.counter("gomlx_requests", "m", "504").n == 1
 
 
 async def test_a_row_that_is_late_when_it_is_taken_is_not_run(
@@ -141,20 +141,20 @@ async def test_what_a_client_that_left_asked_for_does_not_run(
     path: Path_, servables: Servables, is_cached: bool
 ) -> None:
     if not is_cached:
-        path.predictor = path.reconfigure(Caching(None))
+        path.predictor = path.reconfigure(CachePolicy(None))
     gate, first = await running(path, servables)
     leaving, reply = ask(path, b'{"x":[1,2,3],"batch_size":3}')
     _, staying = ask(path, b'{"x":2}')
     assert leaving
-    path.predictor.leave(leaving)
-    path.predictor.leave(leaving)
+    path.predictor.abandon(leaving)
+    path.predictor.abandon(leaving)
     gate.go.set()
     assert (await staying).status == 200
     await first
     await until(lambda: no_pins(path))
     assert gate.rows == [0.0, 2.0]
     assert not reply.done()
-    assert path.counts.count("gomlx_requests_canceled", "m").n == 1
+    assert path.counts.counter("gomlx_requests_canceled", "m").n == 1
 
 
 async def test_rows_of_those_who_left_keep_nobody_out(
@@ -165,7 +165,7 @@ async def test_rows_of_those_who_left_keep_nobody_out(
     leaving, _ = ask(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
     assert leaving
     assert (await asked(path, b'{"x":1000}')).status == 429
-    path.predictor.leave(leaving)
+    path.predictor.abandon(leaving)
     _, other = ask(path, b'{"x":1000}')
     gate.go.set()
     assert (await other).status == 200
@@ -180,10 +180,10 @@ async def test_waiting_for_another_process_ends_with_the_deadline(
     assert local
     leases = HostLeases(shared_folder / "leases", local)
     coalescer = Coalescer(leases, 1000, path.cache.peek_local)
-    path.predictor = path.reconfigure(Caching(path.cache, coalescer))
+    path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     live = path.current.get("m")
     assert live
-    question = live.signature.question({"x": 1}, 1)
+    question = live.signature.check({"x": 1}, 1)
     (key,) = live.dictionary.keys(live.dictionary.canonical(question.rows))
     with holder(shared_folder, key):
         assert (await asked(path, b'{"x":1}', seconds=SHORT)).status == 504
@@ -204,7 +204,7 @@ async def test_rows_looked_for_elsewhere_do_not_keep_each_other_out(
     assert path.cache._local
     leases = HostLeases(shared_folder / "leases", path.cache._local)
     coalescer = Coalescer(leases, 30, path.cache.peek_local)
-    path.predictor = path.reconfigure(Caching(path.cache, coalescer))
+    path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     rows = ",".join(map(str, range(101, 201)))
     reply = await asked(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
     assert reply.status == 200, reply.body

@@ -23,7 +23,7 @@ def data(reply: Reply) -> Any:
 async def test_a_hit_is_answered_in_the_call_that_asks(path: Path_) -> None:
     await asked(path, b'{"x":1}')
     replies: list[Reply] = []
-    path.predictor.post("m", b'{"x":1}', replies.append)
+    path.predictor.submit("m", b'{"x":1}', replies.append)
     assert data(replies[0]) == {"y": 2.0}
     assert replies[0].cache_status == "gomlx; hit; detail=L1"
 
@@ -31,10 +31,10 @@ async def test_a_hit_is_answered_in_the_call_that_asks(path: Path_) -> None:
 async def test_equal_questions_at_once_are_computed_once(path: Path_) -> None:
     replies = await asyncio.gather(*(asked(path, b'{"x":5}') for _ in range(20)))
     assert [data(reply) for reply in replies] == [{"y": 10.0}] * 20
-    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 1
+    assert path.counts.histograms["gomlx_batch_rows",].sums.total == 1
     assert replies[0].cache_status == "gomlx; fwd=miss; stored"
     assert {r.cache_status for r in replies[1:]} == {"gomlx; fwd=miss; collapsed"}
-    assert path.counts.count("gomlx_flights_collapsed", "m").n == 19
+    assert path.counts.counter("gomlx_flights_collapsed", "m").n == 19
 
 
 async def test_different_questions_at_once_run_together(path: Path_) -> None:
@@ -64,23 +64,23 @@ async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
         Call(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
         for n, (text, *_) in enumerate(bodies)
     ]
-    path.predictor.ask("m", calls)
+    path.predictor.predict("m", calls)
     assert {0, 1, 3, 6, 8, 9} == replies.keys()  # the others are being computed
     await until(lambda: len(replies) == len(bodies))
     for n, (_, status, expected) in enumerate(bodies):
         assert replies[n].status == status, replies[n].body
         if status == 200:
             assert data(replies[n]) == expected
-    rows = path.counts.spreads["gomlx_batch_rows",].sums.total
+    rows = path.counts.histograms["gomlx_batch_rows",].sums.total
     assert rows == 1 + 3  # 1 before; 2, 3 and 4 now
-    assert path.counts.count("gomlx_requests", "m", "200").n == 1 + 6
-    assert path.counts.count("gomlx_requests", "m", "400").n == 4
+    assert path.counts.counter("gomlx_requests", "m", "200").n == 1 + 6
+    assert path.counts.counter("gomlx_requests", "m", "400").n == 4
 
 
 async def test_a_batch_with_one_row_twice_computes_it_once(path: Path_) -> None:
     reply = await asked(path, b'{"x":[7,8,7,7],"batch_size":4}')
     assert [row["y"] for row in data(reply)] == [14.0, 16.0, 14.0, 14.0]
-    assert path.counts.spreads["gomlx_batch_rows",].sums.total == 2
+    assert path.counts.histograms["gomlx_batch_rows",].sums.total == 2
 
 
 @pytest.mark.parametrize("known", range(8))
@@ -122,7 +122,7 @@ async def test_more_rows_than_the_queue_takes_are_shed_at_once(path: Path_) -> N
     waiting = [asyncio.create_task(asked(path, b'{"x":%d}' % n)) for n in range(100)]
     replies: list[Reply] = []
     await asyncio.sleep(0)  # all have asked, none has run
-    path.predictor.post("m", b'{"x":1000}', replies.append)
+    path.predictor.submit("m", b'{"x":1000}', replies.append)
     done = await asyncio.gather(*waiting)
     assert {reply.status for reply in done} == {200}
     assert [reply.status for reply in replies] == [429]

@@ -5,13 +5,13 @@ from time import perf_counter
 
 import pytest
 
-from gomlx.metrics.metrics import LAG_SECONDS, Spread
+from gomlx.metrics.metrics import LAG_SECONDS, Histogram
 from gomlx.server.process.loop_lag import BEAT_SECONDS, watch
 
 
 @pytest.mark.asyncio
 async def test_a_block_is_counted_with_its_length() -> None:
-    late = Spread(LAG_SECONDS)
+    late = Histogram(LAG_SECONDS)
     watching = asyncio.create_task(watch(late))
     await asyncio.sleep(0)  # it waits for its first beat
     until = perf_counter() + 0.1

@@ -16,7 +16,7 @@ import orjson
 from cachebox import LRUCache
 
 from gomlx.client.answer import Answer, Entry, Origin, Reader, key_size
-from gomlx.client.columns import Asked
+from gomlx.client.columns import Columns
 from gomlx.client.metrics import LOCAL
 from gomlx.client.options import Options
 from gomlx.contract.answer import SharedAnswers
@@ -38,7 +38,7 @@ class Rows:
     keys: list[Hashable]
 
 
-class Edition:
+class ClientModel:
     """Any thread may look up and keep; an entry is looked up in one operation.
 
     Tuples that are equal must be rows that are equal, so where they need not be, rows
@@ -78,7 +78,7 @@ class Edition:
         self._signed = _picker(_signed(fields, contract))
         self._types: set[tuple[type, ...]] = set()
 
-    def take_over(self, old: "Edition") -> None:
+    def take_over(self, old: "ClientModel") -> None:
         """Go on with the entries of the same version under other settings.
 
         Not where answers live shorter now: those entries would live too long.
@@ -102,7 +102,7 @@ class Edition:
         signed = self._signed(values)
         return None if 0.0 in signed and _has_negative_zero(signed) else entry
 
-    def known_many(self, asked: Asked, now: float) -> list[Entry] | None:
+    def known_many(self, asked: Columns, now: float) -> list[Entry] | None:
         """Return the entries of all rows, if all are known as they are."""
         columns = asked.columns
         if not self._is_direct or len(columns) != len(self._names):
@@ -121,9 +121,9 @@ class Edition:
         known = [entry for entry in entries if entry is not None and entry.until >= now]
         return known if len(known) == asked.size else None
 
-    def rows(self, asked: Asked) -> Rows:
+    def rows(self, asked: Columns) -> Rows:
         """Check a question. Raises InvalidInput."""
-        question = self.contract.signature.question(_question(asked))
+        question = self.contract.signature.check(_question(asked))
         columns = [asked.columns[name] for name in self._names]
         for name, column in zip(self._names, columns, strict=True):
             _refuse_what_json_cannot_hold(name, column)
@@ -222,7 +222,7 @@ def _weight(least: int, key: Hashable, entry: Entry) -> int:
     return max(entry.size + key_size(key), least)
 
 
-def _question(asked: Asked) -> dict[str, Any]:
+def _question(asked: Columns) -> dict[str, Any]:
     if asked.is_batch:
         return {"batch_size": asked.size, **asked.columns}
     return {name: value for name, (value,) in asked.columns.items()}
