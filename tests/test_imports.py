@@ -43,8 +43,8 @@ ARROWS = {
     "models": {"contract", "errors"},
     "models.serving": {
         "models.serving",
+        "models.graph",
         "models.version",
-        "models.staging.graph",
         "contract",
         "errors",
         "metrics",
@@ -52,6 +52,7 @@ ARROWS = {
     "models.staging": {
         "models.staging",
         "models.serving",
+        "models.graph",
         "models.version",
         "contract",
         "config.masking",

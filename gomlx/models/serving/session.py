@@ -18,7 +18,7 @@ from tensorflow.python.framework import tensor_util
 from tensorflow.python.saved_model import loader_impl
 
 from gomlx.errors import StageFailed
-from gomlx.models.staging.graph import take_constants
+from gomlx.models.graph import extract_init_constants
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
@@ -94,7 +94,7 @@ def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loader = loader_impl.SavedModelLoader(str(saved_model))
-        constants = take_constants(loader.get_meta_graph_def_from_tags(TAGS))
+        constants = extract_init_constants(loader.get_meta_graph_def_from_tags(TAGS))
         saver, _ = loader.load_graph(session.graph, TAGS)
     return GraphLoader(session, loader, saver, constants)
 

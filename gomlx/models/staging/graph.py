@@ -4,8 +4,9 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.python.framework import op_def_registry
+
+from gomlx.models.graph import dependencies, init_op, needed_nodes, restore_op
 
 # Stateful by TensorFlow's book, yet they give the same for the same input as long as
 # nobody writes: variables, tables, and calls (whose bodies are looked at too).
@@ -45,9 +46,6 @@ _FILLED = frozenset(
         "MutableDenseHashTableV2",
     }
 )
-INIT = "__saved_model_init_op"  # the name of its signature, and of its output
-OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
-_LARGE = 2**16  # bytes
 
 
 def may_write(unsteady: Iterable[str]) -> bool:
@@ -58,12 +56,6 @@ def may_write(unsteady: Iterable[str]) -> bool:
     return not _DRAWING.issuperset(unsteady)
 
 
-def needed_nodes(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
-    """Return the names of the graph's nodes that the fetched tensors depend on."""
-    nodes = {node.name: node for node in meta_graph.graph_def.node}
-    return {node.name for node in _needed(nodes, fetches)}
-
-
 def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
     """Return needed nodes whose state neither restoring nor initialising reaches.
 
@@ -72,54 +64,12 @@ def unfilled(meta_graph: Any, needed: Collection[str]) -> list[Any]:
     if not meta_graph.object_graph_def.nodes:
         return []
     nodes = {node.name: node for node in meta_graph.graph_def.node}
-    reached = needed_nodes(meta_graph, [*_restore_op(meta_graph), *init_op(meta_graph)])
+    reached = needed_nodes(meta_graph, [*restore_op(meta_graph), *init_op(meta_graph)])
     return [
         nodes[name]
         for name in sorted(set(needed) - reached)
         if nodes[name].op in _FILLED
     ]
-
-
-def init_op(meta_graph: Any) -> list[str]:
-    """Return the name of the operation that fills tables, if there is one."""
-    if INIT in meta_graph.signature_def:
-        return [_node_name(meta_graph.signature_def[INIT].outputs[INIT].name)]
-    for key in OLDER_INITS:
-        if key in meta_graph.collection_def:
-            return [*meta_graph.collection_def[key].node_list.value]
-    return []
-
-
-def take_constants(meta_graph: Any) -> dict[str, Any]:
-    """Make placeholders of the large constants that only the initialisation reads.
-
-    Returns tensor → TensorProto. A vocabulary is such a constant: TensorFlow's
-    optimizer copies it some thirty times, which takes longer than all else.
-    """
-    served = [
-        output.name
-        for name, signature in meta_graph.signature_def.items()
-        if name != INIT
-        for output in signature.outputs.values()
-        if output.name
-    ]
-    others = needed_nodes(meta_graph, [*served, *_restore_op(meta_graph)])
-    only = needed_nodes(meta_graph, init_op(meta_graph)) - others
-    taken = {}
-    for node in meta_graph.graph_def.node:
-        if node.name in only and node.op == "Const" and node.ByteSize() > _LARGE:
-            value = TensorProto()
-            value.CopyFrom(node.attr["value"].tensor)
-            taken[f"{node.name}:0"] = value
-            del node.attr["value"]
-            node.op = "Placeholder"
-            node.attr["shape"].shape.CopyFrom(value.tensor_shape)
-    return taken
-
-
-def _restore_op(meta_graph: Any) -> list[str]:
-    name = meta_graph.saver_def.restore_op_name
-    return [name] if name else []
 
 
 def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
@@ -133,7 +83,7 @@ def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     found: set[str] = set()
     seen: set[str] = set()
-    todo = deque(_needed(nodes, fetches))
+    todo = deque(dependencies(nodes, fetches))
     while todo:
         node = todo.popleft()
         if node.op not in functions and _is_unsteady(node.op):
@@ -143,22 +93,6 @@ def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
                 seen.add(name)
                 todo.extend(functions[name].node_def)
     return found
-
-
-def _needed(nodes: dict[str, Any], fetches: Iterable[str]) -> Iterator[Any]:
-    """The nodes that the fetches depend on."""
-    todo = [_node_name(fetch) for fetch in fetches]
-    seen = set(todo)
-    while todo:
-        node = nodes[todo.pop()]
-        yield node
-        new = {_node_name(source) for source in node.input} - seen
-        seen |= new
-        todo.extend(new)
-
-
-def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").split(":")[0]
 
 
 def called(node: Any) -> Iterator[str]:

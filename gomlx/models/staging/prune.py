@@ -12,7 +12,8 @@ from typing import Any
 from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from gomlx.models.staging.graph import INIT, OLDER_INITS, called, init_op, needed_nodes
+from gomlx.models.graph import INIT, OLDER_INITS, init_op, needed_nodes
+from gomlx.models.staging.graph import called
 
 _OLDER_ASSETS = "saved_model_assets"  # a collection
 

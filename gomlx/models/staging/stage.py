@@ -120,6 +120,7 @@ def _export(
     work: Path, meta_graph: Any, description: "Description", request: StageRequest
 ) -> "Trial":
     """Write what a worker reads, and try the model as TensorFlow loads it."""
+    from gomlx.models.graph import needed_nodes
     from gomlx.models.serving import session, weights
     from gomlx.models.staging import graph
     from gomlx.models.staging.choices import choice
@@ -131,7 +132,7 @@ def _export(
     from gomlx.models.staging.trial import Trial
 
     d, saved_model = description, work / "saved_model"
-    needed = graph.needed_nodes(meta_graph, d.fetches)
+    needed = needed_nodes(meta_graph, d.fetches)
     (work / "weights").mkdir()
     with session.loaded(saved_model) as loaded:
         if unfilled := graph.unfilled(meta_graph, needed):

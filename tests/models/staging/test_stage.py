@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from gomlx.errors import RunFailed
+from gomlx.models.graph import extract_init_constants
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.servable import Description, Servable
-from gomlx.models.staging.graph import take_constants
 from gomlx.models.version import ModelVersion, Settings
 from tests.support import saved_models
 from tests.support.saved_models import save, spec
@@ -394,7 +394,7 @@ def test_a_large_vocabulary_is_kept_from_the_optimizer(
         v1.saved_model.simple_save(
             session, str(tmp_path / "m"), {"w": w}, outputs, legacy_init_op=init
         )
-    taken = take_constants(tf_session.parse(tmp_path / "m"))
+    taken = extract_init_constants(tf_session.parse(tmp_path / "m"))
     assert set(taken) == ({"numbers:0"} if serves_words else {"keys:0", "numbers:0"})
     servable = Servable(staged(tmp_path / "m"))
     for word, number in ((words[9_999], 9_999), ("else", -1)):
