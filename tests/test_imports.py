@@ -28,7 +28,7 @@ ARROWS = {
     "runtime": {"errors"},
     "metrics": {"metrics"},
     "contract": {"contract", "errors"},
-    "cache": {"cache", "config.masking", "errors", "metrics"},
+    "cache": {"cache", "config.masking", "errors", "metrics", "runtime.randomness"},
     "cache.redis": {"cache.redis", "config.masking", "errors"},
     "cache.shared_memory": {"cache.shared_memory", "errors"},
     "client": {
@@ -39,6 +39,7 @@ ARROWS = {
         "cache.breaker",
         "cache.redis",
         "cache.tier",
+        "runtime.randomness",
     },
     "models": {"contract", "errors"},
     "models.serving": {

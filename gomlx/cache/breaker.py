@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from random import Random
 
-_RANDOM = Random()  # whoever seeds the program's own must not have us agree
+from gomlx.runtime.randomness import RANDOM
 
 _FAILURES = 5  # in a row, that open it
 _FIRST_WAIT, _LAST_WAIT = 0.25, 5.0  # seconds; each is twice the one before
@@ -29,8 +29,13 @@ class BreakerState(IntEnum):
 class Breaker:
     """For one thread. Ask `allows` before each try, and say how it went."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        random: Random = RANDOM,
+    ) -> None:
         self._clock = clock
+        self._random = random
         self._failures = 0
         self._wait = _FIRST_WAIT
         self._until = 0.0  # when an open one lets somebody try
@@ -65,7 +70,7 @@ class Breaker:
             return
         if self.state is BreakerState.OPEN:
             return  # a try from before it opened
-        jitter = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
+        jitter = self._random.uniform(1 - _JITTER, 1 + _JITTER)
         self._until = self._clock() + self._wait * jitter
         self._wait = min(self._wait * 2, _LAST_WAIT)
         self.state = BreakerState.OPEN

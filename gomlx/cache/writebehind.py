@@ -8,14 +8,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from math import inf
-from random import Random
 
 from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
 from gomlx.metrics.metrics import Counter
-
-_RANDOM = Random()  # whoever seeds the program's own must not have us agree
+from gomlx.runtime.randomness import RANDOM
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +62,7 @@ class WriteBehind:
         """Have a value written, soon, to be known for about so long."""
         if name in self._queue:
             return  # a name has one value
-        jitter = _RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
+        jitter = RANDOM.uniform(1 - _JITTER, 1 + _JITTER)
         lifetime = int(min(seconds * jitter, at_most) * 1000)
         if lifetime < 1 or not self._breaker.may_allow:
             self.drop([name])
