@@ -194,7 +194,7 @@ def clean(
 
         run_dir = load(config).run_dir
         if run_dir:
-            lease = Lease.take(Path(run_dir))
+            lease = Lease.acquire(Path(run_dir))
             lease.rundir.keep_stores(())
             lease.release()
 

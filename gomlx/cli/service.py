@@ -38,7 +38,7 @@ def run_service(
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
     listener = listen(config.endpoint.host, config.endpoint.port)
-    lease = Lease.take(Path(config.run_dir) if config.run_dir else None)
+    lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
         prepare_stores(config, lease.rundir)
         log.info("listening at %s", url_of(listener, tls is not None))

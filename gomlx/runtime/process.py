@@ -1,4 +1,4 @@
-"""What the processes of a service do first."""
+"""Set-up that the processes of a service share: signals, logging, the socket."""
 
 import ctypes
 import logging
@@ -17,12 +17,12 @@ def die_with_parent(parent: int, signum: signal.Signals) -> None:
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signum))
-    if os.getppid() != parent:  # it died before the call
+    if os.getppid() != parent:  # the parent died before the call
         os.kill(os.getpid(), signum)
 
 
 def log_to_stderr(level: str) -> None:
-    """Log lines as an operator reads them: when, what, which process, who."""
+    """Log to standard error: time, level, process id, logger, message."""
     logging.basicConfig(
         level=level.upper(),
         format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
@@ -31,9 +31,9 @@ def log_to_stderr(level: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a port: connections wait in it while workers come and go.
+    """Listen on a port. Its backlog holds connections while workers are replaced.
 
-    Raises GomlxError when it is taken.
+    Raises GomlxError if the port cannot be bound.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -49,7 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket, is_tls: bool = False) -> str:
-    """Return the URL of a listening socket, as this host may use it."""
+    """Return the URL of a listening socket, as clients on this host reach it."""
     host, port, *_ = listener.getsockname()
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     scheme = "https" if is_tls else "http"

@@ -1,17 +1,17 @@
 """The run directory: the files that the processes of one service share.
 
-    lock                 held by the supervisor; says whose directory this is
-    config.json          the config as it was checked (it may hold secrets)
+    lock                 locked by the supervisor; holds its process id
+    config.json          the validated config (it may hold secrets)
     manifest.json        which versions should be live (models.version.Manifest)
     models/ID/DIGEST/    staged versions
-    workers/PID          workers that take SIGUSR2
-    slots/N              locks: each worker holds one, its stable number
-    metrics/             counters of all workers, a file a slot and kind
+    workers/PID          one file per worker that handles SIGUSR2
+    slots/N              one lock per worker: N is the worker's stable number
+    metrics/             counters of all workers, one file per slot and kind
 
-Shared memory stands apart, in /dev/shm, under a name made from the directory's: the
-datastores, and what the workers have counted since the start (metrics/tally.py). Of a
-directory that the config names the datastores outlive the service, so that the next
-one is warm.
+Shared memory is a directory of its own in /dev/shm, whose name is derived from the run
+directory's. It holds the datastores, and what the workers have counted since the start
+(metrics/tally.py). If the config names the run directory, the datastores outlive the
+service, so that the next one starts with a warm cache.
 """
 
 import fcntl
@@ -24,13 +24,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "gomlx-"
 
 
 class RunDirInUse(Exception):
-    """Another service runs in this directory."""
+    """Another service is running in this run directory."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class RunDir:
 
     @property
     def shared(self) -> Path:
-        """Where this service's stores live; on a machine without /dev/shm, on disk."""
+        """The directory of the stores: in /dev/shm, or below root without it."""
         if not SHARED_MEMORY.is_dir():
             return self.root / "shared"
         name = blake2b(bytes(self.root.resolve()), digest_size=8).hexdigest()
@@ -73,7 +74,7 @@ class RunDir:
 
     @property
     def tallies(self) -> Path:
-        """The directory of what workers have counted; no datastore's name."""
+        """The directory of the workers' counts. No datastore can have this name."""
         return self.shared / ".tallies"
 
     def store(self, datastore: str) -> Path:
@@ -81,103 +82,122 @@ class RunDir:
         return self.shared / datastore
 
     def keep_stores(self, names: Collection[str]) -> None:
-        """Keep an earlier run's stores of these names, in a folder that is ours alone.
+        """Keep an earlier run's stores of these names, and remove all others.
 
-        Raises FileExistsError if another user has made that folder.
+        The directory that holds them is private to this user. Raises FileExistsError
+        if it belongs to another user.
         """
-        if not names or not _is_ours_alone(self.shared):
+        if not names or not _is_private(self.shared):
             _remove(self.shared)
         if names:
-            self.shared.mkdir(mode=0o700, exist_ok=_is_ours_alone(self.shared))
+            self.shared.mkdir(mode=0o700, exist_ok=_is_private(self.shared))
             for path in self.shared.iterdir():
                 if path.name not in names:
                     _remove(path)
 
 
 class Lease:
-    """A run directory that this process holds, from `take` to `release`."""
+    """A run directory that this process holds, from `acquire` to `release`."""
 
     def __init__(self, rundir: RunDir, lock: int, is_temporary: bool) -> None:
         self.rundir = rundir
-        self._lock, self._is_temporary = lock, is_temporary
+        self._lock = lock
+        self._is_temporary = is_temporary
 
     @classmethod
-    def take(cls, root: Path | None) -> "Lease":
-        """Make the directory if need be, and empty it of what only a run needs.
+    def acquire(cls, root: Path | None) -> "Lease":
+        """Create and lock the directory, and clear it of an earlier run's state.
 
-        Without a root it is a fresh one below the temporary directory, and those
-        there that killed services left behind are removed. Raises RunDirInUse.
+        Without a root, create one below the temporary directory, and remove those
+        there whose services were killed. Raises RunDirInUse.
         """
         is_temporary = root is None
         if root is None:
-            _sweep()
+            _remove_stale()
             root = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        rundir = RunDir(root)
-        rundir.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(root.iterdir()) and not (root / "lock").is_file():
-            raise RunDirInUse(f"run_dir {root} holds files that are not ours")
-        lock = os.open(rundir.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        if not _locked(lock):
-            holder = os.read(lock, 32).decode(errors="replace").strip()
-            os.close(lock)
-            raise RunDirInUse(f"{root} is in use by process {holder}")
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+            raise RunDirInUse(
+                f"run_dir {root} holds files of something else: choose a new directory"
+            )
+        rundir = RunDir(root)
+        lock = _lock_for_this_process(root)
         _clear(rundir)
         for path in (rundir.models, rundir.workers, rundir.metrics, rundir.slots):
             path.mkdir(exist_ok=True)
         return cls(rundir, lock, is_temporary)
 
     def release(self) -> None:
-        """Remove what only a run needs; a directory of our own making, whole."""
+        """Remove the state of this run, and the whole directory if it is temporary."""
         _clear(self.rundir)
         if self._is_temporary:
             _remove(self.rundir.shared)
             _remove(self.rundir.root)
         else:
             with suppress(OSError):
-                self.rundir.shared.rmdir()  # unless there are datastores in it
+                self.rundir.shared.rmdir()  # fails while it holds datastores
         os.close(self._lock)
 
 
-def take_slot(rundir: RunDir) -> tuple[int, int]:
-    """Hold the lowest free worker slot until this process ends: (slot, lock)."""
-    slot = 0
-    while True:
-        lock = os.open(rundir.slots / str(slot), os.O_RDWR | os.O_CREAT, 0o600)
-        if _locked(lock):
-            return slot, lock
+def _lock_for_this_process(root: Path) -> int:
+    """Lock a run directory and note our process id in it. Raises RunDirInUse."""
+    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    if not _try_lock(lock):
+        holder = os.read(lock, 32).decode(errors="replace").strip()
         os.close(lock)
-        slot += 1
+        raise RunDirInUse(f"{root} is in use by process {holder}")
+    os.truncate(lock, 0)
+    os.write(lock, f"{os.getpid()}\n".encode())
+    return lock
 
 
-def _locked(lock: int) -> bool:
+class WorkerSlot(NamedTuple):
+    """A worker's stable number, and the descriptor whose lock reserves it."""
+
+    number: int
+    lock: int
+
+
+def claim_slot(rundir: RunDir) -> WorkerSlot:
+    """Reserve the lowest free worker slot until this process ends."""
+    number = 0
+    while True:
+        lock = os.open(rundir.slots / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+        if _try_lock(lock):
+            return WorkerSlot(number, lock)
+        os.close(lock)
+        number += 1
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file without waiting; return True if that succeeded."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def _clear(rundir: RunDir) -> None:
+    """Remove the state of one run: all but the lock, the models and the datastores."""
     rundir.manifest.unlink(missing_ok=True)
     rundir.config.unlink(missing_ok=True)
     for path in (rundir.workers, rundir.metrics, rundir.slots, rundir.tallies):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _is_ours_alone(directory: Path) -> bool:
-    """True for a real directory that nobody else may write to, or look into."""
+def _is_private(directory: Path) -> bool:
+    """True for a real directory of this user that no other user may read or write."""
     try:
         found = directory.lstat()
     except FileNotFoundError:
         return False
-    is_private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
-    return is_private and found.st_uid == os.geteuid()
+    is_closed = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+    return is_closed and found.st_uid == os.geteuid()
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link or a directory, if it is there and may be removed."""
+    """Remove a file, a link or a directory, if it exists and permissions allow it."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -185,7 +205,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _sweep() -> None:
+def _remove_stale() -> None:
     """Remove the temporary run directories of services that were killed."""
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
@@ -194,14 +214,14 @@ def _sweep() -> None:
             lock = os.open(path / "lock", os.O_RDWR)
         except OSError:
             continue
-        if _locked(lock):
+        if _try_lock(lock):
             shutil.rmtree(RunDir(path).shared, ignore_errors=True)
             shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
 
 
 def write_privately(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read."""
+    """Write a file that only this user may read or write."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(data)

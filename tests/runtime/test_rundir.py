@@ -1,4 +1,4 @@
-"""Run directories: taken, shared, given back, and swept after the dead."""
+"""Run directories: acquired, shared, released, and removed after a killed service."""
 
 import os
 import shutil
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.runtime.rundir import Lease, RunDir, RunDirInUse, take_slot
+from gomlx.runtime.rundir import Lease, RunDir, RunDirInUse, claim_slot
 
 Holder = Callable[[str, Path | None], tuple["subprocess.Popen[str]", str]]
 
-TAKE = """
-lease = Lease.take(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+ACQUIRE = """
+lease = Lease.acquire(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
 (lease.rundir.shared / "store").mkdir(parents=True)
 print(lease.rundir.root, flush=True)
 """
-TAKE_SLOT = """
-print(take_slot(RunDir(Path(sys.argv[1])))[0], flush=True)
+CLAIM_SLOT = """
+print(claim_slot(RunDir(Path(sys.argv[1]))).number, flush=True)
 """
 
 
@@ -36,16 +36,16 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lease(tmp_path: Path) -> Iterator[Lease]:
-    lease = Lease.take(tmp_path / "run")
+    lease = Lease.acquire(tmp_path / "run")
     yield lease
     lease.release()
 
 
 @pytest.fixture
 def hold() -> Iterator[Holder]:
-    """A function that starts a process which takes something and keeps it."""
+    """A function that starts a process which acquires something and keeps it."""
     holders: list[subprocess.Popen[str]] = []
-    said: list[str] = []
+    printed: list[str] = []
 
     def start(
         script: str, root: Path | None = None
@@ -62,14 +62,14 @@ def hold() -> Iterator[Holder]:
         )
         holders.append(holder)
         assert holder.stdout
-        said.append(holder.stdout.readline().strip())
-        return holder, said[-1]
+        printed.append(holder.stdout.readline().strip())
+        return holder, printed[-1]
 
     yield start
     for holder in holders:
         holder.kill()
         holder.communicate()
-    for root in said:
+    for root in printed:
         shutil.rmtree(RunDir(Path(root)).shared, ignore_errors=True)
 
 
@@ -78,55 +78,55 @@ def kill(holder: "subprocess.Popen[str]") -> None:
     holder.wait()
 
 
-def test_taking_makes_the_directories(lease: Lease) -> None:
+def test_acquiring_creates_the_directories(lease: Lease) -> None:
     rundir = lease.rundir
     for path in (rundir.models, rundir.workers, rundir.metrics, rundir.slots):
         assert list(path.iterdir()) == []
     assert (rundir.root / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_only_the_owner_may_look_inside(lease: Lease) -> None:
+def test_only_the_owner_may_read_it(lease: Lease) -> None:
     assert lease.rundir.root.stat().st_mode & 0o077 == 0
 
 
-def test_a_directory_is_held_by_one(lease: Lease) -> None:
+def test_a_directory_has_one_holder(lease: Lease) -> None:
     with pytest.raises(RunDirInUse, match=f"in use by process {os.getpid()}"):
-        Lease.take(lease.rundir.root)
+        Lease.acquire(lease.rundir.root)
     assert lease.rundir.slots.is_dir()
 
 
 def test_a_directory_held_by_another_process_is_in_use(
     tmp_path: Path, hold: Holder
 ) -> None:
-    holder, _ = hold(TAKE, tmp_path / "run")
+    holder, _ = hold(ACQUIRE, tmp_path / "run")
     with pytest.raises(RunDirInUse, match=f"in use by process {holder.pid}"):
-        Lease.take(tmp_path / "run")
+        Lease.acquire(tmp_path / "run")
     assert RunDir(tmp_path / "run").shared.is_dir()
 
 
-def test_the_directory_of_the_dead_is_free_and_emptied(
+def test_the_directory_of_a_killed_service_is_free_and_cleared(
     tmp_path: Path, hold: Holder
 ) -> None:
     root = tmp_path / "run"
-    holder, _ = hold(TAKE, root)
-    left = RunDir(root)
-    (left.metrics / "counter_0.db").touch()
-    (left.workers / "1").touch()
-    left.manifest.touch()
-    left.config.touch()
-    (left.models / "ml0").mkdir()
+    holder, _ = hold(ACQUIRE, root)
+    old = RunDir(root)
+    (old.metrics / "counter_0.db").touch()
+    (old.workers / "1").touch()
+    old.manifest.touch()
+    old.config.touch()
+    (old.models / "ml0").mkdir()
     kill(holder)
-    lease = Lease.take(root)
-    assert left.store("store").is_dir()
-    assert not left.manifest.exists()
-    assert not left.config.exists()
-    assert list(left.metrics.iterdir()) == list(left.workers.iterdir()) == []
-    assert (left.models / "ml0").is_dir()
+    lease = Lease.acquire(root)
+    assert old.store("store").is_dir()
+    assert not old.manifest.exists()
+    assert not old.config.exists()
+    assert list(old.metrics.iterdir()) == list(old.workers.iterdir()) == []
+    assert (old.models / "ml0").is_dir()
     lease.release()
 
 
-def test_releasing_leaves_only_what_the_next_run_can_use(tmp_path: Path) -> None:
-    lease = Lease.take(tmp_path / "run")
+def test_releasing_keeps_only_what_the_next_run_can_use(tmp_path: Path) -> None:
+    lease = Lease.acquire(tmp_path / "run")
     rundir = lease.rundir
     (rundir.store("s")).mkdir(parents=True)
     (rundir.models / "ml0").mkdir()
@@ -139,7 +139,7 @@ def test_releasing_leaves_only_what_the_next_run_can_use(tmp_path: Path) -> None
     assert not rundir.shared.exists()
 
 
-def test_only_stores_that_are_named_are_kept(lease: Lease) -> None:
+def test_only_named_stores_are_kept(lease: Lease) -> None:
     rundir = lease.rundir
     rundir.keep_stores({"a", "b"})
     rundir.store("a").mkdir()
@@ -153,7 +153,7 @@ def test_only_stores_that_are_named_are_kept(lease: Lease) -> None:
     assert not rundir.shared.exists()
 
 
-def test_shared_memory_is_ours_alone(lease: Lease) -> None:
+def test_shared_memory_is_private(lease: Lease) -> None:
     rundir = lease.rundir
     rundir.shared.mkdir()
     rundir.shared.chmod(0o777)
@@ -164,7 +164,7 @@ def test_shared_memory_is_ours_alone(lease: Lease) -> None:
     rundir.keep_stores(())
 
 
-def test_a_link_in_the_place_of_shared_memory_goes(
+def test_a_link_in_place_of_shared_memory_is_removed(
     lease: Lease, tmp_path: Path
 ) -> None:
     rundir = lease.rundir
@@ -177,13 +177,13 @@ def test_a_link_in_the_place_of_shared_memory_goes(
     rundir.keep_stores(())
 
 
-def test_a_released_directory_can_be_taken_again(tmp_path: Path) -> None:
-    Lease.take(tmp_path / "run").release()
-    Lease.take(tmp_path / "run").release()
+def test_a_released_directory_can_be_acquired_again(tmp_path: Path) -> None:
+    Lease.acquire(tmp_path / "run").release()
+    Lease.acquire(tmp_path / "run").release()
 
 
 def test_a_temporary_directory_leaves_nothing(temporary: Path) -> None:
-    lease = Lease.take(None)
+    lease = Lease.acquire(None)
     assert lease.rundir.root.parent == temporary
     lease.rundir.store("s").mkdir(parents=True)
     assert lease.rundir.shared.is_dir()
@@ -192,33 +192,38 @@ def test_a_temporary_directory_leaves_nothing(temporary: Path) -> None:
     assert not lease.rundir.shared.exists()
 
 
-def test_shared_memory_stands_apart_for_every_directory(tmp_path: Path) -> None:
-    first, second = RunDir(tmp_path / "a").shared, RunDir(tmp_path / "b").shared
+def test_every_run_directory_has_its_own_shared_memory(tmp_path: Path) -> None:
+    first = RunDir(tmp_path / "a").shared
+    second = RunDir(tmp_path / "b").shared
     assert first != second
     assert first.parent == second.parent == Path("/dev/shm")
     assert RunDir(tmp_path / "c" / ".." / "a").shared == first
 
 
-def test_what_a_killed_service_left_is_swept(temporary: Path, hold: Holder) -> None:
-    holder, root = hold(TAKE, None)
-    left = RunDir(Path(root))
-    assert left.root.parent == temporary
+def test_the_leftovers_of_a_killed_service_are_removed(
+    temporary: Path, hold: Holder
+) -> None:
+    holder, root = hold(ACQUIRE, None)
+    old = RunDir(Path(root))
+    assert old.root.parent == temporary
     kill(holder)
-    assert left.shared.is_dir()
-    lease = Lease.take(None)
-    assert not left.root.exists()
-    assert not left.shared.exists()
+    assert old.shared.is_dir()
+    lease = Lease.acquire(None)
+    assert not old.root.exists()
+    assert not old.shared.exists()
     lease.release()
 
 
-def test_a_running_service_is_not_swept(temporary: Path, hold: Holder) -> None:
-    _, root = hold(TAKE, None)
-    Lease.take(None).release()
+def test_the_directories_of_a_running_service_stay(
+    temporary: Path, hold: Holder
+) -> None:
+    _, root = hold(ACQUIRE, None)
+    Lease.acquire(None).release()
     assert RunDir(Path(root)).slots.is_dir()
     assert RunDir(Path(root)).shared.is_dir()
 
 
-def test_what_is_not_ours_is_not_swept(temporary: Path, tmp_path: Path) -> None:
+def test_other_directories_stay(temporary: Path, tmp_path: Path) -> None:
     (temporary / "gomlx-without-a-lock").mkdir()
     (temporary / "gomlx-file").touch()
     (temporary / "other").mkdir()
@@ -227,27 +232,27 @@ def test_what_is_not_ours_is_not_swept(temporary: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere" / "lock").touch()
     (temporary / "gomlx-link").symlink_to(tmp_path / "elsewhere")
     before = sorted(temporary.iterdir())
-    Lease.take(None).release()
+    Lease.acquire(None).release()
     assert sorted(temporary.iterdir()) == before
     assert (tmp_path / "elsewhere" / "lock").exists()
 
 
 def test_slots_are_numbered_from_the_lowest_free(lease: Lease) -> None:
-    taken = [take_slot(lease.rundir) for _ in range(3)]
-    assert [slot for slot, _ in taken] == [0, 1, 2]
-    os.close(taken[1][1])
-    again, lock = take_slot(lease.rundir)
-    assert again == 1
-    for held in (taken[0][1], lock, taken[2][1]):
-        os.close(held)
+    first, second, third = [claim_slot(lease.rundir) for _ in range(3)]
+    assert [first.number, second.number, third.number] == [0, 1, 2]
+    os.close(second.lock)
+    again = claim_slot(lease.rundir)
+    assert again.number == 1
+    for slot in (first, again, third):
+        os.close(slot.lock)
 
 
-def test_the_slot_of_the_dead_is_free(lease: Lease, hold: Holder) -> None:
-    first, slot = hold(TAKE_SLOT, lease.rundir.root)
-    second, next_slot = hold(TAKE_SLOT, lease.rundir.root)
+def test_the_slot_of_a_killed_worker_is_free(lease: Lease, hold: Holder) -> None:
+    first, slot = hold(CLAIM_SLOT, lease.rundir.root)
+    second, next_slot = hold(CLAIM_SLOT, lease.rundir.root)
     assert (slot, next_slot) == ("0", "1")
     kill(first)
-    number, lock = take_slot(lease.rundir)
-    assert number == 0
+    again = claim_slot(lease.rundir)
+    assert again.number == 0
     assert second.poll() is None
-    os.close(lock)
+    os.close(again.lock)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gomlx.config.schema import Config, Endpoint, Model, masked_config
-from gomlx.runtime.rundir import RunDir, take_slot
+from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.idle import Watched
 from gomlx.server.http.limits import HttpLimits
@@ -39,7 +39,7 @@ class Service:
         # Metrics before all else: prometheus_client must find its directory.
         from gomlx.metrics.metrics import Metrics
 
-        self._slot, _ = take_slot(rundir)
+        self._slot = claim_slot(rundir).number
         self.metrics = Metrics(rundir.metrics, self._slot, rundir.tallies)
 
         from gomlx.models.serving.current import Current
