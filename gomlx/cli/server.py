@@ -35,10 +35,10 @@ def serve(
     """
     with reported():
         from gomlx.cli.service import run_service
-        from gomlx.config.schema import load
+        from gomlx.config.load import load_config
         from gomlx.runtime.process import log_to_stderr
 
-        checked = load(config)
+        checked = load_config(config)
         log_to_stderr(checked.log_level)
         run_service(checked)
 
@@ -57,10 +57,10 @@ def check(
     Exit codes: 0 fine, 1 a connection cannot be used, 2 wrong.
     """
     with reported():
+        from gomlx.config.load import load_config
         from gomlx.config.masking import masked
-        from gomlx.config.schema import load
 
-        checked = load(config)
+        checked = load_config(config)
         until = _certificate_expires(checked)
     if as_json:
         _try_connections(checked, as_json)
@@ -96,9 +96,9 @@ def _certificate_expires(config: "Config") -> str | None:
     """Try the endpoint's TLS, if there is one. Raises ConfigInvalid."""
     if config.endpoint.tls is None:
         return None
-    from gomlx.config.tls import as_date, load
+    from gomlx.config.tls import as_date, load_tls
 
-    loaded = load(config.endpoint.tls)
+    loaded = load_tls(config.endpoint.tls)
     if warning := loaded.warning(time.time()):
         errors.print("[yellow]warning:[/]", warning)
     return as_date(loaded.expires)
@@ -129,11 +129,11 @@ def demo(
     """Train a model on real flights, serve it, and ask it the same thing twice."""
     with reported():
         from gomlx.cli.service import run_service
-        from gomlx.config.schema import load
+        from gomlx.config.load import load_config
         from gomlx.demo import tour as flights
         from gomlx.runtime.process import log_to_stderr
 
-        checked = load(flights.prepare(directory, port))
+        checked = load_config(flights.prepare(directory, port))
         log_to_stderr("warning")
         run_service(checked, lambda url: flights.tour(url, directory, once))
 
@@ -189,10 +189,10 @@ def clean(
 ) -> None:
     """Free the shared memory that a stopped service keeps for its next start."""
     with reported():
-        from gomlx.config.schema import load
+        from gomlx.config.load import load_config
         from gomlx.runtime.rundir import Lease
 
-        run_dir = load(config).run_dir
+        run_dir = load_config(config).run_dir
         if run_dir:
             lease = Lease.acquire(Path(run_dir))
             lease.rundir.keep_stores(())

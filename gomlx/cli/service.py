@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 
 from gomlx.cache.shared_memory.store import adopt_store, create_store
-from gomlx.config.schema import Config, Model, load
-from gomlx.config.tls import load as load_tls
+from gomlx.config.load import load_config
+from gomlx.config.schema import Config, Model
+from gomlx.config.tls import load_tls
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import Settings, StageRequest
 from gomlx.runtime.process import listen, url_of
@@ -94,7 +95,7 @@ def request_of(model: str, config: Path | None) -> StageRequest:
     if config is None:
         path = model if "://" in model else str(Path(model).absolute())
         return stage_request(Model(id="model", url=path), Path())
-    models = {one.id: one for one in load(config).models}
+    models = {one.id: one for one in load_config(config).models}
     if model not in models:
         raise ModelNotFound(model, models)
     return stage_request(models[model], Path())

@@ -1,8 +1,8 @@
-"""Hide credentials in text that people, logs and responses get to see."""
+"""Masks credentials in text for logs, responses and people."""
 
 import re
 
-# Up to the last @: secret keys may hold a slash. Rather too much than too little.
+# Up to the last @: a secret key may hold a slash. Masking too much is safe.
 _USER = re.compile(r"://\S*@")
 _VALUE = re.compile(r"([?&#][^=&#\s]*=)[^&#\s]*")
 

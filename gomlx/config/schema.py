@@ -1,21 +1,15 @@
-"""config.yaml → frozen structs.
+"""The options of config.yaml, as frozen structs.
 
-Every option is declared here, once, with its default and its bounds; the comment
-beside it is what `config.example.yaml` explains at length. `load` reports all that
-is wrong at once: unknown keys (with the nearest known one), wrong types and bounds
-(config_types.py), references that lead nowhere (config_references.py).
+Every option is declared here, once, with its default and its bounds;
+`config.example.yaml` explains at length what the comment beside it says.
 """
 
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from gomlx.config.masking import masked
-from gomlx.config.references import reference_problems
-from gomlx.config.yaml import read, type_problems
 from gomlx.errors import ConfigInvalid
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
@@ -32,7 +26,7 @@ class Tls(Struct, frozen=True, kw_only=True):
 
     certificate: str  # the service's, then those of intermediate authorities
     key: str | None = None  # None: certificate holds it, too
-    key_password: str | None = None  # of an encrypted key
+    key_password: str | None = None  # for an encrypted key
     client_ca: str | None = None  # the authorities of clients' certificates
     client_certificate: Literal["none", "optional", "required"] = "none"
     minimum_version: Literal["1.2", "1.3"] = "1.2"
@@ -47,24 +41,26 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1 << 20
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1 << 20)] = 16 << 10
     max_connections: Positive = 10_000  # per worker
-    keepalive_seconds: Seconds = 75.0  # idle connections are closed after this
+    keepalive_seconds: Seconds = 75.0  # then an idle connection is closed
     receive_seconds: Seconds = 10.0  # for one whole request to arrive
-    stream_window: Positive = 256  # rows of a stream under way, or not read yet
-    request_seconds: Seconds = 30.0  # for its answer, from its last byte
-    graceful_seconds: Seconds = 30.0  # for requests to end when stopping
-    worker_timeout_seconds: Positive = 60  # a worker silent for longer is replaced
-    max_requests: Annotated[int, Meta(ge=0)] = 0  # recycle a worker after so many
+    stream_window: Positive = (
+        256  # rows of a stream that run or whose answers are unread
+    )
+    request_seconds: Seconds = 30.0  # from its last byte to its answer
+    graceful_seconds: Seconds = 30.0  # for open requests during a stop
+    worker_timeout_seconds: Positive = 60  # a worker without a heartbeat is replaced
+    max_requests: Annotated[int, Meta(ge=0)] = 0  # then a worker is recycled; 0: never
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
-    tls: Tls | None = None  # None: in the clear
+    tls: Tls | None = None  # None: cleartext
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """How rows of different requests run together."""
+    """How rows of different requests join one run."""
 
     max_rows: Positive = 64
-    linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # where that pays
+    linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # only where that pays
     max_queued_rows: Positive = 4096
-    max_queued_ms: _Milliseconds = 500.0  # that the rows before a new one take to run
+    max_queued_ms: _Milliseconds = 500.0  # run time of the rows before a new one
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -72,7 +68,7 @@ class Input(Struct, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(min_length=1)]
     precision: Annotated[int, Meta(ge=0, le=15)] | None = None  # decimals of a float
-    wildcard: bool = False  # keyed as it is, whatever the graph proves
+    wildcard: bool = False  # keyed as is, whatever the graph proves
     auxiliary: bool = False  # not fed to the model; for the transformer
 
 
@@ -81,37 +77,37 @@ class Model(Struct, frozen=True, kw_only=True):
 
     id: Id
     url: str
-    datastore: str | None = None  # None: answers are never cached
+    datastore: str | None = None  # None: answers are not cached
     signature: str = "serving_default"
-    example: dict[str, Any] = {}  # a row that the model takes, to try it with
+    example: dict[str, Any] = {}  # a row that the model accepts, for its trial run
     inputs: tuple[Input, ...] = ()
-    key_fields: tuple[str, ...] = ()  # auxiliary inputs that join the key
+    key_fields: tuple[str, ...] = ()  # auxiliary inputs that are part of the key
     transformer: Annotated[str, Meta(pattern=_REFERENCE)] | None = None
     batch: Batch = Batch()
-    # Who shares one computation of an answer: a process, a host, all hosts.
+    # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"
-    lease_ms: _Milliseconds = 1000.0  # how long others wait for one that computes
+    lease_ms: _Milliseconds = 1000.0  # how long others wait for who computes a row
 
 
 class CacheTier(Struct, frozen=True, kw_only=True):
-    """A level of a datastore that other hosts share."""
+    """A tier of a datastore that other hosts share."""
 
     connection: str
     ttl_seconds: TimeToLive | None = None  # None: the datastore's
-    # Later rows count as missed. None: 5 for the nearest, 20 for the others.
+    # Later rows are misses. None: 5 for the nearest tier, 20 for the others.
     deadline_ms: _Milliseconds | None = None
     read_only: bool = False
-    max_value_bytes: Positive = 1 << 20  # longer answers are not written
+    max_value_bytes: Positive = 1 << 20  # larger answers are not written
 
 
 class Datastore(Struct, frozen=True, kw_only=True):
     """One cache, shared by the models that name it."""
 
     id: Id
-    memory_mb: Annotated[int, Meta(ge=0)] = 256  # 0: none, only the tiers
+    memory_mb: Annotated[int, Meta(ge=0)] = 256  # 0: only the tiers
     ttl_seconds: TimeToLive = 3600.0
     tiers: tuple[CacheTier, ...] = ()  # nearest first
-    queue_mb: Positive = 64  # answers that wait to be written, a tier
+    queue_mb: Positive = 64  # of answers to be written, per tier
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -121,15 +117,15 @@ class Connection(Struct, frozen=True, kw_only=True):
     url: str
     username: str | None = None
     password: str | None = None
-    password_file: str | None = None  # read at the start
-    ca_file: str | None = None  # None: what the system trusts
+    password_file: str | None = None  # read at start
+    ca_file: str | None = None  # None: the system's authorities
     cert_file: str | None = None  # the client's certificate
     key_file: str | None = None
-    timeout_seconds: Seconds = 1.0  # to connect, and of each command, at most
+    timeout_seconds: Seconds = 1.0  # to connect, and for each command
     max_connections: Positive = 8  # per worker and datastore
 
     def read_password(self) -> str | None:
-        """Return the password, or what password_file holds. Raises ConfigInvalid."""
+        """Return the password, maybe that of password_file. Raises ConfigInvalid."""
         if self.password_file is None:
             return self.password
         try:
@@ -140,7 +136,7 @@ class Connection(Struct, frozen=True, kw_only=True):
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """How changes of models are noticed and staged."""
+    """How model changes are detected and staged."""
 
     poll_seconds: Seconds = 5.0
     settle_seconds: Annotated[float, Meta(ge=0, le=_YEAR)] = 1.0
@@ -166,64 +162,3 @@ class Config(Struct, frozen=True, kw_only=True):
     def datastore_of(self, model: Model) -> Datastore | None:
         """The datastore a model names."""
         return next((d for d in self.datastores if d.id == model.datastore), None)
-
-
-def load(path: Path) -> Config:
-    """Read and check a config file; local paths in it are relative to it.
-
-    Raises ConfigInvalid.
-    """
-    document = read(path)
-    problems = [*type_problems(Config, document)]
-    if not problems:
-        config = msgspec.convert(document.data, Config)
-        problems = [*reference_problems(config)]
-    if problems:
-        raise ConfigInvalid(str(path), [document.located(*one) for one in problems])
-    return _absolute(config, path.parent)
-
-
-def masked_config(config: Config) -> dict[str, Any]:
-    """Return the config as JSON types, without what could open a door."""
-    shown: dict[str, Any] = msgspec.to_builtins(config)
-    for one in (*shown["models"], *shown["connections"]):
-        one["url"] = masked(one["url"])
-    for connection in shown["connections"]:
-        if connection["password"] is not None:
-            connection["password"] = "***"
-    tls = shown["endpoint"]["tls"]
-    if tls and tls["key_password"] is not None:
-        tls["key_password"] = "***"
-    return shown
-
-
-def _absolute(config: Config, base: Path) -> Config:
-    def below(path: str | None) -> str | None:
-        return path and str((base / path).absolute())
-
-    models = tuple(
-        msgspec.structs.replace(model, url=below(model.url))
-        if "://" not in model.url
-        else model
-        for model in config.models
-    )
-
-    def files_below(one: Any, *names: str) -> Any:
-        files = {name: below(getattr(one, name)) for name in names}
-        return msgspec.structs.replace(one, **files)
-
-    connections = tuple(
-        files_below(one, "password_file", "ca_file", "cert_file", "key_file")
-        for one in config.connections
-    )
-    endpoint = config.endpoint
-    if endpoint.tls:
-        tls = files_below(endpoint.tls, "certificate", "key", "client_ca")
-        endpoint = msgspec.structs.replace(endpoint, tls=tls)
-    return msgspec.structs.replace(
-        config,
-        endpoint=endpoint,
-        models=models,
-        connections=connections,
-        run_dir=below(config.run_dir),
-    )

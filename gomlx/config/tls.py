@@ -1,4 +1,4 @@
-"""The endpoint's TLS: the files of the config → a context, or what is wrong."""
+"""The endpoint's TLS: the files of the config → an SSL context, or what is wrong."""
 
 import _ssl
 import ssl
@@ -14,32 +14,32 @@ _PROTOCOLS = ("h2", "http/1.1")
 # Of TLS 1.2 only what HTTP/2 admits (RFC 9113, appendix A).
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _MINIMUM = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_ASKED = {
+_VERIFY_MODES = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
     "required": ssl.CERT_REQUIRED,
 }
 
 
-class Loaded(NamedTuple):
-    """A context for connections; begins and expires, Unix times: its certificate."""
+class LoadedTls(NamedTuple):
+    """An SSL context, and the validity of its certificate, in Unix times."""
 
     context: ssl.SSLContext
     begins: float
     expires: float
 
     def warning(self, now: float) -> str | None:
-        """Return why clients will not take the certificate now; None: they may."""
+        """Return why clients reject the certificate now; None: they accept it."""
         if self.expires <= now:
             return "the certificate has expired"
         return "the certificate is not valid yet" if now < self.begins else None
 
 
-def load(tls: Tls) -> Loaded:
+def load_tls(tls: Tls) -> LoadedTls:
     """Read the files. Raises ConfigInvalid."""
     if problems := [*_unreadable(tls)]:
         raise ConfigInvalid("endpoint.tls", problems)
-    # Not for trust: this tells a file that is cut off from one of another kind.
+    # Not for trust: this distinguishes a truncated file from one of another kind.
     _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "certificate", tls.certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _MINIMUM[tls.minimum_version]
@@ -48,9 +48,9 @@ def load(tls: Tls) -> Loaded:
     context.set_alpn_protocols(_PROTOCOLS)
     _load_pair(context, tls)
     if tls.client_ca:
-        context.verify_mode = _ASKED[tls.client_certificate]
+        context.verify_mode = _VERIFY_MODES[tls.client_certificate]
         _trust(context, "client_ca", tls.client_ca)
-    return Loaded(context, *_validity(tls.certificate))
+    return LoadedTls(context, *_validity(tls.certificate))
 
 
 def as_date(seconds: float) -> str:
@@ -76,13 +76,13 @@ def _trust(context: ssl.SSLContext, name: str, path: str) -> None:
 
 
 def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
-    """Have connections made with the certificate and its key."""
+    """Load the certificate and its key into a context."""
     path = tls.key or tls.certificate
-    asked = False
+    is_encrypted = False
 
-    def password() -> str:  # without this, OpenSSL asks whoever sits at the terminal
-        nonlocal asked
-        asked = True
+    def password() -> str:  # without this, OpenSSL prompts on the terminal
+        nonlocal is_encrypted
+        is_encrypted = True
         if tls.key_password is None:
             raise _wrong("key", path, "is encrypted: set key_password")
         return tls.key_password
@@ -92,7 +92,7 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             reason = f"is not the key of the certificate, {tls.certificate}"
-        elif asked:
+        elif is_encrypted:
             reason = "key_password does not open it"
         else:
             reason = error.reason or "expected a private key in PEM form"
@@ -100,12 +100,13 @@ def _load_pair(context: ssl.SSLContext, tls: Tls) -> None:
 
 
 def _validity(path: str) -> tuple[float, float]:
-    """Return when the certificate begins and expires: Unix times."""
+    """Return from when to when the certificate is valid, in Unix times."""
     try:
-        # The standard library has no other way to read a certificate of one's own.
-        described = vars(_ssl)["_test_decode_cert"](path)
-        begins, expires = described["notBefore"], described["notAfter"]
-        return ssl.cert_time_to_seconds(begins), ssl.cert_time_to_seconds(expires)
+        # The standard library has no other way to read one's own certificate.
+        fields = vars(_ssl)["_test_decode_cert"](path)
+        begins = ssl.cert_time_to_seconds(fields["notBefore"])
+        expires = ssl.cert_time_to_seconds(fields["notAfter"])
+        return begins, expires
     except (ssl.SSLError, ValueError) as error:
         raise _wrong("certificate", path, str(error)) from None
 

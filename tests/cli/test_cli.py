@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from gomlx.cli.service import prepare_stores
-from gomlx.config.schema import Config, Datastore, load
+from gomlx.config.load import load_config
+from gomlx.config.schema import Config, Datastore
 from gomlx.runtime.rundir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -200,11 +201,11 @@ def leaves(document: object, path: str = "") -> set[str]:
 
 def test_the_example_config_has_every_option() -> None:
     path = ROOT / "config.example.yaml"
-    assert isinstance(load(path), Config)
+    assert isinstance(load_config(path), Config)
     import msgspec
 
     shown = leaves(yaml.safe_load(path.read_text()))
-    complete = msgspec.to_builtins(load(path))
+    complete = msgspec.to_builtins(load_config(path))
     options = leaves(complete)
     assert not {o for o in options - shown if ".example." not in o}
 

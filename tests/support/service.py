@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from gomlx.cli.service import request_of
-from gomlx.config.schema import load
+from gomlx.config.load import load_config
 from gomlx.errors import StageFailed
 from gomlx.runtime.rundir import RunDir
 
@@ -72,7 +72,7 @@ class Service:
         """Leave the staged versions that an earlier run of the service would have."""
         self.run_dir.mkdir(mode=0o700)
         (self.run_dir / "lock").touch()  # the folder is a run directory
-        for model in load(self.folder / "config.yaml").models:
+        for model in load_config(self.folder / "config.yaml").models:
             with suppress(StageFailed):  # the service will say so
                 self.stage(model.id)
 

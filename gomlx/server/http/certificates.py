@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 from gomlx.config.schema import Tls
-from gomlx.config.tls import as_date, load
+from gomlx.config.tls import as_date, load_tls
 from gomlx.errors import ConfigInvalid
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Certificates:
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
         self._tried = self._seen = self._stamp()
-        self._loaded = load(tls)
+        self._loaded = load_tls(tls)
         self._context = _Newest(self._loaded.context)
         self._failure = ""  # to load the files as they are now
 
@@ -85,7 +85,7 @@ class Certificates:
             return
         self._tried = stamp
         try:
-            self._loaded = load(self._tls)
+            self._loaded = load_tls(self._tls)
         except (ConfigInvalid, OSError) as error:  # OSError: removed a moment ago
             self._failure = str(error)
             log.error("the certificate in use stays: %s", error)

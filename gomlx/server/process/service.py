@@ -15,7 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gomlx.config.schema import Config, Endpoint, Model, masked_config
+from gomlx.config.load import masked_config
+from gomlx.config.schema import Config, Endpoint, Model
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.idle import Watched
