@@ -244,5 +244,15 @@ def test_commands_need_no_library_of_the_service() -> None:
     assert not (set(HOMES) - commands) & loaded_by("import gomlx.cli")
 
 
+def test_the_event_loop_starts_before_tensorflow_is_imported() -> None:
+    """The worker imports it in a thread, beside its first heartbeats."""
+    modules = [
+        "gomlx.server.predict.predictor",
+        "gomlx.server.http.protocol",
+        "gomlx.server.routes.app",
+    ]
+    assert not {"tensorflow", "numpy"} & loaded_by(f"import {', '.join(modules)}")
+
+
 def test_tensorflow_is_imported_after_the_fork() -> None:
     assert "tensorflow" not in loaded_by("import gomlx.server.process.gunicorn")

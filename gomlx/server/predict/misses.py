@@ -134,7 +134,7 @@ class Misses:
         until = asyncio.get_running_loop().time() + seconds
         self._elsewhere[pending.name] += len(rows)
         fetched = partial(self._fetched, pending.live, caching, _Fetch(rows))
-        cache.fetch(pending.live.shared, rows, coalescer, until, fetched)
+        cache.fetch(pending.live.namespace, rows, coalescer, until, fetched)
 
     def _fetched(
         self,
@@ -220,7 +220,7 @@ class _Computation:
         try:
             if isinstance(outcome, bytes):
                 assert caching.cache is not None
-                caching.cache.set(self._live.shared, self._key, outcome)
+                caching.cache.set(self._live.namespace, self._key, outcome)
             elif caching.coalescer:
                 caching.coalescer.release(self._key)
         finally:  # who waits must be told, whatever becomes of the caches

@@ -70,7 +70,7 @@ class ModelPredictor:
         before the next one (ARCHITECTURE.md).
         """
         try:
-            live = self._current.now(self._name)
+            live = self._current.require(self._name)
             if live.digest is not self._version:
                 self._see(live)
             asked = self._parser.parse([requester.text for requester in requesters])
@@ -143,7 +143,7 @@ class ModelPredictor:
                 self._refuse(requester, error)
                 continue
             pending.tier = self._tier
-            self._current.pin(live)  # until all of its rows have landed
+            live.pin()  # until all of its rows have landed
             requester.pending = pending
 
     def _fly(self, pending: PendingRequest, asked: ParsedRequest) -> None:
@@ -184,7 +184,7 @@ class ModelPredictor:
 
     def all_completed(self, pending: PendingRequest) -> None:
         """Let go of the version: no computation is for the request any more."""
-        self._current.unpin(pending.live)
+        pending.live.unpin()
 
     def _see(self, live: LiveVersion) -> None:
         """Make what is for one version alone."""
@@ -236,7 +236,7 @@ class Predictor:
 
     def check(self, name: str) -> None:
         """Raise what every question would now. Raises ModelNotFound, NotReady."""
-        self._current.now(name)
+        self._current.require(name)
 
     def has_room(self, name: str) -> bool:
         """Tell whether a model takes another row that is not known."""

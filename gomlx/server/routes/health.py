@@ -77,12 +77,12 @@ class Status:
 
     def meta_config(self, name: str) -> tuple[int, Any]:
         """What mly's clients need to know of a model to start."""
-        live = self._current.now(name)  # raises what there is to say
+        live = self._current.require(name)  # raises what there is to say
         return 200, self._meta_config(name, live)
 
     def meta_dictionary(self, name: str) -> tuple[int, Any]:
         """The vocabularies of a model's inputs, for clients that make mly's keys."""
-        live = self._current.now(name)
+        live = self._current.require(name)
         layers = [
             _layer(tensor.name, kind)
             for tensor, kind in _keyed(live)

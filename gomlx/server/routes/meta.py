@@ -52,7 +52,7 @@ class Contracts:
         return await asyncio.shield(task)
 
     def _contract(self, name: str) -> Contract:
-        live = self._current.now(name)  # raises what there is to say
+        live = self._current.require(name)  # raises what there is to say
         description = live.servable.description
         ttl_seconds, max_rows = self._limits[name]
         return Contract(

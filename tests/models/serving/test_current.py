@@ -1,4 +1,4 @@
-"""Pins hold a version; the last one to leave drains it."""
+"""Pins hold a version; the last one to be released drains it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,33 +27,50 @@ def test_a_pinned_version_outlives_its_replacement(
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
     for _ in range(2):
-        current.pin(current.now("m"))
+        current.require("m").pin()
     current.swap("m", new, drained.append)
-    assert current.now("m") is new
-    current.unpin(old)
+    assert current.require("m") is new
+    old.unpin()
     assert not drained
-    current.unpin(old)
+    old.unpin()
     assert drained == [old]
 
 
-def test_nobody_holds_it_then_it_is_drained_at_once(
+def test_a_replaced_version_without_pins_is_drained_at_once(
     tmp_path: Path, staged: Stage
 ) -> None:
     current, drained = Current(["m"]), list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
-    current.pin(old)
-    current.unpin(old)
+    old.pin()
+    old.unpin()
     current.swap("m", new, drained.append)
     assert drained == [old]
 
 
-def test_what_is_not_there() -> None:
+def test_a_response_prefix_names_the_version_and_the_microseconds(
+    tmp_path: Path, staged: Stage
+) -> None:
+    version = live(staged, tmp_path, 1.0)
+    dict_hash = b"%d" % version.servable.version.dict_hash
+    prefix = b'{"status":"ok","dictHash":' + dict_hash + b',"serviceTimeMcs":1500,'
+    assert version.response_prefix(0.0015) == prefix + b'"data":'
+
+
+def test_a_model_without_a_live_version() -> None:
     current = Current(["m"])
-    with pytest.raises(ModelNotFound, match="there are: m"):
-        current.now("n")
+    assert current.get("m") is None
     with pytest.raises(NotReady, match="being loaded"):
-        current.now("m")
+        current.require("m")
     current.reasons["m"] = "it is broken"
     with pytest.raises(NotReady, match="it is broken"):
-        current.now("m")
+        current.require("m")
+
+
+def test_an_unknown_model(tmp_path: Path, staged: Stage) -> None:
+    current = Current(["m"])
+    assert current.get("n") is None
+    with pytest.raises(ModelNotFound, match="there are: m"):
+        current.require("n")
+    with pytest.raises(ModelNotFound, match="there are: m"):
+        current.swap("n", live(staged, tmp_path, 1.0), lambda _: None)
