@@ -54,8 +54,8 @@ def answers_are_counted(service: Service, before: int) -> bool:
     """Ask, each time on a new connection; true when so many more are counted."""
     for _ in range(8):
         assert answers(service)
-    wait_for(lambda: numbers(service).get("Counter", 0) >= before + 8)
-    return bool(numbers(service)["Counter"] == before + 8)
+    wait_for(lambda: numbers(service).get("Count", 0) >= before + 8)
+    return bool(numbers(service)["Count"] == before + 8)
 
 
 def test_a_worker_is_killed(service: Service) -> None:
@@ -70,7 +70,7 @@ def test_a_worker_is_killed(service: Service) -> None:
 
 def test_gunicorns_master_is_killed(service: Service) -> None:
     master, workers = service.master_pid(), service.worker_pids()
-    counted = numbers(service).get("Counter", 0)
+    counted = numbers(service).get("Count", 0)
     os.kill(master, signal.SIGKILL)
     wait_for(lambda: not any(map(is_running, workers)))
     wait_for(lambda: len(service.worker_pids()) == 2)
@@ -91,7 +91,7 @@ def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> Non
     for _ in range(2):
         recycle_a_worker(service)
     assert numbers(service) == before
-    assert answers_are_counted(service, before["Counter"])
+    assert answers_are_counted(service, before["Count"])
     after = {path.name for path in (service.run_dir / "metrics").iterdir()}
     # One slot more than workers: a new one may start before the old one has ended.
     assert len(after) <= len(files) * 3 / 2

@@ -90,7 +90,7 @@ class Fleet:
 
     def _tallied(self, model: str) -> int:
         path = f"/v1/api/metric/operation/{model}Perf"
-        return sum(s.get(path).json().get("Counter", 0) for s in self.services)
+        return sum(s.get(path).json().get("Count", 0) for s in self.services)
 
 
 @pytest.fixture(scope="module")

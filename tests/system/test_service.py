@@ -276,7 +276,7 @@ def test_metrics_of_all_workers(service: Service) -> None:
 
     def tallied() -> int:
         document = service.get("/v1/api/metric/operation/countedPerf").json()
-        return int(document.get("Counter", 0))
+        return int(document.get("Count", 0))
 
     for pid in service.worker_pids():
         with service.only(pid):

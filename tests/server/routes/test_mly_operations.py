@@ -58,7 +58,7 @@ def samples(service: Service, name: str) -> list[float]:
     return [float(x.split()[-1]) for x in lines if x.startswith(f"{name} ")]
 
 
-def categories(operation: Any, field: str = "Counter") -> dict[str, int]:
+def categories(operation: Any, field: str = "Count") -> dict[str, int]:
     """The categories that were counted."""
     return {c["Value"]: c[field] for c in operation["Counters"] if field in c}
 
@@ -81,10 +81,10 @@ def operation(service: Service, name: str, count: int) -> Any:
 
     def found() -> Any:
         document = metric(service, f"operation/{name}")
-        return document.get("Counter", 0) >= count and document
+        return document.get("Count", 0) >= count and document
 
     document = wait_for(found, what=f"{name} to count {count}")
-    assert document["Counter"] == count
+    assert document["Count"] == count
     return document
 
 
@@ -117,7 +117,7 @@ def test_every_kind_of_request_adds_up(service: Service) -> None:
     [("oncePerf", "gomlx_request_seconds"), ("onceEval", "gomlx_model_run_seconds")],
 )
 def test_times_are_microseconds(service: Service, name: str, seconds: str) -> None:
-    if not metric(service, "operation/oncePerf").get("Counter"):
+    if not metric(service, "operation/oncePerf").get("Count"):
         assert ask(service, "once", b'{"x":1}') == {200: 1}
     found = operation(service, name, 1)
     taken = found["TimeTaken"]
@@ -172,7 +172,7 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
     service: Service,
 ) -> None:
     def counted(name: str) -> int:
-        count: int = metric(service, f"operation/{name}").get("Counter", 0)
+        count: int = metric(service, f"operation/{name}").get("Count", 0)
         return count
 
     before, written = counted("s"), counted("sCacheW")
@@ -180,28 +180,28 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
     wait_for(lambda: counted("sCacheW") == written + 2)
     ask(service, "rows", b'{"x":[2,2,0,0],"batch_size":4}')
     rows = operation(service, "s", before + 7)
-    assert sum(categories(rows).values()) == rows["Counter"]
+    assert sum(categories(rows).values()) == rows["Count"]
     assert categories(rows).keys() == {"hit", "miss"}
     assert 0 < rows["Min"] <= rows["Avg"] <= rows["Max"] <= rows["TimeTaken"]
     writes = metric(service, "operation/sCacheW")
-    assert categories(writes) == {"written": writes["Counter"]}
+    assert categories(writes) == {"written": writes["Count"]}
     assert samples(service, 'gomlx_cache_seconds_count{datastore="s",tier="L1"}')
     labels = '{datastore="s",outcome="written",tier="L1"}'
-    assert samples(service, f"gomlx_cache_writes_total{labels}") == [writes["Counter"]]
+    assert samples(service, f"gomlx_cache_writes_total{labels}") == [writes["Count"]]
 
 
 def test_single_numbers_and_the_current_minute(service: Service) -> None:
     ask(service, "scale", b'{"x":1}')
     # Its worker makes counts known four times a second.
-    wait_for(lambda: "Counter" in metric(service, "operation/scalePerf"))
+    wait_for(lambda: "Count" in metric(service, "operation/scalePerf"))
     whole = metric(service, "operation/scalePerf")
     for name, value in (
-        ("count", whole["Counter"]),
+        ("count", whole["Count"]),
         ("min", whole["Min"]),
         ("max", whole["Max"]),
         ("avg", whole["Avg"]),
         ("timeTaken", whole["TimeTaken"]),
-        ("eval", whole["Counter"]),
+        ("eval", whole["Count"]),
         ("eval.pct", 100),
         ("error", 0),
     ):
@@ -299,8 +299,8 @@ def test_a_minute_is_in_the_bucket_of_its_number(
         [sys.executable, "-c", BUCKETS, *arguments], capture_output=True, check=True
     ).stdout
     operation, current = json.loads(output)
-    assert operation["Counter"] == sum(counted)
-    assert [bucket.get("Counter", 0) for bucket in operation["Recent"]] == recent
+    assert operation["Count"] == sum(counted)
+    assert [bucket.get("Count", 0) for bucket in operation["Recent"]] == recent
     assert [categories(bucket) for bucket in operation["Recent"]] == [
         {"eval": n} if n else {} for n in recent
     ]
