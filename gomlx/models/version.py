@@ -1,4 +1,4 @@
-"""What is staged, and which versions should be live."""
+"""Versions of models: their identity, requests to stage one, and the manifest."""
 
 import json
 import os
@@ -32,10 +32,10 @@ def dict_hash(digest: str) -> int:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The truth that workers follow; the supervisor alone writes it.
+    """Which versions should be live. The supervisor writes it, and workers follow it.
 
     versions: model → the version that should be live. failures: model → why its
-    newest files cannot be served. reloads: model → outcome → how often.
+    newest files cannot be served. reloads: model → outcome → how often it occurred.
     """
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
@@ -43,28 +43,28 @@ class Manifest:
     reloads: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
-        """Replace the file at once: a reader sees the old or the new, whole."""
+        """Replace the file atomically: readers see the old or the new manifest."""
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(asdict(self), default=str))
         temporary.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "Manifest":
-        """Read it; empty when nothing has been published."""
+        """Read a manifest; an empty one if the file does not exist."""
         try:
             document = json.loads(path.read_text())
         except FileNotFoundError:
             return cls()
         versions = {
-            name: ModelVersion(name, v["digest"], Path(v["directory"]))
-            for name, v in document["versions"].items()
+            name: ModelVersion(name, one["digest"], Path(one["directory"]))
+            for name, one in document["versions"].items()
         }
         return cls(versions, document["failures"], document["reloads"])
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the config says about a model's inputs, keys and answers.
+    """The part of a model's config that changes its keys or answers.
 
     precisions: input → decimals. transformer: "package.module:function", or empty.
     """
@@ -83,7 +83,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class StageRequest:
-    """What the supervisor asks a staging process for."""
+    """One model's source and settings, and the directory to stage its version into.
+
+    url names the source; signature the one to serve; example holds values of inputs
+    for the trial run.
+    """
 
     name: str
     url: str
@@ -99,11 +103,15 @@ class StageRequest:
     def from_json(cls, text: str) -> "StageRequest":
         values = json.loads(text)
         settings = Settings.from_json(values["settings"])
-        return cls(**values | {"into": Path(values["into"]), "settings": settings})
+        into = Path(values["into"])
+        return cls(**values | {"into": into, "settings": settings})
 
 
-def staged(name: str, directory: Path) -> ModelVersion:
-    """Return the version in a staged directory, which is named by its digest."""
+def staged_version(name: str, directory: Path) -> ModelVersion:
+    """Return the version in a directory that staging has named by its digest.
+
+    Raises StageFailed if staging has not completed it.
+    """
     if not (directory / "servable.json").is_file():
-        raise StageFailed(f"{directory} holds no staged version")
+        raise StageFailed(f"{directory} holds no complete staged version")
     return ModelVersion(name, directory.name, directory)

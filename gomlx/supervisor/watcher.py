@@ -1,8 +1,8 @@
-"""Iterates over what a model source looks like, each time it has changed and settled.
+"""Observes a model source: once at the start, and whenever it has changed and settled.
 
-The kernel's notifications (watchfiles) are hints that save waiting; a look at the
-source every few seconds is what can be relied on, for local paths too: they may be
-replaced whole, live on a network file system, or not exist yet.
+The kernel's notifications (watchfiles) are hints that shorten the wait. Only polling is
+reliable, for local paths too: they may be replaced as a whole, be on a network file
+system, or not exist yet.
 """
 
 import asyncio
@@ -19,97 +19,114 @@ from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
 from gomlx.models.staging.source import Snapshot, Source
 
-# It tells of every change, also of the log file that it writes to.
+# At INFO it reports every change, also that of the log file it writes to.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
-_LOOK_SECONDS = 60.0
+_OBSERVE_SECONDS = 60.0
 T = TypeVar("T")
-Sight = Snapshot | StageFailed | None
+Observation = Snapshot | StageFailed | None  # None: no SavedModel there
 
 
 class Watcher:
-    """Watches one source, as an asynchronous iterator of sights.
+    """Watches one source, as an asynchronous iterator of observations.
 
-    A sight is a snapshot, None (nothing there) or the error that reading it raised.
-    The first comes at once, each other when it differs from the last and has not
-    changed for settle_seconds. `again` has the last one come again.
+    An observation is a snapshot, None (nothing there) or the error that reading the
+    source raised. The first comes at once. Each other one differs from the last and
+    has not changed for settle_seconds; or `repeat_after` repeats the last one.
     """
 
     def __init__(self, url: str, settle_seconds: float, poll_seconds: float) -> None:
-        self._url, self._settle, self._poll = url, settle_seconds, poll_seconds
-        self._hint = asyncio.Event()
-        self._rearms: list[asyncio.Event] = []  # one for each listener
-        self._repeats = False
+        self._url = url
+        self._settle_seconds = settle_seconds
+        self._poll_seconds = poll_seconds
         self._source: Source | None = None
+        self._hint = asyncio.Event()
+        self._rearms: list[asyncio.Event] = []  # one per task that is notified
+        self._repeat: asyncio.TimerHandle | None = None
+        self._must_repeat = False
 
-    def again(self) -> None:
-        """Give the last sight again, now."""
-        self._repeats = True
-        self._hint.set()
+    def repeat_after(self, seconds: float) -> None:
+        """Repeat the last observation after a while, unless another comes before."""
+        loop = asyncio.get_running_loop()
+        self._repeat = loop.call_later(seconds, self._repeat_now)
 
-    async def sights(self) -> AsyncIterator[Sight]:
+    async def observations(self) -> AsyncIterator[Observation]:
         """Iterate until cancelled."""
-        last = await self._look()
+        last = await self._observe()
         yield last
         watching = self._watch()
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hint.wait(), self._poll)
+                    await asyncio.wait_for(self._hint.wait(), self._poll_seconds)
                 self._hint.clear()
-                now = await self._look()
+                now = await self._observe()
                 if _differ(now, last):
                     last = await self._settled(now)
-                    for rearm in self._rearms:  # the folder may be another by now
+                    for rearm in self._rearms:  # the path may be another folder by now
                         rearm.set()
-                    yield last
-                elif self._repeats:
-                    yield last
-                self._repeats = False
+                elif not self._must_repeat:
+                    continue
+                self._cancel_repeat()
+                yield last
         finally:
             for task in watching:
                 task.cancel()
 
-    async def _look(self) -> Sight:
+    def _repeat_now(self) -> None:
+        self._must_repeat = True
+        self._hint.set()
+
+    def _cancel_repeat(self) -> None:
+        self._must_repeat = False
+        if self._repeat:
+            self._repeat.cancel()
+
+    async def _observe(self) -> Observation:
         try:
-            return await _in_thread(self._snapshot, _LOOK_SECONDS)
+            return await _in_thread(self._snapshot, _OBSERVE_SECONDS)
         except StageFailed as error:
             return error
         except TimeoutError:
-            return StageFailed(masked(f"{self._url}: no answer in {_LOOK_SECONDS} s"))
+            reason = f"{self._url}: no answer in {_OBSERVE_SECONDS} s"
+            return StageFailed(masked(reason))
 
     def _snapshot(self) -> Snapshot | None:
         if self._source is None:
             self._source = Source(self._url)
         return self._source.snapshot()
 
-    async def _settled(self, sight: Sight) -> Sight:
-        """Wait until two looks in a row see the same."""
+    async def _settled(self, observation: Observation) -> Observation:
+        """Wait until two observations in a row are equal."""
         while True:
-            await asyncio.sleep(self._settle)
-            now = await self._look()
-            if not _differ(now, sight):
+            await asyncio.sleep(self._settle_seconds)
+            now = await self._observe()
+            if not _differ(now, observation):
                 return now
-            sight = now
+            observation = now
 
     def _watch(self) -> list[asyncio.Task[None]]:
+        """Start the tasks that turn the kernel's notifications into hints."""
         path = self._source.local_path if self._source else None
         if path is None:
             return []
 
-        def is_it(_: Change, changed: str) -> bool:
+        def is_path(_: Change, changed: str) -> bool:
             return Path(changed).name == path.name
 
-        # The parent tells when the path itself comes, goes or is replaced.
+        # The parent folder reports when the path itself appears, goes or is replaced.
         return [
-            asyncio.create_task(self._listen(path, None)),
-            asyncio.create_task(self._listen(path.parent, is_it)),
+            asyncio.create_task(self._hint_at_changes(path, None)),
+            asyncio.create_task(self._hint_at_changes(path.parent, is_path)),
         ]
 
-    async def _listen(
+    async def _hint_at_changes(
         self, path: Path, only: Callable[[Change, str], bool] | None
     ) -> None:
-        """Hint at changes below a path, or at those only admits, right in it."""
+        """Set the hint at changes below a path.
+
+        only: consider just the entries of the path itself that it returns True for.
+        """
         rearm = asyncio.Event()
         self._rearms.append(rearm)
         while True:
@@ -126,18 +143,18 @@ class Watcher:
                 ):
                     self._hint.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(rearm.wait(), self._poll)
+                await asyncio.wait_for(rearm.wait(), self._poll_seconds)
 
 
 async def _in_thread(call: Callable[[], T], seconds: float) -> T:
-    """Run a call that may never return, without waiting for it when we have to end.
+    """Run a call that may never return in a thread that does not outlive the process.
 
-    Raises what it raises, and TimeoutError.
+    Raises what the call raises, and TimeoutError.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(set_outcome: Callable[[Any], None], outcome: Any) -> None:
+    def deliver(set_outcome: Callable[[Any], None], outcome: Any) -> None:
         if not done.done():
             set_outcome(outcome)
 
@@ -147,13 +164,13 @@ async def _in_thread(call: Callable[[], T], seconds: float) -> T:
         except Exception as error:
             outcome = (done.set_exception, error)
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(settle, *outcome)
+            loop.call_soon_threadsafe(deliver, *outcome)
 
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wait_for(done, seconds)
 
 
-def _differ(a: Sight, b: Sight) -> bool:
+def _differ(a: Observation, b: Observation) -> bool:
     if isinstance(a, StageFailed) and isinstance(b, StageFailed):
         return str(a) != str(b)
     return a != b

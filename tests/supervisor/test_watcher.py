@@ -1,14 +1,15 @@
-"""What the watcher sees: the first look, settled changes, repeats."""
+"""What the watcher observes: the first state, settled changes, repeats."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gomlx.models.staging.source import Snapshot
-from gomlx.supervisor.watcher import Sight, Watcher
+from gomlx.supervisor.watcher import Observation, Watcher
 from tests.models.staging.test_source import model
 
 pytestmark = pytest.mark.asyncio
@@ -16,26 +17,28 @@ NEVER = 60.0  # seconds: longer than any test
 
 
 @asynccontextmanager
-async def watched(watcher: Watcher) -> AsyncIterator[AsyncIterator[Sight]]:
-    sights = watcher.sights()
+async def watched(watcher: Watcher) -> AsyncIterator[AsyncIterator[Observation]]:
+    observations = watcher.observations()
     try:
-        yield sights
+        yield observations
     finally:
-        await sights.aclose()  # type: ignore[attr-defined]  # a generator
+        await observations.aclose()  # type: ignore[attr-defined]  # a generator
 
 
-async def following(sights: AsyncIterator[Sight]) -> Sight:
-    return await asyncio.wait_for(anext(sights), 60)
+async def following(observations: AsyncIterator[Observation]) -> Observation:
+    return await asyncio.wait_for(anext(observations), 60)
 
 
-def text(sight: Sight) -> str:
-    assert isinstance(sight, Snapshot)
-    return Path(sight.root, "saved_model.pb").read_text()
+def text(observation: Observation) -> str:
+    assert isinstance(observation, Snapshot)
+    return Path(observation.root, "saved_model.pb").read_text()
 
 
-async def changed(sights: AsyncIterator[Sight], change: Callable[[], object]) -> Sight:
-    """Make a change, again and again until it is seen: a watch takes time to arm."""
-    seen = asyncio.ensure_future(anext(sights))
+async def changed(
+    observations: AsyncIterator[Observation], change: Callable[[], object]
+) -> Observation:
+    """Repeat a change until it is observed: a kernel watch takes time to arm."""
+    seen = asyncio.ensure_future(anext(observations))
     async with asyncio.timeout(60):
         while not seen.done():
             change()
@@ -44,18 +47,18 @@ async def changed(sights: AsyncIterator[Sight], change: Callable[[], object]) ->
 
 
 @pytest.mark.parametrize("poll", [0.2, NEVER])
-async def test_a_change_is_seen_by_polling_and_by_notification(
+async def test_a_change_is_observed_by_polling_and_by_notification(
     tmp_path: Path, poll: float
 ) -> None:
     folder = model(tmp_path / "m", "one")
     graph = folder / "saved_model.pb"
-    async with watched(Watcher(str(folder), 0.05, poll)) as sights:
-        assert text(await following(sights)) == "one"
-        sight = await changed(sights, lambda: graph.write_text("two"))
-        assert text(sight) == "two"
+    async with watched(Watcher(str(folder), 0.05, poll)) as observations:
+        assert text(await following(observations)) == "one"
+        observation = await changed(observations, lambda: graph.write_text("two"))
+        assert text(observation) == "two"
 
 
-async def test_a_folder_that_is_replaced_is_seen_by_notification(
+async def test_a_replaced_folder_is_observed_by_notification(
     tmp_path: Path,
 ) -> None:
     folder = model(tmp_path / "m", "one")
@@ -66,29 +69,31 @@ async def test_a_folder_that_is_replaced_is_seen_by_notification(
         folder.rename(tmp_path / f"old-{name}")
         new.rename(folder)
 
-    async with watched(Watcher(str(folder), 0.05, NEVER)) as sights:
-        await following(sights)
+    async with watched(Watcher(str(folder), 0.05, NEVER)) as observations:
+        await following(observations)
         for n in range(3):
-            assert text(await changed(sights, replace)) == "replaced"
+            assert text(await changed(observations, replace)) == "replaced"
             graph = folder / "saved_model.pb"
             word = f"in place {n}"
-            sight = await changed(sights, lambda g=graph, w=word: g.write_text(w))  # type: ignore[misc]
-            assert text(sight) == word
+            observation = await changed(observations, partial(graph.write_text, word))
+            assert text(observation) == word
 
 
-async def test_a_model_that_comes_later(tmp_path: Path) -> None:
-    async with watched(Watcher(str(tmp_path / "m"), 0.05, 0.2)) as sights:
-        assert await following(sights) is None
-        change = asyncio.create_task(following(sights))
+async def test_a_model_that_appears_later(tmp_path: Path) -> None:
+    async with watched(Watcher(str(tmp_path / "m"), 0.05, 0.2)) as observations:
+        assert await following(observations) is None
+        change = asyncio.create_task(following(observations))
         model(tmp_path / "m", "late")
         assert text(await change) == "late"
 
 
-async def test_files_that_keep_changing_are_waited_for(tmp_path: Path) -> None:
+async def test_changing_files_are_not_observed_before_they_settle(
+    tmp_path: Path,
+) -> None:
     folder = model(tmp_path / "m", "one")
-    async with watched(Watcher(str(folder), 0.5, 0.1)) as sights:
-        await following(sights)
-        change = asyncio.create_task(following(sights))
+    async with watched(Watcher(str(folder), 0.5, 0.1)) as observations:
+        await following(observations)
+        change = asyncio.create_task(following(observations))
         for n in range(12):
             (folder / "saved_model.pb").write_text("x" * n)
             await asyncio.sleep(0.1)
@@ -96,12 +101,10 @@ async def test_files_that_keep_changing_are_waited_for(tmp_path: Path) -> None:
         assert text(await change) == "x" * 11
 
 
-async def test_the_last_sight_again(tmp_path: Path) -> None:
+async def test_the_last_observation_is_repeated(tmp_path: Path) -> None:
     folder = model(tmp_path / "m", "one")
     watcher = Watcher(str(folder), 0.05, NEVER)
-    async with watched(watcher) as sights:
-        first = await following(sights)
-        again = asyncio.create_task(following(sights))
-        await asyncio.sleep(0)
-        watcher.again()
-        assert await again == first
+    async with watched(watcher) as observations:
+        first = await following(observations)
+        watcher.repeat_after(0)
+        assert await following(observations) == first

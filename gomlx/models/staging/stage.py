@@ -24,7 +24,7 @@ from gomlx.models.version import (
     ModelVersion,
     Settings,
     StageRequest,
-    staged,
+    staged_version,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def stage(request: StageRequest) -> ModelVersion:
             ours.write(work)
             _prepare(work, request)
             work.rename(directory)
-        return staged(request.name, directory)
+        return staged_version(request.name, directory)
     except GomlxError:
         raise
     except Exception as error:  # whatever TensorFlow makes of hostile files

@@ -1,0 +1,76 @@
+"""Publishes which versions should be live, and why the newest files of a model are not.
+
+The manifest is the truth that workers follow; the signal after each write is a hint to
+read it now.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from gomlx.models.version import Manifest, ModelVersion
+
+log = logging.getLogger(__name__)
+
+_KEPT_VERSIONS = 2  # the live one, and the one that workers may still be draining
+
+
+class Publisher:
+    """The only writer of the manifest; signal_workers is called after each change."""
+
+    def __init__(self, path: Path, signal_workers: Callable[[], None]) -> None:
+        self._path = path
+        self._signal_workers = signal_workers
+        self._manifest = Manifest()
+
+    def start(self) -> None:
+        """Write an empty manifest: workers may start before any model is staged."""
+        self._manifest.write(self._path)
+
+    def publish(self, version: ModelVersion) -> None:
+        """Make a staged version the live one. Raises OSError."""
+        name = version.name
+        old = self._manifest.versions.get(name)
+        self._manifest.failures.pop(name, None)
+        self._count(name, "unchanged" if old == version else "published")
+        if old != version:
+            self._manifest.versions[name] = version
+            log.info("model %s: publishing version %s", name, version.digest)
+        self._manifest.write(self._path)
+        self._signal_workers()
+        _remove_old_versions(version, old)
+
+    def report_failure(self, name: str, reason: str) -> None:
+        """Record why staging failed. The same reason again is not reported again."""
+        if self._manifest.failures.get(name) == reason:
+            return
+        self._manifest.failures[name] = reason
+        self._count(name, "failed")
+        with suppress(OSError):  # the disk may be what failed; the next write retries
+            self._manifest.write(self._path)
+        live = self._manifest.versions.get(name)
+        stays = f"; version {live.digest} stays live" if live else ""
+        log.error("model %s cannot be staged: %s%s", name, reason, stays)
+        self._signal_workers()
+
+    def _count(self, name: str, outcome: str) -> None:
+        counts = self._manifest.reloads.setdefault(name, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
+
+
+def _remove_old_versions(live: ModelVersion, old: ModelVersion | None) -> None:
+    """Remove staged versions, except the live one and the newest of the others."""
+    current = {live.directory}
+    if old is not None:
+        current.add(old.directory)
+    others = [
+        path
+        for path in live.directory.parent.iterdir()
+        if path not in current and not path.name.startswith(".")
+    ]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    kept = max(_KEPT_VERSIONS - len(current), 0)
+    for path in others[kept:]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""Staging processes: what they report, and what remains of those that are killed."""
+
+from pathlib import Path
+
+import pytest
+
+from gomlx.errors import StageFailed
+from gomlx.models.staging.source import Snapshot
+from gomlx.models.version import StageRequest
+from gomlx.supervisor.stager import Stager, remove_unfinished
+
+SOMETHING = Snapshot("/nowhere", ())
+
+
+def request_in(folder: Path) -> StageRequest:
+    into = folder / "staged"
+    into.mkdir()
+    return StageRequest("m", str(folder / "model"), into, "serving_default", {})
+
+
+@pytest.mark.asyncio
+async def test_a_source_without_a_model_is_not_staged(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match=r"no saved_model\.pb there"):
+        await Stager(60).stage(request_in(tmp_path), None)
+
+
+@pytest.mark.asyncio
+async def test_an_error_of_the_source_is_raised(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match="no access"):
+        await Stager(60).stage(request_in(tmp_path), StageFailed("no access"))
+
+
+@pytest.mark.asyncio
+async def test_the_error_of_the_process_is_raised(tmp_path: Path) -> None:
+    """The model was observed, and is removed before the process looks for it."""
+    with pytest.raises(StageFailed, match=r"no saved_model\.pb there"):
+        await Stager(60).stage(request_in(tmp_path), SOMETHING)
+
+
+@pytest.mark.asyncio
+async def test_a_process_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    request = request_in(tmp_path)
+    (request.into / ".staging-x").mkdir()
+    with pytest.raises(StageFailed, match="staging took over 0 s"):
+        await Stager(0.001).stage(request, SOMETHING)
+    assert list(request.into.iterdir()) == []
+
+
+def test_only_unfinished_work_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".staging-1" / "saved_model").mkdir(parents=True)
+    (tmp_path / "0123").mkdir()
+    remove_unfinished(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["0123"]
