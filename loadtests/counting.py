@@ -1,11 +1,12 @@
 """What counting costs: python -m loadtests.counting
 
-Counts what a request of one row does that is found in L1, in the order of
-cache/tiered.py, server/predict.py and server/protocol.py, the readings of the clock
-included, and the folding of what was measured; then flushes as a worker does four times
-a second. Prints the best of several repeats, in microseconds.
+Counts what the service counts for a request of one row that hits L1, in the order of
+cache/local.py, server/predict/predictor.py and server/http/protocol.py, with their
+readings of the clock and with the folding of histograms; then flushes as a worker does
+four times a second. Prints the best of many short repeats, in microseconds.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -14,13 +15,14 @@ from timeit import repeat
 from gomlx.metrics.metrics import Metrics
 from gomlx.runtime.rundir import SHARED_MEMORY
 
-_HITS, _REPEATS = 5000, 200  # short ones: other processes disturb some only
+_HITS = 5000
+_REPEATS = 200  # many short ones: other processes disturb only some of them
 _MODELS = 10
 _BETWEEN_FOLDS = 1000  # hits: 40,000 a second
 _OUTCOMES = ("hit", "miss")
 
 
-def microseconds_of_a_hit(metrics: Metrics) -> float:
+def microseconds_per_hit(metrics: Metrics) -> float:
     hit, miss = (
         metrics.counter("gomlx_cache_lookups", "s", "L1", o) for o in _OUTCOMES
     )
@@ -47,8 +49,8 @@ def microseconds_of_a_hit(metrics: Metrics) -> float:
     return best(many, 5) / _BETWEEN_FOLDS - best(nothing)
 
 
-def microseconds_of_a_flush(metrics: Metrics) -> float:
-    """Of a worker whose models, so many, have all answered since the last one."""
+def microseconds_per_flush(metrics: Metrics) -> float:
+    """Return the cost of a flush when _MODELS models have answered since the last."""
     names = [f"model-{n}" for n in range(_MODELS)]
 
     def flush() -> None:
@@ -64,16 +66,15 @@ def nothing() -> None:
     pass
 
 
-def best(function: object, number: int = _HITS) -> float:
-    runs = repeat(function, number=number, repeat=_REPEATS)  # type: ignore[arg-type]
-    return min(runs) / number * 1e6
+def best(function: Callable[[], None], number: int = _HITS) -> float:
+    return min(repeat(function, number=number, repeat=_REPEATS)) / number * 1e6
 
 
 def main() -> None:
     with TemporaryDirectory(dir=SHARED_MEMORY) as directory:
         metrics = Metrics(Path(directory), 0)
-        print(f"a hit: {microseconds_of_a_hit(metrics):.2f} us")  # noqa: T201
-        took = microseconds_of_a_flush(metrics)
+        print(f"a hit: {microseconds_per_hit(metrics):.2f} us")  # noqa: T201
+        took = microseconds_per_flush(metrics)
         print(f"a flush, {_MODELS} models: {took:.0f} us")  # noqa: T201
 
 

@@ -20,7 +20,8 @@ from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import ROWS, SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
 from gomlx.models.serving.current import Current, LiveVersion

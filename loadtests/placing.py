@@ -25,7 +25,8 @@ from typing import Any
 
 import uvloop
 
-from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import ROWS, SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.run import RowResult, RunCounts
 

@@ -25,7 +25,8 @@ from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
 from gomlx.contract.tensor import Tensor
-from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from tests.support.redis_servers import cluster, cluster_url, server
 
 SPACE = SharedAnswers("m", "0" * 32, [Tensor("late", "float32", (1,))])

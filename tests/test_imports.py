@@ -132,7 +132,11 @@ HOMES = {
     "lmdb": ("cache/shared_memory/",),
     "fsspec": ("models/staging/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
-    "prometheus_client": ("metrics/metrics.py", "client/metrics.py"),
+    "prometheus_client": (
+        "metrics/exposition.py",
+        "metrics/metrics.py",
+        "client/metrics.py",
+    ),
     "redis": ("cache/redis/",),
     "yaml": ("config/yaml.py",),
     "msgspec": (

@@ -13,7 +13,7 @@ from contextlib import suppress
 from time import perf_counter
 
 from gomlx.cache.tier import Tier
-from gomlx.metrics.metrics import Counter, Histogram
+from gomlx.metrics.instruments import Counter, Histogram
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import SharedTier
 from gomlx.cache.writebehind import WriteBehind, WriteCounts
 from gomlx.errors import TierFailed
-from gomlx.metrics.metrics import Counter, Gauge, Histogram
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from math import inf
 from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
-from gomlx.metrics.metrics import Counter
+from gomlx.metrics.instruments import Counter
 from gomlx.runtime.randomness import RANDOM
 
 log = logging.getLogger(__name__)

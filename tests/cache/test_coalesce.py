@@ -18,7 +18,8 @@ from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tier import Hit, Namespace
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics.metrics import SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 SPACE = SharedAnswers("m", "0" * 32, ())

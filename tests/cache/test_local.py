@@ -12,7 +12,8 @@ from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import WriterLock, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
-from gomlx.metrics.metrics import SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 
 QUEUE = 1 << 20
 PATIENCE = 30.0  # seconds for what waits to be written

@@ -15,7 +15,8 @@ from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.tiered import Tiered
-from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from tests.support.redis_servers import Relay, Server, server
 from tests.support.service import state_of
 

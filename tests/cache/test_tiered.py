@@ -11,7 +11,8 @@ from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.answer import SharedAnswers
-from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from tests.support.redis_servers import Server, server
 
 pytestmark = pytest.mark.asyncio

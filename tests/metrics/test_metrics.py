@@ -10,7 +10,9 @@ import pytest
 PRELUDE = """
 import sys
 from pathlib import Path
-from gomlx.metrics.metrics import ROWS, Metrics, State
+from gomlx.metrics.declarations import ROWS
+from gomlx.metrics.exposition import ScrapedMetric
+from gomlx.metrics.metrics import Metrics
 directory = Path(sys.argv[1])
 """
 Run = Callable[[str], str]
@@ -45,7 +47,7 @@ def samples(exposition: str) -> dict[str, float]:
 
 
 def count(slot: int, requests: int) -> str:
-    """A script that counts some requests and prints what all workers counted."""
+    """A script that counts some requests and prints the metrics of all workers."""
     return f"""
 metrics = Metrics(directory, {slot})
 metrics.counter("gomlx_requests", "m", "200").n += {requests}
@@ -58,7 +60,7 @@ print(metrics.exposition([]).decode())
 OK = 'gomlx_requests_total{code="200",model="m"}'
 
 
-def test_what_was_counted_appears_when_flushed(run: Run) -> None:
+def test_counts_appear_once_flushed(run: Run) -> None:
     script = """
 metrics = Metrics(directory, 0)
 count = metrics.counter("gomlx_requests", "m", "200")
@@ -74,7 +76,7 @@ print(metrics.exposition([]).decode())
     assert samples(after)[OK] == 2
 
 
-def test_one_counter_has_one_count(run: Run) -> None:
+def test_label_values_have_a_counter_each(run: Run) -> None:
     script = """
 metrics = Metrics(directory, 0)
 metrics.counter("gomlx_model_runs", "m").n += 1
@@ -117,9 +119,9 @@ def test_a_file_is_named_by_its_slot(run: Run, tmp_path: Path) -> None:
 VALUES = "[0.5, 1.0, 1.5, 2.0, 3.0, 64.0, 65.0, 1024.0, 1024.5, 9000.0, 2.0]"
 IN_BULK = f"""
 metrics = Metrics(directory, 0)
-spread = metrics.histogram("gomlx_batch_rows", "m")
+histogram = metrics.histogram("gomlx_batch_rows", "m")
 for i, value in enumerate({VALUES}):
-    spread.add(value)
+    histogram.add(value)
     if i % 4 == 3:
         metrics.flush()
 metrics.flush()
@@ -153,14 +155,14 @@ def test_a_histogram_filled_in_bulk_is_one_observed_value_by_value(
     assert samples(in_bulk)['gomlx_batch_rows_count{model="m"}'] == 11
 
 
-def test_states_appear_beside_what_was_counted(run: Run) -> None:
+def test_scraped_metrics_are_added_to_the_counted_ones(run: Run) -> None:
     script = """
-info = State("gomlx_model_info", "Live versions.", ["model", "version"])
+info = ScrapedMetric("gomlx_model_info", "Live versions.", ["model", "version"])
 info.add(1, "m", "abc")
 info.add(1, "n", "def")
-reloads = State("gomlx_reloads_total", "Reloads.", ["model", "outcome"])
+reloads = ScrapedMetric("gomlx_reloads_total", "Reloads.", ["model", "outcome"])
 reloads.add(3, "m", "ok")
-ready = State("gomlx_ready", "Whether all models are loaded.", [])
+ready = ScrapedMetric("gomlx_ready", "Whether all models are loaded.", [])
 ready.add(0)
 metrics = Metrics(directory, 0)
 metrics.counter("gomlx_requests", "m", "200").n += 1
@@ -178,31 +180,17 @@ print(metrics.exposition([info, reloads, ready]).decode())
     assert "# TYPE gomlx_reloads_total counter" in text
 
 
-@pytest.mark.parametrize(
-    ("value", "bucket"), [(0.5, 0), (1.0, 0), (1.5, 1), (2.0, 1), (2.5, 2), (9.0, 2)]
-)
-def test_a_value_counts_in_the_first_bucket_that_holds_it(
-    value: float, bucket: int
-) -> None:
-    from gomlx.metrics.metrics import Histogram
-
-    spread = Histogram([1.0, 2.0])
-    spread.add(value)
-    assert spread.counts == [int(i == bucket) for i in range(3)]
-    assert spread.sums.total == value
-
-
 TWO_FLUSHES = """
 metrics = Metrics(directory, 0)
-spread = metrics.histogram("gomlx_request_seconds", "m")
+histogram = metrics.histogram("gomlx_request_seconds", "m")
 for values in ([0.2, 0.1], [0.4]):
     for value in values:
-        spread.add(value)
+        histogram.add(value)
     metrics.flush()
 """
 
 
-def test_least_and_greatest_outlive_flushes_and_workers(run: Run) -> None:
+def test_least_and_greatest_survive_flushes_and_workers(run: Run) -> None:
     run(TWO_FLUSHES)
     script = """
 metrics = Metrics(directory, 1)

@@ -1,4 +1,4 @@
-"""What worker slots keep for each other."""
+"""The files in which worker slots share their counts."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ KEY = ("requests", "m", "200")
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = 6000.0
@@ -53,7 +53,9 @@ def test_the_next_worker_of_a_slot_counts_on(tmp_path: Path, clock: Clock) -> No
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_worker_that_was_killed_while_it_wrote(tmp_path: Path, clock: Clock) -> None:
+def test_a_worker_killed_while_writing_loses_only_its_last_write(
+    tmp_path: Path, clock: Clock
+) -> None:
     tally = Tally(tmp_path, 0, clock)
     tally.add(KEY, Sums(1))
     tally.write()
@@ -65,7 +67,7 @@ def test_a_worker_that_was_killed_while_it_wrote(tmp_path: Path, clock: Clock) -
     assert read_all(tmp_path)[KEY][ALL].n == 2
 
 
-def test_what_could_not_be_written_is_written_later(
+def test_a_failed_write_is_logged_once_and_retried(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "metrics"

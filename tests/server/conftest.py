@@ -17,7 +17,8 @@ from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import ROWS, SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
 from gomlx.models.serving.current import Current, LiveVersion

@@ -21,7 +21,8 @@ from gomlx.cache.tiered import Tiered
 from gomlx.contract.canonical import Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import RunFailed
-from gomlx.metrics.metrics import SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.stage import stage

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
-from gomlx.metrics.metrics import Counter, Histogram
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.cost import Spent, spent_since
 
 RowResult = bytes | GomlxError

@@ -3,7 +3,7 @@
 import asyncio
 from time import perf_counter
 
-from gomlx.metrics.metrics import Histogram
+from gomlx.metrics.instruments import Histogram
 
 # What blocks the loop for twice as long is late by more than this, whenever it begins.
 BEAT_SECONDS = 0.01

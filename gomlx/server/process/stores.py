@@ -11,7 +11,8 @@ from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
-from gomlx.metrics.metrics import Counter, Metrics
+from gomlx.metrics.instruments import Counter
+from gomlx.metrics.metrics import Metrics
 
 # Of the nearest tier, and of those behind it; a model's run is often cheaper than more.
 _DEADLINES_MS = (5.0, 20.0)

@@ -8,7 +8,8 @@ from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
 from gomlx.contract.dictionary import digest
 from gomlx.contract.tensor import ANY, Tensor
 from gomlx.errors import ModelNotFound
-from gomlx.metrics.metrics import Metrics, ScrapedMetric
+from gomlx.metrics.exposition import ScrapedMetric
+from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest
 from gomlx.server.http.certificates import Certificates

@@ -17,7 +17,8 @@ from gomlx.cache.breaker import BreakerState
 from gomlx.cache.redis.parser import BoundedParser, Headers
 from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
-from gomlx.metrics.metrics import SECONDS, Counter, Gauge, Histogram
+from gomlx.metrics.declarations import SECONDS
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from tests.support.redis_servers import server
 
 # Values that hold what a list without an end begins with; and such lists.

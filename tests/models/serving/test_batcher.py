@@ -11,7 +11,8 @@ import pytest
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
-from gomlx.metrics.metrics import ROWS, SECONDS, Counter, Histogram
+from gomlx.metrics.declarations import ROWS, SECONDS
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Spent, sizes
 from gomlx.models.serving.run import RowResult, RunCounts

@@ -5,7 +5,8 @@ from time import perf_counter
 
 import pytest
 
-from gomlx.metrics.metrics import LAG_SECONDS, Histogram
+from gomlx.metrics.declarations import LAG_SECONDS
+from gomlx.metrics.instruments import Histogram
 from gomlx.server.process.loop_lag import BEAT_SECONDS, watch
 
 
