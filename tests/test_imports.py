@@ -149,9 +149,9 @@ HOMES = {
     "pyarrow": ("cli/parquet.py",),
     "rich": ("cli/", "demo/tour.py", "client/progress.py"),
     "numpy": ("models/", "demo/flights.py"),
-    "aiohttp": ("client/network/http.py",),
-    "httpcore": ("client/network/http2.py",),
-    "cachebox": ("client/",),
+    "aiohttp": ("client/network/transports/http.py",),
+    "httpcore": ("client/network/transports/http2.py",),
+    "cachebox": ("client/local/",),
 }
 
 

@@ -1,1 +1,1 @@
-"""What other programs ask a service with; it keeps answers so that it need not ask."""
+"""The client: requests predictions of a service, and keeps the answers."""

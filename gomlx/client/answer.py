@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from sys import getsizeof
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,11 +11,11 @@ from gomlx.contract.tensor import Tensor
 from gomlx.errors import GomlxError
 
 _FLAT = frozenset({str, bytes, int, float, bool, type(None)})
-_OVERHEAD = 250  # bytes: an entry's objects, and the cache's own
+_OVERHEAD_BYTES = 250  # an entry's objects, and the cache's own
 
 
-class Origin(NamedTuple):
-    """Where an answer is from."""
+class AnswerOrigin(NamedTuple):
+    """Where an answer comes from: see the properties of Answer."""
 
     version: str
     tier: str
@@ -24,111 +23,119 @@ class Origin(NamedTuple):
 
 
 class Answer(dict[str, Any]):
-    """One row's outputs by name. It is yours: nobody else has this dict.
+    """One row's outputs by name. Each call returns a new dict, which you may change.
 
     Floats are floats, NaN and the infinities too; text is str, or bytes when it is not
-    UTF-8; outputs of more than one element are nested lists. What a transformer gave
-    is as JSON has it; if that is no object, it stands under the name `answer`.
+    UTF-8; outputs of more than one element are nested lists. The answer of a
+    transformer is as JSON has it; if that is no object, it stands under the name
+    `answer`.
     """
 
     __slots__ = ("_origin", "seconds")
-    _origin: Origin
+    _origin: AnswerOrigin
     seconds: float
     """How long the call took."""
 
     @property
     def cached(self) -> bool:
-        """True when no model had to run for it; of a batch, when none of it had to."""
+        """True when no model ran for it; of a batch, when none ran for any row."""
         return self._origin.cached
 
     @property
     def tier(self) -> str:
-        """`local`, `redis`, or what the service says: `L1`, …, `model`; `server`."""
+        """`local`, `redis`, or what the service reports: `L1`, …, `model`; `server`."""
         return self._origin.tier
 
     @property
     def version(self) -> str:
-        """The digest of the model's version that gave it."""
+        """The digest of the model's version that computed it."""
         return self._origin.version
 
 
-class Entry:
-    """An answer, or how its row failed, as it is kept.
+RowOutcome = Answer | GomlxError  # a row's answer, or the error in its place
 
-    values: the outputs when they are immutable; None: they are in text.
+
+class AnswerEntry:
+    """A row's answer or its error, as it is fetched and as it is kept.
+
+    text: the answer in JSON. values: the outputs if all are immutable, else None; they
+    are then read from text for each answer. expires_at: in seconds of perf_counter,
+    once it is kept. size_bytes: about what it takes in memory.
     """
 
-    __slots__ = ("error", "origin", "size", "text", "until", "values")
+    __slots__ = ("error", "expires_at", "origin", "size_bytes", "text", "values")
 
     def __init__(
         self,
         text: bytes,
         values: dict[str, Any] | None,
-        origin: Origin,
-        until: float = 0.0,
+        origin: AnswerOrigin,
+        expires_at: float = 0.0,
         error: GomlxError | None = None,
     ) -> None:
-        self.text, self.values, self.origin = text, values, origin
-        self.until, self.error = until, error
-        self.size = _OVERHEAD + 2 * len(text)
+        self.text = text
+        self.values = values
+        self.origin = origin
+        self.expires_at = expires_at
+        self.error = error
+        self.size_bytes = _OVERHEAD_BYTES + 2 * len(text)
 
 
-class Reader:
-    """Reads the answers of one version. outputs is empty for what transformers make."""
+class AnswerReader:
+    """Reads the answers of one version. outputs: none if a transformer makes them."""
 
     def __init__(self, outputs: Sequence[Tensor]) -> None:
-        self._special: dict[str, Callable[[Any], Any]] = {
+        self._decoders: dict[str, Callable[[Any], Any]] = {
             tensor.name: _floats if "float" in tensor.dtype else _texts
             for tensor in outputs
             if "float" in tensor.dtype or tensor.dtype == "string"
         }
 
-    def entry(self, text: bytes, origin: Origin, found: Any) -> Entry:
-        """Return an entry of an answer in JSON; found: what it was read to, is used."""
-        values = self._values(found)
-        is_flat = _FLAT.issuperset(map(type, values.values()))
-        return Entry(text, values if is_flat else None, origin)
+    def entry(self, text: bytes, origin: AnswerOrigin, document: Any) -> AnswerEntry:
+        """Return the entry of an answer in JSON.
 
-    def answer(self, entry: Entry, seconds: float) -> Answer:
-        """Return a new answer. Raises the error of a row that has failed."""
+        document: what text decodes to; it may be changed and kept. Raises KeyError,
+        TypeError or ValueError if it does not fit the outputs.
+        """
+        values = self._values(document)
+        is_flat = _FLAT.issuperset(map(type, values.values()))
+        return AnswerEntry(text, values if is_flat else None, origin)
+
+    def answer(self, entry: AnswerEntry, seconds: float) -> Answer:
+        """Return a new answer. Raises the error of a row that failed."""
+        # PERF: part of every local hit (loadtests/client.py).
         if entry.error is not None:
             raise type(entry.error).told(str(entry.error))
         values = entry.values
         if values is None:
             values = self._values(orjson.loads(entry.text))
         answer = Answer(values)
-        answer._origin, answer.seconds = entry.origin, seconds
+        answer._origin = entry.origin
+        answer.seconds = seconds
         return answer
 
-    def _values(self, found: Any) -> dict[str, Any]:
-        if type(found) is not dict:
-            return {"answer": found}
-        for name, read in self._special.items():
-            if type(value := found.get(name)) is not float:
-                found[name] = read(value)
-        return found
+    def _values(self, document: Any) -> dict[str, Any]:
+        if type(document) is not dict:
+            return {"answer": document}
+        for name, decode in self._decoders.items():
+            if type(value := document.get(name)) is not float:
+                document[name] = decode(value)
+        return document
 
 
-def raise_first(entries: Sequence[Entry]) -> None:
-    """Raise the error of the first row that has failed."""
+def raise_first_error(entries: Sequence[AnswerEntry]) -> None:
+    """Raise the error of the first row that failed, if any did."""
     for entry in entries:
         if entry.error is not None:
             raise type(entry.error).told(str(entry.error), entry.error.retry_after)
 
 
-def furthest(entries: Sequence[Entry]) -> str:
-    """Return the furthest tier that was asked for any."""
+def furthest_tier(entries: Sequence[AnswerEntry]) -> str:
+    """Return the furthest tier that was needed: LOCAL, REDIS or SERVER."""
     tiers = {entry.origin.tier for entry in entries}
     if tiers == {LOCAL}:
         return LOCAL
     return REDIS if tiers <= {LOCAL, REDIS} else SERVER
-
-
-def key_size(key: Any) -> int:
-    """Return about how many bytes a key takes."""
-    if isinstance(key, tuple):
-        return getsizeof(key) + sum(map(getsizeof, key))
-    return getsizeof(key)
 
 
 def _floats(value: Any) -> Any:

@@ -1,23 +1,30 @@
 """AsyncClient: the same core as Client, on the caller's event loop."""
 
 import asyncio
+import atexit
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import Any, Literal, Self, overload
 
-from gomlx.client.answer import Answer
-from gomlx.client.base import Base
-from gomlx.client.columns import batch, one_by_one, one_row
-from gomlx.client.forks import leave_alone
+from gomlx.client.answer import Answer, RowOutcome
+from gomlx.client.base import ClientBase
+from gomlx.client.columns import columns_of_batch, columns_of_row, only_rows
+from gomlx.client.forks import never_destroy
 from gomlx.client.progress import Bar
-from gomlx.client.stream import Choices, Outcome, Window, outcomes, streamed_async
+from gomlx.client.stream.iterate import iterate_async
+from gomlx.client.stream.outcomes import outcomes
+from gomlx.client.stream.window import StreamOptions, Window
 from gomlx.errors import GomlxError
 
 
-class AsyncClient(Base):
-    """What Client is, for the event loop that it is first used on."""
+class AsyncClient(ClientBase):
+    """A Client for the event loop that it is first used on."""
 
     _opening: "asyncio.Task[None] | None" = None
     _loop: asyncio.AbstractEventLoop | None = None
+
+    def _set_up(self) -> None:
+        _clients.add(self)
 
     async def predict(
         self,
@@ -32,22 +39,22 @@ class AsyncClient(Base):
             row = inputs
         elif inputs:
             row = {**row, **inputs}
-        answer = self._core.find(row)
+        answer = self._core.lookup(row)
         if answer is not None:
             return answer
         await self.start()
-        return (await self._core.answers(one_row(row), timeout_seconds))[0]
+        return (await self._core.answers(columns_of_row(row), timeout_seconds))[0]
 
     async def predict_batch(
         self, columns: Any, /, *, timeout_seconds: float | None = None
     ) -> list[Answer]:
         """Return the answers of many rows, in order; see Client.predict_batch."""
-        asked = batch(columns)
-        answers = self._core.find_many(asked)
+        inputs = columns_of_batch(columns)
+        answers = self._core.lookup_many(inputs)
         if answers:
             return answers
         await self.start()
-        return await self._core.answers(asked, timeout_seconds)
+        return await self._core.answers(inputs, timeout_seconds)
 
     @overload
     def stream(
@@ -71,7 +78,7 @@ class AsyncClient(Base):
         errors: Literal["return"],
         progress: bool = False,
         timeout_seconds: float | None = None,
-    ) -> AsyncGenerator[Outcome, None]: ...
+    ) -> AsyncGenerator[RowOutcome, None]: ...
 
     def stream(
         self,
@@ -85,42 +92,42 @@ class AsyncClient(Base):
     ) -> AsyncGenerator[Any, None]:
         """Yield the answer of row after row; see Client.stream.
 
-        rows are read by a task beside, so answers come while it waits for the next one.
+        A task of its own reads the rows, so answers are yielded while it waits for one.
         """
 
-        async def answered(rows: list[Any]) -> list[Outcome]:
+        async def answered(rows: list[Any]) -> list[RowOutcome]:
             try:
                 await self.start()
             except GomlxError as error:
                 return [error] * len(rows)
             return await outcomes(self._core, rows, timeout_seconds)
 
-        def submit(rows: list[Any]) -> "asyncio.Future[list[Outcome]]":
+        def submit(rows: list[Any]) -> "asyncio.Future[list[RowOutcome]]":
             return asyncio.create_task(answered(rows))
 
-        bar = Bar(self._model, rows) if progress else None
-        choices = Choices(window, errors)
-        return streamed_async(
-            one_by_one(rows), Window(self._core, submit, choices, bar)
-        )
+        bar = Bar(self._core.address.model, rows) if progress else None
+        options = StreamOptions(window, errors)
+        return iterate_async(only_rows(rows), Window(self._core, submit, options, bar))
 
     async def start(self) -> Self:
-        """Connect and learn the model now instead of by the first call."""
+        """Connect and learn the model now instead of on the first call."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop and self._loop is not None:
             raise RuntimeError("an AsyncClient belongs to the loop it was started on")
         if self._opening is None or (self._opening.done() and not self._is_open):
             self._core.resume()
-            self._loop, self._opening = loop, loop.create_task(self._open())
+            self._loop = loop
+            self._opening = loop.create_task(self._open())
         if not self._opening.done():
             await asyncio.shield(self._opening)
         return self
 
     async def close(self) -> None:
-        """Let go of connections. The client may be used again, and begins anew."""
+        """Close connections. The client may be used again, and then connects again."""
         if self._opening:
             self._opening.cancel()
-        self._opening = self._loop = None
+        self._opening = None
+        self._loop = None
         await self._core.close()
 
     async def __aenter__(self) -> Self:
@@ -131,9 +138,21 @@ class AsyncClient(Base):
 
     @property
     def _is_open(self) -> bool:
-        return self._core.connection is not None
+        return self._core.session is not None
 
-    def _forked(self) -> None:
-        leave_alone((self._loop, self._opening))
-        self._loop = self._opening = None
-        super()._forked()
+    def _after_fork(self) -> None:
+        never_destroy((self._loop, self._opening))
+        self._loop = None
+        self._opening = None
+        super()._after_fork()
+
+
+_clients: "weakref.WeakSet[AsyncClient]" = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_open() -> None:
+    # Of clients that were not closed; their HTTP library would complain about each
+    # connection, although the end of the process closes them all.
+    for client in list(_clients):
+        never_destroy(client)

@@ -1,8 +1,8 @@
 """Client: for programs that block.
 
 The core does its I/O on an event loop. AsyncClient uses the caller's; Client has one in
-a thread of its own, so it can be called from anywhere, a running loop included. What is
-known locally is answered in the calling thread, in both, without the loop.
+a thread of its own, so it can be called from anywhere, a running loop included. Both
+answer rows that are known locally in the calling thread, without the loop.
 """
 
 import atexit
@@ -14,38 +14,46 @@ from collections.abc import (
     Mapping,
 )
 from concurrent.futures import CancelledError, Future
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, NamedTuple, Self, overload
 
-from gomlx.client.answer import Answer
-from gomlx.client.base import Base
-from gomlx.client.columns import Columns, batch, one_by_one, one_row
-from gomlx.client.forks import leave_alone
+from gomlx.client.answer import Answer, RowOutcome
+from gomlx.client.base import ClientBase
+from gomlx.client.columns import (
+    InputColumns,
+    columns_of_batch,
+    columns_of_row,
+    only_rows,
+)
+from gomlx.client.forks import never_destroy
 from gomlx.client.loop_thread import LoopThread
 from gomlx.client.progress import Bar
-from gomlx.client.stream import (
-    Choices,
-    Outcome,
-    Window,
-    outcomes,
-    streamed,
-)
+from gomlx.client.stream.iterate import iterate
+from gomlx.client.stream.outcomes import outcomes
+from gomlx.client.stream.window import StreamOptions, Window
 from gomlx.errors import ConnectionFailed
 
 
-class Client(Base):
-    """Asks the hosts of a service for one model's predictions, and keeps the answers.
+class _Opening(NamedTuple):
+    """A thread, and the future that is done once it has connected."""
+
+    thread: LoopThread
+    connected: Future[None]
+
+
+class Client(ClientBase):
+    """Requests the predictions of one model from its hosts, and keeps the answers.
 
     For any number of threads. hosts are URLs; redis is the URL of the service's shared
     tier, if it has one that may be read from here. contract spares the first request.
     After a fork the child opens its own connections; a redis or transport that is not
-    given as a URL must bear that.
+    given as a URL must support that.
     """
 
     _thread: LoopThread | None = None  # once it has connected
-    _opening: tuple[LoopThread, Future[None]] | None = None
+    _opening: _Opening | None = None
     _before: LoopThread | None = None  # which may not have ended yet
 
-    def _made(self) -> None:
+    def _set_up(self) -> None:
         self._starting = threading.Lock()  # of _opening; never held while waiting
         _clients.add(self)
 
@@ -67,10 +75,10 @@ class Client(Base):
             row = inputs
         elif inputs:
             row = {**row, **inputs}
-        answer = self._core.find(row)
+        answer = self._core.lookup(row)
         if answer is not None:
             return answer
-        return self._wait(one_row(row), timeout_seconds)[0]
+        return self._wait(columns_of_row(row), timeout_seconds)[0]
 
     def predict_batch(
         self, columns: Any, /, *, timeout_seconds: float | None = None
@@ -82,9 +90,9 @@ class Client(Base):
         iterable of rows.
         Raises what `predict` does; then there are no answers.
         """
-        asked = batch(columns)
-        answers = self._core.find_many(asked)
-        return answers or self._wait(asked, timeout_seconds)
+        inputs = columns_of_batch(columns)
+        answers = self._core.lookup_many(inputs)
+        return answers or self._wait(inputs, timeout_seconds)
 
     @overload
     def stream(
@@ -108,7 +116,7 @@ class Client(Base):
         errors: Literal["return"],
         progress: bool = False,
         timeout_seconds: float | None = None,
-    ) -> Generator[Outcome, None, None]: ...
+    ) -> Generator[RowOutcome, None, None]: ...
 
     def stream(
         self,
@@ -123,43 +131,45 @@ class Client(Base):
         """Yield the answer of row after row, in order, for as long as there are rows.
 
         rows are read in this thread, at most `window` ahead of the answer that is
-        yielded; what is not known here is asked in batches of a quarter of that. While
-        the iterator of rows blocks, no answer is yielded; with a window of 1 it is not
-        asked for a row before the last answer was. timeout_seconds is that of a batch.
+        yielded; those that are not known locally are requested in batches of a quarter
+        of that. While the iterator of rows blocks, no answer is yielded; with a window
+        of 1, no row is read before the answer of the one before. timeout_seconds is
+        that of a batch.
 
         A row's own InvalidInput, TooLarge or RunFailed is raised in its place, or
-        yielded there with errors="return". What else `predict` raises is raised. No
-        answer comes after an error that was raised. progress shows a bar on standard
+        yielded there with errors="return". All other errors of `predict` are raised.
+        No answer follows an error that was raised. progress shows a bar on standard
         error. Raises TypeError, ValueError and, without rich for that, ImportError.
         """
 
-        def submit(rows: list[Any]) -> Future[list[Outcome]]:
+        def submit(rows: list[Any]) -> Future[list[RowOutcome]]:
             thread = self._thread or self._started()
             return thread.submit(outcomes(self._core, rows, timeout_seconds))
 
-        bar = Bar(self._model, rows) if progress else None
-        choices = Choices(window, errors)
-        return streamed(one_by_one(rows), Window(self._core, submit, choices, bar))
+        bar = Bar(self._core.address.model, rows) if progress else None
+        options = StreamOptions(window, errors)
+        return iterate(only_rows(rows), Window(self._core, submit, options, bar))
 
     def start(self) -> Self:
-        """Connect and learn the model now instead of by the first call."""
+        """Connect and learn the model now instead of on the first call."""
         self._started()
         return self
 
     def close(self) -> None:
-        """Let go of connections. The client may be used again, and begins anew."""
+        """Close connections. The client may be used again, and then connects again."""
         with self._starting:
-            opening, self._opening, self._thread = self._opening, None, None
+            opening = self._opening
+            self._opening = None
+            self._thread = None
             if opening:
-                self._before = opening[0]
+                self._before = opening.thread
         if opening:
-            opening[0].stop()
+            opening.thread.stop()
 
     def __del__(self) -> None:
-        # Nobody will close it. Whoever collects garbage must not wait.
+        # Nobody can close it any more. A garbage collection must not wait.
         if self._opening:
-            thread, _ = self._opening
-            thread.stop_soon()
+            self._opening.thread.stop_soon()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -167,41 +177,49 @@ class Client(Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _wait(self, asked: Columns, seconds: float | None) -> list[Answer]:
+    def _wait(
+        self, inputs: InputColumns, timeout_seconds: float | None
+    ) -> list[Answer]:
         try:
             thread = self._thread or self._started()
-            return thread.run(self._core.answers(asked, seconds))
+            return thread.run(self._core.answers(inputs, timeout_seconds))
         except CancelledError:
             raise ConnectionFailed("the client was closed meanwhile") from None
 
     def _started(self) -> LoopThread:
-        """Return the thread, once it has connected; whoever comes first starts it."""
+        """Return the thread, once it has connected; the first caller starts it."""
         with self._starting:
             if self._opening is None:
                 self._core.resume()
-                new = LoopThread(self._core.close, self._before)
-                self._opening = new, new.submit(self._open())
-            thread, opened = opening = self._opening
+                thread = LoopThread(self._core.close, self._before)
+                self._opening = _Opening(thread, thread.submit(self._open()))
+            opening = self._opening
         try:
-            opened.result()
+            opening.connected.result()
         except BaseException:
-            with self._starting:
-                is_ours = self._opening is opening
-                if is_ours:
-                    self._opening, self._before = None, thread
-            if is_ours:
-                thread.stop()
+            self._give_up(opening)
             raise
         with self._starting:
             if self._opening is opening:  # it was not closed meanwhile
-                self._thread = thread
-        return thread
+                self._thread = opening.thread
+        return opening.thread
 
-    def _forked(self) -> None:
-        leave_alone(self._opening)
-        self._thread = self._opening = self._before = None
+    def _give_up(self, opening: _Opening) -> None:
+        """Stop a thread that could not connect, unless another caller does."""
+        with self._starting:
+            if self._opening is not opening:
+                return
+            self._opening = None
+            self._before = opening.thread
+        opening.thread.stop()
+
+    def _after_fork(self) -> None:
+        never_destroy(self._opening)
+        self._thread = None
+        self._opening = None
+        self._before = None
         self._starting = threading.Lock()
-        super()._forked()
+        super()._after_fork()
 
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()

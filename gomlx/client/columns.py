@@ -1,6 +1,6 @@
 """What users have (lists, arrays, frames, rows) → columns that JSON can hold.
 
-numpy, pandas, polars and Arrow are told by the methods they have, never imported.
+numpy, pandas, polars and Arrow are recognized by their methods, never imported.
 """
 
 import base64
@@ -13,24 +13,28 @@ T = TypeVar("T")
 _JSON = frozenset({str, int, float, bool, type(None)})
 
 
-class Columns(NamedTuple):
-    """A question: columns of one length, or of length 1, and how many rows it has."""
+class InputColumns(NamedTuple):
+    """The inputs of a request, not checked against the model.
 
-    columns: dict[str, list[Any]]
+    by_name: a column for each input, of `size` values or of one for every row.
+    """
+
+    by_name: dict[str, list[Any]]
     size: int
     is_batch: bool = True
 
 
-def one_row(row: Mapping[str, Any]) -> Columns:
-    """Return the question of a single row. Raises InvalidInput."""
+def columns_of_row(row: Mapping[str, Any]) -> InputColumns:
+    """Return the columns of a single row, {input: value}. Raises InvalidInput."""
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InvalidInput(f"expected a row, {{input: value}}, got a {kind}")
-    return Columns({str(name): [plain(value)] for name, value in row.items()}, 1, False)
+    columns = {str(name): [to_json(value)] for name, value in row.items()}
+    return InputColumns(columns, 1, False)
 
 
-def batch(data: Any) -> Columns:
-    """Return the question of a batch: columns, a frame, or rows.
+def columns_of_batch(data: Any) -> InputColumns:
+    """Return the columns of a batch: of columns, a frame, or rows.
 
     A column of length 1, or a value that is no column, stands for every row. Raises
     InvalidInput.
@@ -38,32 +42,32 @@ def batch(data: Any) -> Columns:
     columns = {str(name): _column(values) for name, values in _items(data)}
     sizes = set(map(len, columns.values()))
     if len(sizes - {1}) > 1:
-        told = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
-        raise InvalidInput(f"expected columns of one length, or of 1, got {told}")
+        lengths = ", ".join(f"{name} {len(column)}" for name, column in columns.items())
+        raise InvalidInput(f"expected columns of one length, or of 1, got {lengths}")
     size = (sizes - {1} or sizes or {0}).pop()
-    return Columns(columns, size)
+    return InputColumns(columns, size)
 
 
-def one_by_one(rows: T) -> T:
-    """Return rows as they are. Raises TypeError for columns, which are names."""
+def only_rows(rows: T) -> T:
+    """Return rows as they are. Raises TypeError for columns, which iterate as names."""
     if isinstance(rows, Mapping) or hasattr(rows, "columns"):
         kind = type(rows).__name__
         raise TypeError(f"expected one row after the other, got a {kind} of columns")
     return rows
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+def to_json(value: Any) -> Any:
+    """Return a value as JSON can hold it; what JSON has no form for as it is."""
     if type(value) in _JSON:
         return value
     if isinstance(value, bytes | bytearray | memoryview):
         return _text(bytes(value))
     for method in ("tolist", "to_list", "to_pylist", "as_py"):
         if hasattr(value, method):
-            return plain(getattr(value, method)())
+            return to_json(getattr(value, method)())
     if isinstance(value, list | tuple):
-        return [plain(element) for element in value]
-    kinds = (str, bool, int, float)  # whose subclasses JSON does not know
+        return [to_json(element) for element in value]
+    kinds = (str, bool, int, float)  # whose subclasses orjson may refuse
     kind = next((kind for kind in kinds if isinstance(value, kind)), None)
     return kind(value) if kind else value
 
@@ -98,7 +102,7 @@ def _transposed(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]
             odd = ", ".join(sorted(map(str, row.keys() ^ rows[0].keys())))
             raise InvalidInput(f"row {i} has other inputs than row 0: {odd}")
     names = rows[0] if rows else ()
-    # Lists of one element: otherwise it would stand for a column itself.
+    # Always lists: of a single row, a value could be mistaken for a column.
     return [(name, [row[name] for row in rows]) for name in names]
 
 
@@ -107,7 +111,7 @@ def _column(values: Any) -> list[Any]:
         values = _listed(values)
     if _JSON.issuperset(map(type, values)):
         return values  # type: ignore[no-any-return]  # a list by now
-    return [plain(value) for value in values]
+    return [to_json(value) for value in values]
 
 
 def _listed(values: Any) -> list[Any]:

@@ -1,6 +1,6 @@
-"""What a light installation does not have."""
+"""Errors for what a light installation does not include."""
 
 
-def needs(what: str, extra: str, error: ModuleNotFoundError) -> ImportError:
+def missing_extra(what: str, extra: str, error: ModuleNotFoundError) -> ImportError:
     """Return the error that says what to install."""
     return ImportError(f"{what} needs: pip install 'gomlx[{extra}]' ({error})")

@@ -1,41 +1,35 @@
-"""Clients in the child of a fork: each begins anew, and leaves its parent's alone."""
+"""Clients in the child of a fork: each starts afresh, and leaves its parent's alone."""
 
 import os
-import weakref
-from typing import Protocol
+from collections.abc import Callable
+from weakref import WeakMethod
+
+_hooks: set[WeakMethod[Callable[[], None]]] = set()
 
 
-class Client(Protocol):
-    """Either of the two."""
-
-    def _forked(self) -> None:
-        """Forget, in a child, what belongs to the parent."""
+def call_in_children(method: Callable[[], None]) -> None:
+    """Have a bound method called in every child of a fork, while its object lives."""
+    _hooks.add(WeakMethod(method, _hooks.discard))
 
 
-_known: "weakref.WeakSet[Client]" = weakref.WeakSet()
+def never_destroy(things: object) -> None:
+    """Keep things alive for as long as this process, even when the interpreter ends.
 
-
-def remember(client: Client) -> None:
-    """See that a client is told when it finds itself in a child."""
-    _known.add(client)
-
-
-def leave_alone(things: object) -> None:
-    """Let things of the parent never be destroyed here, not even at the end.
-
-    A child shares its parent's sockets and the kernel's set of those that are waited
-    for. Whatever closed a connection here would take it out of the parent's set, which
-    would never hear of an answer again, or would end its TLS.
+    In the child of a fork, connections of the parent. A child shares its parent's
+    sockets and the kernel's set of those that are polled. To close one here would take
+    it out of the parent's set, so that the parent would never see a response again, or
+    would end its TLS session.
     """
     import ctypes
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(things))
 
 
-def _in_child() -> None:
-    for client in list(_known):
-        client._forked()
+def _after_fork() -> None:
+    for hook in list(_hooks):
+        if (method := hook()) is not None:
+            method()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,4 @@
-"""An event loop that blocking code can use, from wherever it runs."""
+"""An event loop in a thread, for code that blocks, wherever that runs."""
 
 import asyncio
 import threading
@@ -10,19 +10,20 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a thread of its own.
+    """An event loop in a thread of its own, from construction until `stop`.
 
-    last makes what runs there at the end; what it belongs to is kept until then. It
-    begins when the one before it has ended.
+    on_stop makes the last coroutine that runs there; the object it is bound to lives
+    until then. The loop starts when the thread of its predecessor has ended.
     """
 
     def __init__(
         self,
-        last: Callable[[], Coroutine[Any, Any, None]],
-        before: "LoopThread | None" = None,
+        on_stop: Callable[[], Coroutine[Any, Any, None]],
+        predecessor: "LoopThread | None" = None,
     ) -> None:
-        self._last, self._before = last, before
-        self._submitting = threading.Lock()  # of _has_ended; nobody waits with it
+        self._on_stop = on_stop
+        self._predecessor = predecessor
+        self._submitting = threading.Lock()  # of _has_ended; never held while waiting
         self._has_ended = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
@@ -39,7 +40,7 @@ class LoopThread:
         raise CancelledError
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what a coroutine does; stop it when the waiting is interrupted."""
+        """Return a coroutine's result; cancel it when waiting is interrupted."""
         future = self.submit(work)
         try:
             return future.result()
@@ -48,19 +49,19 @@ class LoopThread:
             raise
 
     def stop(self) -> None:
-        """End all that runs there, and the thread."""
+        """Cancel everything that runs there, and join the thread."""
         ended = self.stop_soon()
         self._thread.join()
         ended.result()
 
     def stop_soon(self) -> Future[None]:
-        """Stop, without waiting for it."""
+        """Stop without waiting."""
         return self.submit(self._stop())
 
     def _run(self) -> None:
-        if self._before:
-            self._before._thread.join()
-            self._before = None
+        if self._predecessor:
+            self._predecessor._thread.join()
+            self._predecessor = None
         self._loop.run_forever()
         with self._submitting:
             self._has_ended = True
@@ -69,13 +70,13 @@ class LoopThread:
 
     async def _stop(self) -> None:
         try:
-            await self._last()
+            await self._on_stop()
         finally:
             self._loop.call_soon(self._loop.stop)  # once this task has ended
 
 
 async def _cancel_others() -> None:
-    await asyncio.sleep(0)  # what was submitted last begins now
+    await asyncio.sleep(0)  # tasks that were submitted last start now
     while others := asyncio.all_tasks() - {asyncio.current_task()}:
         for task in others:
             task.cancel()

@@ -9,36 +9,37 @@ _NUMBERS: dict[Any, Any] = {float: Real, int: Integral}  # numpy's, too
 
 @dataclass(frozen=True)
 class Options:
-    """What a client may take, and how long. The defaults suit a service near by.
+    """Limits and times of a client. The defaults suit a service near by.
 
-    Raises ValueError for what no option can be.
+    Raises ValueError for a value that an option cannot have.
     """
 
     timeout_seconds: float = 5.0  # of a call that does not say
     ttl_seconds: float = 300.0  # of an answer here; never longer than the service's
     max_entries: int = 100_000  # rows kept, of each of the two latest versions
     max_bytes: int = 64 << 20  # about what they take
-    negative_seconds: float = 1.0  # how long a row that failed is not asked again
-    refresh_seconds: float = 30.0  # how often the service is asked for a new version
+    negative_seconds: float = 1.0  # how long a row that failed is not sent again
+    refresh_seconds: float = 30.0  # between two checks for a new version; 0: never
     redis_seconds: float = 0.02  # how long the shared tier is waited for
-    hedge: bool = False  # ask a second host when the first takes longer than 95 % do
+    hedge: bool = False  # try a second host when the first takes longer than 95 % do
     max_connections: int = 32  # to each host
     idle_seconds: float = 30.0  # a connection is kept unused; less than the service's
     connection_seconds: float = 600.0  # a connection's age at most: hosts may be added
-    http2: bool = (
-        False  # needs the extra `http2`; prior knowledge where there is no TLS
-    )
-    ca_file: str | None = None  # whom to trust, instead of the system's
+    http2: bool = False  # needs the extra `http2`; without TLS, by prior knowledge
+    ca_file: str | None = None  # authorities to trust, instead of the system's
     cert_file: str | None = None  # this client's certificate,
     key_file: str | None = None  # and its key
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, kind = getattr(self, field.name), field.type
-            least = 1 if kind is int else 0
-            is_good = isinstance(value, _NUMBERS.get(kind, kind))
-            if kind in _NUMBERS and is_good:
-                is_good = value >= least
-            if not is_good:
-                wanted = f"a number, {least} or more" if kind in _NUMBERS else kind
-                raise ValueError(f"{field.name}: expected {wanted}, got {value!r}")
+            _check(field.name, field.type, getattr(self, field.name))
+
+
+def _check(name: str, kind: Any, value: Any) -> None:
+    least = 1 if kind is int else 0
+    is_good = isinstance(value, _NUMBERS.get(kind, kind))
+    if kind in _NUMBERS and is_good:
+        is_good = value >= least
+    if not is_good:
+        expected = f"a number, {least} or more" if kind in _NUMBERS else kind
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What tests of several hosts share; and a service with the demo's model."""
+"""What tests of several hosts share."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Clients over a service that is a function, and sockets that say what a test wants."""
+"""Clients of a service that is a function, and hosts that respond as a test wants."""
 
 import asyncio
 import gzip
@@ -24,13 +24,13 @@ QUIET = Options(timeout_seconds=30, refresh_seconds=0)
 
 
 def doubling(version: str = VERSION) -> FakeTransport:
-    """y = 2 x; word is for the key alone."""
+    """A service of y = 2 x; its input `word` is for the key alone."""
     inputs = {"word": "string", "x": "float32"}
     return FakeTransport(lambda row: {"y": row["x"] * 2}, inputs, version)
 
 
 def contract(version: str = VERSION, **changes: Any) -> Contract:
-    """Of a model with one number, x, and one output, y."""
+    """The contract of a model with one number, x, and one output, y."""
     x, y = (Tensor(name, "float32", (1,)) for name in "xy")
     values = {"transforms": False, "ttl_seconds": 60.0, "max_rows": 100}
     values |= {"max_body_bytes": 1 << 20}
@@ -40,7 +40,7 @@ def contract(version: str = VERSION, **changes: Any) -> Contract:
 
 
 def http(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
-    """A response of HTTP/1.1."""
+    """A response in HTTP/1.1."""
     named = {k.replace("_", "-"): v for k, v in headers.items()}
     named |= {"Content-Length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
@@ -54,25 +54,30 @@ def answered(data: Any, version: str = VERSION, **headers: str) -> bytes:
 
 
 def doubled(body: bytes) -> Any:
-    """What the model of `contract` answers."""
-    asked = orjson.loads(body)
-    if "batch_size" not in asked:
-        return {"y": asked["x"] * 2.0}
-    return [{"y": x * 2.0} for x in asked["x"]]
+    """The answers of the model of `contract` to a request."""
+    request = orjson.loads(body)
+    if "batch_size" not in request:
+        return {"y": request["x"] * 2.0}
+    return [{"y": x * 2.0} for x in request["x"]]
 
 
-Say = Callable[[bytes, asyncio.StreamWriter], Awaitable[bytes | None]]
+Respond = Callable[[bytes, asyncio.StreamWriter], Awaitable[bytes | None]]
 
 
 class Host:
-    """A server of bytes: say makes the response to a body; None: hang up.
+    """A server of bytes: respond makes the response to a body; None: hang up.
 
-    The contract is served as it should be, unless raw_contract is set.
+    The contract is served as a service does, unless contract_body or the whole
+    contract_response is set; the service's etag is replaced by one that is set.
     """
 
-    def __init__(self, say: Say) -> None:
-        self.say, self.bodies = say, list[bytes]()
-        self.contract, self.raw_contract = contract(), b""
+    def __init__(self, respond: Respond) -> None:
+        self.respond = respond
+        self.bodies: list[bytes] = []
+        self.contract = contract()
+        self.contract_body = b""
+        self.contract_response = b""
+        self.etag = ""
         self.heads: list[str] = []
         self.connections = 0
 
@@ -80,9 +85,9 @@ class Host:
     async def running(
         self, tls: ssl.SSLContext | None = None, port: int = 0, where: str = "127.0.0.1"
     ) -> AsyncIterator["Host"]:
-        async with listening(self._serve, port, tls, where) as taken:
+        async with listening(self._serve, port, tls, where) as bound_port:
             scheme = "https" if tls else "http"
-            self.url = f"{scheme}://127.0.0.1:{taken}"
+            self.url = f"{scheme}://127.0.0.1:{bound_port}"
             yield self
 
     async def _serve(
@@ -105,31 +110,34 @@ class Host:
         length = int(head.lower().partition("content-length: ")[2].split()[0])
         body = await reader.readexactly(length)
         self.bodies.append(body)
-        said = await self.say(body, writer)
-        if said is None:
+        response = await self.respond(body, writer)
+        if response is None:
             return False
-        writer.write(said)
+        writer.write(response)
         await writer.drain()
         return True
 
     def _contract(self, head: str) -> bytes:
-        tag = f'"{self.contract.tag}"'
-        if tag in head:
-            return http(b"", "304 Not Modified", ETag=tag)
-        body = gzip.compress(self.raw_contract or self.contract.dump())
-        return http(body, ETag=tag, Content_Encoding="gzip")
+        if self.contract_response:
+            return self.contract_response
+        etag = self.etag or f'"{self.contract.tag}"'
+        if etag in head:
+            return http(b"", "304 Not Modified", ETag=etag)
+        body = gzip.compress(self.contract_body or self.contract.dump())
+        return http(body, ETag=etag, Content_Encoding="gzip")
 
 
 async def works(body: bytes, _: asyncio.StreamWriter) -> bytes:
-    """What a host says that works."""
+    """Respond as a host that works."""
     return answered(doubled(body))
 
 
-async def hosts(stack: AsyncExitStack, *says: Say) -> list[Host]:
-    return [await stack.enter_async_context(Host(say).running()) for say in says]
+async def hosts(stack: AsyncExitStack, *responds: Respond) -> list[Host]:
+    running = [Host(respond).running() for respond in responds]
+    return [await stack.enter_async_context(host) for host in running]
 
 
-async def client(
+async def connected(
     stack: AsyncExitStack, hosts: list[Host], **options: Any
 ) -> AsyncClient:
     urls = [host.url for host in hosts]
@@ -142,8 +150,8 @@ async def client(
     return await stack.enter_async_context(made)
 
 
-def says(response: bytes) -> Say:
-    async def say(_: bytes, __: asyncio.StreamWriter) -> bytes:
+def always(response: bytes) -> Respond:
+    async def respond(_: bytes, __: asyncio.StreamWriter) -> bytes:
         return response
 
-    return say
+    return respond

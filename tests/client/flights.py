@@ -1,4 +1,4 @@
-"""The demo's model, untrained, for tests of what people type: it has all its inputs."""
+"""The demo's model, untrained but with all its inputs, to test what people type."""
 
 import os
 from pathlib import Path

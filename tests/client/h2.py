@@ -1,4 +1,4 @@
-"""The hosts of fake.py over HTTP/2: with prior knowledge, or by ALPN over TLS."""
+"""The hosts of fake.py over HTTP/2: by prior knowledge, or by ALPN over TLS."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ from tests.client.fake import Host
 
 
 class Http2(Host):
-    """To be put before a Host: a stream for each request, all on one connection."""
+    """A mixin of Host: each request is a stream, all of them on one connection."""
 
     streams = 0
 
@@ -60,14 +60,14 @@ class Http2(Host):
         head = f"{headers[':method']} {headers[':path']} HTTP/2\r\n{lines}\r\n"
         self.heads.append(head)
         if headers[":method"] == "GET":
-            said: bytes | None = self._contract(head)
+            response: bytes | None = self._contract(head)
         else:
             self.bodies.append(bytes(body))
-            said = await self.say(bytes(body), writer)
-        if said is None:
+            response = await self.respond(bytes(body), writer)
+        if response is None:
             h2.reset_stream(stream)
         else:
-            top, _, text = said.partition(b"\r\n\r\n")
+            top, _, text = response.partition(b"\r\n\r\n")
             status, *fields = top.decode().split("\r\n")
             pairs: Any = [field.lower().split(": ", 1) for field in fields]
             h2.send_headers(stream, [(":status", status.split()[1]), *pairs])

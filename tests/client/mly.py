@@ -1,4 +1,4 @@
-"""A server that behaves as an mly server does, its faults included."""
+"""A server that behaves as an mly server does, faults included."""
 
 import asyncio
 import gzip
@@ -29,23 +29,23 @@ BUFFER = 131072
 
 
 class Dropped(Exception):
-    """The handler panics: the connection is closed without a reply."""
+    """The handler panics: the connection is closed without a response."""
 
 
 class Refused(Exception):
-    """A reply that is no 200: status, text."""
+    """A response with another status than 200: its text."""
 
 
 class MlyHost(Host):
     """Answers y = price + x + 1000 n with the word and the place beside it."""
 
     def __init__(self) -> None:
-        super().__init__(self._say)
+        super().__init__(self._respond)
         self.config = CONFIG
         self.dictionary: dict[str, Any] | None = {"Layers": LAYERS, "Hash": -77}
         self.dict_hash = -77
-        self.asked: list[dict[str, Any]] = []
-        self.next_replies: list[bytes | None] = []
+        self.requests: list[dict[str, Any]] = []
+        self.next_responses: list[bytes | None] = []
 
     def _contract(self, head: str) -> bytes:
         path = head.split()[1]
@@ -56,19 +56,19 @@ class MlyHost(Host):
             return http(body, Content_Encoding="gzip")
         return _text("404 Not Found", "404 page not found")
 
-    async def _say(self, body: bytes, _: asyncio.StreamWriter) -> bytes | None:
-        if self.next_replies:
-            return self.next_replies.pop(0)
+    async def _respond(self, body: bytes, _: asyncio.StreamWriter) -> bytes | None:
+        if self.next_responses:
+            return self.next_responses.pop(0)
         if len(body) >= BUFFER:
-            told = "entity too large - buffer too small\nno request"
-            return _text("413 Request Entity Too Large", told)
+            reason = "entity too large - buffer too small\nno request"
+            return _text("413 Request Entity Too Large", reason)
         try:
             data = self._data(
                 json.loads(body, object_pairs_hook=list, parse_float=_float)
             )
         except Dropped:
             return None
-        except Refused as error:  # and goes on: the result stands behind the reason
+        except Refused as error:  # mly goes on: a result follows the reason
             return _text(
                 "400 Bad Request", f"{error} (are your input types correct?)\n{{}}"
             )
@@ -89,7 +89,7 @@ class MlyHost(Host):
                 columns[name] = self._column(name, value, size)
         if missing := set(names) - columns.keys():
             raise Refused(f"failed to build request due to missing fields: {missing}")
-        self.asked.append({"batch_size": size, **columns})
+        self.requests.append({"batch_size": size, **columns})
         rows = [
             self._row({k: v[i] if i < len(v) else v[0] for k, v in columns.items()})
             for i in range(size or 1)

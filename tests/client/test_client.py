@@ -1,4 +1,4 @@
-"""What a client gives back, from where, and what it asks for: over a fake service."""
+"""What a client returns, from which tier, and what it requests: of a fake service."""
 
 import itertools
 import threading
@@ -32,7 +32,7 @@ def client(transport: FakeTransport) -> Iterator[Client]:
         yield client
 
 
-def test_a_row_is_asked_once(client: Client, transport: FakeTransport) -> None:
+def test_a_row_is_requested_once(client: Client, transport: FakeTransport) -> None:
     started = perf_counter()
     first = client.predict(word="a", x=1.5)
     between = perf_counter()
@@ -46,7 +46,7 @@ def test_a_row_is_asked_once(client: Client, transport: FakeTransport) -> None:
     assert transport.rows == [{"word": "a", "x": 1.5}]
 
 
-def test_an_answer_is_the_callers_own(transport: FakeTransport) -> None:
+def test_an_answer_belongs_to_its_caller(transport: FakeTransport) -> None:
     transport.answer = lambda row: {"y": [row["x"], [row["word"]]]}
     with Client("m", "http://fake", transport=transport) as client:
         for _ in range(3):
@@ -69,9 +69,9 @@ def test_every_mix_of_hits_and_misses(size: int) -> None:
             xs = [*range(size), *reversed(range(size))]
             answers = client.predict_batch({"word": ["w"], "x": xs})
             assert [a["y"] for a in answers] == [x * 2 for x in xs]
-            asked = [row["x"] for row in transport.rows]
-            assert asked == [i for i in range(size) if not known[i]]
-            for i in range(size):  # nothing is kept under another row
+            requested = [row["x"] for row in transport.rows]
+            assert requested == [i for i in range(size) if not known[i]]
+            for i in range(size):  # no answer is kept for another row
                 one = client.predict(word="w", x=i)
                 assert (one["y"], one.tier) == (i * 2, "local")
 
@@ -88,8 +88,10 @@ def test_negative_zero_is_a_row_of_its_own(transport: FakeTransport) -> None:
     assert len(transport.rows) == 2
 
 
-def test_auxiliary_inputs_that_are_equal_differ(transport: FakeTransport) -> None:
-    """1, 1.0 and True are one key of a dict, but three questions."""
+def test_equal_values_of_auxiliary_inputs_are_different_rows(
+    transport: FakeTransport,
+) -> None:
+    """1, 1.0 and True are one key of a dict, but three rows."""
     signature = Signature((), (), (Tensor("who", ANY, ()), Tensor("trace", ANY, ())))
     kinds = (Auxiliary(True, ""), Auxiliary(False, ""))
     given = Contract("m", VERSION, signature, kinds, True, 60.0, 10, 1 << 20)
@@ -100,7 +102,7 @@ def test_auxiliary_inputs_that_are_equal_differ(transport: FakeTransport) -> Non
     assert len(transport.rows) == 5
 
 
-def test_what_is_old_is_asked_again(transport: FakeTransport) -> None:
+def test_an_expired_answer_is_requested_again(transport: FakeTransport) -> None:
     options = Options(ttl_seconds=0.05)
     with Client("m", "http://f", transport=transport, options=options) as client:
         client.predict(word="a", x=1)
@@ -108,7 +110,7 @@ def test_what_is_old_is_asked_again(transport: FakeTransport) -> None:
         assert client.predict(word="a", x=1).tier == "model"
 
 
-def test_models_that_may_not_be_kept_are_always_asked(
+def test_answers_that_may_not_be_kept_are_always_requested(
     transport: FakeTransport,
 ) -> None:
     signature = Signature((Tensor("x", "float32", ()),), ())
@@ -128,9 +130,9 @@ def test_the_cache_is_bounded(transport: FakeTransport, options: Options) -> Non
     with Client("m", "http://f", transport=transport, options=options) as client:
         for start in range(0, 1000, 100):
             client.predict_batch({"word": "a", "x": list(range(start, start + 100))})
-        told = client.metrics()
-        assert 20 <= told["entries"] <= 50
-        assert told["bytes"] <= options.max_bytes
+        metrics = client.metrics()
+        assert 20 <= metrics["entries"] <= 50
+        assert metrics["bytes"] <= options.max_bytes
         assert client.predict(word="a", x=999).tier == "local"
 
 
@@ -147,14 +149,14 @@ def test_batches_are_split_at_the_limits(transport: FakeTransport) -> None:
             client.predict(x="x" * 300)
 
 
-def test_a_row_that_failed_is_not_asked_again_at_once(
+def test_a_row_that_failed_is_not_requested_again_at_once(
     transport: FakeTransport,
 ) -> None:
     def fail(row: dict[str, Any]) -> dict[str, Any]:
         raise RunFailed("no such row")
 
     transport.answer = fail
-    for seconds, asked in ((60, 1), (0.01, 3)):
+    for seconds, requests in ((60, 1), (0.01, 3)):
         transport.rows.clear()
         options = replace(QUIET, negative_seconds=seconds)
         with Client("m", "http://f", transport=transport, options=options) as client:
@@ -162,19 +164,19 @@ def test_a_row_that_failed_is_not_asked_again_at_once(
                 with pytest.raises(RunFailed, match="no such row"):
                     client.predict(word="a", x=1)
                 threading.Event().wait(0.02)
-        assert len(transport.rows) == asked
+        assert len(transport.rows) == requests
 
 
-def test_counts_are_told(client: Client) -> None:
+def test_metrics_count_calls_and_rows(client: Client) -> None:
     client.predict(word="a", x=1)
     client.predict(word="a", x=1)
     client.predict_batch({"word": "a", "x": [1, 2]})
     with pytest.raises(InvalidInput):
         client.predict(word="a")
-    told = client.metrics()
-    assert told["rows"] == {"local": 2, "server": 2}
+    metrics = client.metrics()
+    assert metrics["rows"] == {"local": 2, "server": 2}
     calls = {
-        (o, t): c["count"] for o, ts in told["calls"].items() for t, c in ts.items()
+        (o, t): c["count"] for o, ts in metrics["calls"].items() for t, c in ts.items()
     }
     assert calls[("ok", "local")] == 1
     assert calls[("ok", "server")] == 2
@@ -200,8 +202,8 @@ def test_two_clients_in_one_registry(client: Client) -> None:
         other.predict_batch({"word": "a", "x": [1, 2]})
         text = generate_latest(registry).decode()
     for model, rows in (("m", 1), ("n", 2)):
-        told = f'gomlx_client_rows_total{{model="{model}",tier="server"}} {rows}.0'
-        assert told in text
+        line = f'gomlx_client_rows_total{{model="{model}",tier="server"}} {rows}.0'
+        assert line in text
     assert text.count("# TYPE gomlx_client_rows_total") == 1
 
 

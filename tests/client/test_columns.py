@@ -1,4 +1,4 @@
-"""What may be given as a row and as columns, and what may not."""
+"""The forms that rows and columns may have, and those that are refused."""
 
 import math
 from collections.abc import Iterator
@@ -41,17 +41,25 @@ def client(transport: FakeTransport) -> Iterator[Client]:
         {"word": pd.Categorical(["a", "b"]), "x": pd.array([1, 2.5], "Float64")},
         ({"word": word, "x": x} for word, x in (("a", 1), ("b", 2.5))),
     ],
-    ids=(
-        *("lists", "arrays", "objects", "frame", "series", "rows", "scalars"),
-        *("extensions", "generator"),
-    ),
+    ids=[
+        "lists",
+        "arrays",
+        "objects",
+        "frame",
+        "series",
+        "rows",
+        "scalars",
+        "extensions",
+        "generator",
+    ],
 )
 def test_columns_come_in_many_forms(
     client: Client, transport: FakeTransport, columns: Any
 ) -> None:
     assert client.predict_batch(columns) == [{"y": 2}, {"y": 5}]
     assert client.predict_batch({"word": ["a", "b"], "x": [1.0, 2.5]}) == [
-        *({"y": 2}, {"y": 5})
+        {"y": 2},
+        {"y": 5},
     ]
     assert len(transport.rows) == 2
 
@@ -61,7 +69,8 @@ def test_a_column_of_one_stands_for_all(
 ) -> None:
     assert client.predict_batch({"word": "a", "x": [1, 2]}) == [{"y": 2}, {"y": 4}]
     assert client.predict_batch({"word": ["a", "b"], "x": np.array([3.0])}) == [
-        *({"y": 6}, {"y": 6})
+        {"y": 6},
+        {"y": 6},
     ]
     assert b'"word":["a"]' in (transport.requests[1].body or b"")
     assert client.predict_batch({"word": "a", "x": 7}) == [{"y": 14}]
@@ -86,18 +95,18 @@ def test_a_column_of_one_stands_for_all(
         ("word", "expected columns"),
     ],
 )
-def test_what_does_not_fit_is_refused_here(
+def test_invalid_columns_are_refused_before_a_request(
     client: Client, transport: FakeTransport, columns: Any, message: str
 ) -> None:
     client.predict_batch({"word": "a", "x": [1, 2]})  # which equals True
-    asked = len(transport.rows)
+    requested = len(transport.rows)
     with pytest.raises(InvalidInput, match=message):
         client.predict_batch(columns)
-    assert len(transport.rows) == asked
+    assert len(transport.rows) == requested
 
 
 @pytest.mark.parametrize("wrong", [True, "1", None, math.inf, [1, 2], 1j])
-def test_a_row_is_no_hit_because_it_is_equal(client: Client, wrong: Any) -> None:
+def test_an_equal_row_of_invalid_types_is_no_hit(client: Client, wrong: Any) -> None:
     client.predict(word="a", x=1)
     with pytest.raises(InvalidInput, match="'x'"):
         client.predict(word="a", x=wrong)
@@ -117,7 +126,7 @@ def test_blocks_are_rows_too(transport: FakeTransport) -> None:
     assert len(transport.rows) == 2
 
 
-def test_values_that_json_has_no_word_for(transport: FakeTransport) -> None:
+def test_values_that_json_has_no_form_for(transport: FakeTransport) -> None:
     outputs = (Tensor("f", "float32", (2,)), Tensor("s", "string", ()))
     signature = Signature((Tensor("x", "int64", ()),), outputs)
     kinds = (Exact("int64", ""),)
@@ -131,7 +140,7 @@ def test_values_that_json_has_no_word_for(transport: FakeTransport) -> None:
             assert answer["s"] == b"\xff"
 
 
-def test_half_a_character_is_refused_at_once() -> None:
+def test_a_lone_surrogate_is_refused_before_a_request() -> None:
     with Client("m", "http://x", transport=doubling(), options=QUIET) as client:
         for _ in range(2):
             with pytest.raises(InvalidInput, match="'word'"):
@@ -170,7 +179,7 @@ def test_a_row_may_be_given_in_two_parts(client: Client) -> None:
     assert row == {"word": "a", "x": 1}
 
 
-def test_columns_are_no_rows(client: Client) -> None:
+def test_stream_refuses_columns(client: Client) -> None:
     columns: Any
     for columns in (pd.DataFrame({"word": ["a"], "x": [1]}), {"word": ["a"], "x": [1]}):
         with pytest.raises(TypeError, match="one row after the other"):
@@ -178,7 +187,7 @@ def test_columns_are_no_rows(client: Client) -> None:
 
 
 @pytest.mark.parametrize("word", [b"\xff", bytearray(b"\xff"), ["\xe9"], [b"\xff"]])
-def test_values_that_no_dict_takes_as_a_key(
+def test_values_without_a_hash(
     client: Client, transport: FakeTransport, word: Any
 ) -> None:
     for _ in range(2):

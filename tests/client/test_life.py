@@ -1,4 +1,4 @@
-"""Clients in threads, in children, in event loops; their beginnings and ends."""
+"""Clients in threads, in forked children and on event loops; how they start and end."""
 
 import asyncio
 import gc
@@ -33,15 +33,15 @@ def client(transport: FakeTransport) -> Iterator[Client]:
         yield client
 
 
-def test_threads_share_one_question(transport: FakeTransport) -> None:
+def test_threads_share_requests(transport: FakeTransport) -> None:
     with Client("m", "http://f", transport=transport, options=QUIET) as client:
         barrier, answers = threading.Barrier(20), []
 
-        def ask() -> None:
+        def call() -> None:
             barrier.wait()
             answers.extend(client.predict_batch({"word": "a", "x": list(range(50))}))
 
-        threads = [threading.Thread(target=ask) for _ in range(20)]
+        threads = [threading.Thread(target=call) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -89,7 +89,7 @@ runner.close()
 
 
 def test_forked_clients_open_their_own_connections(flying: Service) -> None:
-    """And those of the parent go on, whatever the children collect or how they end."""
+    """The parent's go on, whatever the children collect and however they end."""
     command = [sys.executable, "-W", "error", "-c", FORKS, flying.url]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=120
@@ -97,10 +97,10 @@ def test_forked_clients_open_their_own_connections(flying: Service) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_client_that_nobody_has_ends(transport: FakeTransport) -> None:
+def test_a_client_without_references_ends(transport: FakeTransport) -> None:
     before = set(threading.enumerate())
-    asked = Client("m", "http://f", transport=transport).predict(word="a", x=1)
-    assert asked == {"y": 2}
+    answer = Client("m", "http://f", transport=transport).predict(word="a", x=1)
+    assert answer == {"y": 2}
     gc.collect()
     for thread in set(threading.enumerate()) - before:
         thread.join(60)
@@ -108,7 +108,9 @@ def test_a_client_that_nobody_has_ends(transport: FakeTransport) -> None:
     assert transport.is_closed
 
 
-def test_closing_is_not_for_good(client: Client, transport: FakeTransport) -> None:
+def test_a_closed_client_can_be_used_again(
+    client: Client, transport: FakeTransport
+) -> None:
     client.predict(word="a", x=1)
     for _ in range(2):
         client.close()
@@ -116,12 +118,12 @@ def test_closing_is_not_for_good(client: Client, transport: FakeTransport) -> No
     assert client.predict(word="b", x=1).tier == "model"
 
 
-def test_closing_while_others_ask(transport: FakeTransport) -> None:
-    """They are told, or begin anew; nobody waits for ever."""
+def test_closing_during_calls(transport: FakeTransport) -> None:
+    """Each call fails or connects again; none waits for ever."""
     client = Client("m", "http://f", transport=transport, options=QUIET)
     outcomes, ended = set[Any](), threading.Event()
 
-    def ask(word: str) -> None:
+    def call(word: str) -> None:
         for n in itertools.count():
             if ended.is_set():
                 return
@@ -130,7 +132,7 @@ def test_closing_while_others_ask(transport: FakeTransport) -> None:
             except BaseException as error:
                 outcomes.add(type(error))
 
-    threads = [threading.Thread(target=ask, args=(word,)) for word in "abcd"]
+    threads = [threading.Thread(target=call, args=(word,)) for word in "abcd"]
     for thread in threads:
         thread.start()
     for _ in range(300):
@@ -143,8 +145,8 @@ def test_closing_while_others_ask(transport: FakeTransport) -> None:
     assert outcomes <= {True, ConnectionFailed}
 
 
-def test_nobody_waits_for_the_requests_of_others() -> None:
-    """No lock is held meanwhile, by calls or by who connects."""
+def test_calls_do_not_wait_for_the_requests_of_others() -> None:
+    """No lock is held while a call waits or a client connects."""
     slow, go = threading.Event(), threading.Event()
 
     class Slow(FakeTransport):
@@ -185,14 +187,16 @@ async def test_inside_a_running_loop(transport: FakeTransport) -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
+async def test_abandoned_requests_are_cancelled() -> None:
     transport = doubling()
-    asked, ended, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    sent = asyncio.Event()
+    ended = asyncio.Event()
+    go = asyncio.Event()
     send = transport.send
 
     async def slow(request: Any) -> Any:
         if request.body:
-            asked.set()
+            sent.set()
             try:
                 await go.wait()
             except asyncio.CancelledError:
@@ -204,7 +208,7 @@ async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
     async with AsyncClient("m", "http://f", transport=transport) as client:
         first = asyncio.create_task(client.predict(word="a", x=1))
         second = asyncio.create_task(client.predict(word="a", x=1))
-        await asked.wait()
+        await sent.wait()
         first.cancel()
         await asyncio.wait([first])
         assert not ended.is_set()
@@ -213,18 +217,18 @@ async def test_who_leaves_ends_what_nobody_else_waits_for() -> None:
         go.clear()
         alone = asyncio.create_task(client.predict(word="a", x=3))
         await asyncio.sleep(0)
-        asked.clear()
-        await asked.wait()
+        sent.clear()
+        await sent.wait()
         alone.cancel()
         await asyncio.wait_for(ended.wait(), 30)
 
 
-def test_names_are_there_lazily() -> None:
+def test_public_names_are_imported_lazily() -> None:
     assert {"Client", "AsyncClient", "FakeTransport"} <= set(gomlx.__all__)
     for name in gomlx.__all__:
         assert getattr(gomlx, name)
     with pytest.raises(AttributeError, match="nothing"):
-        gomlx.nothing  # noqa: B018  # asking is the test
+        gomlx.nothing  # noqa: B018  # the look-up is the test
 
 
 COMMAND = """
@@ -237,10 +241,10 @@ main()
 
 
 @pytest.mark.asyncio
-async def test_a_command_ends_when_its_host_is_silent(
+async def test_ctrl_c_ends_a_command_whose_host_does_not_respond(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
-    """Ctrl-C, with rows under way that have a minute left."""
+    """Although the rows under way have a minute until their deadline."""
 
     async def is_silent(_: bytes, __: asyncio.StreamWriter) -> bytes:
         await asyncio.Event().wait()

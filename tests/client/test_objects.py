@@ -1,4 +1,4 @@
-"""Clients, answers and errors as objects: shown, pickled; what may not be made."""
+"""Clients, answers and errors as objects: shown, pickled, refused."""
 
 import math
 import pickle
@@ -13,7 +13,7 @@ from gomlx import AsyncClient, Client, InvalidInput, Options
 from tests.client.fake import QUIET, VERSION, doubling
 
 
-def test_clients_and_what_they_give_can_be_pickled() -> None:
+def test_clients_and_answers_can_be_pickled() -> None:
     options = Options(timeout_seconds=7)
     client = Client("m", ["http://u:secret@a:1/", "b"], options=options)
     copy = pickle.loads(pickle.dumps(client))
@@ -34,7 +34,7 @@ def test_clients_and_what_they_give_can_be_pickled() -> None:
         gomlx.Overloaded.told("later", 9),
         gomlx.NotReady("m", "loading"),
         gomlx.ConfigInvalid("config.yaml", ["one", "two"]),
-        gomlx.ConnectionFailed("gone"),
+        gomlx.ConnectionFailed("closed"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -48,16 +48,21 @@ def test_errors_can_be_pickled(error: gomlx.GomlxError) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("timeout_seconds", -1), ("ttl_seconds", math.nan), ("max_entries", 0)),
-        *(("max_bytes", 1.5), ("hedge", 1), ("ca_file", 7), ("timeout_seconds", "1")),
+        ("timeout_seconds", -1),
+        ("timeout_seconds", "1"),
+        ("ttl_seconds", math.nan),
+        ("max_entries", 0),
+        ("max_bytes", 1.5),
+        ("hedge", 1),
+        ("ca_file", 7),
     ],
 )
-def test_what_no_option_can_be(name: str, value: Any) -> None:
+def test_invalid_options(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         Options(**{name: value})
 
 
-def test_no_limit_of_time_and_none_left() -> None:
+def test_an_infinite_timeout_and_one_that_is_over() -> None:
     with Client("m", "http://f", transport=doubling(), options=QUIET) as client:
         assert client.predict(word="a", x=1, timeout_seconds=math.inf) == {"y": 2}
         for seconds in (0, -1):
@@ -65,8 +70,8 @@ def test_no_limit_of_time_and_none_left() -> None:
                 client.predict(word="b", x=1, timeout_seconds=seconds)
 
 
-def test_what_a_light_installation_does_not_have() -> None:
-    """The error says what to install."""
+def test_missing_extras() -> None:
+    """The error names what to install."""
     program = """
 import sys
 from gomlx import Client, FakeTransport, Options
@@ -76,13 +81,13 @@ sys.modules.update(dict.fromkeys(("redis", "httpcore", "rich.console")))
 def fake():
     return FakeTransport(lambda row: {}, {"x": "float32"})
 
-for extra, ask in {
+for extra, call in {
     "redis": Client("m", "http://f", redis="redis://a", transport=fake()).start,
     "http2": Client("m", "http://f", options=Options(http2=True)).start,
     "progress": lambda: Client("m", "http://f").stream([], progress=True),
 }.items():
     try:
-        ask()
+        call()
     except ImportError as error:
         assert f"pip install 'gomlx[{extra}]'" in str(error), error
     else:
@@ -96,11 +101,21 @@ for extra, ask in {
 @pytest.mark.parametrize(
     "host",
     [
-        *("", " ", "http://", "ftp://a", "a b", "::1", "http://a:x", "a:0"),
-        *("http://a,http://b", "http://a:99999", "http://a?b=1", "http://a#b"),
+        "",
+        " ",
+        "http://",
+        "ftp://a",
+        "a b",
+        "::1",
+        "http://a:x",
+        "a:0",
+        "http://a,http://b",
+        "http://a:99999",
+        "http://a?b=1",
+        "http://a#b",
     ],
 )
-def test_what_is_no_host(host: str) -> None:
+def test_invalid_hosts(host: str) -> None:
     for urls in (host, ["http://a:8080", host]):
         with pytest.raises(ValueError, match="like http://a:8080, got"):
             AsyncClient("m", urls)

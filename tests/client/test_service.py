@@ -1,4 +1,4 @@
-"""A client of real services: the same keys; their deaths, pauses, new versions."""
+"""A client of real services: keys, killed and paused workers, new versions."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from gomlx import AsyncClient, Client
-from gomlx.client.client_model import ClientModel
-from gomlx.client.columns import batch
+from gomlx.client.columns import columns_of_batch
+from gomlx.client.local.client_model import ClientModel
 from gomlx.client.options import Options
 from gomlx.contract.canonical import Buckets, Kind, Rounded, Vocabulary
 from gomlx.contract.document import Contract
@@ -65,7 +65,7 @@ def service(
 
 
 def drawn(tensor: Tensor, kind: Kind, chance: random.Random) -> Any:
-    """A value of an input, often one at an edge of what its kind tells apart."""
+    """A value of an input, often at an edge of what its kind distinguishes."""
     if tensor.shape not in ((), (1,)):
         (size,) = tensor.shape or (1,)
         one = replace(tensor, shape=())
@@ -83,24 +83,23 @@ def drawn(tensor: Tensor, kind: Kind, chance: random.Random) -> Any:
     return chance.choice([0.0, -0.0, 2, -1e-30, 1e30, chance.uniform(-20, 20)])
 
 
-def test_what_the_service_wrote_the_client_finds(
+def test_the_client_finds_what_the_service_wrote(
     service: Service, redis: redis_servers.Server
 ) -> None:
     chance = random.Random(7)
     for model in FAMILIES:
-        with Client(model, service.url, options=QUIET) as asking:
-            client_model = asking._core.client_model
-            assert client_model is not None
-            contract = client_model.contract
+        with Client(model, service.url, options=QUIET) as client:
+            contract = client.contract
+            assert contract is not None
             fields = zip(contract.signature.fields, contract.kinds, strict=True)
             columns = {
                 t.name: [drawn(t, kind, chance) for _ in range(ROWS)]
                 for t, kind in fields
             }
-            served = asking.predict_batch(columns, timeout_seconds=60)
-        names = _names(client_model, columns)
+            served = client.predict_batch(columns, timeout_seconds=60)
+        names = _names(contract, columns)
         wait_for(partial(_are_there, redis, names))
-        # Nobody listens there: what is answered is from Redis.
+        # No service listens there: all answers are from Redis.
         offline = Client(
             model,
             "http://127.0.0.1:9",
@@ -118,9 +117,10 @@ def _are_there(redis: redis_servers.Server, names: list[str]) -> bool:
     return bool(redis.ask("EXISTS", *names) == len(names))
 
 
-def _names(client_model: ClientModel, columns: dict[str, list[Any]]) -> list[str]:
-    rows = client_model.rows(batch(columns))
-    return sorted({name.decode() for name in client_model.names(rows.canonical)})
+def _names(contract: Contract, columns: dict[str, list[Any]]) -> list[str]:
+    client_model = ClientModel(contract, QUIET)
+    rows = client_model.rows(columns_of_batch(columns))
+    return sorted({name.decode() for name in client_model.shared_names(rows.canonical)})
 
 
 def test_rows_that_the_model_cannot_tell_apart_are_one(service: Service) -> None:
@@ -134,7 +134,7 @@ def test_rows_that_the_model_cannot_tell_apart_are_one(service: Service) -> None
                 client.predict(city="nowhere", day=2**63, price=2.04)
 
 
-def test_the_service_tells_where_it_had_it_from(service: Service) -> None:
+def test_the_tier_is_the_one_that_the_service_reports(service: Service) -> None:
     row = {"city": "lima", "day": 1, "price": 77.5}
     with Client("keras", service.url, options=QUIET) as client:
         assert client.predict(row).tier == "model"
@@ -155,7 +155,7 @@ def test_large_batches(service: Service, http2: bool) -> None:
         assert [a["y"] for a in answers] == pytest.approx([2 * x for x in xs], rel=1e-6)
 
 
-def test_a_worker_that_is_killed_or_paused(service: Service) -> None:
+def test_calls_outlive_a_worker_that_is_paused_or_killed(service: Service) -> None:
     """The only worker of the only host: retried until there is a new one."""
     options = replace(QUIET, timeout_seconds=60)
     with Client("scale", service.url, options=options) as client:
@@ -173,7 +173,7 @@ def test_a_worker_that_is_killed_or_paused(service: Service) -> None:
         wait_for(lambda: service.worker_pids() not in ([worker], []))
 
 
-def test_a_new_version_is_never_answered_with_the_old(
+def test_a_new_version_is_never_answered_from_the_old_one(
     service: Service, tmp_path: Path
 ) -> None:
     options = Options(refresh_seconds=0.2, timeout_seconds=30)
@@ -199,7 +199,7 @@ def test_a_new_version_is_never_answered_with_the_old(
 
 
 @pytest.mark.asyncio
-async def test_asynchronously(service: Service) -> None:
+async def test_calls_on_an_event_loop(service: Service) -> None:
     async with AsyncClient("vectors", service.url, options=QUIET) as client:
         contract = Contract.parse(
             await asyncio.to_thread(_contract, service, "vectors")
@@ -215,6 +215,6 @@ def _contract(service: Service, model: str) -> bytes:
     return service.get(f"/v1/api/model/{model}/meta/contract").content
 
 
-def test_rounding_is_the_services(service: Service) -> None:
+def test_the_contract_has_rounded_inputs(service: Service) -> None:
     contract = Contract.parse(_contract(service, "keras"))
     assert any(isinstance(kind, Rounded) for kind in contract.kinds)

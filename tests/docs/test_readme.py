@@ -16,7 +16,7 @@ def test_the_six_lines(flying: Service) -> None:
     here = block.replace("http://a:8080", flying.url)
     names: dict[str, Any] = {}
     exec(here.replace("http://b:8080", "http://127.0.0.1:9"), names)
-    assert not names["client"]._core.connection
+    assert not names["client"]._core.session
 
 
 def test_the_fake_transport() -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from gomlx import Client
+from gomlx.client.local.client_model import ClientModel
 from tests.client.fake import QUIET
 from tests.support import saved_models
 from tests.support.redis_servers import Relay, Server, server
@@ -233,8 +234,8 @@ def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -
     question = {"x": 1234.5}
     with Client("m", faulty.service.url, options=QUIET) as client:
         client.predict(question)
-        assert client._core.client_model
-        (name,) = client._core.client_model.names([(question["x"],)])
+        assert client.contract
+        (name,) = ClientModel(client.contract, QUIET).shared_names([(question["x"],)])
 
     def is_a_miss() -> bool:
         faulty.redis.ask("SET", name.decode(), poison)

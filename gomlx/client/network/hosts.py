@@ -1,6 +1,10 @@
-"""Which host to ask next; which not to; and how often to ask again.
+"""Which host gets the next request, which get none, and how many retries there may be.
 
-For one thread: the event loop's.
+Of two usable hosts drawn at random, the one with fewer requests under way is picked
+("the power of two choices"). A circuit breaker skips hosts that keep failing. A host
+that is busy is skipped for as long as it has requested.
+
+For one event loop.
 """
 
 import re
@@ -12,18 +16,17 @@ from urllib.parse import urlsplit
 
 from gomlx.cache.breaker import Breaker, BreakerState
 from gomlx.config.masking import masked
-
-_RANDOM = Random()  # whoever seeds the program's own must not have us agree
+from gomlx.runtime.randomness import RANDOM
 
 _URL = re.compile(r"https?://[^\s/?#,]+(/[^\s?#]*)?", re.IGNORECASE)
-_RETRIES_A_CALL = 0.2  # what each call adds to the budget,
-_RETRIES_AT_LEAST = 10.0  # and what there is without calls
+_RETRIES_PER_CALL = 0.2
+_LEAST_RETRIES = 10.0  # however few the calls
 _OBSERVED = 200  # latencies
-_ENOUGH = 20  # of them, to tell the 95th percentile
+_ENOUGH = 20  # of them, for a 95th percentile
 
 
 def address(host: str) -> str:
-    """Return the URL of a host, `http://` if it does not say. Raises ValueError."""
+    """Return the URL of a host; `http://` if it names no scheme. Raises ValueError."""
     url = host if "://" in str(host) else f"http://{host}"
     parts = urlsplit(url)
     try:
@@ -36,27 +39,43 @@ def address(host: str) -> str:
 
 
 class Host:
-    """One host: where it is, how much it has to do for us, how it has been."""
+    """One host: its URL, our requests that are under way there, and its health.
+
+    problem: the text of its last failure; empty once it has answered.
+    """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.url, self.name = url, masked(url)
-        self.breaker = Breaker(clock)
+        self.url = url
+        self.name = masked(url)
         self.outstanding = 0
-        self.rests_until = 0.0  # it asked to be left alone until then
-        self.problem = ""  # the last one
+        self.problem = ""
+        self.breaker = Breaker(clock)
+        self.rests_until = 0.0  # it has requested no requests before
+        self._clock = clock
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it may be tried now."""
+        return self.breaker.may_allow and self.rests_until <= self._clock()
 
     def succeeded(self) -> None:
-        """It has answered."""
+        """Note that it has answered."""
         self.problem = ""
         self.breaker.succeeded()
 
     def failed(self, problem: str) -> None:
-        """It has not, or nothing sensible."""
+        """Note that it has not answered, or not with what is an answer."""
         self.problem = problem
         self.breaker.failed()
 
-    def left(self) -> None:
-        """Nobody waited for its answer: a try that was one tells nothing."""
+    def busy(self, problem: str, seconds: float) -> None:
+        """Note that it works, but wants no requests for some seconds."""
+        self.problem = problem
+        self.breaker.succeeded()
+        self.rests_until = self._clock() + seconds
+
+    def abandoned(self) -> None:
+        """Note that a request was cancelled, which closes no half-open breaker."""
         if self.breaker.state is BreakerState.HALF_OPEN:
             self.breaker.failed()
 
@@ -65,55 +84,60 @@ class Hosts:
     """All hosts of a client."""
 
     def __init__(
-        self, urls: Sequence[str], clock: Callable[[], float] = time.monotonic
+        self,
+        urls: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+        random: Random = RANDOM,
     ) -> None:
         self._clock = clock
+        self._random = random
         self.all = [Host(url, clock) for url in dict.fromkeys(map(address, urls))]
 
     def pick(self, tried: Collection[Host] = ()) -> Host | None:
-        """Return the less busy of two that take requests, rather one not tried yet."""
-        usable = [host for host in self.all if self._is_usable(host)]
+        """Return a host to try now, rather one not tried yet; None if none is usable.
+
+        Its outcome must be noted: a half-open breaker allows nobody else until then.
+        """
+        usable = [host for host in self.all if host.is_usable]
         fresh = [host for host in usable if host not in tried] or usable
         if not fresh:
             return None
-        two = _RANDOM.sample(fresh, min(2, len(fresh)))
+        two = self._random.sample(fresh, min(2, len(fresh)))
         host = min(two, key=lambda host: host.outstanding)
         host.breaker.allows()
         return host
 
-    def others(self, tried: Collection[Host]) -> bool:
-        """True when a host that was not tried takes requests."""
-        return any(self._is_usable(h) for h in self.all if h not in tried)
+    def has_untried(self, tried: Collection[Host]) -> bool:
+        """Return whether a host that was not tried yet is usable."""
+        return any(host.is_usable for host in self.all if host not in tried)
 
-    def rest(self) -> float | None:
-        """Return how long all that work ask to be left alone; None: none works."""
+    def seconds_to_wait(self) -> float | None:
+        """Return when the first host that works wants requests; None if none works."""
         resting = [h.rests_until for h in self.all if h.breaker.may_allow]
         return max(min(resting) - self._clock(), 0.0) if resting else None
 
-    def _is_usable(self, host: Host) -> bool:
-        return host.breaker.may_allow and host.rests_until <= self._clock()
-
 
 class RetryBudget:
-    """Retries may be a fifth of all calls: a service in trouble needs no more load."""
+    """At most a fifth of all calls are retried: that load must not bury a service."""
 
     def __init__(self) -> None:
-        self._tokens = _RETRIES_AT_LEAST
+        self._retries = _LEAST_RETRIES
 
-    def call(self) -> None:
-        """A call that is no retry."""
-        self._tokens = min(self._tokens + _RETRIES_A_CALL, 10 * _RETRIES_AT_LEAST)
+    def deposit(self) -> None:
+        """Count a call that is no retry."""
+        most = 10 * _LEAST_RETRIES
+        self._retries = min(self._retries + _RETRIES_PER_CALL, most)
 
-    def take(self) -> bool:
-        """Take one retry, if there is one."""
-        if self._tokens < 1:
+    def try_withdraw(self) -> bool:
+        """Use one retry; return False if there is none."""
+        if self._retries < 1:
             return False
-        self._tokens -= 1
+        self._retries -= 1
         return True
 
 
 class Latencies:
-    """How long the last requests took."""
+    """How long the latest requests took."""
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=_OBSERVED)
@@ -128,5 +152,5 @@ class Latencies:
 
     @property
     def p95(self) -> float | None:
-        """What 95 in 100 took less than; None until enough is known."""
+        """The seconds that 95 % took less than; None until there are enough."""
         return self._p95

@@ -1,9 +1,9 @@
-"""A model of an mly server: what is learned, sent and read where there is no contract.
+"""A model of an mly server, which has no contract: how it is learned, sent and read.
 
-Discovery is meta/config and meta/dictionary. A version is the dictionary's hash: it is
-all that mly tells, so new weights with the same vocabulary show when answers expire.
-Keys are for the local cache only; where it is not clear that two values are one for
-the model, they are two.
+Discovery is meta/config and meta/dictionary. The version is the dictionary's hash,
+which is all that mly reports: new weights with the same vocabulary show only once kept
+answers expire. Keys are for the local cache only. Where it is not clear that two values
+are the same for the model, they have two keys.
 """
 
 import gzip
@@ -14,7 +14,8 @@ from typing import Any
 
 import orjson
 
-from gomlx.client.client_model import ClientModel, narrowed
+from gomlx.client.local.client_model import ClientModel, narrowed
+from gomlx.client.local.rows import PlainRow
 from gomlx.client.network.sender import Sender
 from gomlx.client.network.transport import Request, Response
 from gomlx.client.options import Options
@@ -26,47 +27,68 @@ from gomlx.errors import BadResponse
 
 _DTYPES = {"float": "float32", "int": "int64"}
 _MAX_ROWS = 4096
-_MAX_BODY = (128 << 10) - 1  # bytes: its buffer; full, HTTP/2 refuses it
-_TTL_MS = 3_600_000  # what it takes a time of 0 for
+_MAX_BODY_BYTES = (128 << 10) - 1  # its buffer; one that is full, HTTP/2 refuses
+_DEFAULT_TTL_MS = 3_600_000  # for a time of 0
 
 
-class MlyEdition(ClientModel):
-    """An Edition of what an mly server serves."""
+class MlyModel(ClientModel):
+    """A ClientModel of what an mly server serves."""
 
     def __init__(self, contract: Contract, options: Options) -> None:
         super().__init__(contract, options)
-        fields = zip(contract.signature.fields, contract.kinds, strict=True)
-        self._kinds = list(fields)
+        signature = contract.signature
+        self._inputs = [
+            _MlyInput(tensor, kind)
+            for tensor, kind in zip(signature.fields, contract.kinds, strict=True)
+        ]
 
-    def body(self, plain: Sequence[tuple[Any, ...]]) -> bytes:
-        """Return the request for some rows: batch_size first, then columns."""
-        names = self.contract.signature.names
+    def request_body(self, plain: Sequence[PlainRow]) -> bytes:
+        """Return the body of a request for rows: batch_size first, then columns."""
         if len(plain) == 1:
-            pairs = zip(names, self._kinds, plain[0], strict=True)
-            return orjson.dumps({n: _sent(t, k, v) for n, (t, k), v in pairs})
+            pairs = zip(self._inputs, plain[0], strict=True)
+            return orjson.dumps({one.name: one.to_json(v) for one, v in pairs})
+        document: dict[str, Any] = {"batch_size": len(plain)}
         columns = map(narrowed, zip(*plain, strict=True))
-        asked: dict[str, Any] = {"batch_size": len(plain)}
-        for name, (tensor, kind), column in zip(
-            names, self._kinds, columns, strict=True
-        ):
-            asked[name] = [_sent(tensor, kind, value) for value in column]
-        return orjson.dumps(asked)
+        for one, column in zip(self._inputs, columns, strict=True):
+            document[one.name] = [one.to_json(value) for value in column]
+        return orjson.dumps(document)
 
-    def version_of(self, headers: Mapping[str, str], document: Any) -> str:
-        """Return the version that a response tells of: no hash is a hash of 0."""
+    def version_in(self, headers: Mapping[str, str], document: Any) -> str:
+        """Return the version that a response names: without a hash, it is 0."""
         return _version(document.get("dictHash", 0))
+
+
+class _MlyInput:
+    """One input as mly reads it: auxiliaries are text, floats have no exponents."""
+
+    def __init__(self, tensor: Tensor, kind: Kind) -> None:
+        self.name = tensor.name
+        self._is_auxiliary = tensor.dtype == ANY
+        self._kind = kind
+
+    def to_json(self, value: Any) -> Any:
+        """Return what orjson is to write for a checked value."""
+        if self._is_auxiliary:
+            return value if isinstance(value, str) else orjson.dumps(value).decode()
+        if isinstance(value, list):
+            return self.to_json(value[0])  # of one element: it was checked
+        if isinstance(self._kind, Rounded):
+            value = float(f"{self._kind.one(value):.{self._kind.precision}f}")
+        if not isinstance(value, float):
+            return value
+        return orjson.Fragment(format(Decimal(repr(value)), "f"))
 
 
 async def discover(
     sender: Sender, path: str, options: Options, deadline: float
-) -> MlyEdition:
-    """Learn a model. Raises as Sender.send does: ModelNotFound if it is not there."""
+) -> MlyModel:
+    """Return the model at a path. Raises as Sender.send does, such as ModelNotFound."""
     config = await sender.send(Request(f"{path}/meta/config", {}), _read, deadline)
     request = Request(f"{path}/meta/dictionary", {})
     dictionary = await sender.send(request, _read, deadline)
     name = path.rpartition("/")[2]
     try:
-        return MlyEdition(_contract(name, config, dictionary or {}), options)
+        return MlyModel(_contract(name, config, dictionary or {}), options)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadResponse(f"not the config of an mly model: {error!r}") from None
 
@@ -74,7 +96,7 @@ async def discover(
 def _read(response: Response) -> Any:
     body = response.body
     try:
-        if body.startswith(b"\x1f\x8b"):  # whatever was accepted
+        if body.startswith(b"\x1f\x8b"):  # whatever encodings were accepted
             body = gzip.decompress(body)
         return orjson.loads(body)
     except (ValueError, OSError, EOFError) as error:
@@ -86,17 +108,33 @@ def _contract(model: str, config: Any, dictionary: Any) -> Contract:
     inputs = sorted(config["Inputs"], key=lambda one: str(one["Name"]))
     fed = [one for one in inputs if not one.get("Auxiliary")]
     extra = [one for one in inputs if one.get("Auxiliary")]
-    signature = Signature(
-        tuple(Tensor(one["Name"], _dtype(one), (1,)) for one in fed),
-        (),  # their order is random, and a transformer may make anything of them
-        tuple(Tensor(one["Name"], ANY, ()) for one in extra),
-    )
     kinds = [_kind(one, layers.get(one["Name"]) or {}) for one in fed]
     kinds += [Auxiliary(True, "it may change the answer")] * len(extra)
-    ttl_ms = (config.get("TimeToLiveMs") or _TTL_MS) if config.get("ID") else 0
-    version = _version(dictionary.get("Hash", 0))
-    limits = (ttl_ms / 1000, _MAX_ROWS, _MAX_BODY)
-    return Contract(model, version, signature, tuple(kinds), True, *limits)
+    return Contract(
+        model=model,
+        version=_version(dictionary.get("Hash", 0)),
+        signature=_signature(fed, extra),
+        kinds=tuple(kinds),
+        transforms=True,
+        ttl_seconds=_ttl_seconds(config),
+        max_rows=_MAX_ROWS,
+        max_body_bytes=_MAX_BODY_BYTES,
+    )
+
+
+def _signature(fed: Sequence[Any], auxiliaries: Sequence[Any]) -> Signature:
+    # Without outputs: their order is random, and a transformer may change them.
+    return Signature(
+        tuple(Tensor(one["Name"], _dtype(one), (1,)) for one in fed),
+        (),
+        tuple(Tensor(one["Name"], ANY, ()) for one in auxiliaries),
+    )
+
+
+def _ttl_seconds(config: Any) -> float:
+    if not config.get("ID"):  # no datastore: answers may not be kept
+        return 0.0
+    return (config.get("TimeToLiveMs") or _DEFAULT_TTL_MS) / 1000
 
 
 def _dtype(one: Any) -> str:
@@ -105,7 +143,7 @@ def _dtype(one: Any) -> str:
 
 
 def _kind(one: Any, layer: Any) -> Kind:
-    """Return what an input's values collapse to, as mly's own client has it."""
+    """Return what an input's values collapse to: the same as in mly's own client."""
     dtype = _dtype(one)
     if dtype == "float32" and one.get("Precision", 0) > 0 and not one.get("Wildcard"):
         return Rounded(dtype, one["Precision"], "the server's config")
@@ -113,31 +151,18 @@ def _kind(one: Any, layer: Any) -> Kind:
         (layer.get("Strings") if dtype == "string" else layer.get("Ints")) or ()
     )
     if one.get("Wildcard") or not known or "float" in dtype:
-        return Exact(dtype, "mly tells no vocabulary")
+        return Exact(dtype, "mly reports no vocabulary")
     return Vocabulary(known, _unknown(dtype, known), "meta/dictionary")
 
 
 def _unknown(dtype: str, known: frozenset[Scalar]) -> Scalar:
-    """Return a value that stands for the unknown ones, and is none of the known.
+    """Return a value that stands for all unknown ones, and is not a known one.
 
-    mly's own marks, 0 and [UNK], may be in a vocabulary.
+    mly's own, 0 and [UNK], may be in a vocabulary.
     """
     if dtype == "string":
         return next(t for n in count() if (t := f"[UNK{n or ''}]") not in known)
     return next(n for n in count() if n not in known)
-
-
-def _sent(tensor: Tensor, kind: Kind, value: Any) -> Any:
-    """Return a value as mly reads it: auxiliaries as text, no exponents."""
-    if tensor.dtype == ANY:
-        return value if isinstance(value, str) else orjson.dumps(value).decode()
-    if isinstance(value, list):
-        return _sent(tensor, kind, value[0])  # of one element: it was checked
-    if isinstance(kind, Rounded):
-        value = float(f"{kind.one(value):.{kind.precision}f}")
-    if not isinstance(value, float):
-        return value
-    return orjson.Fragment(format(Decimal(repr(value)), "f"))
 
 
 def _version(digest: Any) -> str:

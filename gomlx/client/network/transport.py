@@ -1,4 +1,4 @@
-"""How requests get to a host: the protocol, and a transport for tests of others."""
+"""How requests get to a host: the protocol, and a transport for users' own tests."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What a host said: headers by their names in lower case; the body not zipped."""
+    """A host's response: header names are in lower case, the body is not compressed."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,17 +30,17 @@ class Response(NamedTuple):
 
 
 class Transport(Protocol):
-    """Sends requests, on the event loop of its client. It keeps connections itself."""
+    """Sends requests on the event loop of its client, and keeps its connections."""
 
     async def send(self, request: Request) -> Response:
         """Return the whole response, whatever its status.
 
-        Whoever calls it sees to the time, and cancels what takes too long. Raises
-        ConnectionFailed, and BadResponse for what is no HTTP.
+        The caller limits the time, and cancels what takes longer. Raises
+        ConnectionFailed, or BadResponse for what is no HTTP.
         """
 
     async def close(self) -> None:
-        """Let go of all connections; nothing may be called afterwards."""
+        """Close all connections; no method may be called afterwards."""
 
 
 class FakeTransport:
@@ -49,9 +49,9 @@ class FakeTransport:
         transport = FakeTransport(lambda row: {"late": 0.2}, {"carrier": "string"})
         client = Client("flights", "http://fake", transport=transport)
 
-    answer maps a row, {input: value}, to its outputs; what it raises of gomlx.errors
-    the client raises. inputs: name → dtype, as TensorFlow calls it. requests holds all
-    that was sent; rows those that the function was asked.
+    answer maps a row, {input: value}, to its outputs; an error of gomlx.errors that it
+    raises, the client raises. inputs: name → dtype, as TensorFlow names it. requests
+    holds all that was sent; rows those that the function was called with.
     """
 
     def __init__(
@@ -60,38 +60,40 @@ class FakeTransport:
         inputs: Mapping[str, str],
         version: str = "0" * 32,
     ) -> None:
-        self.answer, self.inputs, self.version = answer, dict(inputs), version
+        self.answer = answer
+        self.inputs = dict(inputs)
+        self.version = version
         self.requests: list[Request] = []
         self.rows: list[dict[str, Any]] = []
         self.is_closed = False
 
     async def send(self, request: Request) -> Response:
-        """Answer from the function."""
+        """Respond with the contract, or with what the function returns."""
         await asyncio.sleep(0)
         self.requests.append(request)
         headers = {"gomlx-version": self.version, "etag": f'"{self.version}"'}
         if request.body is None:
-            known = request.headers.get("If-None-Match", "")
-            if known.startswith(f'"{self.version}'):  # with settings behind it, or not
+            etag = request.headers.get("If-None-Match", "")
+            if etag.startswith(f'"{self.version}'):  # a digest of settings may follow
                 return Response(304, headers, b"")
             return Response(200, headers, self._contract(request.url))
         try:
             data = self._data(orjson.loads(request.body))
         except GomlxError as error:
-            text = {"status": "error", "error": str(error)}
-            return Response(error.status, {}, orjson.dumps(text))
+            document = {"status": "error", "error": str(error)}
+            return Response(error.status, {}, orjson.dumps(document))
         return Response(200, headers, orjson.dumps({"status": "ok", "data": data}))
 
     async def close(self) -> None:
         """Remember that it was closed."""
         self.is_closed = True
 
-    def _data(self, asked: dict[str, Any]) -> Any:
-        size = asked.pop("batch_size", None)
+    def _data(self, document: dict[str, Any]) -> Any:
+        size = document.pop("batch_size", None)
         if size is None:
-            return self._one(asked)
+            return self._one(document)
         return [
-            self._one({k: v[i] if len(v) > 1 else v[0] for k, v in asked.items()})
+            self._one({k: v[i] if len(v) > 1 else v[0] for k, v in document.items()})
             for i in range(size)
         ]
 
@@ -102,16 +104,15 @@ class FakeTransport:
     def _contract(self, url: str) -> bytes:
         names = sorted(self.inputs)
         tensors = tuple(Tensor(name, self.inputs[name], (1,)) for name in names)
-        kinds = tuple(Exact(tensor.dtype, "") for tensor in tensors)
-        model = url.partition("/model/")[2].partition("/")[0]
-        # Whatever the function returns is an answer: as if a transformer made it.
-        return Contract(
-            model,
-            self.version,
-            Signature(tensors, ()),
-            kinds,
-            True,
-            3600.0,
-            4096,
-            1 << 20,
-        ).dump()
+        # Whatever the function returns is an answer, as if a transformer had made it.
+        contract = Contract(
+            model=url.partition("/model/")[2].partition("/")[0],
+            version=self.version,
+            signature=Signature(tensors, ()),
+            kinds=tuple(Exact(tensor.dtype, "") for tensor in tensors),
+            transforms=True,
+            ttl_seconds=3600.0,
+            max_rows=4096,
+            max_body_bytes=1 << 20,
+        )
+        return contract.dump()

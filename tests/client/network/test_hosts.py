@@ -21,13 +21,13 @@ from gomlx.errors import (
 from tests.client.fake import (
     VERSION,
     Host,
-    Say,
+    Respond,
+    always,
     answered,
-    client,
+    connected,
     doubled,
     hosts,
     http,
-    says,
     works,
 )
 from tests.support.redis_servers import free_port
@@ -55,7 +55,7 @@ def error(status: str, text: str, **headers: str) -> bytes:
 
 
 def shortened(body: bytes, cut: int) -> bytes:
-    """A whole response of HTTP whose JSON is not."""
+    """A complete HTTP response whose JSON is cut short."""
     whole = orjson.dumps({"status": "ok", "data": doubled(body)})
     return http(whole[:-cut], gomlx_version=VERSION)
 
@@ -64,50 +64,50 @@ def version_less(body: bytes) -> bytes:
     return http(orjson.dumps({"status": "ok", "data": doubled(body)}))
 
 
-WRONG: dict[str, tuple[Say, type[Exception]]] = {
+WRONG: dict[str, tuple[Respond, type[Exception]]] = {
     "hangs up": (hangs_up, ConnectionFailed),
     "dies half-way": (dies_half_way, BadResponse),
-    "garbage": (says(b"\x16\x03\x01 nonsense\r\n\r\n"), BadResponse),
-    "a page": (says(http(b"<html>hello</html>")), BadResponse),
-    "truncated JSON": (says(shortened(b'{"x":1}', 4)), BadResponse),
-    "no version": (says(version_less(b'{"x":1}')), BadResponse),
-    "a list": (says(answered([{"y": 1.0}])), BadResponse),
-    "another output": (says(answered({"z": 1.0})), BadResponse),
-    "another type": (says(answered({"y": "1"})), BadResponse),
-    "null": (says(answered(None)), BadResponse),
-    "502": (says(http(b"bad gateway", "502 Bad Gateway")), BadResponse),
-    "redirect": (says(http(b"", "302 Found", Location="/elsewhere")), BadResponse),
-    "429": (says(error("429 Too Many", "queue", Retry_After="9")), Overloaded),
-    "503": (says(error("503 Unavailable", "loading", Retry_After="9")), NotReady),
-    "504": (says(error("504 Timeout", "late")), DeadlineExceeded),
+    "garbage": (always(b"\x16\x03\x01 nonsense\r\n\r\n"), BadResponse),
+    "a page": (always(http(b"<html>hello</html>")), BadResponse),
+    "truncated JSON": (always(shortened(b'{"x":1}', 4)), BadResponse),
+    "no version": (always(version_less(b'{"x":1}')), BadResponse),
+    "a list": (always(answered([{"y": 1.0}])), BadResponse),
+    "another output": (always(answered({"z": 1.0})), BadResponse),
+    "another type": (always(answered({"y": "1"})), BadResponse),
+    "null": (always(answered(None)), BadResponse),
+    "502": (always(http(b"bad gateway", "502 Bad Gateway")), BadResponse),
+    "redirect": (always(http(b"", "302 Found", Location="/elsewhere")), BadResponse),
+    "429": (always(error("429 Too Many", "queue", Retry_After="9")), Overloaded),
+    "503": (always(error("503 Unavailable", "loading", Retry_After="9")), NotReady),
+    "504": (always(error("504 Timeout", "late")), DeadlineExceeded),
     "silent": (is_silent, DeadlineExceeded),
 }
 
 
 @pytest.mark.parametrize("fault", WRONG)
 async def test_another_host_answers(stack: AsyncExitStack, fault: str) -> None:
-    say, _ = WRONG[fault]
-    pair = await hosts(stack, says(b""), works)
-    pair[0].say = say
-    # One who is silent is waited for, half of the time.
+    respond, _ = WRONG[fault]
+    pair = await hosts(stack, always(b""), works)
+    pair[0].respond = respond
+    # A silent host is waited for, for half of the time.
     calls, seconds = (2, 6.0) if fault == "silent" else (30, 30.0)
-    asking = await client(stack, pair, timeout_seconds=seconds)
+    client = await connected(stack, pair, timeout_seconds=seconds)
     for n in range(calls):
-        assert await asking.predict(x=n + 0.5) == {"y": 2 * n + 1}
+        assert await client.predict(x=n + 0.5) == {"y": 2 * n + 1}
 
 
 @pytest.mark.parametrize("fault", WRONG)
-async def test_alone_it_is_the_documented_error(
+async def test_a_single_host_gives_the_documented_error(
     stack: AsyncExitStack, fault: str
 ) -> None:
-    say, expected = WRONG[fault]
-    asking = await client(stack, await hosts(stack, say), timeout_seconds=0.3)
+    respond, expected = WRONG[fault]
+    client = await connected(stack, await hosts(stack, respond), timeout_seconds=0.3)
     with pytest.raises((expected, NoHost, DeadlineExceeded)) as caught:
-        await asking.predict(x=1)
-    told = str(caught.value)
-    unanswered = any(words in told for words in ("no answer", "no host", "no time"))
-    assert unanswered or caught.type is expected, told
-    assert asking.metrics()["entries"] == 0  # nothing of it was kept
+        await client.predict(x=1)
+    text = str(caught.value)
+    unanswered = any(words in text for words in ("no answer", "no host", "no time"))
+    assert unanswered or caught.type is expected, text
+    assert client.metrics()["entries"] == 0  # nothing was kept
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ async def test_alone_it_is_the_documented_error(
 async def test_a_refusal_is_final(
     stack: AsyncExitStack, status: str, expected: type[Exception]
 ) -> None:
-    pair = await hosts(stack, *[says(error(status, "because"))] * 2)
-    asking = await client(stack, pair)
+    pair = await hosts(stack, *[always(error(status, "because"))] * 2)
+    client = await connected(stack, pair)
     with pytest.raises(expected, match="because"):
-        await asking.predict(x=1)
+        await client.predict(x=1)
     assert sum(len(host.bodies) for host in pair) == 1
 
 
@@ -136,39 +136,37 @@ async def test_the_wrong_number_of_rows_is_no_answer(stack: AsyncExitStack) -> N
         return answered([*doubled(body), {"y": 1.0}])
 
     three = await hosts(stack, too_few, too_many, works)
-    asking = await client(stack, three)
+    client = await connected(stack, three)
     for start in range(0, 40, 4):
         xs = list(range(start, start + 4))
-        answers = await asking.predict_batch({"x": xs})
+        answers = await client.predict_batch({"x": xs})
         assert [a["y"] for a in answers] == [2 * x for x in xs]
 
 
-async def test_patience_is_kept_when_it_is_short(stack: AsyncExitStack) -> None:
+async def test_retry_after_is_respected_within_the_deadline(
+    stack: AsyncExitStack,
+) -> None:
     """429 with Retry-After, from the only host there is."""
     (host,) = await hosts(stack, works)
-    busy, patience = True, "1"
+    refusals = [error("429 Too Many", "queue", Retry_After="1")]
 
     async def busy_first(body: bytes, writer: asyncio.StreamWriter) -> bytes:
-        nonlocal busy
-        was, busy = busy, False
-        if was:
-            return error("429 Too Many", "queue", Retry_After=patience)
-        return await works(body, writer)
+        return refusals.pop() if refusals else await works(body, writer)
 
-    host.say = busy_first
-    asking = await client(stack, [host])
+    host.respond = busy_first
+    client = await connected(stack, [host])
     loop = asyncio.get_running_loop()
     started = loop.time()
-    assert await asking.predict(x=2) == {"y": 4}
+    assert await client.predict(x=2) == {"y": 4}
     assert loop.time() - started >= 1
-    busy, patience = True, "60"
+    refusals.append(error("429 Too Many", "queue", Retry_After="60"))
     with pytest.raises(Overloaded, match="queue") as caught:
-        await asking.predict(x=3, timeout_seconds=30)
+        await client.predict(x=3, timeout_seconds=30)
     assert caught.value.retry_after == 60
 
 
-async def test_patience_costs_no_retry(stack: AsyncExitStack) -> None:
-    """More calls than there are retries, each shed once by the only host."""
+async def test_waiting_as_requested_costs_no_retry(stack: AsyncExitStack) -> None:
+    """There are more calls than retries; the only host sheds each call once."""
     (host,) = await hosts(stack, works)
     shed = set[bytes]()
 
@@ -178,40 +176,40 @@ async def test_patience_costs_no_retry(stack: AsyncExitStack) -> None:
             return error("429 Too Many", "queue", Retry_After="1")
         return await works(body, writer)
 
-    host.say = sheds_first
-    asking = await client(stack, [host], timeout_seconds=30.0)
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(40)))
+    host.respond = sheds_first
+    client = await connected(stack, [host], timeout_seconds=30.0)
+    answers = await asyncio.gather(*(client.predict(x=n) for n in range(40)))
     assert [a["y"] for a in answers] == [2 * n for n in range(40)]
 
 
-async def test_too_large_goes_in_halves(stack: AsyncExitStack) -> None:
-    """The service's limit may be lower than what its contract said."""
+async def test_a_request_that_is_too_large_is_halved(stack: AsyncExitStack) -> None:
+    """The limit of the service may have become lower than in its contract."""
 
     async def small(body: bytes, writer: asyncio.StreamWriter) -> bytes:
         if len(orjson.loads(body).get("x", [])) > 3 if b"batch" in body else False:
             return error("413 Too Large", "at most 3")
         return await works(body, writer)
 
-    asking = await client(stack, await hosts(stack, small))
-    answers = await asking.predict_batch({"x": list(range(10))})
+    client = await connected(stack, await hosts(stack, small))
+    answers = await client.predict_batch({"x": list(range(10))})
     assert [a["y"] for a in answers] == [2 * x for x in range(10)]
 
 
-async def test_the_deadline_is_told_and_kept(stack: AsyncExitStack) -> None:
+async def test_the_deadline_is_sent_and_respected(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
-    asking = await client(stack, [host], timeout_seconds=600)
-    await asking.predict(x=1, timeout_seconds=60)
+    client = await connected(stack, [host], timeout_seconds=600)
+    await client.predict(x=1, timeout_seconds=60)
     (line,) = (
         line for line in host.heads[-1].splitlines() if line.startswith("Request-Time")
     )
     assert 30_000 < int(line.split()[-1]) <= 60_000
-    host.say = is_silent
+    host.respond = is_silent
     async with asyncio.timeout(60):
         with pytest.raises(DeadlineExceeded):
-            await asking.predict(x=2, timeout_seconds=0.1)
+            await client.predict(x=2, timeout_seconds=0.1)
 
 
-async def test_a_slow_host_is_helped_by_another_when_hedging(
+async def test_hedging_sends_slow_requests_to_a_second_host(
     stack: AsyncExitStack,
 ) -> None:
     slow = asyncio.Event()
@@ -222,33 +220,33 @@ async def test_a_slow_host_is_helped_by_another_when_hedging(
         return await works(body, writer)
 
     pair = await hosts(stack, sometimes, works)
-    asking = await client(stack, pair, hedge=True, timeout_seconds=20.0)
+    client = await connected(stack, pair, hedge=True, timeout_seconds=20.0)
     for n in range(60):
-        await asking.predict(x=n)
+        await client.predict(x=n)
     slow.set()
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(100, 110)))
+    answers = await asyncio.gather(*(client.predict(x=n) for n in range(100, 110)))
     assert [a["y"] for a in answers] == [2 * n for n in range(100, 110)]
-    assert asking.metrics()["requests"]["hedged"] > 0
+    assert client.metrics()["requests"]["hedged"] > 0
 
 
 async def test_retries_have_a_budget(stack: AsyncExitStack) -> None:
-    five = await hosts(stack, *[says(error("503 Unavailable", "no"))] * 5)
-    asking = await client(stack, five)
+    five = await hosts(stack, *[always(error("503 Unavailable", "no"))] * 5)
+    client = await connected(stack, five)
     for n in range(40):
         with pytest.raises((NotReady, NoHost, DeadlineExceeded)):
-            await asking.predict(x=n, timeout_seconds=0.5)
-    asked = sum(len(host.bodies) for host in five)
-    assert asked <= 40 + 10 + 40 * 0.2 + 1
+            await client.predict(x=n, timeout_seconds=0.5)
+    requests = sum(len(host.bodies) for host in five)
+    assert requests <= 40 + 10 + 40 * 0.2 + 1
 
 
-async def test_a_contract_that_is_none_is_not_believed(stack: AsyncExitStack) -> None:
+async def test_an_invalid_contract_is_a_bad_response(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
-    host.raw_contract = b'{"format":9}'
+    host.contract_body = b'{"format":9}'
     with pytest.raises(BadResponse, match="not a contract"):
-        await client(stack, [host], contract=None)
+        await connected(stack, [host], contract=None)
 
 
-async def test_less_busy_hosts_are_chosen_and_broken_ones_left_alone() -> None:
+async def test_less_busy_hosts_are_picked_and_broken_ones_skipped() -> None:
     now = 100.0
     known = Hosts(["a", "http://b/", "c", "a"], clock=lambda: now)
     a, b, c = known.all
@@ -262,20 +260,20 @@ async def test_less_busy_hosts_are_chosen_and_broken_ones_left_alone() -> None:
     assert {known.pick() for _ in range(20)} == {c}
     c.rests_until = now + 2
     assert known.pick() is None
-    assert known.rest() == 2
+    assert known.seconds_to_wait() == 2
     now += 10
-    assert known.pick([a, c]) is b  # one try
+    assert known.pick([a, c]) is b  # half-open: one try
     assert known.pick([a, c]) in (a, c)
-    b.left()  # nobody waited for it
+    b.abandoned()  # the request of that try was cancelled
     assert known.pick([a, c]) in (a, c)
 
 
 async def test_a_budget_fills_with_calls() -> None:
     budget = RetryBudget()
-    assert [budget.take() for _ in range(11)] == [True] * 10 + [False]
+    assert [budget.try_withdraw() for _ in range(11)] == [True] * 10 + [False]
     for _ in range(5):
-        budget.call()
-    assert [budget.take() for _ in range(2)] == [True, False]
+        budget.deposit()
+    assert [budget.try_withdraw() for _ in range(2)] == [True, False]
 
 
 async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -> None:
@@ -283,7 +281,7 @@ async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -
     await stack.enter_async_context(steady.running())
     port = free_port()
     other.url = f"http://127.0.0.1:{port}"
-    asking = await client(stack, [steady, other])
+    client = await connected(stack, [steady, other])
     stop = asyncio.Event()
 
     n = 0
@@ -302,6 +300,6 @@ async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -
     coming = asyncio.create_task(come_and_go())
     while not stop.is_set():
         n += 1
-        assert await asking.predict(x=n) == {"y": 2 * n}
+        assert await client.predict(x=n) == {"y": 2 * n}
     await coming
     assert len(other.bodies) >= 8

@@ -1,27 +1,28 @@
-"""HTTP/2 with httpcore: by ALPN over TLS, with prior knowledge without."""
+"""HTTP/2 with httpcore: negotiated by ALPN over TLS, by prior knowledge without TLS."""
 
 import gzip
 import zlib
 
 import httpcore
 
-from gomlx.client.network.generations import Generations
-from gomlx.client.network.http import tls_context
 from gomlx.client.network.transport import Request, Response
+from gomlx.client.network.transports.generations import Generations
+from gomlx.client.network.transports.http import tls_context
 from gomlx.client.options import Options
 from gomlx.errors import BadResponse, ConnectionFailed
 
-_CONNECTIONS = 2  # to each host; each carries many requests
+_KEPT_CONNECTIONS = 2  # to all hosts together; each carries many requests
 
 
 class Http2Transport:
     """A Transport. For one event loop; connects when it is first used."""
 
     def __init__(self, options: Options) -> None:
-        self._options, self._tls = options, tls_context(options)
+        self._options = options
+        self._tls = tls_context(options)
         self._tls.set_alpn_protocols(["h2"])
         self._pools = Generations(
-            self._opened,
+            self._new_pool,
             httpcore.AsyncConnectionPool.aclose,
             options.connection_seconds,
         )
@@ -30,7 +31,7 @@ class Http2Transport:
         """See Transport."""
         try:
             async with self._pools.pool() as pool:
-                answer = await pool.request(
+                response = await pool.request(
                     "GET" if request.body is None else "POST",
                     request.url,
                     headers=[("User-Agent", "gomlx"), *request.headers.items()],
@@ -40,28 +41,28 @@ class Http2Transport:
             raise BadResponse(repr(error)) from None
         except (httpcore.NetworkError, OSError) as error:
             raise ConnectionFailed(repr(error)) from None
-        headers = {k.decode().lower(): v.decode("latin-1") for k, v in answer.headers}
-        body = answer.content
+        headers = {k.decode().lower(): v.decode("latin-1") for k, v in response.headers}
+        body = response.content
         if headers.get("content-encoding") == "gzip":
-            body = _unzipped(body)
-        return Response(answer.status, headers, body)
+            body = _decompressed(body)
+        return Response(response.status, headers, body)
 
     async def close(self) -> None:
         """See Transport."""
         await self._pools.close()
 
-    def _opened(self) -> httpcore.AsyncConnectionPool:
+    def _new_pool(self) -> httpcore.AsyncConnectionPool:
         return httpcore.AsyncConnectionPool(
             ssl_context=self._tls,
             http1=False,
             http2=True,
             max_connections=None,
-            max_keepalive_connections=_CONNECTIONS,
+            max_keepalive_connections=_KEPT_CONNECTIONS,
             keepalive_expiry=self._options.idle_seconds,
         )
 
 
-def _unzipped(body: bytes) -> bytes:
+def _decompressed(body: bytes) -> bytes:
     try:
         return gzip.decompress(body)
     except (OSError, EOFError, zlib.error) as error:

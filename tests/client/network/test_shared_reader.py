@@ -1,4 +1,4 @@
-"""The shared tier, when it works and when it does not."""
+"""The shared tier, when it works and when it fails."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,8 @@ import pytest
 
 from gomlx import AsyncClient, FakeTransport
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.client.network.shared import Shared
+from gomlx.client.local.client_model import ClientModel
+from gomlx.client.network.shared_reader import SharedReader
 from gomlx.client.options import Options
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
@@ -25,9 +26,9 @@ def tier(url: str) -> RedisTier:
     return RedisTier(url, **_ALONE, timeout_seconds=30.0, max_connections=2)
 
 
-async def test_what_is_asked_in_a_turn_goes_out_together(tmp_path: Path) -> None:
+async def test_lookups_of_one_turn_share_a_command(tmp_path: Path) -> None:
     with redis_servers.server(tmp_path) as redis:
-        shared = Shared(tier(redis.url), 30.0)
+        shared = SharedReader(tier(redis.url), 30.0)
         names = [f"name-{n}".encode() for n in range(1000)]
         redis.ask("MSET", *[x for n in names[::2] for x in (n.decode(), n.decode())])
         await shared.get_many([b"first"])  # connects
@@ -40,14 +41,19 @@ async def test_what_is_asked_in_a_turn_goes_out_together(tmp_path: Path) -> None
         await shared.close()
 
 
+def names_of(*rows: tuple[float]) -> list[bytes]:
+    """The names of answers to rows of the model of `contract`."""
+    return ClientModel(contract(), QUIET).shared_names(rows)
+
+
 def commands(redis: redis_servers.Server) -> int:
-    told = redis.ask("INFO", "commandstats")
-    (line,) = (x for x in told.splitlines() if x.startswith("cmdstat_mget"))
+    stats = redis.ask("INFO", "commandstats")
+    (line,) = (x for x in stats.splitlines() if x.startswith("cmdstat_mget"))
     return int(line.partition("calls=")[2].partition(",")[0])
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", '{"z":1}', '{"y":null}'])
-async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> None:
+async def test_a_value_that_is_no_answer_is_a_miss(tmp_path: Path, value: str) -> None:
     transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
     transport.version = contract().version
     with redis_servers.server(tmp_path) as redis:
@@ -59,19 +65,17 @@ async def test_what_is_no_answer_is_not_believed(tmp_path: Path, value: str) -> 
             transport=transport,
             options=Options(refresh_seconds=0, redis_seconds=30.0),
         ) as client:
-            client_model = client._core.client_model
-            assert client_model
-            (name,) = client_model.names([(1.5,)])
+            (name,) = names_of((1.5,))
             redis.ask("SET", name.decode(), '{"y":7.5}')
             answer = await client.predict(x=1.5)
             assert (answer, answer.tier, answer.cached) == ({"y": 7.5}, "redis", True)
-            (name,) = client_model.names([(2.5,)])
+            (name,) = names_of((2.5,))
             redis.ask("SET", name.decode(), value)
             assert await client.predict(x=2.5) == {"y": 5.0}
 
 
 class Holding(RedisTier):
-    """A tier that has one value under every name."""
+    """A tier with the same value under every name."""
 
     value: bytes
 
@@ -101,7 +105,7 @@ EMBEDDED = Signature(
 async def test_a_poisoned_list_or_text_fails_no_row(
     value: bytes, transforms: bool
 ) -> None:
-    """What a transformer gives may be anything, so there it is an answer."""
+    """The answer of a transformer may be any JSON, so there it is an answer."""
     good = {"emb": [1.0, 2.0, 3.0], "label": "good"}
     transport = FakeTransport(lambda row: good, {"x": "float32"}, contract().version)
     given = replace(contract(), signature=EMBEDDED, transforms=transforms)
@@ -120,11 +124,11 @@ async def test_a_poisoned_list_or_text_fails_no_row(
         answer = await client.predict(x=1.0)
         assert answer == (orjson.loads(value) if transforms else good)
         assert answer.tier == ("redis" if transforms else "model")
-        told = client.metrics()["lookups"]
-        assert told == {"hit" if transforms else "bad": 1}
+        lookups = client.metrics()["lookups"]
+        assert lookups == {"hit" if transforms else "bad": 1}
 
 
-async def test_a_tier_that_is_gone_costs_no_answer() -> None:
+async def test_an_unreachable_tier_fails_no_call() -> None:
     transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
     async with AsyncClient(
         "m", "http://f", redis="redis://127.0.0.1:9", transport=transport, options=QUIET
@@ -134,7 +138,7 @@ async def test_a_tier_that_is_gone_costs_no_answer() -> None:
     assert len(transport.rows) == 20
 
 
-async def test_a_stream_finds_what_is_shared(tmp_path: Path) -> None:
+async def test_a_stream_reads_the_shared_tier(tmp_path: Path) -> None:
     transport = FakeTransport(lambda row: {"y": row["x"] * 2.0}, {"x": "float32"})
     transport.version = contract().version
     options = Options(refresh_seconds=0, redis_seconds=30.0)
@@ -147,9 +151,7 @@ async def test_a_stream_finds_what_is_shared(tmp_path: Path) -> None:
             transport=transport,
             options=options,
         ) as client:
-            client_model = client._core.client_model
-            assert client_model
-            names = client_model.names([(float(n),) for n in range(0, 500, 2)])
+            names = names_of(*((float(n),) for n in range(0, 500, 2)))
             shared = [(name.decode(), f'{{"y":{n}.5}}') for n, name in enumerate(names)]
             redis.ask("MSET", *(word for pair in shared for word in pair))
             rows = [{"x": float(n)} for n in range(500)]

@@ -10,7 +10,7 @@ import pytest
 
 from gomlx import AsyncClient, Options
 from gomlx.errors import BadResponse, DeadlineExceeded, NoHost
-from tests.client.fake import Host, client, hosts, http, works
+from tests.client.fake import Host, connected, hosts, http, works
 from tests.client.h2 import Http2
 from tests.support.redis_servers import Certificates
 
@@ -21,7 +21,7 @@ both = pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 async def opened(
     stack: AsyncExitStack, http2: bool, tls: ssl.SSLContext | None = None
 ) -> Host:
-    """A host that works and speaks one of the two."""
+    """A host that works, with one of the two versions of HTTP."""
     host = Http2(works) if http2 else Host(works)
     if tls and http2:
         tls.set_alpn_protocols(["h2"])
@@ -30,11 +30,11 @@ async def opened(
 
 @both
 async def test_a_row_and_a_batch(stack: AsyncExitStack, http2: bool) -> None:
-    """The contract, too, which comes zipped."""
+    """And the contract, which is compressed."""
     host = await opened(stack, http2)
-    asking = await client(stack, [host], http2=http2, contract=None)
-    assert await asking.predict(x=1) == {"y": 2}
-    answers = await asking.predict_batch({"x": list(range(90))})
+    client = await connected(stack, [host], http2=http2, contract=None)
+    assert await client.predict(x=1) == {"y": 2}
+    answers = await client.predict_batch({"x": list(range(90))})
     assert [a["y"] for a in answers] == [2 * n for n in range(90)]
     assert host.connections == 1
     assert all("user-agent: gomlx" in head.lower() for head in host.heads)
@@ -48,17 +48,17 @@ async def test_tls_with_certificates_of_our_own(
     host = await opened(stack, http2, made.context(asks_clients=True))
     ca, cert = str(made.ca), str(made.client)
     trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
-    asking = await client(stack, [host], **trusted)
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(50)))
+    client = await connected(stack, [host], **trusted)
+    answers = await asyncio.gather(*(client.predict(x=n) for n in range(50)))
     assert [a["y"] for a in answers] == [2 * n for n in range(50)]
     for wrong in ("ca_file", "cert_file"):
-        told = {**trusted, wrong: None, "timeout_seconds": 10.0}
-        other = await client(stack, [host], **told)
+        options = {**trusted, wrong: None, "timeout_seconds": 10.0}
+        other = await connected(stack, [host], **options)
         with pytest.raises((NoHost, DeadlineExceeded), match=host.url):
             await other.predict(x=1)
 
 
-async def test_http2_is_not_spoken_with_who_does_not_offer_it(
+async def test_http2_is_refused_by_a_host_without_it(
     stack: AsyncExitStack, tmp_path: Path
 ) -> None:
     made = Certificates(tmp_path / "certificates")
@@ -66,9 +66,9 @@ async def test_http2_is_not_spoken_with_who_does_not_offer_it(
     tls.set_alpn_protocols(["http/1.1"])
     host = await opened(stack, False, tls)
     trusted = {"ca_file": str(made.ca), "http2": True, "timeout_seconds": 0.5}
-    asking = await client(stack, [host], **trusted)
+    client = await connected(stack, [host], **trusted)
     with pytest.raises((NoHost, BadResponse, DeadlineExceeded)):
-        await asking.predict(x=1)
+        await client.predict(x=1)
     assert not host.bodies
 
 
@@ -81,8 +81,8 @@ async def test_a_file_that_is_not_there_is_named(name: str, tmp_path: Path) -> N
 
 async def test_ten_thousand_calls_need_few_connections(stack: AsyncExitStack) -> None:
     pair = await hosts(stack, works, works)
-    asking = await client(stack, pair, max_connections=8, timeout_seconds=90.0)
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(10_000)))
+    client = await connected(stack, pair, max_connections=8, timeout_seconds=90.0)
+    answers = await asyncio.gather(*(client.predict(x=n) for n in range(10_000)))
     assert [a["y"] for a in answers] == [2 * n for n in range(10_000)]
     assert all(host.connections <= 8 for host in pair)
     assert all(len(host.bodies) > 3000 for host in pair)
@@ -90,14 +90,14 @@ async def test_ten_thousand_calls_need_few_connections(stack: AsyncExitStack) ->
 
 async def test_many_calls_share_a_connection_of_http2(stack: AsyncExitStack) -> None:
     host = await opened(stack, http2=True)
-    asking = await client(stack, [host], http2=True, timeout_seconds=60.0)
-    answers = await asyncio.gather(*(asking.predict(x=n) for n in range(200)))
+    client = await connected(stack, [host], http2=True, timeout_seconds=60.0)
+    answers = await asyncio.gather(*(client.predict(x=n) for n in range(200)))
     assert [a["y"] for a in answers] == [2 * n for n in range(200)]
     assert host.connections == 1
 
 
 @both
-async def test_who_is_late_disturbs_no_other(
+async def test_a_late_call_does_not_disturb_others(
     stack: AsyncExitStack, http2: bool
 ) -> None:
     host = await opened(stack, http2)
@@ -107,29 +107,29 @@ async def test_who_is_late_disturbs_no_other(
             await asyncio.Event().wait()
         return await works(body, writer)
 
-    host.say = stuck
-    asking = await client(stack, [host], http2=http2, timeout_seconds=10.0)
-    await asking.predict(x=0.5)
+    host.respond = stuck
+    client = await connected(stack, [host], http2=http2, timeout_seconds=10.0)
+    await client.predict(x=0.5)
     late = [
-        asyncio.create_task(asking.predict(x=-n, timeout_seconds=0.2))
-        for n in range(1, 4)  # more would tell that the host is not well
+        asyncio.create_task(client.predict(x=-n, timeout_seconds=0.2))
+        for n in range(1, 4)  # more failures would open the breaker of the host
     ]
     for n in range(60):
-        assert await asking.predict(x=n) == {"y": 2 * n}
+        assert await client.predict(x=n) == {"y": 2 * n}
         await asyncio.sleep(0.005)
     done = await asyncio.gather(*late, return_exceptions=True)
     assert {type(one) for one in done} == {DeadlineExceeded}
-    # Which host it was is told, unless the call was given up before that.
+    # The error names the host, unless the call has ended before that.
     assert all(host.url in str(one) or "in time" in str(one) for one in done)
-    assert await asking.predict(x=0.25) == {"y": 0.5}
+    assert await client.predict(x=0.25) == {"y": 0.5}
 
 
 @both
-async def test_connections_do_not_grow_old(stack: AsyncExitStack, http2: bool) -> None:
+async def test_old_connections_are_replaced(stack: AsyncExitStack, http2: bool) -> None:
     host = await opened(stack, http2)
-    asking = await client(stack, [host], http2=http2, connection_seconds=0.05)
+    client = await connected(stack, [host], http2=http2, connection_seconds=0.05)
     for n in range(3):
-        await asking.predict(x=n)
+        await client.predict(x=n)
         await asyncio.sleep(0.06)
     assert host.connections == 3
 
@@ -142,14 +142,14 @@ async def test_addresses(stack: AsyncExitStack, http2: bool, address: str) -> No
     await stack.enter_async_context(host.running(where=where))
     port = host.url.rpartition(":")[2]
     options = Options(http2=http2)
-    asking = AsyncClient("m", address.format(port), options=options)
-    assert await (await stack.enter_async_context(asking)).predict(x=1) == {"y": 2}
+    client = AsyncClient("m", address.format(port), options=options)
+    assert await (await stack.enter_async_context(client)).predict(x=1) == {"y": 2}
 
 
 @both
-async def test_what_is_no_gzip(stack: AsyncExitStack, http2: bool) -> None:
+async def test_a_body_that_is_no_gzip(stack: AsyncExitStack, http2: bool) -> None:
     host = await opened(stack, http2)
     zipped = http(b"not really", Content_Encoding="gzip")
-    host._contract = lambda head: zipped  # type: ignore[method-assign]
+    host.contract_response = zipped
     with pytest.raises((BadResponse, DeadlineExceeded, NoHost), match=host.url):
-        await client(stack, [host], http2=http2, contract=None, timeout_seconds=10.0)
+        await connected(stack, [host], http2=http2, contract=None, timeout_seconds=10.0)

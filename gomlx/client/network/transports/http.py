@@ -1,11 +1,11 @@
-"""HTTP/1.1 over kept connections, with aiohttp."""
+"""HTTP/1.1 over connections that are kept, with aiohttp."""
 
 import ssl
 
 import aiohttp
 
-from gomlx.client.network.generations import Generations
 from gomlx.client.network.transport import Request, Response
+from gomlx.client.network.transports.generations import Generations
 from gomlx.client.options import Options
 from gomlx.config.masking import masked
 from gomlx.errors import BadResponse, ConnectionFailed
@@ -15,9 +15,10 @@ class HttpTransport:
     """A Transport. For one event loop; connects when it is first used."""
 
     def __init__(self, options: Options) -> None:
-        self._options, self._tls = options, tls_context(options)
+        self._options = options
+        self._tls = tls_context(options)
         self._sessions = Generations(
-            self._opened, aiohttp.ClientSession.close, options.connection_seconds
+            self._new_session, aiohttp.ClientSession.close, options.connection_seconds
         )
 
     async def send(self, request: Request) -> Response:
@@ -32,23 +33,23 @@ class HttpTransport:
                     data=request.body,
                     headers=request.headers,
                     allow_redirects=False,
-                ) as answer,
+                ) as response,
             ):
-                body = await answer.read()
+                body = await response.read()
                 headers = {
-                    name.lower(): value for name, value in answer.headers.items()
+                    name.lower(): value for name, value in response.headers.items()
                 }
-                return Response(answer.status, headers, body)
+                return Response(response.status, headers, body)
         except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as error:
-            raise BadResponse(_said(error)) from None
+            raise BadResponse(_text(error)) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ConnectionFailed(_said(error)) from None
+            raise ConnectionFailed(_text(error)) from None
 
     async def close(self) -> None:
         """See Transport."""
         await self._sessions.close()
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _new_session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=0,
             limit_per_host=self._options.max_connections,
@@ -64,17 +65,17 @@ class HttpTransport:
 
 
 def tls_context(options: Options) -> ssl.SSLContext:
-    """Return how TLS connections are to be made. Raises OSError for unusable files."""
+    """Return the settings of TLS connections. Raises OSError for unusable files."""
     try:
         context = ssl.create_default_context(cafile=options.ca_file)
         if options.cert_file:
             context.load_cert_chain(options.cert_file, options.key_file)
-    except OSError as error:  # which does not say which
+    except OSError as error:  # which does not say which file it is
         names = ("ca_file", "cert_file", "key_file")
-        told = ", ".join(f"{n} {f!r}" for n in names if (f := getattr(options, n)))
-        raise OSError(f"{told}: {error}") from error
+        files = [f"{n} {f!r}" for n in names if (f := getattr(options, n))]
+        raise OSError(f"{', '.join(files)}: {error}") from error
     return context
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return masked(str(error)) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Transports over real connections, one file for each version of HTTP."""

@@ -1,0 +1,1 @@
+"""Rows in, answers out, in order: batches of what is not known locally."""
