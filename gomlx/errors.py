@@ -1,19 +1,20 @@
-"""Everything that can go wrong, and the HTTP status that says so.
+"""The errors of gomlx, and the HTTP status of each.
 
 GomlxError                 500
-├── InvalidInput           400  the question is wrong: change it
-├── ModelNotFound          404  no such model in the config
-├── TooLarge               413  send less at once
-├── Overloaded             429  the queue is full: come back later
-├── RunFailed              500  TensorFlow refused the row
-│   └── TransformFailed    500  the model's transformer did
-├── NotReady               503  the model is not loaded (yet)
-├── NoHost                 503  a client: no host takes requests now
-│   └── ConnectionFailed   503  a client: the host could not be reached, or went away
-├── BadResponse            502  a client: what the host said is no answer
-├── DeadlineExceeded       504  no answer in time: ask for less, or wait longer
+├── InvalidInput           400  the request does not fit the model: change it
+├── ModelNotFound          404  the config has no such model
+├── TooLarge               413  send fewer bytes or rows in one request
+├── Overloaded             429  the queue is full: retry later
+├── RunFailed              500  TensorFlow failed on the row
+│   └── TransformFailed    500  the model's transformer failed
+├── NotReady               503  no version of the model is loaded (yet)
+├── NoHost                 503  a client: no host accepts requests now
+│   └── ConnectionFailed   503  a client: the host is unreachable or disconnected
+├── BadResponse            502  a client: the host's response is not an answer
+├── DeadlineExceeded       504  no answer in time: send fewer rows, or wait longer
+├── InternalError          500  a bug in gomlx: see the log
 ├── StageFailed                 a version cannot be served; the last good one stays
-├── StoreUnavailable            shared memory cannot be had
+├── StoreUnavailable            shared memory is not available
 ├── TierFailed                  a shared tier did not answer; its rows are misses
 └── ConfigInvalid               the config file is wrong
 """
@@ -24,29 +25,33 @@ from math import ceil
 from typing import Any, Self
 
 _EXCERPT_CHARACTERS = 60
-_LONGEST_RETRY = 60  # seconds: a queue's rows have run, or have been dropped, by then
+_MAX_RETRY_SECONDS = 60  # by then a queue's rows have run or have been dropped
 
 
 def excerpt(text: str) -> str:
-    """Cut text short: an error must not echo what a client has sent as a whole."""
+    """Cut text to at most 60 characters: an error must not echo a whole request."""
     if len(text) <= _EXCERPT_CHARACTERS:
         return text
     return f"{text[: _EXCERPT_CHARACTERS - 3]}…"
 
 
 class GomlxError(Exception):
-    """Base of every error that gomlx raises on purpose."""
+    """Base of every error that gomlx raises on purpose.
+
+    status is the HTTP status of the response; retry_after, if any, its Retry-After
+    header, in seconds.
+    """
 
     status = 500
-    retry_after: int | None = None  # seconds
+    retry_after: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let pickle restore what was told: not all are made from their message."""
+        """Pickle the message: not every class has it as its constructor's argument."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # documented by pickle
 
     @classmethod
-    def told(cls, message: str, retry_after: int | None = None) -> Self:
-        """Return the error that somebody else had, from its message."""
+    def from_message(cls, message: str, retry_after: int | None = None) -> Self:
+        """Rebuild an error that a service reported, or that another call had."""
         error = cls.__new__(cls, message)
         if retry_after is not None:
             error.retry_after = retry_after
@@ -54,7 +59,11 @@ class GomlxError(Exception):
 
 
 class InvalidInput(GomlxError):
-    """A question that the model's signature does not admit."""
+    """A request that does not fit the model's signature.
+
+    name is the input that is wrong, empty if it is the request as a whole; row its row
+    number from 0, None in a request of one row.
+    """
 
     status = 400
     name: str = ""
@@ -66,11 +75,12 @@ class InvalidInput(GomlxError):
             parts.append(f"row {row}")
         where = ", ".join(parts)
         super().__init__(f"{where}: {reason}" if where else reason)
-        self.name, self.row = name, row
+        self.name = name
+        self.row = row
 
 
 class ModelNotFound(GomlxError):
-    """No model of that name is configured."""
+    """The config has no model of that name."""
 
     status = 404
 
@@ -88,23 +98,23 @@ class TooLarge(GomlxError):
 class Overloaded(GomlxError):
     """The queue of a model is full; nothing was computed.
 
-    seconds: what the queue is going to take.
+    seconds is the time that the queue needs; it becomes retry_after, from 1 to 60.
     """
 
     status = 429
 
     def __init__(self, name: str, rows: int, seconds: float = 0.0) -> None:
-        self.retry_after = min(max(ceil(seconds), 1), _LONGEST_RETRY)
+        self.retry_after = min(max(ceil(seconds), 1), _MAX_RETRY_SECONDS)
         super().__init__(
             f"overloaded: model {name!r} has {rows} rows waiting; try again later"
         )
 
 
 class InternalError(GomlxError):
-    """A bug of ours; what it is, only the log tells."""
+    """A bug in gomlx. Only the log has the details."""
 
     def __init__(self) -> None:
-        super().__init__("internal error; the log tells more")
+        super().__init__("internal error; see the log")
 
 
 class RunFailed(GomlxError):
@@ -112,7 +122,7 @@ class RunFailed(GomlxError):
 
 
 class TransformFailed(RunFailed):
-    """A transformer raised, or returned what is no JSON."""
+    """A transformer raised, or returned something that is not JSON."""
 
     def __init__(self, model: str, reference: str, error: Exception) -> None:
         what = f"{type(error).__name__}: {str(error)[:500]}"
@@ -120,7 +130,7 @@ class TransformFailed(RunFailed):
 
 
 class NotReady(GomlxError):
-    """A configured model without a version that can answer."""
+    """A configured model has no version that can answer."""
 
     status = 503
     retry_after = 2
@@ -130,29 +140,29 @@ class NotReady(GomlxError):
 
 
 class NoHost(GomlxError):
-    """No host of a client takes requests now; those that failed are left to recover."""
+    """No host of a client accepts requests now: failing hosts get time to recover."""
 
     status = 503
 
 
 class ConnectionFailed(NoHost):
-    """A host could not be reached, or went away before it had answered."""
+    """A host is unreachable, or disconnected before its answer."""
 
 
 class BadResponse(GomlxError):
-    """A host said what is no answer to the question: something is in between."""
+    """A host's response is not an answer: perhaps a proxy's."""
 
     status = 502
 
 
 class DeadlineExceeded(GomlxError):
-    """A request whose time was up before its answer; what had not begun never runs."""
+    """A request's deadline passed before its answer; rows not yet started never run."""
 
     status = 504
 
     @classmethod
     def of(cls, model: str) -> Self:
-        """Return the service's error, which says what to do."""
+        """Return the service's error for a model, with what the client can do."""
         return cls(
             f"model {model!r} gave no answer in time: try again when it is less busy, "
             "ask for fewer rows at once, or allow more time with the header "
@@ -161,17 +171,17 @@ class DeadlineExceeded(GomlxError):
 
 
 class StageFailed(GomlxError):
-    """A version that cannot be served."""
+    """A version cannot be served."""
 
 
 class StoreUnavailable(GomlxError):
-    """Shared memory for a datastore cannot be had."""
+    """Shared memory for a datastore is not available."""
 
 
 class TierFailed(GomlxError):
-    """A tier that other hosts share refused, or did not answer in time.
+    """A shared tier refused, or did not answer in time.
 
-    fault is the kind of failure in one word, for what to advise.
+    fault is the kind of failure in one word; `gomlx check --connect` advises by it.
     """
 
     def __init__(self, reason: str, fault: str = "other") -> None:
@@ -180,7 +190,7 @@ class TierFailed(GomlxError):
 
 
 class ConfigInvalid(GomlxError):
-    """A config file, with everything that is wrong with it."""
+    """Everything that is wrong with a config file, one problem a line."""
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         super().__init__("\n".join(f"{source}: {problem}" for problem in problems))

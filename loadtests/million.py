@@ -1,7 +1,7 @@
 """What a vocabulary of a million strings costs: python -m loadtests.million
 
 Stages a model that looks a word up in a table, and loads it as a worker does, each in
-a process of its own. Prints seconds, bytes and the cost of a look-up.
+a process of its own. Prints seconds, bytes and the cost of a key.
 """
 
 import os
@@ -50,19 +50,21 @@ def load(version: ModelVersion) -> None:
     servable = timed("a worker's load", lambda: Servable(version))
     timed("a worker's first runs", servable.warm)
     for word in ("a-word-of-some-length-0500000", "not a word"):
-        question(servable.dictionary, word)
+        look_up(servable.dictionary, word)
 
 
-def question(known: Dictionary, word: str) -> None:
+def look_up(dictionary: Dictionary, word: str) -> None:
     rows = [(word,)]
-    runs = repeat(lambda: known.keys(known.canonical(rows)), number=10_000)
+    runs = repeat(lambda: dictionary.keys(dictionary.canonical(rows)), number=10_000)
     print(f"key of {word!r}: {min(runs) / 10_000 * 1e6:.2f} us")  # noqa: T201
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
-    wall, cpu = perf_counter(), process_time()
+    started = perf_counter()
+    cpu_started = process_time()
     result = call()
-    wall, cpu = perf_counter() - wall, process_time() - cpu
+    wall = perf_counter() - started
+    cpu = process_time() - cpu_started
     peak = getrusage(RUSAGE_SELF).ru_maxrss // 1024
     print(f"{what}: {wall:.1f} s, {cpu:.1f} s of CPU; peak {peak} MB")  # noqa: T201
     return result

@@ -15,7 +15,7 @@ from gomlx.client.client import Client
 from gomlx.client.network.hosts import address
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
-from gomlx.contract.tensor import Tensor, shown
+from gomlx.contract.tensor import Tensor, json_excerpt
 from gomlx.errors import BadResponse, InvalidInput
 
 Host = Annotated[
@@ -104,7 +104,7 @@ def read(tensor: Tensor, text: str) -> Any:
             return float(text)
         return int(text) if "int" in tensor.dtype else text
     except (ValueError, KeyError):
-        reason = f"expected {tensor.expected}, got {shown(text)}"
+        reason = f"expected {tensor.expected}, got {json_excerpt(text)}"
         raise InvalidInput(reason, tensor.name) from None
 
 

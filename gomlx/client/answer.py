@@ -105,7 +105,7 @@ class AnswerReader:
         """Return a new answer. Raises the error of a row that failed."""
         # PERF: part of every local hit (loadtests/client.py).
         if entry.error is not None:
-            raise type(entry.error).told(str(entry.error))
+            raise type(entry.error).from_message(str(entry.error))
         values = entry.values
         if values is None:
             values = self._values(orjson.loads(entry.text))
@@ -127,7 +127,9 @@ def raise_first_error(entries: Sequence[AnswerEntry]) -> None:
     """Raise the error of the first row that failed, if any did."""
     for entry in entries:
         if entry.error is not None:
-            raise type(entry.error).told(str(entry.error), entry.error.retry_after)
+            raise type(entry.error).from_message(
+                str(entry.error), entry.error.retry_after
+            )
 
 
 def furthest_tier(entries: Sequence[AnswerEntry]) -> str:

@@ -2,9 +2,10 @@
 
 `{"expand":3.5714285}`: outputs in signature order, a scalar for outputs of shape [n]
 or [n, 1], nested lists for wider ones. Floats have the shortest digits that read
-back to the same float of their width, never an exponent (readers exist that refuse
-large ones); NaN and the infinities are strings; text that is not UTF-8 is
-`{"b64":"…"}`. Arrays are taken as numpy arrays, without importing numpy.
+back to the same float of their width, and no exponent (some readers refuse large
+ones). NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity", as in
+protobuf's JSON. Text that is not UTF-8 is `{"b64":"…"}`, as in TensorFlow Serving's
+REST API. Arrays are numpy arrays; numpy itself is not imported.
 """
 
 import base64
@@ -15,22 +16,26 @@ from typing import Any
 
 import orjson
 
-from gomlx.contract.output import check
+from gomlx.contract.output import validator
 from gomlx.contract.tensor import Tensor
 
 
 class AnswerFormat:
-    """Writes the answers of one version."""
+    """Writes the answers of one version, whose outputs these are."""
 
     def __init__(self, outputs: Sequence[Tensor]) -> None:
-        # The signature decides, not the array: a list of any length may have one.
+        # By the signature, not by the array: a list of any length may have length 1.
         self._squeezes = [t.is_scalar or t.shape is None for t in outputs]
         names = [orjson.dumps(tensor.name) for tensor in outputs]
         self._prefixes = [b"{" + names[0] + b":"]
         self._prefixes += [b"," + name + b":" for name in names[1:]]
 
     def encode(self, arrays: Sequence[Any]) -> list[bytes]:
-        """Return each row's answer from one array per output, of shape [n, …]."""
+        """Return the answer of each of n rows.
+
+        arrays has one array per output, of shape [n, …]. Raises ValueError if their n
+        differ.
+        """
         columns = [
             [prefix + token for token in _tokens(array, squeezes)]
             for prefix, array, squeezes in zip(
@@ -43,23 +48,24 @@ class AnswerFormat:
 
 
 class SharedAnswers:
-    """How one version's answers are named, and known, in tiers that others write to.
+    """The names of one version's answers in shared tiers, and their validation.
 
-    outputs is empty when a transformer makes the answers: then any JSON may be one.
+    Values of shared tiers are untrusted: other hosts write them. outputs is empty if a
+    transformer makes the answers; then any JSON may be one.
     """
 
     def __init__(self, model: str, version: str, outputs: Sequence[Tensor]) -> None:
         self._prefix = f"gomlx:1:{model}:{version}:".encode()
         self._names = [tensor.name for tensor in outputs]
-        self._checks = [check(tensor) for tensor in outputs]
+        self._validators = [validator(tensor) for tensor in outputs]
 
     def name(self, key: bytes) -> bytes:
-        """Return the name under which a key's answer stands."""
+        """Return the name of a key's answer: gomlx:1:MODEL:VERSION:KEY in hex."""
         return self._prefix + key.hex().encode()
 
     def is_answer(self, value: bytes) -> bool:
-        """True for what may be an answer: outputs, order, shapes, types, ranges."""
-        if b"\n" in value:
+        """True if a value may be an answer: outputs, order, shapes, types, ranges."""
+        if b"\n" in value:  # a stream of answers has one a line
             return False
         try:
             return self.admits(orjson.loads(value))
@@ -67,23 +73,26 @@ class SharedAnswers:
             return False
 
     def admits(self, answer: Any) -> bool:
-        """What `is_answer` tells, of an answer that has been parsed."""
+        """True if parsed JSON may be an answer."""
         if not self._names:
             return True
         return (
             type(answer) is dict
             and list(answer) == self._names
-            and all(ok(v) for ok, v in zip(self._checks, answer.values(), strict=True))
+            and all(
+                is_valid(v)
+                for is_valid, v in zip(self._validators, answer.values(), strict=True)
+            )
         )
 
 
 def joined(answers: Sequence[bytes]) -> bytes:
-    """Return the `data` of a response to a batch."""
+    """Return the `data` of a response to a batch: a JSON list of answers."""
     return b"[" + b",".join(answers) + b"]"
 
 
 def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:
-    """The JSON text of each row of one output; squeezes: [n, 1] counts as [n]."""
+    """Return the JSON text of each row of one output; squeezes: [n, 1] is as [n]."""
     if squeezes and array.ndim == 2 and array.shape[1] == 1:
         array = array.reshape(-1)
     if array.ndim == 1:
@@ -92,23 +101,24 @@ def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:
 
 
 def _elements(array: Any) -> Sequence[bytes]:
-    """The JSON text of each element of a rank 1 array."""
-    if array.dtype.kind == "O":
+    """Return the JSON text of each element of an array of rank 1."""
+    kind = array.dtype.kind
+    if kind == "O":
         return [_text(value) for value in array]
     if not len(array):
         return []
-    if array.dtype.itemsize == 2 and array.dtype.kind == "f":
+    if kind == "f" and array.dtype.itemsize == 2:
         # orjson widens float16, and prints the digits of the wider type
         return [_float(str(v).encode(), float(v)) for v in array]
     text = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
     tokens: list[bytes] = text.split(b",")
-    if array.dtype.kind == "f" and (b"e" in text or b"null" in text):
-        values = array.tolist()
-        return [_float(t, v) for t, v in zip(tokens, values, strict=True)]
+    if kind == "f" and (b"e" in text or b"null" in text):
+        return list(map(_float, tokens, array.tolist()))
     return tokens
 
 
 def _nested(shape: Sequence[int], tokens: Iterator[bytes]) -> bytes:
+    """Return nested JSON lists of a shape; tokens are the elements, row-major."""
     if not shape:
         return next(tokens)
     rest = shape[1:]
@@ -116,6 +126,7 @@ def _nested(shape: Sequence[int], tokens: Iterator[bytes]) -> bytes:
 
 
 def _float(token: bytes, value: float) -> bytes:
+    """Return a float's JSON text without an exponent; token has its digits."""
     if math.isnan(value):
         return b'"NaN"'
     if math.isinf(value):
@@ -127,6 +138,7 @@ def _float(token: bytes, value: float) -> bytes:
 
 
 def _text(value: bytes | str) -> bytes:
+    """Return a text's JSON text; an object with its base64 if it is not UTF-8."""
     data = value.encode() if isinstance(value, str) else value
     try:
         return orjson.dumps(data.decode())

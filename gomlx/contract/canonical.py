@@ -1,13 +1,15 @@
-"""What an input's values collapse to: each kind of it is a small class.
+"""The kinds of inputs: each maps a value to its canonical value.
 
-    Vocabulary   what no table or constant knows is one value, `unknown`
-    Buckets      what lies between two thresholds is one value
-    Rounded      the config gives a precision
+    Vocabulary   a value in the vocabulary is itself, all others are one: `unknown`
+    Buckets      all values between two thresholds are one
+    Rounded      the value rounded to the precision that the config gives
     Exact        the value itself, as its dtype holds it
-    Auxiliary    not fed to the model; in the key only when the config says so
+    Auxiliary    not fed to the model; in the key only if the config names it
 
-`one(value)` and `canonical(column)` give what the model is to be fed instead. Most
-requests hold one row, and a column of one costs several times more than a value.
+A kind is proved from the model's graph at staging, or given by the config; proof says
+how. The model is fed the canonical value. `canonical_value` maps one value and
+`canonical_column` a column: most requests hold one row, and a column of one costs
+several times as much as a value.
 """
 
 import marshal
@@ -19,30 +21,24 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar
 
+from gomlx.contract.dtypes import FLOAT_LIMITS, STRUCT_CODES
 from gomlx.contract.tensor import Scalar
 
 Column = Sequence[Scalar]
-_FLOATS = {
-    dtype: struct.Struct(f"<{code}")
-    for dtype, code in {
-        "float16": "e",
-        "bfloat16": "f",
-        "float32": "f",
-        "float64": "d",
-    }.items()
-}
-# The float before 0.5: added to the one before any half, it stays below the whole.
+_FLOATS = {dtype: struct.Struct(f"<{STRUCT_CODES[dtype]}") for dtype in FLOAT_LIMITS}
+# The float before 0.5: added to the float before any half, it stays below the whole.
 _HALF = 0.49999999999999994
 _WHOLE = 2.0**53  # floats beyond it have no decimals
-_MARSHAL_VERSION = 4  # the one that every Python from 3.11 on reads
+_MARSHAL_VERSION = 4  # every Python from 3.11 on reads it
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A value that the model knows, or `unknown` for all those that it does not.
+    """The values that the model's lookup tables and constants know; others are UNK.
 
-    unknown is such a value itself, chosen when the model was staged: it can be fed,
-    and the model cannot tell it from any other. None: every value is known.
+    unknown is the canonical value of every value that is out of vocabulary. It is one
+    of them, chosen at staging, so it can be fed, and the model cannot tell it from the
+    others. None if the vocabulary has every value.
     """
 
     kind: ClassVar = "vocabulary"
@@ -50,32 +46,35 @@ class Vocabulary:
     unknown: Scalar
     proof: str
 
-    def one(self, value: Any) -> Any:
+    def canonical_value(self, value: Any) -> Any:
+        """Return the value that the model is fed for this one."""
         is_known = self.unknown is None or value in self.known
         return value if is_known else self.unknown
 
-    def canonical(self, column: Column) -> Column:
-        known, unknown = self.known, self.unknown
+    def canonical_column(self, column: Column) -> Column:
+        """Return the canonical value of every value, in order."""
+        known = self.known
+        unknown = self.unknown
         if unknown is None or known.issuperset(column):
             return column
         return [value if value in known else unknown for value in column]
 
     @property
     def distinct(self) -> int:
-        """How many canonical values there are; None in other kinds: no bound."""
+        """The number of canonical values; in other kinds None if there is no bound."""
         return len(self.known) + (self.unknown is not None)
 
     def why(self, value: Scalar) -> str:
-        """Say why a value's canonical value is another."""
+        """Say why the canonical value differs from a value."""
         return f"not among the {len(self.known)} values that the model knows"
 
 
 @dataclass(frozen=True)
 class Buckets:
-    """The lowest value of the bucket that a value lies in: its lower threshold.
+    """The buckets of a Bucketize operation; a value becomes its bucket's lower bound.
 
-    thresholds ascend and are values of the dtype. below stands for all that is less
-    than the first one.
+    thresholds ascend and are values of the dtype. below is the canonical value of all
+    values less than the first threshold.
     """
 
     kind: ClassVar = "buckets"
@@ -84,12 +83,13 @@ class Buckets:
     below: int | float
     proof: str
 
-    def one(self, value: Any) -> Any:
-        return self._values[bisect_right(self.thresholds, held(value, self.dtype))]
+    def canonical_value(self, value: Any) -> Any:
+        return self._values[bisect_right(self.thresholds, cast(value, self.dtype))]
 
-    def canonical(self, column: Column) -> Column:
-        thresholds, values = self.thresholds, self._values
-        buckets = map(bisect_right, repeat(thresholds), _narrow(column, self.dtype))
+    def canonical_column(self, column: Column) -> Column:
+        thresholds = self.thresholds
+        values = self._values
+        buckets = map(bisect_right, repeat(thresholds), _cast_all(column, self.dtype))
         return list(map(values.__getitem__, buckets))
 
     @cached_property
@@ -101,16 +101,17 @@ class Buckets:
         return len(self.thresholds) + 1
 
     def why(self, value: Any) -> str:
-        i = bisect_right(self.thresholds, held(value, self.dtype))
+        i = bisect_right(self.thresholds, cast(value, self.dtype))
         low, high = ("-∞", *self.thresholds, "∞")[i : i + 2]
         return f"in bucket {i} of {self.distinct}, from {low} to below {high}"
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """The value rounded half away from zero to so many decimals, as its dtype holds it.
+    """A float rounded to `precision` decimals, halves away from zero.
 
-    The product and the quotient are those of float64, as other clients compute them.
+    The result is what the dtype holds. The product and the quotient are computed in
+    float64, so that clients in other languages compute the same.
     """
 
     kind: ClassVar = "rounded"
@@ -118,14 +119,14 @@ class Rounded:
     precision: int
     proof: str
 
-    def one(self, value: Any) -> Any:
-        x = held(value, self.dtype)
-        return held(_rounded(x, 10.0**self.precision), self.dtype)
+    def canonical_value(self, value: Any) -> Any:
+        x = cast(value, self.dtype)
+        return cast(_rounded(x, 10.0**self.precision), self.dtype)
 
-    def canonical(self, column: Column) -> Column:
+    def canonical_column(self, column: Column) -> Column:
         scale = 10.0**self.precision
-        values = _narrow(column, self.dtype)
-        return _narrow([_rounded(x, scale) for x in values], self.dtype)
+        values = _cast_all(column, self.dtype)
+        return _cast_all([_rounded(x, scale) for x in values], self.dtype)
 
     @property
     def distinct(self) -> None:
@@ -140,23 +141,23 @@ def _rounded(x: float, scale: float) -> float:
     if not -_WHOLE < x < _WHOLE:
         return x
     y = x * scale
-    # PERF: of all ways to say it, the fastest (loadtests/keys.py).
+    # PERF: the fastest of the equivalent expressions (loadtests/keys.py).
     return (y + _HALF) // 1 / scale if y >= 0 else (0.0 - (_HALF - y) // 1) / scale
 
 
 @dataclass(frozen=True)
 class Exact:
-    """The value itself; reason says why nothing coarser is proved."""
+    """The value itself; proof says why nothing coarser is proved."""
 
     kind: ClassVar = "exact"
     dtype: str
     proof: str
 
-    def one(self, value: Any) -> Any:
-        return held(value, self.dtype)
+    def canonical_value(self, value: Any) -> Any:
+        return cast(value, self.dtype)
 
-    def canonical(self, column: Column) -> Column:
-        return _narrow(column, self.dtype)
+    def canonical_column(self, column: Column) -> Column:
+        return _cast_all(column, self.dtype)
 
     @property
     def distinct(self) -> int | None:
@@ -168,16 +169,16 @@ class Exact:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """A value that is not fed to the model but available to the transformer."""
+    """An input that the model is not fed; the transformer gets its value as it is."""
 
     kind: ClassVar = "auxiliary"
     is_in_key: bool
     proof: str
 
-    def one(self, value: Any) -> Any:
+    def canonical_value(self, value: Any) -> Any:
         return value
 
-    def canonical(self, column: Column) -> Column:
+    def canonical_column(self, column: Column) -> Column:
         return column
 
     @property
@@ -194,14 +195,14 @@ KINDS: dict[str, type[Kind]] = {
 }
 
 
-def held(value: Any, dtype: str) -> Any:
-    """Return a number as a dtype holds it; what is no float, as it is."""
+def cast(value: Any, dtype: str) -> Any:
+    """Return a number as a float dtype holds it; of other dtypes, the value itself."""
     layout = _FLOATS.get(dtype)
     return value if layout is None else layout.unpack(layout.pack(value))[0]
 
 
-def _narrow(column: Column, dtype: str) -> Sequence[Any]:
-    """Return what `held` does, of every value."""
+def _cast_all(column: Column, dtype: str) -> Sequence[Any]:
+    """Return what `cast` returns for every value."""
     one = _FLOATS.get(dtype)
     if one is None:
         return column
@@ -210,17 +211,17 @@ def _narrow(column: Column, dtype: str) -> Sequence[Any]:
 
 
 def dump(kinds: Iterable[Kind]) -> bytes:
-    """Serialize kinds, for this machine: a million strings are read fastest so."""
+    """Serialize kinds for this machine: marshal reads a million strings fastest."""
     return marshal.dumps([(k.kind, _values(k)) for k in kinds], _MARSHAL_VERSION)
 
 
 def parse(data: bytes) -> list[Kind]:
-    """Return what `dump` serialized."""
+    """Return the kinds that `dump` serialized. The bytes must be trusted."""
     return [_kind(kind, values) for kind, values in marshal.loads(data)]
 
 
 def _values(kind: Kind) -> list[Any]:
-    """A kind's fields, its set as a list: marshal would sort a set, slowly."""
+    """Return a kind's fields, a set as a list: marshal would sort a set, slowly."""
     values = [getattr(kind, field.name) for field in fields(kind)]
     return [list(v) if isinstance(v, frozenset) else v for v in values]
 

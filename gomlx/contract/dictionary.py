@@ -1,4 +1,4 @@
-"""What a row's canonical row is, and its key.
+"""All vocabularies and other kinds of a version: checked rows → canonical rows → keys.
 
 The model is evaluated on the canonical row and the key is made from it: an answer from
 the cache is the one that would be computed.
@@ -16,47 +16,41 @@ import orjson
 from gomlx.contract.canonical import Auxiliary, Kind, Vocabulary
 from gomlx.contract.key import KeyMaker
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Row, Tensor
+from gomlx.contract.tensor import Block, Row, Scalar, Tensor
 from gomlx.errors import InvalidInput
 
 _SURROGATE = re.compile("[\ud800-\udfff]").search
 
 
 class Dictionary:
-    """The kinds of one version's inputs; makes its canonical rows and their keys."""
+    """The kinds of one version's inputs; makes its canonical rows and their keys.
+
+    kinds has one for every input and auxiliary input, in row order.
+    """
 
     def __init__(
         self, version: str, signature: Signature, kinds: Sequence[Kind]
     ) -> None:
-        self.kinds, self.tensors = tuple(kinds), signature.fields
+        self.kinds = tuple(kinds)
+        self.tensors = signature.fields
         fields = list(zip(self.tensors, self.kinds, strict=True))
-        self._columns = [
-            k.canonical if t.is_scalar else partial(_blocks, k) for t, k in fields
-        ]
-        # PERF: what most inputs are goes without a call a value (loadtests/keys.py).
-        self._vocabularies = [
-            (i, k.known, k.unknown)
-            for i, (t, k) in enumerate(fields)
-            if t.is_scalar and isinstance(k, Vocabulary) and k.unknown is not None
-        ]
+        self._columns = [_column_function(t, k) for t, k in fields]
+        # PERF: the values of scalar vocabularies, which most inputs are, collapse
+        # without a call a value (loadtests/keys.py).
+        self._vocabularies = _scalar_vocabularies(fields)
         places = {i for i, _, _ in self._vocabularies}
-        self._others: list[tuple[int, Callable[[Any], Any]]] = [
-            (i, k.one if t.is_scalar else partial(_block, k))
+        self._others = [
+            (i, _value_function(t, k))
             for i, (t, k) in enumerate(fields)
             if i not in places
         ]
-        auxiliaries = self.kinds[len(signature.inputs) :]
-        self._joined = [  # where the auxiliary inputs are that join the key
-            i
-            for i, kind in enumerate(auxiliaries, len(signature.inputs))
-            if isinstance(kind, Auxiliary) and kind.is_in_key
-        ]
-        self._width = len(signature.inputs) if auxiliaries else None
-        keyed = (Tensor(self.tensors[i].name, "string", ()) for i in self._joined)
-        self._keys = KeyMaker(version, Signature((*signature.inputs, *keyed), ()))
+        self._width = len(signature.inputs) if signature.auxiliaries else None
+        self._keyed_places = _keyed_auxiliaries(self.kinds, len(signature.inputs))
+        texts = [Tensor(self.tensors[i].name, "string", ()) for i in self._keyed_places]
+        self._keys = KeyMaker(version, Signature((*signature.inputs, *texts), ()))
 
     def canonical(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that the model is to be evaluated on."""
+        """Return the canonical row of every checked row, in order."""
         if len(rows) == 1:
             return [self.canonical_row(rows[0])]
         # PERF: column by column (loadtests/keys.py).
@@ -65,17 +59,20 @@ class Dictionary:
         return list(zip(*[collapse(column) for collapse, column in pairs], strict=True))
 
     def canonical_row(self, row: Row) -> Row:
-        """What `canonical` does, for the one row of most requests."""
+        """Return what `canonical` returns for one row.
+
+        PERF: most requests hold one row (loadtests/keys.py).
+        """
         values = list(row)
         for i, known, unknown in self._vocabularies:
             if values[i] not in known:
                 values[i] = unknown
-        for i, one in self._others:
-            values[i] = one(values[i])
+        for i, collapse in self._others:
+            values[i] = collapse(values[i])
         return tuple(values)
 
     def keys(self, canonical: Sequence[Row]) -> list[bytes]:
-        """Return the key of every canonical row.
+        """Return the 16-byte key of every canonical row, in order.
 
         Raises InvalidInput for a lone surrogate: half a character, which JSON cannot
         hold but a Python string can.
@@ -87,12 +84,14 @@ class Dictionary:
             raise
 
     def _keyed(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the inputs of each row, and as text the auxiliary ones in its key."""
+        """Return what the key of each row is made from: its inputs and, as JSON text,
+        its auxiliary inputs that key_fields names."""
         if self._width is None:
             return rows
-        width, joined = self._width, self._joined
+        width = self._width
+        places = self._keyed_places
         return [
-            (*row[:width], *[orjson.dumps(row[i]).decode() for i in joined])
+            (*row[:width], *[orjson.dumps(row[i]).decode() for i in places])
             for row in rows
         ]
 
@@ -106,9 +105,48 @@ class Dictionary:
                     raise InvalidInput(reason, tensor.name, which)
 
 
+Fields = Sequence[tuple[Tensor, Kind]]
+
+
+def _column_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Sequence[Any]]:
+    """Return the function that makes a column of an input canonical."""
+    return kind.canonical_column if tensor.is_scalar else partial(_blocks, kind)
+
+
+def _value_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Any]:
+    """Return the function that makes a value of an input canonical."""
+    return kind.canonical_value if tensor.is_scalar else partial(_block, kind)
+
+
+def _scalar_vocabularies(
+    fields: Fields,
+) -> list[tuple[int, frozenset[Scalar], Scalar]]:
+    """Return the place in a row, the known values and the unknown value of each scalar
+    input whose vocabulary does not have every value."""
+    return [
+        (i, kind.known, kind.unknown)
+        for i, (tensor, kind) in enumerate(fields)
+        if tensor.is_scalar
+        and isinstance(kind, Vocabulary)
+        and kind.unknown is not None
+    ]
+
+
+def _keyed_auxiliaries(kinds: Sequence[Kind], first: int) -> list[int]:
+    """Return the places in a row of the auxiliary inputs that are part of the key.
+
+    first is the place of the first auxiliary input.
+    """
+    return [
+        i
+        for i, kind in enumerate(kinds[first:], first)
+        if isinstance(kind, Auxiliary) and kind.is_in_key
+    ]
+
+
 def _block(kind: Kind, block: Block) -> Block:
     """Collapse a block element by element."""
-    return Block(block.shape, tuple(kind.canonical(block.leaves)))
+    return Block(block.shape, tuple(kind.canonical_column(block.leaves)))
 
 
 def _blocks(kind: Kind, column: Sequence[Block]) -> list[Block]:
@@ -116,7 +154,10 @@ def _blocks(kind: Kind, column: Sequence[Block]) -> list[Block]:
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """Digest parts in their order, each with its length: 32 hex digits."""
+    """Digest parts in their order, each with its length: 32 hex digits.
+
+    blake2b (RFC 7693), 16 bytes.
+    """
     state = blake2b(digest_size=16)
     for part in parts:
         state.update(struct.pack("<Q", len(part)) + part)

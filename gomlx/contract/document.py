@@ -1,4 +1,4 @@
-"""What a client must know of a model, as one JSON document.
+"""The contract document: what a client must know about a model, as JSON.
 
     {"format": 1, "model": …, "version": …,
      "signature": {"inputs": [{"name", "dtype", "shape"}, …], "outputs": …,
@@ -6,15 +6,14 @@
      "kinds": [one per input and auxiliary input, {"kind": "vocabulary", …}],
      "transforms": …, "ttl_seconds": …, "max_rows": …, "max_body_bytes": …}
 
-Integers have all their digits and floats those that read back to the same; bytes are
-{"b64": "…"} and floats that JSON has no digits for are {"float": "inf"}. Readers ignore
-keys that they do not know.
+Integers have all their digits, and floats the digits that read back to the same float;
+bytes are {"b64": "…"}, and floats for which JSON has no digits are {"float": "inf"}.
+Readers ignore keys that they do not know.
 """
 
 import base64
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from typing import Any
 
@@ -22,20 +21,19 @@ import orjson
 
 from gomlx.contract.canonical import KINDS, Kind, Vocabulary
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Scalar, Tensor
+from gomlx.contract.tensor import Scalar
 
 _FORMAT = 1
-_PARTS = ("inputs", "outputs", "auxiliaries")
 _SETTINGS = ("transforms", "ttl_seconds", "max_rows", "max_body_bytes")
 
 
 @dataclass(frozen=True)
 class Contract:
-    """One version of a model, as those who ask it see it.
+    """One version of a model as clients see it.
 
-    kinds: of every input and auxiliary input. transforms: answers are what a
-    transformer makes, not the outputs. ttl_seconds: how long an answer may be kept;
-    0 for models whose answers may not be kept. max_rows, max_body_bytes: of a request.
+    kinds has one for every input and auxiliary input, in row order. transforms is true
+    if answers are what a transformer makes, not the outputs. An answer may be kept for
+    ttl_seconds; 0 if it may not be kept. max_rows and max_body_bytes limit one request.
     """
 
     model: str
@@ -49,20 +47,18 @@ class Contract:
 
     @property
     def tag(self) -> str:
-        """Return what is another when the document is: version and settings."""
+        """The document's entity tag (ETag, unquoted): VERSION-DIGEST OF SETTINGS."""
         settings = [float(getattr(self, name)) for name in _SETTINGS]
-        told = blake2b(orjson.dumps([_FORMAT, settings]), digest_size=8)
-        return f"{self.version}-{told.hexdigest()}"
+        digest = blake2b(orjson.dumps([_FORMAT, settings]), digest_size=8)
+        return f"{self.version}-{digest.hexdigest()}"
 
     def dump(self) -> bytes:
-        """Return the document. A million values take a second or so."""
-        signature = self.signature
-        tensors = {part: getattr(signature, part) for part in _PARTS}
+        """Return the document as UTF-8 JSON. A million values take a second or so."""
         document = {
             "format": _FORMAT,
             "model": self.model,
             "version": self.version,
-            "signature": {part: list(map(asdict, tensors[part])) for part in _PARTS},
+            "signature": self.signature.to_json(),
             "kinds": list(map(_kind_to_json, self.kinds)),
         }
         settings = {name: getattr(self, name) for name in _SETTINGS}
@@ -70,13 +66,12 @@ class Contract:
 
     @classmethod
     def parse(cls, data: bytes) -> "Contract":
-        """Read a document. Raises ValueError for what is none of this format."""
+        """Read a document. Raises ValueError if it is not one of this format."""
         try:
             document = orjson.loads(data)
             if document["format"] != _FORMAT:
                 raise ValueError(f"format {document['format']!r}, not {_FORMAT}")
-            tensors = document["signature"]
-            signature = Signature(*(_tensors(tensors[part]) for part in _PARTS))
+            signature = Signature.from_json(document["signature"])
             kinds = tuple(map(_kind_from_json, document["kinds"]))
             if len(kinds) != len(signature.fields):
                 raise ValueError(f"{len(kinds)} kinds")
@@ -92,14 +87,6 @@ class Contract:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a contract: {error!r}") from None
-
-
-def _tensors(documents: Sequence[dict[str, Any]]) -> tuple[Tensor, ...]:
-    shapes = (d["shape"] for d in documents)
-    return tuple(
-        Tensor(d["name"], d["dtype"], None if shape is None else tuple(shape))
-        for d, shape in zip(documents, shapes, strict=True)
-    )
 
 
 def _kind_to_json(kind: Kind) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What one output may be in an answer that somebody else may have written.
+"""Validation of one output in an answer from a shared tier, which others write to.
 
-Of an answer in JSON, once parsed: a leaf of the output's dtype where a row has one
-element, else nested lists of the output's shape, all lists of one depth of one length.
-Clients read whatever passes without looking again.
+The answer is parsed JSON. An output must be a leaf of its dtype where a row has one
+element, else nested lists of the output's shape, in which all lists of one depth have
+one length. Clients read a valid answer without further checks.
 """
 
 import base64
@@ -13,11 +13,11 @@ from typing import Any
 
 from gomlx.contract.tensor import Tensor
 
-Check = Callable[[Any], bool]
+Validator = Callable[[Any], bool]
 
 _WORDS = ("NaN", "Infinity", "-Infinity")
-# What is as large rounds to infinity. The greatest float's shortest digits may be a
-# little more than it is, so the bound is not the greatest float itself.
+# Floats from these on round to infinity. The shortest digits of the greatest float may
+# be a little more than it, so the bound is not the greatest float itself.
 _INFINITE = {
     "float16": 65520.0,
     "bfloat16": 2.0**128 - 2.0**119,
@@ -26,9 +26,9 @@ _INFINITE = {
 }
 
 
-def check(tensor: Tensor) -> Check:
-    """Return the test of an output's value."""
-    is_leaf = _leaf(tensor)
+def validator(tensor: Tensor) -> Validator:
+    """Return the function that tells whether parsed JSON may be an output's value."""
+    is_leaf = _leaf_validator(tensor)
     if tensor.is_scalar:
         return is_leaf
 
@@ -36,22 +36,16 @@ def check(tensor: Tensor) -> Check:
         leaves = _leaves(value, tensor.shape)
         if leaves is None:
             return False
-        # PERF: the column's test is several times as fast, but knows no words.
+        # PERF: the column's test is several times as fast, but knows no "NaN".
         return tensor.is_plain(leaves) or all(map(is_leaf, leaves))
 
     return is_block
 
 
-def _leaf(tensor: Tensor) -> Check:
-    """Return the test of one element: of a dtype, and in its range."""
+def _leaf_validator(tensor: Tensor) -> Validator:
+    """Return the test of one element: its type, and its range."""
     if tensor.dtype in _INFINITE:
-        limit = _INFINITE[tensor.dtype]
-        # PERF: this is the answer of most models.
-        return lambda value: (
-            (type(value) is float and -limit < value < limit)
-            or (type(value) is int and -limit < value < limit)
-            or (type(value) is str and value in _WORDS)
-        )
+        return _float_validator(_INFINITE[tensor.dtype])
     if tensor.bounds:
         low, high = tensor.bounds
         return lambda value: type(value) is int and low <= value <= high
@@ -60,8 +54,17 @@ def _leaf(tensor: Tensor) -> Check:
     return lambda value: type(value) is str or _is_base64(value)
 
 
+def _float_validator(limit: float) -> Validator:
+    # PERF: this is the answer of most models.
+    return lambda value: (
+        (type(value) is float and -limit < value < limit)
+        or (type(value) is int and -limit < value < limit)
+        or (type(value) is str and value in _WORDS)
+    )
+
+
 def _is_base64(value: Any) -> bool:
-    """True for {"b64": …}, and nothing beside."""
+    """True for {"b64": …} with valid base64 and no other key."""
     if type(value) is not dict or list(value) != ["b64"]:
         return False
     text = value["b64"]
@@ -72,7 +75,7 @@ def _is_base64(value: Any) -> bool:
 
 
 def _leaves(value: Any, shape: tuple[int | None, ...] | None) -> list[Any] | None:
-    """Flatten nested lists of a shape; None for what has another one, or none."""
+    """Flatten nested lists, row-major; None if they do not have the shape."""
     leaves = [value]
     dims: Iterable[int | None] = repeat(None) if shape is None else shape
     for dim in dims:
@@ -82,6 +85,6 @@ def _leaves(value: Any, shape: tuple[int | None, ...] | None) -> list[Any] | Non
         if len(sizes) > 1 or dim not in (None, *sizes):
             return None
         leaves = list(chain.from_iterable(leaves))
-        if not leaves:  # nothing below tells the sizes there
+        if not leaves:  # an empty list hides the sizes of the dimensions below it
             break
     return leaves

@@ -1,12 +1,13 @@
-"""What a model takes and gives, and the check of a question against it.
+"""What a model takes and returns, and the check of a request body against it.
 
-A question is a JSON object: an input's name → its value, or with `batch_size` its
-column. It becomes rows: tuples with one value per input, in the signature's order.
+A request body is a JSON object: the name of each input → its value, or, with
+`batch_size`, → its column. It becomes rows: tuples with one value per input, in the
+signature's order.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -14,20 +15,23 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gomlx.contract.tensor import ANY, Block, Row, Tensor, Value, shown
+from gomlx.contract.dtypes import ANY
+from gomlx.contract.tensor import Block, Row, Tensor, Value, json_excerpt
 from gomlx.errors import InvalidInput, TooLarge
 
-# A column of length 1 stands for every row of its batch; a key is made of each.
+RESERVED = frozenset({"batch_size", "cache_key"})  # in a body, but not inputs
+
+# A column of length 1 stands for every row of its batch; this bounds what the keys of
+# all rows encode, in bytes.
 _MAX_BROADCAST = 16 << 20
-RESERVED = frozenset({"batch_size", "cache_key"})
-
-
-# A number may be an int or a float: so many ways for the inputs of a row together.
-_MOST_TYPES = 1 << 10
+# A number may be an int or a float, so the rows of a model with many floats have many
+# combinations of plain types; past so many, every row gets the slow check.
+_MAX_TYPE_COMBINATIONS = 1 << 10
+_PARTS = ("inputs", "outputs", "auxiliaries")
 
 
 class CheckedRows(NamedTuple):
-    """The rows of one request; a single row unless it came with `batch_size`."""
+    """The rows of one request; is_batch: it came with `batch_size`, else it has one."""
 
     rows: list[Row]
     is_batch: bool
@@ -37,7 +41,7 @@ class CheckedRows(NamedTuple):
 class Signature:
     """The inputs and outputs of one version, each in the order of their names.
 
-    auxiliaries are inputs that are asked for but not fed to the model; in a row they
+    auxiliaries are inputs that a request has but the model is not fed; in a row they
     come last.
     """
 
@@ -45,9 +49,19 @@ class Signature:
     outputs: tuple[Tensor, ...]
     auxiliaries: tuple[Tensor, ...] = ()
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Signature":
+        """Read what `to_json` returned. Raises KeyError, TypeError."""
+        parts = [tuple(map(Tensor.from_json, document[part])) for part in _PARTS]
+        return cls(*parts)
+
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """Return {"inputs": [{"name", "dtype", "shape"}, …], "outputs", …}."""
+        return {part: list(map(asdict, getattr(self, part))) for part in _PARTS}
+
     @cached_property
     def fields(self) -> tuple[Tensor, ...]:
-        """All that a row holds, in its order."""
+        """The inputs and auxiliary inputs, in row order."""
         return self.inputs + self.auxiliaries
 
     @cached_property
@@ -55,53 +69,60 @@ class Signature:
         """The names of the inputs and auxiliary inputs, in row order."""
         return tuple(tensor.name for tensor in self.fields)
 
-    def check(self, asked: Any, max_rows: int = 2**31) -> CheckedRows:
-        """Check a decoded JSON object and turn its columns into rows.
+    def check(self, body: Any, max_rows: int = 2**31) -> CheckedRows:
+        """Check a decoded request body and turn its columns into rows.
 
-        Raises InvalidInput; TooLarge for more than max_rows rows.
+        Raises InvalidInput, which names the input, the row and what was expected;
+        TooLarge for more than max_rows rows.
         """
-        if (row := self.plain_row(asked)) is not None:
+        if (row := self.plain_row(body)) is not None:
             return CheckedRows([row], False)
-        if not isinstance(asked, dict):
-            raise InvalidInput(f"expected a JSON object, got {shown(asked)}")
-        self._check_names(asked)
-        size = asked.get("batch_size")
+        if not isinstance(body, dict):
+            raise InvalidInput(f"expected a JSON object, got {json_excerpt(body)}")
+        self._check_names(body)
+        size = body.get("batch_size")
         if size is None:
-            columns = [t.column((asked[t.name],), None) for t in self.fields]
+            columns = [t.check_column((body[t.name],), None) for t in self.fields]
             return CheckedRows(list(zip(*columns, strict=True)), False)
         if type(size) is not int or size < 1:
+            got = json_excerpt(size)
             raise InvalidInput(
-                f"batch_size: expected an integer of 1 or more, got {shown(size)}"
+                f"batch_size: expected an integer of 1 or more, got {got}"
             )
         if size > max_rows:
+            got = json_excerpt(size)
             raise TooLarge(
-                f"batch_size: at most {max_rows} rows in a request, got {shown(size)}"
+                f"batch_size: at most {max_rows} rows in a request, got {got}"
             )
-        columns = [_batch_column(t, asked[t.name], size) for t in self.fields]
+        columns = [_check_column(t, body[t.name], size) for t in self.fields]
         return CheckedRows(list(zip(*columns, strict=True)), True)
 
     def parse(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Turn the text pairs of a query string into what a JSON body would hold."""
+        """Turn the (name, text) pairs of a query string into a body for `check`.
+
+        Raises InvalidInput for a name that comes twice and for text that its input's
+        dtype does not have. Other names are left to `check`; reserved ones are ignored.
+        """
         tensors = {tensor.name: tensor for tensor in self.fields}
-        asked: dict[str, Any] = {}
+        body: dict[str, Any] = {}
         for name, text in pairs:
             if name in RESERVED:
                 continue
-            if name in asked:
+            if name in body:
                 raise InvalidInput("given more than once", name)
             tensor = tensors.get(name)
-            asked[name] = _parsed(tensor, text) if tensor else text
-        return asked
+            body[name] = _parse_text(tensor, text) if tensor else text
+        return body
 
-    def plain_row(self, asked: Any) -> Row | None:
-        """Return the one row that is asked for, if its values are right as they are.
+    def plain_row(self, body: Any) -> Row | None:
+        """Return the row of a body of one row whose values are all plain, else None.
 
-        PERF: as in most questions; None says that `check` must look closer.
+        PERF: most requests are such; `check` takes the slow way only after a None.
         """
-        if type(asked) is not dict or len(asked) != len(self.names):
+        if type(body) is not dict or len(body) != len(self.names):
             return None
         try:
-            row = self._pick(asked)
+            row = self._pick(body)
         except KeyError:
             return None
         if tuple(map(type, row)) not in self._plain_types:
@@ -113,63 +134,68 @@ class Signature:
 
     @cached_property
     def _pick(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-        """Return the values of a question in row order. Raises KeyError."""
+        """A function that returns a body's values in row order. It raises KeyError."""
         names = self.names
         if len(names) > 1:
             return itemgetter(*names)
-        return lambda asked: tuple([asked[name] for name in names])
+        return lambda body: tuple([body[name] for name in names])
 
     @cached_property
     def _plain_types(self) -> frozenset[tuple[type, ...]]:
+        """All combinations of types that a plain row may have; none if too many."""
         choices = [tensor.plain_types for tensor in self.fields]
-        count = math.prod(map(len, choices))
-        return frozenset(product(*choices)) if count <= _MOST_TYPES else frozenset()
+        if math.prod(map(len, choices)) > _MAX_TYPE_COMBINATIONS:
+            return frozenset()
+        return frozenset(product(*choices))
 
     @cached_property
     def _bounds(self) -> list[tuple[int, float, float]]:
+        """The place in a row, least and greatest value of each number."""
         bounds = [tensor.bounds for tensor in self.fields]
         return [(i, *bound) for i, bound in enumerate(bounds) if bound]
 
-    def _check_names(self, asked: Mapping[str, Any]) -> None:
-        if asked.keys() == self._nameset:
-            return
-        present = asked.keys() - RESERVED
-        if present == self._nameset:
-            return
-        has = ", ".join(self.names)
-        if unknown := sorted(present - self._nameset):
-            raise InvalidInput(f"no such input; the model has: {has}", unknown[0])
-        missing = ", ".join(sorted(self._nameset - present))
-        raise InvalidInput(f"missing; the model takes: {has}", missing)
-
     @cached_property
-    def _nameset(self) -> frozenset[str]:
+    def _name_set(self) -> frozenset[str]:
         return frozenset(self.names)
 
+    def _check_names(self, body: Mapping[str, Any]) -> None:
+        if body.keys() == self._name_set:
+            return
+        present = body.keys() - RESERVED
+        if present == self._name_set:
+            return
+        names = ", ".join(self.names)
+        if unknown := sorted(present - self._name_set):
+            raise InvalidInput(f"no such input; the model has: {names}", unknown[0])
+        missing = ", ".join(sorted(self._name_set - present))
+        raise InvalidInput(f"missing; the model takes: {names}", missing)
 
-def _batch_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
+
+def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
+    """Check one input's column of a batch; repeat a single value for every row."""
     if not isinstance(values, list) or len(values) not in (1, size):
-        got = f"{len(values)} values" if isinstance(values, list) else shown(values)
+        is_list = isinstance(values, list)
+        got = f"{len(values)} values" if is_list else json_excerpt(values)
         raise InvalidInput(
             f"expected a list of {size} values (batch_size) or of 1, got {got}",
             tensor.name,
         )
-    column = tensor.column(values)
+    column = tensor.check_column(values)
     if len(column) == size:
         return column
-    if _size(column[0]) * size > _MAX_BROADCAST:
+    if _approximate_bytes(column[0]) * size > _MAX_BROADCAST:
         raise TooLarge(f"input {tensor.name!r}: too large to stand for {size} rows")
     return list(column) * size
 
 
-def _size(value: Value) -> int:
-    """About how many bytes a value takes."""
+def _approximate_bytes(value: Value) -> int:
     if isinstance(value, Block):
-        return sum(map(_size, value.leaves))
+        return sum(map(_approximate_bytes, value.leaves))
     return len(value) if isinstance(value, str | bytes) else 8
 
 
-def _parsed(tensor: Tensor, text: str) -> Any:
+def _parse_text(tensor: Tensor, text: str) -> Any:
+    """Return the JSON value that a query parameter's text stands for."""
     if tensor.is_scalar and tensor.dtype in ("string", ANY):
         return text
     if tensor.dtype == "bool" and text.lower() in ("1", "t", "0", "f"):
@@ -177,5 +203,5 @@ def _parsed(tensor: Tensor, text: str) -> Any:
     try:
         return orjson.loads(text.lower() if tensor.dtype == "bool" else text)
     except orjson.JSONDecodeError:
-        reason = f"expected {tensor.expected}, got {shown(text)}"
+        reason = f"expected {tensor.expected}, got {json_excerpt(text)}"
         raise InvalidInput(reason, tensor.name) from None

@@ -15,8 +15,9 @@ from gomlx.client.network.transport import Request, Response
 from gomlx.client.options import Options
 from gomlx.contract.canonical import Auxiliary, Exact
 from gomlx.contract.document import Contract
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Tensor
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, RunFailed
 from tests.client.fake import QUIET, VERSION, doubling
 

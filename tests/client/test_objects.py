@@ -31,7 +31,7 @@ def test_clients_and_answers_can_be_pickled() -> None:
     [
         InvalidInput("no", "x", 3),
         gomlx.ModelNotFound("m", ["a"]),
-        gomlx.Overloaded.told("later", 9),
+        gomlx.Overloaded.from_message("later", 9),
         gomlx.NotReady("m", "loading"),
         gomlx.ConfigInvalid("config.yaml", ["one", "two"]),
         gomlx.ConnectionFailed("closed"),

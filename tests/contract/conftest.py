@@ -1,4 +1,4 @@
-"""How tests ask: signatures of one input `x`."""
+"""Signatures of one input `x`, and requests to them."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ def one(dtype: str, shape: tuple[int | None, ...] | None = ()) -> Signature:
 
 
 def value(signature: Signature, given: Any) -> Any:
-    """What a single row's only value becomes."""
-    ((taken,),) = signature.check({"x": given}).rows
-    return taken
+    """The value that a request of one row has after the check."""
+    ((checked,),) = signature.check({"x": given}).rows
+    return checked
 
 
-def refusal(signature: Signature, asked: Any) -> InvalidInput:
+def refusal(signature: Signature, body: Any) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        signature.check(asked)
+        signature.check(body)
     return caught.value

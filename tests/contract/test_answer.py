@@ -1,4 +1,4 @@
-"""Answers: what arrays of a model's outputs look like as JSON."""
+"""Answers: arrays of outputs → JSON, and the validation of others' answers."""
 
 import json
 import math
@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gomlx.contract.answer import AnswerFormat, SharedAnswers, joined
-from gomlx.contract.tensor import DTYPES, Tensor
+from gomlx.contract.dtypes import DTYPES
+from gomlx.contract.tensor import Tensor
 
 relaxed = settings(
     deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow]
@@ -182,7 +183,7 @@ def test_names_are_escaped(name: str) -> None:
     assert json.loads(alone) == {name: 1}
 
 
-def test_outputs_stand_in_the_order_of_the_signature() -> None:
+def test_outputs_are_in_the_order_of_the_signature() -> None:
     numbers, wide = np.array([1.5, 2.5], np.float32), np.array([[1, 2], [3, 4]])
     found = answers(wide, texts(b"x", b"y"), numbers, names="zya")
     assert found == [b'{"z":[1,2],"y":"x","a":1.5}', b'{"z":[3,4],"y":"y","a":2.5}']
@@ -234,7 +235,7 @@ def has_answer(dtype: str, shape: Any, value: bytes) -> bool:
 
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (None, 2), None])
-def test_every_answer_that_is_written_is_believed(dtype: str, shape: Any) -> None:
+def test_every_answer_that_is_written_is_valid(dtype: str, shape: Any) -> None:
     dims = [d or 2 for d in shape or ()]
     numbers = np.arange(2 * int(np.prod(dims))).reshape(2, *dims)
     if dtype == "string":
@@ -266,7 +267,7 @@ def test_every_answer_that_is_written_is_believed(dtype: str, shape: Any) -> Non
         ("string", None, b"null"),
     ],
 )
-def test_a_value_of_another_type_is_not_believed(
+def test_a_value_of_another_type_is_invalid(
     dtype: str, shape: Any, value: bytes
 ) -> None:
     assert not is_answer(Tensor("y", dtype, shape), b'{"y":' + value + b"}")
@@ -292,7 +293,7 @@ def test_a_value_of_another_type_is_not_believed(
         ("float32", None, b"{}"),
     ],
 )
-def test_a_value_of_another_shape_is_not_believed(
+def test_a_value_of_another_shape_is_invalid(
     dtype: str, shape: Any, value: bytes
 ) -> None:
     assert not has_answer(dtype, shape, value)
@@ -334,9 +335,7 @@ def test_a_value_of_another_shape_is_not_believed(
         ("string", b'"\\ud800"'),
     ],
 )
-def test_a_leaf_that_is_none_is_not_believed_wherever_it_stands(
-    dtype: str, leaf: bytes
-) -> None:
+def test_an_invalid_leaf_is_invalid_in_any_shape(dtype: str, leaf: bytes) -> None:
     assert not has_answer(dtype, (), leaf)
     assert not has_answer(dtype, (2,), b"[" + leaf + b"," + leaf + b"]")
     assert not has_answer(dtype, (None, 1), b"[[" + leaf + b"]]")
@@ -345,7 +344,7 @@ def test_a_leaf_that_is_none_is_not_believed_wherever_it_stands(
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", *INTS])
-def test_the_greatest_and_the_least_are_believed(dtype: str) -> None:
+def test_the_greatest_and_the_least_value_are_valid(dtype: str) -> None:
     bounds: Any = np.finfo(dtype) if "float" in dtype else np.iinfo(dtype)
     array = np.array([[bounds.min, bounds.max]], dtype)
     (answer,) = AnswerFormat([Tensor("y", dtype, (2,))]).encode([array])
@@ -374,7 +373,7 @@ def test_empty_lists_have_the_shape_that_they_may_have(
     assert has_answer("float32", shape, value)
 
 
-def test_lists_as_deep_as_json_may_be_are_looked_at() -> None:
+def test_lists_as_deep_as_json_may_be_are_validated() -> None:
     deep = b"[" * 900 + b"1.0" + b"]" * 900
     assert has_answer("float32", None, deep)
     assert not has_answer("float32", (1, 1), deep)
@@ -384,11 +383,11 @@ def test_lists_as_deep_as_json_may_be_are_looked_at() -> None:
     "value",
     [b"", b"{", b"null", b"[]", b"{}", b'{"z":1}', b'{"y":1,"z":2}', b'{"y":1}\n'],
 )
-def test_what_is_not_the_outputs_is_not_believed(value: bytes) -> None:
+def test_other_outputs_are_invalid(value: bytes) -> None:
     assert not is_answer(Tensor("y", "int64", ()), value)
 
 
-def test_what_a_transformer_gives_may_be_any_json() -> None:
+def test_a_transformer_may_answer_with_any_json() -> None:
     shared = SharedAnswers("m", "0" * 32, ())
     assert shared.is_answer(b'"cheap"')
     assert not shared.is_answer(b"cheap")
@@ -421,5 +420,5 @@ OUTPUTS = [
         (b"[]", False),
     ],
 )
-def test_what_others_wrote_is_looked_at(value: bytes, is_one: bool) -> None:
+def test_values_of_a_shared_tier_are_validated(value: bytes, is_one: bool) -> None:
     assert SharedAnswers("m", "v", OUTPUTS).is_answer(value) is is_one

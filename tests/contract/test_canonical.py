@@ -30,10 +30,10 @@ def f32(x: float) -> float:
     return value
 
 
-def test_unknown_values_are_one_and_known_ones_themselves() -> None:
+def test_values_out_of_vocabulary_are_one_and_known_values_themselves() -> None:
     column: list[Any] = ["a", "c", b"\xff", b"\xfe", "", "[UNK]"]
     expected = ["a", "[UNK]", b"\xff", "[UNK]", "", "[UNK]"]
-    assert WORDS.canonical(column) == expected
+    assert WORDS.canonical_column(column) == expected
     assert WORDS.distinct == 5
 
 
@@ -59,7 +59,7 @@ ROUNDED = {
 
 @pytest.mark.parametrize(("given", "sent"), ROUNDED.items())
 def test_floats_are_rounded_as_mly_does(given: float, sent: str) -> None:
-    (value,) = Rounded("float32", 4, "").canonical([given])
+    (value,) = Rounded("float32", 4, "").canonical_column([given])
     assert value == f32(float(sent))
     assert math.copysign(1, value) == (-1 if sent.startswith("-") else 1)
 
@@ -79,13 +79,13 @@ def test_floats_are_rounded_as_mly_does(given: float, sent: str) -> None:
 def test_halves_go_away_from_zero(
     value: float, precision: int, expected: float
 ) -> None:
-    assert Rounded("float64", precision, "").canonical([value])[0] == expected
+    assert Rounded("float64", precision, "").canonical_column([value])[0] == expected
 
 
 @given(FLOATS, st.integers(0, 8))
 @relaxed
-def test_rounding_is_at_most_half_a_step_off(x: float, precision: int) -> None:
-    (value,) = Rounded("float32", precision, "").canonical([x])
+def test_rounding_is_off_by_half_a_step_at_most(x: float, precision: int) -> None:
+    (value,) = Rounded("float32", precision, "").canonical_column([x])
     assert isinstance(value, float)
     assert abs(value - x) <= 0.5 * 10.0**-precision + abs(x) * 2**-23
     assert str(value) != "-0.0"
@@ -96,12 +96,12 @@ def test_rounding_is_at_most_half_a_step_off(x: float, precision: int) -> None:
     st.lists(FLOATS | st.floats(-1e38, 1e38), min_size=1, max_size=10),
 )
 @relaxed
-def test_a_bucket_is_what_lies_between_two_thresholds(
+def test_values_between_two_thresholds_are_one(
     edges: list[float], column: list[float]
 ) -> None:
     edges.sort()
     kind = Buckets("float32", tuple(edges), -3.4028234663852886e38, "")
-    for x, value in zip(column, kind.canonical(column), strict=True):
+    for x, value in zip(column, kind.canonical_column(column), strict=True):
         assert isinstance(value, float)
         same = [edge <= f32(x) for edge in edges]
         assert same == [edge <= value for edge in edges] or edges[0] == value
@@ -111,20 +111,26 @@ def test_a_float_is_compared_as_its_dtype_holds_it() -> None:
     edge = f32(0.1)
     kind = Buckets("float32", (edge,), -1.0, "")
     # 0.1 is less than the threshold, and float32 holds it as the threshold.
-    assert kind.canonical([0.1, math.nextafter(edge, 0), 0.0999]) == [edge, edge, -1.0]
+    assert kind.canonical_column([0.1, math.nextafter(edge, 0), 0.0999]) == [
+        edge,
+        edge,
+        -1.0,
+    ]
     wide = Buckets("float64", (edge,), -1.0, "")
-    assert wide.canonical([0.1, edge]) == [-1.0, edge]
+    assert wide.canonical_column([0.1, edge]) == [-1.0, edge]
 
 
 def test_exact_is_what_the_dtype_holds() -> None:
-    assert list(Exact("float32", "").canonical([0.1, 1])) == [f32(0.1), 1.0]
-    assert list(Exact("float64", "").canonical([0.1])) == [0.1]
-    assert list(Exact("float16", "").canonical([0.1])) == [0.0999755859375]
-    assert list(Exact("string", "").canonical(["a", b"\xff"])) == ["a", b"\xff"]
-    assert str(Exact("float32", "").canonical([-0.0])[0]) == "-0.0"  # 1 / x tells
+    assert list(Exact("float32", "").canonical_column([0.1, 1])) == [f32(0.1), 1.0]
+    assert list(Exact("float64", "").canonical_column([0.1])) == [0.1]
+    assert list(Exact("float16", "").canonical_column([0.1])) == [0.0999755859375]
+    assert list(Exact("string", "").canonical_column(["a", b"\xff"])) == ["a", b"\xff"]
+    assert (
+        str(Exact("float32", "").canonical_column([-0.0])[0]) == "-0.0"
+    )  # 1 / x tells
 
 
-def test_kinds_survive_being_written() -> None:
+def test_kinds_survive_serialization() -> None:
     kinds: list[Kind] = [
         WORDS,
         BUCKETS,
@@ -137,7 +143,7 @@ def test_kinds_survive_being_written() -> None:
 
 
 @pytest.mark.parametrize("value", ["c", 0.5, 0.123, 0.1])
-def test_why_is_said(value: Any) -> None:
+def test_why_a_value_collapses(value: Any) -> None:
     said: dict[Any, tuple[Kind, str]] = {
         "c": (WORDS, "not among the 4 values that the model knows"),
         0.5: (BUCKETS, "in bucket 1 of 3, from 0.0 to below 1.0"),

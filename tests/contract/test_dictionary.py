@@ -16,8 +16,9 @@ from gomlx.contract.canonical import (
     Vocabulary,
 )
 from gomlx.contract.dictionary import Dictionary, digest
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Block, Row, Tensor
+from gomlx.contract.tensor import Block, Row, Tensor
 from gomlx.errors import InvalidInput
 
 VERSION = "0123456789abcdef0123456789abcdef"
@@ -59,7 +60,7 @@ def keys(*rows: Row) -> list[bytes]:
     return made.keys(made.canonical(rows))
 
 
-def test_what_collapses_shares_a_key() -> None:
+def test_rows_that_collapse_share_a_key() -> None:
     first, second = keys(("y", 0.5, 1, "p"), ("z", 0.75, 1, None))
     assert first == second
 
@@ -67,7 +68,7 @@ def test_what_collapses_shares_a_key() -> None:
 @pytest.mark.parametrize(
     "other", [("a", 0.5, 1, ""), ("y", 1.5, 1, ""), ("y", 0.5, 2, "")]
 )
-def test_what_does_not_collapse_has_a_key_of_its_own(other: Row) -> None:
+def test_rows_that_do_not_collapse_have_keys_of_their_own(other: Row) -> None:
     first, second = keys(("y", 0.5, 1, ""), other)
     assert first != second
 
@@ -83,7 +84,7 @@ ROWS = st.tuples(st.text("abc", max_size=1), FLOATS, SCALARS, SCALARS)
 
 @given(st.lists(ROWS, min_size=1, max_size=5))
 @relaxed
-def test_canonical_rows_are_their_own(rows: list[Row]) -> None:
+def test_a_canonical_row_is_its_own_canonical_row(rows: list[Row]) -> None:
     made = dictionary(MIXED, KINDS)
     canonical = made.canonical(rows)
     assert made.canonical(canonical) == canonical

@@ -1,4 +1,4 @@
-"""The document that tells a client what it must know: nothing may get lost in it."""
+"""The contract document: a client reads back exactly what the service wrote."""
 
 import math
 from dataclasses import replace
@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from gomlx.contract.canonical import Auxiliary, Buckets, Exact, Rounded, Vocabulary
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Tensor
+from gomlx.contract.tensor import Tensor
 
 SIGNATURE = Signature(
     (
@@ -43,7 +44,7 @@ def contract(*kinds: Any, **changes: Any) -> Contract:
     return Contract("m", "0" * 32, SIGNATURE, kinds, **values | changes)
 
 
-def test_the_tag_tells_apart_what_the_config_can_change() -> None:
+def test_the_tag_changes_with_everything_that_the_config_can_change() -> None:
     made = contract()
     assert Contract.parse(replace(made, kinds=KINDS).dump()).tag == made.tag
     assert replace(made, ttl_seconds=60).tag == replace(made, ttl_seconds=60.0).tag
@@ -60,7 +61,7 @@ def test_the_tag_tells_apart_what_the_config_can_change() -> None:
 
 
 @given(st.frozensets(scalars), scalars, st.lists(numbers, min_size=1), numbers)
-def test_reads_back_as_it_was(
+def test_a_contract_reads_back_unchanged(
     known: frozenset[Any], unknown: Any, thresholds: list[float], below: float
 ) -> None:
     made = contract(
@@ -81,7 +82,7 @@ def test_reads_back_as_it_was(
     assert signs == [math.copysign(1, x) for x in (*sorted(thresholds), below)]
 
 
-def test_keys_of_what_was_read_are_the_same() -> None:
+def test_a_read_contract_makes_the_same_keys() -> None:
     kinds = (
         Vocabulary(frozenset({"a", b"\xff"}), "", ""),
         Vocabulary(frozenset({2**64 - 1, 2**53 + 1}), 3, ""),
@@ -112,7 +113,7 @@ def document(**changes: Any) -> bytes:
     return orjson.dumps(orjson.loads(contract(*kinds).dump()) | changes)
 
 
-def test_what_is_added_later_is_ignored() -> None:
+def test_unknown_keys_are_ignored() -> None:
     assert Contract.parse(document(newer=1)) == Contract.parse(document())
 
 
@@ -128,6 +129,6 @@ def test_what_is_added_later_is_ignored() -> None:
         document()[:-9],
     ],
 )
-def test_what_is_no_contract_is_refused(data: bytes) -> None:
+def test_other_documents_are_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a contract"):
         Contract.parse(data)

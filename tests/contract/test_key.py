@@ -1,4 +1,4 @@
-"""Keys: one for every question that a model can tell from another."""
+"""Keys: one for every row that a model can tell from another."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Questions checked against a signature: rows, or an error that says why not."""
+"""Request bodies checked against a signature: rows, or an error that says why not."""
 
 from itertools import permutations
 from typing import Any
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gomlx.contract.dtypes import DTYPES
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import DTYPES, Block, Tensor
+from gomlx.contract.tensor import Block, Tensor
 from gomlx.errors import InvalidInput, TooLarge
 from tests.contract.conftest import one, refusal
 
@@ -18,9 +19,9 @@ PLACE_PRICE = Signature(
 )
 
 
-def test_a_question_without_batch_size_is_one_row() -> None:
-    question = PLACE_PRICE.check({"price": 1.5, "place": "a"})
-    assert question == ([("a", 1.5)], False)
+def test_a_request_without_batch_size_is_one_row() -> None:
+    checked = PLACE_PRICE.check({"price": 1.5, "place": "a"})
+    assert checked == ([("a", 1.5)], False)
 
 
 @pytest.mark.parametrize(
@@ -32,18 +33,18 @@ def test_batch_size_may_stand_anywhere(items: tuple[tuple[str, Any], ...]) -> No
 
 
 def test_a_batch_of_one_is_a_batch() -> None:
-    asked = {"place": ["a"], "price": [1], "batch_size": 1}
-    assert PLACE_PRICE.check(asked) == ([("a", 1)], True)
+    body = {"place": ["a"], "price": [1], "batch_size": 1}
+    assert PLACE_PRICE.check(body) == ([("a", 1)], True)
 
 
 def test_a_column_of_one_value_is_that_value_in_every_row() -> None:
-    asked = {"batch_size": 3, "place": ["a"], "price": [1, 2, 3]}
-    assert PLACE_PRICE.check(asked).rows == [("a", 1), ("a", 2), ("a", 3)]
+    body = {"batch_size": 3, "place": ["a"], "price": [1, 2, 3]}
+    assert PLACE_PRICE.check(body).rows == [("a", 1), ("a", 2), ("a", 3)]
 
 
 def test_cache_key_is_not_an_input() -> None:
-    asked = {"place": "a", "price": 1, "cache_key": "k"}
-    assert PLACE_PRICE.check(asked).rows == [("a", 1)]
+    body = {"place": "a", "price": 1, "cache_key": "k"}
+    assert PLACE_PRICE.check(body).rows == [("a", 1)]
 
 
 @pytest.mark.parametrize("column", [[], ["a", "b"], ["a"] * 4, "abc", None, {}])
@@ -60,21 +61,21 @@ def test_a_wrong_batch_size_is_refused(size: Any) -> None:
 
 
 @pytest.mark.parametrize("column", [["a"], None])
-def test_too_many_rows_are_refused_before_a_column_is_looked_at(column: Any) -> None:
+def test_too_many_rows_are_refused_before_a_column_is_checked(column: Any) -> None:
     with pytest.raises(TooLarge, match="at most 8 rows in a request, got 9"):
         one("string").check({"x": column, "batch_size": 9}, 8)
     with pytest.raises(TooLarge):
         one("string").check({"x": column, "batch_size": 10**15}, 10**9)
 
 
-def test_as_many_rows_as_allowed_are_taken() -> None:
-    asked = {"x": ["a"], "batch_size": 8}
-    assert len(one("string").check(asked, 8).rows) == 8
+def test_as_many_rows_as_allowed_are_accepted() -> None:
+    body = {"x": ["a"], "batch_size": 8}
+    assert len(one("string").check(body, 8).rows) == 8
 
 
-@pytest.mark.parametrize("asked", [None, 1, "x", [], [{"x": 1}]])
-def test_only_an_object_is_a_question(asked: Any) -> None:
-    assert "expected a JSON object" in str(refusal(one("int8"), asked))
+@pytest.mark.parametrize("body", [None, 1, "x", [], [{"x": 1}]])
+def test_only_an_object_is_a_request(body: Any) -> None:
+    assert "expected a JSON object" in str(refusal(one("int8"), body))
 
 
 def test_an_unknown_input_is_named_with_those_that_exist() -> None:
@@ -88,8 +89,8 @@ def test_a_missing_input_is_named_with_those_that_exist() -> None:
 
 
 def test_an_error_names_input_row_and_what_was_expected() -> None:
-    asked = {"place": ["a", "b"], "price": [1, "x"], "batch_size": 2}
-    error = refusal(PLACE_PRICE, asked)
+    body = {"place": ["a", "b"], "price": [1, "x"], "batch_size": 2}
+    error = refusal(PLACE_PRICE, body)
     assert (error.name, error.row) == ("price", 1)
     assert str(error) == (
         "input 'price', row 1: expected float32 (a finite number), got \"x\""
@@ -102,7 +103,7 @@ def test_an_error_in_a_single_row_has_no_row_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "body",
     [
         {"x": "v" * 1000},
         {"x": ["v" * 1000] * 1000},
@@ -116,8 +117,8 @@ def test_an_error_in_a_single_row_has_no_row_number() -> None:
     ],
 )
 @pytest.mark.parametrize("shape", [(), (2,), None])
-def test_an_error_never_echoes_a_long_value(asked: Any, shape: Any) -> None:
-    assert "v" * 61 not in str(refusal(one("int8", shape), asked))
+def test_an_error_never_echoes_a_long_value(body: Any, shape: Any) -> None:
+    assert "v" * 61 not in str(refusal(one("int8", shape), body))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (2,), None])
@@ -128,10 +129,10 @@ def test_a_value_of_any_depth_is_refused(shape: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"x": 10**5000}, {"x": [1], "batch_size": -(10**5000)}]
+    "body", [{"x": 10**5000}, {"x": [1], "batch_size": -(10**5000)}]
 )
-def test_an_integer_of_any_size_is_refused(asked: Any) -> None:
-    refusal(one("int8"), asked)
+def test_an_integer_of_any_size_is_refused(body: Any) -> None:
+    refusal(one("int8"), body)
 
 
 def test_a_batch_size_of_any_size_is_too_large() -> None:
@@ -163,10 +164,10 @@ def test_a_batch_size_of_any_size_is_too_large() -> None:
 def test_query_text_is_read_as_its_dtype(
     dtype: str, shape: Any, text: str, expected: Any
 ) -> None:
-    asked = one(dtype, shape).parse([("x", text)])
-    assert asked == {"x": expected}
-    assert type(asked["x"]) is type(expected)
-    one(dtype, shape).check(asked)
+    body = one(dtype, shape).parse([("x", text)])
+    assert body == {"x": expected}
+    assert type(body["x"]) is type(expected)
+    one(dtype, shape).check(body)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +190,9 @@ def test_reserved_query_parameters_are_ignored() -> None:
     assert one("int8").parse(pairs) == {"x": 1}
 
 
-def test_an_unknown_query_parameter_is_left_to_the_question() -> None:
-    asked = one("int8").parse([("x", "1"), ("y", "2")])
-    assert refusal(one("int8"), asked).name == "y"
+def test_an_unknown_query_parameter_is_left_to_the_check() -> None:
+    body = one("int8").parse([("x", "1"), ("y", "2")])
+    assert refusal(one("int8"), body).name == "y"
 
 
 @pytest.mark.parametrize("name", ["x", "v" * 1000])
@@ -199,6 +200,14 @@ def test_query_errors_never_echo_a_long_value(name: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         one("int8").check(one("int8").parse([(name, "v" * 1000)]))
     assert "v" * 61 not in str(caught.value)
+
+
+@pytest.mark.parametrize("auxiliaries", [(), (Tensor("who", "any", ()),)])
+def test_a_signature_reads_back_from_json(auxiliaries: tuple[Tensor, ...]) -> None:
+    outputs = (Tensor("y", "float32", None), Tensor("z", "string", (None, 2)))
+    signature = Signature(PLACE_PRICE.inputs, outputs, auxiliaries)
+    document = orjson.loads(orjson.dumps(signature.to_json()))
+    assert Signature.from_json(document) == signature
 
 
 JSON = st.recursive(
@@ -224,27 +233,27 @@ LIKELY = (
     | st.text(max_size=2)
 )
 COLUMNS = JSON | LIKELY | st.lists(LIKELY | st.lists(LIKELY, max_size=3), max_size=3)
-ASKED = JSON | st.fixed_dictionaries(
+BODIES = JSON | st.fixed_dictionaries(
     {"a": COLUMNS, "b": COLUMNS},
     optional={"batch_size": st.integers(0, 4) | JSON, "cache_key": JSON},
 )
 
 
-@given(TENSORS, ASKED)
+@given(TENSORS, BODIES)
 @settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
-def test_any_question_gives_plain_rows_or_is_refused(
-    tensors: tuple[Tensor, ...], asked: Any
+def test_any_request_gives_plain_rows_or_is_refused(
+    tensors: tuple[Tensor, ...], body: Any
 ) -> None:
     try:
-        rows = Signature(tensors, ()).check(asked, 3).rows
+        rows = Signature(tensors, ()).check(body, 3).rows
     except (InvalidInput, TooLarge):
         return
     for row in rows:
-        for tensor, taken in zip(tensors, row, strict=True):
-            assert tensor.is_plain(_leaves(tensor, taken))
+        for tensor, value in zip(tensors, row, strict=True):
+            assert tensor.is_plain(_leaves(tensor, value))
 
 
-def _leaves(tensor: Tensor, taken: Any) -> list[Any]:
-    """The elements of a value, but for the bytes that came as base64."""
-    leaves = taken.leaves if isinstance(taken, Block) else (taken,)
+def _leaves(tensor: Tensor, value: Any) -> list[Any]:
+    """The elements of a value, without the bytes that came as base64."""
+    leaves = value.leaves if isinstance(value, Block) else (value,)
     return [e for e in leaves if tensor.dtype != "string" or type(e) is not bytes]

@@ -1,4 +1,4 @@
-"""Values checked against a dtype and a shape: taken, or an error that says why not."""
+"""Values checked against a dtype and a shape: accepted, or an error that says why."""
 
 import base64
 import math
@@ -28,16 +28,16 @@ FLOATS = {
 
 
 @pytest.mark.parametrize("dtype", INTS)
-def test_integers_are_taken_up_to_their_exact_bounds(dtype: str) -> None:
+def test_integers_are_accepted_up_to_their_exact_bounds(dtype: str) -> None:
     low, high = INTS[dtype]
-    asked = {"x": [low, high], "batch_size": 2}
-    assert one(dtype).check(asked).rows == [(low,), (high,)]
+    body = {"x": [low, high], "batch_size": 2}
+    assert one(dtype).check(body).rows == [(low,), (high,)]
     for past in (low - 1, high + 1):
         assert f"from {low} to {high}" in str(refusal(one(dtype), {"x": past}))
 
 
 @pytest.mark.parametrize("wrong", [2**63, -(2**63) - 1, 2**64, 10**100])
-def test_an_integer_beyond_64_bits_is_the_askers_mistake(wrong: int) -> None:
+def test_an_integer_beyond_64_bits_is_the_clients_mistake(wrong: int) -> None:
     error = refusal(one("int64"), {"x": [1, wrong], "batch_size": 2})
     assert (error.status, error.name, error.row) == (400, "x", 1)
 
@@ -50,10 +50,10 @@ def test_only_integers_are_integers(dtype: str, wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_floats_are_taken_up_to_the_largest_of_their_width(dtype: str) -> None:
+def test_floats_are_accepted_up_to_the_largest_of_their_width(dtype: str) -> None:
     limit = FLOATS[dtype]
-    for taken in (limit, -limit, 0.0, 5e-324, 0.1):
-        assert value(one(dtype), taken) == taken
+    for accepted in (limit, -limit, 0.0, 5e-324, 0.1):
+        assert value(one(dtype), accepted) == accepted
     past = math.nextafter(limit, math.inf) if dtype != "float64" else 2**1024
     for wrong in (past, -past):
         refusal(one(dtype), {"x": wrong})
@@ -82,7 +82,7 @@ def test_only_booleans_are_booleans(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "ä€😀", "\0", '"', "a" * 10_000])
-def test_strings_are_taken_as_they_are(text: str) -> None:
+def test_strings_are_accepted_as_they_are(text: str) -> None:
     assert value(one("string"), text) == text
 
 
@@ -99,8 +99,8 @@ def test_base64_of_utf8_is_the_text(text: str) -> None:
 
 
 def test_base64_of_anything_else_is_bytes() -> None:
-    asked = {"x": [{"b64": "/wA="}, "a"], "batch_size": 2}
-    assert one("string").check(asked).rows == [(b"\xff\0",), ("a",)]
+    body = {"x": [{"b64": "/wA="}, "a"], "batch_size": 2}
+    assert one("string").check(body).rows == [(b"\xff\0",), ("a",)]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_malformed_base64_is_refused(wrong: Any) -> None:
 )
 def test_nested_lists_become_blocks(shape: Any, given: Any, expected: Any) -> None:
     assert value(one("int64", shape), given) == Block(*expected)
-    asked = {"x": [given, given], "batch_size": 2}
-    assert one("int64", shape).check(asked).rows == [(Block(*expected),)] * 2
+    body = {"x": [given, given], "batch_size": 2}
+    assert one("int64", shape).check(body).rows == [(Block(*expected),)] * 2
 
 
 @pytest.mark.parametrize(
@@ -178,17 +178,17 @@ def test_nested_lists_become_blocks(shape: Any, given: Any, expected: Any) -> No
 )
 def test_lists_of_another_shape_are_refused(shape: Any, wrong: Any) -> None:
     assert refusal(one("int64", shape), {"x": wrong}).name == "x"
-    asked = {"x": [wrong], "batch_size": 1}
-    assert refusal(one("int64", shape), asked).row == 0
+    body = {"x": [wrong], "batch_size": 1}
+    assert refusal(one("int64", shape), body).row == 0
 
 
-def test_the_expected_shape_is_said() -> None:
+def test_errors_say_the_expected_shape() -> None:
     error = refusal(one("int8", (2, None)), {"x": [1]})
     assert "in nested lists of shape [2, any], got a value of shape [1]" in str(error)
 
 
 @pytest.mark.parametrize("given", [7, [7]])
-def test_an_input_of_one_element_takes_it_bare_and_in_a_list(given: Any) -> None:
+def test_an_input_of_one_element_accepts_it_bare_and_in_a_list(given: Any) -> None:
     assert value(one("int64", (1,)), given) == 7
-    asked = {"x": [given, 8], "batch_size": 2}
-    assert one("int64", (1,)).check(asked).rows == [(7,), (8,)]
+    body = {"x": [given, 8], "batch_size": 2}
+    assert one("int64", (1,)).check(body).rows == [(7,), (8,)]

@@ -1,7 +1,7 @@
 """Pinned rows, their canonical rows and their keys (vectors.json): every kind, dtype
 and shape. Another implementation that reproduces them finds the same answers.
 
-In the file, a value that is no text is {"b64": …}, and a block {"shape", "leaves"}.
+In the file, bytes that are not UTF-8 are {"b64": …}, and a block {"shape", "leaves"}.
 """
 
 import base64
@@ -20,8 +20,9 @@ from gomlx.contract.canonical import (
     Vocabulary,
 )
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Block, Row, Tensor, Value
+from gomlx.contract.tensor import Block, Row, Tensor, Value
 
 MODELS: list[dict[str, Any]] = orjson.loads(
     (Path(__file__).parent / "vectors.json").read_bytes()
@@ -62,9 +63,9 @@ def dictionary(model: dict[str, Any]) -> Dictionary:
     return Dictionary(model["version"], signature(model), kinds)
 
 
-def row(model: dict[str, Any], question: Any) -> Row:
-    (made,) = signature(model).check(question).rows
-    return made
+def row(model: dict[str, Any], body: Any) -> Row:
+    (checked,) = signature(model).check(body).rows
+    return checked
 
 
 def text(row: Row) -> str:
@@ -108,12 +109,12 @@ def test_only_rows_that_collapse_share_a_pinned_key() -> None:
     for model in MODELS:
         for pinned in model["rows"]:
             pairs = zip(model["inputs"], pinned["canonical"], strict=True)
-            question = [
+            keyed_values = [
                 (given["name"], given["dtype"], value)
                 for given, value in pairs
                 if given.get("is_in_key", True)
             ]
-            asked = orjson.dumps([model["version"], question])
-            keyed.setdefault(pinned["key"], set()).add(asked)
+            distinct = orjson.dumps([model["version"], keyed_values])
+            keyed.setdefault(pinned["key"], set()).add(distinct)
     assert len(keyed) > 60
-    assert all(len(questions) == 1 for questions in keyed.values())
+    assert all(len(rows) == 1 for rows in keyed.values())

@@ -23,8 +23,9 @@ import tensorflow as tf
 from gomlx.contract import canonical
 from gomlx.contract.answer import AnswerFormat
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.dtypes import DTYPES
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import DTYPES, Block, Row, Tensor
+from gomlx.contract.tensor import Block, Row
 from gomlx.errors import RunFailed
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
@@ -57,11 +58,8 @@ class Description:
     @classmethod
     def read(cls, directory: Path) -> "Description":
         document = json.loads((directory / "servable.json").read_text())
-        tensors = document["signature"]
         return cls(
-            Signature(
-                *(_tensors(tensors[k]) for k in ("inputs", "outputs", "auxiliaries"))
-            ),
+            Signature.from_json(document["signature"]),
             tuple(document["feeds"]),
             tuple(document["fetches"]),
             weights.SavedState.from_json(document["state"]),
@@ -70,14 +68,6 @@ class Description:
             document["example"],
             document["transformer"],
         )
-
-
-def _tensors(documents: list[dict[str, Any]]) -> tuple[Tensor, ...]:
-    shapes = (d["shape"] for d in documents)
-    return tuple(
-        Tensor(d["name"], d["dtype"], None if shape is None else tuple(shape))
-        for d, shape in zip(documents, shapes, strict=True)
-    )
 
 
 _NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}

@@ -21,7 +21,7 @@ from gomlx.contract.canonical import (
     Kind,
     Rounded,
     Vocabulary,
-    held,
+    cast,
 )
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar, Tensor
@@ -213,7 +213,7 @@ def _below(threshold: int | float, dtype: str) -> int | float:
         return 0
     if "int" in dtype:
         return threshold - 1
-    near: float = held(threshold - 1, dtype)
+    near: float = cast(threshold - 1, dtype)
     return near if near < threshold else float(tf.as_dtype(dtype).min)
 
 

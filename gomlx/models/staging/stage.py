@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from gomlx.config.masking import masked
 from gomlx.contract.canonical import dump
 from gomlx.contract.dictionary import digest
+from gomlx.contract.dtypes import ANY, DTYPES
 from gomlx.contract.signature import RESERVED, Signature
-from gomlx.contract.tensor import ANY, DTYPES, Tensor
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import GomlxError, InvalidInput, StageFailed
 from gomlx.models.serving.transformer import Code, code
 from gomlx.models.staging.source import Source

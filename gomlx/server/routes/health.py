@@ -6,7 +6,8 @@ from typing import Any
 
 from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
 from gomlx.contract.dictionary import digest
-from gomlx.contract.tensor import ANY, Tensor
+from gomlx.contract.dtypes import ANY
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import ModelNotFound
 from gomlx.metrics.exposition import ScrapedMetric
 from gomlx.metrics.metrics import Metrics

@@ -140,7 +140,7 @@ def test_an_input_that_nothing_takes_has_one_value(
     source = save(tmp_path / "m", f, [spec("x"), spec("unused", "string")])
     kind = kinds(staged(source))["unused"]
     assert isinstance(kind, Vocabulary)
-    assert kind.canonical(["a", ""]) == ["", ""]
+    assert kind.canonical_column(["a", ""]) == ["", ""]
 
 
 def number_of_rows(tensor: Any) -> Any:

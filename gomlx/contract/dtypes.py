@@ -1,0 +1,112 @@
+"""The dtypes of inputs and outputs: their ranges, and the values that they hold.
+
+Names are TensorFlow's (`tf.DType.name`). A value is *plain* if the model can be fed it
+as it is: an int within the range of an integer dtype, a finite float or int within the
+range of a float dtype, a str, a bool. Everything else is converted or refused.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+INT_RANGES = {
+    f"{sign}int{bits}": (
+        0 if sign else -(2 ** (bits - 1)),
+        2 ** (bits if sign else bits - 1) - 1,
+    )
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+}
+FLOAT_LIMITS = {  # the greatest finite float of each width
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+    "float32": 3.4028234663852886e38,
+    "float64": 1.7976931348623157e308,
+}
+DTYPES = frozenset({"string", "bool", *INT_RANGES, *FLOAT_LIMITS})
+ANY = "any"  # the dtype of auxiliary inputs: any JSON scalar
+STRUCT_CODES = {  # of Python's struct module; it has no bfloat16, float32 holds it
+    "bool": "?",
+    "int8": "b",
+    "uint8": "B",
+    "int16": "h",
+    "uint16": "H",
+    "int32": "i",
+    "uint32": "I",
+    "int64": "q",
+    "uint64": "Q",
+    "float16": "e",
+    "bfloat16": "f",
+    "float32": "f",
+    "float64": "d",
+}
+_EXPECTED = {
+    "bool": "true or false",
+    "string": "a string",
+    ANY: "a string, a finite number of 64 bits, true, false or null",
+}
+
+PlainTest = Callable[[Sequence[Any]], bool]
+
+
+def expected(dtype: str) -> str:
+    """Say which JSON values a dtype takes, for error messages."""
+    if dtype in INT_RANGES:
+        low, high = INT_RANGES[dtype]
+        return f"{dtype} (an integer from {low} to {high})"
+    if dtype in FLOAT_LIMITS:
+        return f"{dtype} (a finite number)"
+    return _EXPECTED[dtype]
+
+
+def bounds(dtype: str) -> tuple[float, float] | None:
+    """Return the least and the greatest number; None where a value is no number."""
+    if dtype in FLOAT_LIMITS:
+        return -FLOAT_LIMITS[dtype], FLOAT_LIMITS[dtype]
+    return INT_RANGES.get(dtype)
+
+
+def plain_types(dtype: str) -> tuple[type, ...]:
+    """Return the Python types of plain values; none for ANY, which has too many."""
+    if dtype in FLOAT_LIMITS:
+        return float, int
+    if dtype in INT_RANGES:
+        return (int,)
+    return {"string": (str,), "bool": (bool,)}.get(dtype, ())
+
+
+def plain_test(dtype: str) -> PlainTest:
+    """Return a fast test that every value of a column is plain."""
+    if dtype in INT_RANGES:
+        return _int_test(*INT_RANGES[dtype])
+    if dtype in FLOAT_LIMITS:
+        return _float_test(FLOAT_LIMITS[dtype])
+    if dtype == ANY:
+        return lambda values: all(map(_is_json_scalar, values))
+    is_all_plain = frozenset(plain_types(dtype)).issuperset
+    return lambda values: is_all_plain(map(type, values))
+
+
+def _int_test(low: int, high: int) -> PlainTest:
+    only_ints = frozenset({int}).issuperset
+    return lambda values: (
+        only_ints(map(type, values))
+        and (not values or (low <= min(values) and max(values) <= high))
+    )
+
+
+def _float_test(limit: float) -> PlainTest:
+    only_numbers = frozenset({float, int}).issuperset
+    return lambda values: (
+        only_numbers(map(type, values))
+        and (not values or (-limit <= min(values) and max(values) <= limit))
+        and all(map(math.isfinite, values))  # min and max may skip a NaN
+    )
+
+
+def _is_json_scalar(value: Any) -> bool:
+    if type(value) is int:
+        return -(2**63) <= value < 2**64
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (str, bool)
