@@ -16,7 +16,18 @@ WORDS = Vocabulary(frozenset(f"word-{n}" for n in range(10_000)), "[UNK]", "")
 NUMBERS = Vocabulary(frozenset(range(1000)), -1, "")
 BUCKETS = Buckets("float32", tuple(map(float, range(20))), -1.0, "")
 ROUNDED = Rounded("float32", 2, "")
-KINDS: list[Kind] = [WORDS] * 6 + [NUMBERS] * 2 + [BUCKETS, ROUNDED]
+KINDS: list[Kind] = [
+    WORDS,
+    WORDS,
+    WORDS,
+    WORDS,
+    WORDS,
+    WORDS,
+    NUMBERS,
+    NUMBERS,
+    BUCKETS,
+    ROUNDED,
+]
 DTYPES = ["string"] * 6 + ["int64"] * 2 + ["float32"] * 2
 ROW: Row = ("word-0", "word-1", "word-2", "word-3", "x", "y", 3, 4000, 4.5, 2.256)
 

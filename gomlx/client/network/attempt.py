@@ -103,7 +103,7 @@ class Attempts:
             return call.read(accepted(response))
         except (*RETRIED, ModelNotFound) as error:
             text = f"{host.name}: {error}"
-            raise type(error).told(text, error.retry_after) from None
+            raise type(error).from_message(text, error.retry_after) from None
 
     async def _response(self, request: Request, host: Host, seconds: float) -> Response:
         milliseconds = int(min(seconds, _LONGEST_TIMEOUT) * 1000)

@@ -21,8 +21,9 @@ from gomlx.client.network.transport import Request, Response
 from gomlx.client.options import Options
 from gomlx.contract.canonical import Auxiliary, Exact, Kind, Rounded, Vocabulary
 from gomlx.contract.document import Contract
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Scalar, Tensor
+from gomlx.contract.tensor import Scalar, Tensor
 from gomlx.errors import BadResponse
 
 _DTYPES = {"float": "float32", "int": "int64"}
@@ -73,7 +74,9 @@ class _MlyInput:
         if isinstance(value, list):
             return self.to_json(value[0])  # of one element: it was checked
         if isinstance(self._kind, Rounded):
-            value = float(f"{self._kind.one(value):.{self._kind.precision}f}")
+            value = float(
+                f"{self._kind.canonical_value(value):.{self._kind.precision}f}"
+            )
         if not isinstance(value, float):
             return value
         return orjson.Fragment(format(Decimal(repr(value)), "f"))

@@ -45,9 +45,9 @@ def accepted(response: Response) -> Response:
     if status not in _REFUSALS:
         raise BadResponse(f"status {status}: {message}")
     if status == RunFailed.status and message == _NO_SLOT:
-        raise Overloaded.told(message)
+        raise Overloaded.from_message(message)
     retry_after = _seconds(response.headers.get("retry-after"))
-    raise _REFUSALS[status].told(message, retry_after)
+    raise _REFUSALS[status].from_message(message, retry_after)
 
 
 def _message(response: Response) -> str:
