@@ -128,7 +128,7 @@ class Service:
         return self._rundir.workers / str(os.getpid())
 
     def _caching(self, model: Model) -> Any:
-        from gomlx.server.predict.misses import CachePolicy
+        from gomlx.server.predict.policy import CachePolicy
 
         store = self._stores.get(model.datastore or "")
         return (

@@ -17,7 +17,7 @@ from gomlx.errors import GomlxError, InternalError, TooLarge
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.health import Status
 from gomlx.server.routes.meta import Contracts
 from gomlx.server.routes.mly_operations import Operations
@@ -159,7 +159,7 @@ class _Eval:
     ) -> Reply:
         """Put a question to the predictor and wait for its reply."""
         header = request.get_header(deadlines.HEADER)
-        seconds = deadlines.seconds_of(header, self._limits.request_seconds)
+        seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         answered: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         pending = self._predictor.submit(name, text, answered.set_result, seconds)
         try:

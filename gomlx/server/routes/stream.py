@@ -18,7 +18,8 @@ import orjson
 
 from gomlx.errors import TooLarge
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import PendingRequest, Reply
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import PendingRequest
 
 # After the last line that is taken, the client may go on sending. Were the connection
 # closed at once, the kernel would reset it, and answers on their way would be lost.

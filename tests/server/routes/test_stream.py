@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.stream import Stream, StreamLimits, as_line
 from tests.server.conftest import Path_
 from tests.server.duplex import Client, Http1, Http2, path
