@@ -1,7 +1,7 @@
 """The Gunicorn worker class, and Gunicorn's master with our settings.
 
 Started by the supervisor as `python -m gomlx.server.process.gunicorn`: the master,
-which forks the workers. Each builds its own service (service.py), on its event loop.
+which forks the workers. Each builds its own service (service.py) on its event loop.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,25 +23,52 @@ from gomlx.config.schema import Config
 from gomlx.runtime.process import die_with_parent, log_to_stderr
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.server.http.certificates import Certificates
-from gomlx.server.process.service import Service
+from gomlx.server.http.idle import Watched
+from gomlx.server.http.protocol import HotProtocol
+from gomlx.server.process.service import Service, WorkerHooks
 
 log = logging.getLogger(__name__)
 
-# Handed-over connections of HTTP/1.1 are for people, probes and scrapers; Gunicorn
-# cannot close an idle one when it stops, so it may not be idle for long.
+# Handed-over connections of HTTP/1.1 are for people, probes and scrapers. Gunicorn
+# cannot close an idle one when it stops, so none may be idle for long.
 _ASGI_KEEPALIVE_SECONDS = 5
+_GOAWAY_SECONDS = 2  # for HTTP/2 to close an idle connection itself
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
 _FAILED_START_SECONDS = 5
+_HEARTBEAT_SECONDS = 0.25
+
+
+class HandedOver:
+    """The connections of one worker that the hot protocol has handed to Gunicorn.
+
+    idle_seconds: then one of them is closed.
+    """
+
+    def __init__(self, worker: "Worker", idle_seconds: float) -> None:
+        self._worker = worker
+        self._idle_seconds = idle_seconds
+        self._open: set[Watched] = set()
+
+    def protocol(self) -> Watched:
+        """Return the protocol for another connection."""
+        return Watched(self._worker, self._open, self._idle_seconds)
+
+    def check(self) -> None:
+        """Close what is idle for too long; HTTP/2 says GOAWAY first."""
+        now = time.monotonic()
+        for connection in list(self._open):
+            connection.check(now, self._idle_seconds + _GOAWAY_SECONDS)
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
-    """Gunicorn's ASGI worker, whose connections begin on the hot protocol."""
+    """Gunicorn's ASGI worker, whose connections start on the hot protocol."""
 
     alive: bool
     asgi: Any = None
     service: Service | None = None
 
     def count_connection(self, change: int) -> int:
+        """Add to the number of open connections, and return it."""
         self.nr_conns += change
         return int(self.nr_conns)
 
@@ -48,10 +76,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         """Nothing to load yet: the service is built on the event loop."""
 
     async def _serve(self) -> None:
-        from gomlx.server.http.protocol import HotProtocol
-
-        beating = self.loop.create_task(self._heartbeat())
-        service = await self._started()
+        heartbeat = self.loop.create_task(self._heartbeat())
+        service = await self._start_service()
         tls = self.app.certificates.options if self.app.certificates else {}
         for listener in self.sockets:
             self.servers.append(
@@ -59,42 +85,62 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
                     lambda: HotProtocol(service.connections), sock=listener.sock, **tls
                 )
             )
-        await beating
-        service.stop()
+        await heartbeat
+        service.stop_accepting()
         await self._shutdown()
-        await service.close()
+        await service.shutdown()
 
-    async def _started(self) -> Service:
+    async def _start_service(self) -> Service:
         try:
-            self.service = Service(self.app.config, self.app.rundir, self)
+            self.service = Service(self.app.config, self.app.rundir, self._hooks())
             self.asgi = self.service.app
-            await self.service.start()
+            await self.service.startup()
         except Exception:
             log.exception("cannot start")
             await asyncio.sleep(_FAILED_START_SECONDS)
             sys.exit(1)
         return self.service
 
+    def _hooks(self) -> WorkerHooks:
+        handed_over = HandedOver(self, self.app.config.endpoint.keepalive_seconds)
+        return WorkerHooks(
+            certificates=self.app.certificates,
+            hand_over=handed_over.protocol,
+            check_handed_over=handed_over.check,
+            count_connection=self.count_connection,
+        )
+
     async def _heartbeat(self) -> None:
-        """Tell the master that this worker lives, until it has to stop."""
+        """Notify the master that this worker runs, until it has to stop."""
         while self.alive and self.ppid == os.getppid():
             self.notify()
             if self.service and self.service.connections.answered >= self.max_requests:
                 self.alive = False
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(_HEARTBEAT_SECONDS)
 
 
 class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no types
     """Gunicorn with settings from our config instead of its own."""
 
     def __init__(self, config: Config, rundir: RunDir, listener: int) -> None:
-        self.config, self.rundir, self._listener = config, rundir, listener
-        self.certificates = (tls := config.endpoint.tls) and Certificates(tls)
+        tls = config.endpoint.tls
+        self.config = config
+        self.rundir = rundir
+        self.certificates = Certificates(tls) if tls else None
+        self._listener = listener
         super().__init__()
 
     def load_config(self) -> None:
+        """Set Gunicorn's options."""
+        for name, value in (self._process_options() | self._http_options()).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> None:
+        """Nothing: each worker builds its own application."""
+
+    def _process_options(self) -> dict[str, Any]:
         endpoint = self.config.endpoint
-        for name, value in {
+        return {
             "bind": f"fd://{self._listener}",
             "workers": self.config.workers,
             "worker_class": Worker,
@@ -102,24 +148,26 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
             "worker_tmp_dir": str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None,
             "timeout": endpoint.worker_timeout_seconds,
             "graceful_timeout": int(endpoint.graceful_seconds) or 1,
-            "limit_request_field_size": min(endpoint.max_header_bytes, 65_536),
-            "keepalive": _ASGI_KEEPALIVE_SECONDS,
-            "asgi_disconnect_grace_period": 0,  # what nobody waits for is not computed
             "max_requests": endpoint.max_requests,
             "max_requests_jitter": endpoint.max_requests // 10,
-            "http_protocols": "h1,h2",
-            "http2_cleartext": "both",  # not with TLS, which Gunicorn knows by
-            "certfile": endpoint.tls and endpoint.tls.certificate,
-            "http2_max_concurrent_streams": 128,  # RFC 9113: no less than 100
-            "forwarded_allow_ips": ",".join(endpoint.trusted_proxies),
             "control_socket_disable": True,
             "loglevel": "warning",
             "proc_name": "gomlx",
-        }.items():
-            self.cfg.set(name, value)
+        }
 
-    def load(self) -> None:
-        """Nothing: each worker builds its own application."""
+    def _http_options(self) -> dict[str, Any]:
+        endpoint = self.config.endpoint
+        return {
+            "limit_request_field_size": min(endpoint.max_header_bytes, 65_536),
+            "keepalive": _ASGI_KEEPALIVE_SECONDS,
+            "asgi_disconnect_grace_period": 0,  # abandoned work is dropped at once
+            "http_protocols": "h1,h2",
+            # Not with TLS: Gunicorn recognizes that by the certificate's file.
+            "http2_cleartext": "both",
+            "certfile": endpoint.tls and endpoint.tls.certificate,
+            "http2_max_concurrent_streams": 128,  # RFC 9113: no less than 100
+            "forwarded_allow_ips": ",".join(endpoint.trusted_proxies),
+        }
 
 
 def main() -> None:
@@ -133,7 +181,7 @@ def main() -> None:
     rundir = RunDir(arguments.run_dir)
     config = msgspec.json.decode(rundir.config.read_bytes(), type=Config)
     log_to_stderr(config.log_level)
-    sys.argv = sys.argv[:1]  # Gunicorn would read it
+    sys.argv = sys.argv[:1]  # Gunicorn would parse the rest
     with suppress(KeyboardInterrupt):
         Application(config, rundir, arguments.listener).run()
 

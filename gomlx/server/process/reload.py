@@ -1,15 +1,15 @@
 """Follow the manifest: load what should be live, warm it, swap, drain, close.
 
-SIGUSR2 and a clock both say "look"; the manifest says what should be. A version that
-cannot be loaded leaves the old one where it is.
+SIGUSR2 and a clock both say "look"; the manifest says what should be live. A version
+that cannot be loaded leaves the old one live.
 """
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from gomlx.errors import ModelNotFound
 from gomlx.metrics.metrics import Metrics
@@ -19,26 +19,40 @@ from gomlx.models.version import Manifest, ModelVersion
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 3.0  # a signal can be lost
-_RETRY_SECONDS = 30.0  # memory or file descriptors may be free again
+_RETRY_SECONDS = 30.0  # by then, memory or file descriptors may be free again
+
+
+class Loader(Protocol):
+    """Makes live versions of staged ones, and releases them."""
+
+    def load(self, version: ModelVersion) -> LiveVersion:
+        """Load and warm a version. Called in a thread."""
+
+    def close(self, live: LiveVersion) -> None:
+        """Release a version. Called on the event loop."""
 
 
 class Reloader:
-    """Keeps a worker's live versions those of the manifest."""
+    """Keeps the live versions of a worker the same as the manifest's."""
 
     def __init__(
         self,
         manifest: Path,
         current: Current,
-        load: Callable[[ModelVersion], LiveVersion],
+        loader: Loader,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._path, self._current = manifest, current
-        self._load, self._metrics = load, metrics
+        self._manifest = manifest
+        self._current = current
+        self._loader = loader
+        self._metrics = metrics
+        self._clock = clock
         self._hint = asyncio.Event()
-        self._failed: dict[str, float] = {}  # digest → when it may be tried again
+        self._retry_at: dict[str, float] = {}  # digest of a failed version → when
 
     def wake(self) -> None:
-        """Have the manifest looked at now. Safe in a signal handler of the loop."""
+        """Look at the manifest now. Safe in a signal handler of the event loop."""
         self._hint.set()
 
     async def follow(self) -> None:
@@ -55,24 +69,24 @@ class Reloader:
             self._hint.clear()
 
     async def catch_up(self) -> None:
-        """Make what the manifest names live, one version after the other."""
-        manifest = Manifest.read(self._path)
+        """Make the versions of the manifest live, one after the other."""
+        manifest = Manifest.read(self._manifest)
         for name, reason in manifest.failures.items():
             if name not in manifest.versions:
                 self._current.reasons[name] = reason
         for version in manifest.versions.values():
-            await self._replace(version)
+            await self._reload(version)
 
-    async def _replace(self, version: ModelVersion) -> None:
+    async def _reload(self, version: ModelVersion) -> None:
         live = self._current.get(version.name)
-        if live and live.servable.version.digest == version.digest:
+        if live and live.digest == version.digest:
             self._current.reasons.pop(version.name, None)
             return
-        if time.monotonic() < self._failed.get(version.digest, 0):
+        if self._clock() < self._retry_at.get(version.digest, 0):
             return
         try:
-            # Loading leaves the event loop free: TensorFlow lets go of the interpreter.
-            new = await asyncio.to_thread(self._load, version)
+            # TensorFlow releases the GIL meanwhile: the event loop goes on.
+            new = await asyncio.to_thread(self._loader.load, version)
         except Exception as error:
             self._fail(version, error)
             return
@@ -80,9 +94,9 @@ class Reloader:
 
     def _swap(self, version: ModelVersion, new: LiveVersion) -> None:
         try:
-            self._current.swap(version.name, new, _close)
+            self._current.swap(version.name, new, self._loader.close)
         except ModelNotFound:
-            _close(new)
+            self._loader.close(new)
             return
         self._current.reasons.pop(version.name, None)
         self._metrics.counter("gomlx_loads", version.name, "loaded").n += 1
@@ -90,18 +104,9 @@ class Reloader:
 
     def _fail(self, version: ModelVersion, error: Exception) -> None:
         if not version.directory.exists():
-            return  # a newer version has come meanwhile; the manifest names it
-        self._failed[version.digest] = time.monotonic() + _RETRY_SECONDS
+            return  # a newer version replaced it meanwhile; the manifest names that one
+        self._retry_at[version.digest] = self._clock() + _RETRY_SECONDS
         reason = f"version {version.digest} cannot be loaded: {error}"
         self._current.reasons[version.name] = reason
         self._metrics.counter("gomlx_loads", version.name, "failed").n += 1
         log.error("model %s: %s", version.name, reason, exc_info=error)
-
-
-def _close(live: LiveVersion) -> None:
-    live.batcher.close()
-    live.servable.close()
-    del live
-    # TensorFlow's graphs are cycles. Cheap: what was there before any model was
-    # loaded is frozen (server/service.py).
-    gc.collect()

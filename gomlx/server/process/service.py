@@ -1,201 +1,151 @@
-"""Everything that serves in one worker process, built from the config.
+"""One worker process: the service that is built from the config, and its life.
 
-TensorFlow is imported after the fork only, and prometheus_client after its directory
-is known, so what needs them is imported where it is built.
+    Service(…)          on the event loop, after the fork
+     ├ startup          import TensorFlow in a thread, load every model, announce
+     │   … serves …
+     ├ stop_accepting   no new requests; open ones finish
+     └ shutdown         write what is queued, release everything
+
+prometheus_client reads its directory when it is imported: the metrics import it
+themselves, when they are built.
 """
 
 import asyncio
-import gc
-import importlib
 import os
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from gomlx.config.load import masked_config
-from gomlx.config.schema import Config, Endpoint, Model
+from gomlx.config.schema import Config
+from gomlx.metrics.metrics import Metrics
+from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.http.certificates import Certificates
-from gomlx.server.http.idle import Watched
-from gomlx.server.http.limits import HttpLimits
-from gomlx.server.process.loop_lag import watch
-from gomlx.server.routes.pacing import Paced
+from gomlx.server.http.connections import Connections
+from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.predictor import Predictor
+from gomlx.server.process.endpoints import WorkerParts, build_endpoints, http_limits
+from gomlx.server.process.loading import VersionLoader, import_tensorflow
+from gomlx.server.process.loop_lag import watch_loop_lag
+from gomlx.server.process.reload import Reloader
+from gomlx.server.process.stores import Store, open_stores
+from gomlx.server.routes.app import build_app
+from gomlx.server.routes.pacing import PacedApp
 
-if TYPE_CHECKING:
-    from gomlx.models.serving.current import LiveVersion
-    from gomlx.models.version import ModelVersion
-    from gomlx.server.process.gunicorn import Worker
+_FOLD_SECONDS = 0.025
+_FOLDS_PER_FLUSH = 10
+_TICK_SECONDS = 1.0
 
-_SERVABLE = "gomlx.models.serving.servable"
-_FOLD_SECONDS, _FOLDS_A_FLUSH = 0.025, 10
+
+@dataclass(frozen=True)
+class WorkerHooks:
+    """What a service needs of the worker process around it.
+
+    hand_over makes the protocol that a connection is handed over to. Once a second,
+    check_handed_over closes those of them that are idle for too long. count_connection
+    is called with 1 for each new connection and with -1 for each closed one, and
+    returns how many are open, on either protocol.
+    """
+
+    certificates: Certificates | None
+    hand_over: Callable[[], asyncio.Protocol]
+    check_handed_over: Callable[[], None]
+    count_connection: Callable[[int], int]
 
 
 class Service:
-    """Everything in one worker process. Made on the event loop, after the fork."""
+    """Everything that serves in one worker process.
 
-    def __init__(self, config: Config, rundir: RunDir, worker: "Worker") -> None:
-        # Metrics before all else: prometheus_client must find its directory.
-        from gomlx.metrics.metrics import Metrics
+    app: the ASGI application. connections: those on the hot protocol.
+    """
 
-        self._slot = claim_slot(rundir).number
-        self.metrics = Metrics(rundir.metrics, self._slot, rundir.tallies)
-
-        from gomlx.models.serving.current import Current
-        from gomlx.models.version import Manifest
-        from gomlx.server.http.connections import Connections
-        from gomlx.server.predict.predictor import Predictor
-        from gomlx.server.process.reload import Reloader
-        from gomlx.server.process.stores import open_stores
-        from gomlx.server.routes.app import App
-        from gomlx.server.routes.health import Status
-        from gomlx.server.routes.mly_operations import Operations
-
-        self._models = {model.id: model for model in config.models}
-        self._rundir = rundir
-        self.current = Current(self._models)
-        self._stores = open_stores(config, rundir.store, self.metrics)
-        self._watched: set[Watched] = set()
-        self._certificates: Certificates | None = worker.app.certificates
-        limits = _limits(config.endpoint)
-        predictor = Predictor(
-            self.current,
-            {model.id: self._caching(model) for model in config.models},
-            {m.id: m.batch.max_queued_rows for m in config.models},
-            self.metrics,
+    def __init__(self, config: Config, rundir: RunDir, hooks: WorkerHooks) -> None:
+        slot = claim_slot(rundir).number
+        self._hooks = hooks
+        self._metrics = metrics = Metrics(rundir.metrics, slot, rundir.tallies)
+        self._loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
+        self._stores = open_stores(config, rundir.store, metrics)
+        current = Current(model.id for model in config.models)
+        predictor = _build_predictor(config, current, self._stores, metrics)
+        parts = WorkerParts(
+            current, predictor, self._stores, metrics, hooks.certificates
         )
-        self.reloader = Reloader(
-            rundir.manifest, self.current, self._load, self.metrics
-        )
-        status = Status(
-            self.current,
-            masked_config(config),
-            lambda: Manifest.read(rundir.manifest),
-            self.metrics,
-            self._tiers,
-            self._certificates,
-        )
-        operations = Operations(self.metrics, list(self._models))
-        self.app = Paced(App(predictor, status, operations, limits).asgi())
-        self.connections = Connections(
-            {f"/v1/api/model/{name}/eval".encode(): name for name in self._models},
-            predictor,
-            limits,
-            self._handed_over(worker),
-            worker.count_connection,
-        )
-        self._late = self.metrics.histogram("gomlx_loop_lag_seconds", str(self._slot))
+        self.app = PacedApp(build_app(build_endpoints(config, rundir, parts)))
+        self.connections = _build_connections(config, predictor, hooks)
+        batches = {model.id: model.batch for model in config.models}
+        loader = VersionLoader(batches, metrics, self.connections.send)
+        self._reloader = Reloader(rundir.manifest, current, loader, metrics)
+        self._announcement = rundir.workers / str(os.getpid())
         self._tasks: list[asyncio.Task[None]] = []
-        self._keepalive = config.endpoint.keepalive_seconds
 
-    async def start(self) -> None:
-        """Load every model, then announce that SIGUSR2 is welcome."""
+    async def startup(self) -> None:
+        """Load every model, then announce that this process takes SIGUSR2."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR2, self.reloader.wake)
-        await asyncio.to_thread(importlib.import_module, _SERVABLE)
-        # What is here now stays, TensorFlow's modules first of all: collections need
-        # not look at it, which would keep the loop for 100 ms. Models come and go.
-        gc.collect()
-        gc.freeze()
-        await self.reloader.catch_up()
+        loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
+        await import_tensorflow()
+        await self._reloader.catch_up()
         self._announcement.touch()
         self._tasks = [
-            loop.create_task(self.reloader.follow()),
+            loop.create_task(self._reloader.follow()),
             loop.create_task(self._flush()),
             loop.create_task(self._tick()),
-            loop.create_task(watch(self._late)),
+            loop.create_task(watch_loop_lag(self._loop_lag)),
         ]
-        if self._certificates:
-            self._tasks.append(loop.create_task(self._certificates.follow()))
+        if self._hooks.certificates:
+            self._tasks.append(loop.create_task(self._hooks.certificates.follow()))
 
-    def stop(self) -> None:
-        """Take no more requests; those that are under way go on."""
+    def stop_accepting(self) -> None:
+        """Accept no new requests; open ones finish."""
         self._announcement.unlink(missing_ok=True)
         self.connections.stop()
 
-    async def close(self) -> None:
-        """Write what waits, and let go of everything."""
+    async def shutdown(self) -> None:
+        """Write what is queued, and release everything."""
         for task in self._tasks:
             task.cancel()
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
-        self.metrics.close()
-
-    @property
-    def _announcement(self) -> Path:
-        return self._rundir.workers / str(os.getpid())
-
-    def _caching(self, model: Model) -> Any:
-        from gomlx.server.predict.policy import CachePolicy
-
-        store = self._stores.get(model.datastore or "")
-        return (
-            CachePolicy(store.tiers, store.coalescer(model))
-            if store
-            else CachePolicy(None)
-        )
-
-    def _load(self, version: "ModelVersion") -> "LiveVersion":
-        """Load and warm a version. Runs in a thread."""
-        from gomlx.models.serving.batcher import Batcher, BatchLimits
-        from gomlx.models.serving.cost import Cost
-        from gomlx.models.serving.current import LiveVersion
-        from gomlx.models.serving.run import RunCounts
-        from gomlx.models.serving.servable import Servable
-
-        servable = Servable(version)
-        name, batch = version.name, self._models[version.name].batch
-        max_rows = batch.max_rows if servable.description.joins_rows else 1
-        cost = Cost(max_rows, servable.warm(max_rows))
-        limits = BatchLimits(
-            max_rows,
-            batch.linger_ms / 1000,
-            batch.max_queued_rows,
-            batch.max_queued_ms / 1000,
-        )
-        counts = RunCounts(
-            self.metrics.counter("gomlx_model_runs", name),
-            self.metrics.counter("gomlx_model_run_failures", name),
-            self.metrics.histogram("gomlx_model_run_seconds", name),
-            self.metrics.histogram("gomlx_batch_rows", name),
-        )
-        batcher = Batcher(name, servable.run, limits, counts, cost)
-        batcher.when_completed = self.connections.send
-        return LiveVersion(servable, batcher)
-
-    def _tiers(self) -> dict[str, Any]:
-        details = {name: store.detail() for name, store in self._stores.items()}
-        return {name: detail for name, detail in details.items() if detail}
-
-    def _handed_over(self, worker: "Worker") -> Callable[[], Watched]:
-        return lambda: Watched(worker, self._watched, self._keepalive)
+        self._metrics.close()
 
     async def _flush(self) -> None:
         for turn in count():
-            self.metrics.fold()
-            if turn % _FOLDS_A_FLUSH == 0:
-                self.metrics.flush()
+            self._metrics.fold()
+            if turn % _FOLDS_PER_FLUSH == 0:
+                self._metrics.flush()
             await asyncio.sleep(_FOLD_SECONDS)
 
     async def _tick(self) -> None:
         while True:
             self.connections.tick()
-            now = time.monotonic()
-            for connection in list(self._watched):
-                connection.check(now, self._keepalive + 2)  # HTTP/2 says good-bye first
+            self._hooks.check_handed_over()
             for store in self._stores.values():
                 store.tiers.tick()
-            await asyncio.sleep(1)
+            await asyncio.sleep(_TICK_SECONDS)
 
 
-def _limits(endpoint: Endpoint) -> HttpLimits:
-    return HttpLimits(
-        endpoint.max_body_bytes,
-        endpoint.max_header_bytes,
-        endpoint.receive_seconds,
-        endpoint.keepalive_seconds,
-        endpoint.request_seconds,
-        endpoint.max_connections,
+def _build_predictor(
+    config: Config, current: Current, stores: Mapping[str, Store], metrics: Metrics
+) -> Predictor:
+    policies = {}
+    for model in config.models:
+        store = stores.get(model.datastore or "")
+        policies[model.id] = (
+            CachePolicy(store.tiers, store.coalescer(model))
+            if store
+            else CachePolicy(None)
+        )
+    max_rows = {model.id: model.batch.max_queued_rows for model in config.models}
+    return Predictor(current, policies, max_rows, metrics)
+
+
+def _build_connections(
+    config: Config, predictor: Predictor, hooks: WorkerHooks
+) -> Connections:
+    routes = {
+        f"/v1/api/model/{model.id}/eval".encode(): model.id for model in config.models
+    }
+    limits = http_limits(config.endpoint)
+    return Connections(
+        routes, predictor, limits, hooks.hand_over, hooks.count_connection
     )

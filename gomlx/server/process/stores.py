@@ -1,4 +1,4 @@
-"""Opens the datastores of the config: their tiers, and who coalesces over them."""
+"""Opens the datastores of the config: their tiers, and coalescing over them."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +14,7 @@ from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
 from gomlx.metrics.instruments import Counter
 from gomlx.metrics.metrics import Metrics
 
-# Of the nearest tier, and of those behind it; a model's run is often cheaper than more.
+# Of the nearest tier, and of further ones; a longer wait often costs more than a run.
 _DEADLINES_MS = (5.0, 20.0)
 
 
@@ -28,7 +28,8 @@ class Store:
         directory: Path,
         metrics: Metrics,
     ) -> None:
-        self._datastore, self._directory = datastore, directory
+        self._datastore = datastore
+        self._directory = directory
         self._metrics = metrics
         self._local = self._open_local() if datastore.memory_mb else None
         self._remotes = [
@@ -38,7 +39,7 @@ class Store:
         self.tiers = Tiered(self._local, self._remotes, datastore.ttl_seconds)
 
     def detail(self) -> dict[str, dict[str, str]]:
-        """What people want to know of each shared tier when all is not well."""
+        """Return the state of each shared tier by name, and its problems."""
         return {
             remote.name: {"state": remote.state.name.lower().replace("_", "-")}
             | ({"problem": remote.problem} if remote.problem else {})
@@ -47,7 +48,7 @@ class Store:
         }
 
     def coalescer(self, model: Model) -> Coalescer | None:
-        """With whom a model's missing rows are agreed on; None: with nobody."""
+        """Return what coalesces a model's missing rows; None: only its process does."""
         seconds = model.lease_ms / 1000
         if model.coalesce == "host":
             return Coalescer(self._host_leases, seconds, self.tiers.peek_local)
@@ -55,7 +56,7 @@ class Store:
             return Coalescer(self._fleet_leases, seconds, self.tiers.peek_nearest)
         return None
 
-    # One of each for all models: its locks are the process's.
+    # One of each for all models: the locks belong to the process.
 
     @cached_property
     def _host_leases(self) -> HostLeases:
@@ -103,7 +104,7 @@ class Store:
 def open_stores(
     config: Config, directory: Callable[[str], Path], metrics: Metrics
 ) -> dict[str, Store]:
-    """Open every datastore; directory tells where the shared memory of each is."""
+    """Open every datastore; directory: of its shared memory, by name."""
     connections = {connection.id: connection for connection in config.connections}
     return {
         store.id: Store(store, connections, directory(store.id), metrics)

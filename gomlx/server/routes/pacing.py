@@ -1,33 +1,34 @@
-"""Not more requests of Falcon's begin in a turn of the event loop than take a moment.
+"""Bounds how many requests of Falcon's start in one turn of the event loop.
 
-A connection of HTTP/2 may bring a hundred at once. Their tasks would all run in one
-turn, and answer in it, half a millisecond each: timers and every other connection
-would wait for all of them.
+A connection of HTTP/2 may bring a hundred requests at once. Their tasks would all run
+in one turn, and answer in it, half a millisecond each: timers and every other
+connection would wait for all of them.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_REQUESTS_A_TURN = 16
+_REQUESTS_PER_TURN = 16
 
 _Asgi = Callable[..., Awaitable[None]]
 
 
-class Paced:
-    """An ASGI application that has another's requests begin in turns."""
+class PacedApp:
+    """An ASGI application that passes few requests a turn on to another one."""
 
-    def __init__(self, app: _Asgi) -> None:
+    def __init__(self, app: _Asgi, per_turn: int = _REQUESTS_PER_TURN) -> None:
         self._app = app
-        self._begun = 0  # in this turn
+        self._per_turn = per_turn
+        self._started = 0  # in this turn
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        while self._begun >= _REQUESTS_A_TURN:  # noqa: ASYNC110  # a turn is awaited
+        while self._started >= self._per_turn:  # noqa: ASYNC110  # a turn is awaited
             await asyncio.sleep(0)
-        if not self._begun:
+        if not self._started:
             asyncio.get_running_loop().call_soon(self._end_turn)
-        self._begun += 1
+        self._started += 1
         await self._app(scope, receive, send)
 
     def _end_turn(self) -> None:
-        self._begun = 0
+        self._started = 0

@@ -1,27 +1,27 @@
-"""Questions in, answers out, a line each, for as long as the client likes.
+"""/v1/api/model/ID/stream: rows in, answers out, one line each, without end.
 
-    body ─► _read ─► Predictor ─► lines, in the order they were asked ─► __anext__
-              └ waits while the window is full: then nobody reads from the client
+    body ─► _read ─► Predictor ─► Window, in the order of the lines ─► __anext__
+              └ waits while the window is full: then the client's body is not read
 
-The server takes the next part of the response when the client has read the last one. So
+Falcon asks for the next part of the response when the client has read the last one. So
 a client that does not read fills the window, then the server's buffers, then its own.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
-import orjson
+import falcon.asgi
 
 from gomlx.errors import TooLarge
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import Reply
+from gomlx.server.routes.lines import LineSplitter, as_line
+from gomlx.server.routes.window import Line, Window
 
-# After the last line that is taken, the client may go on sending. Were the connection
+# After the last accepted line the client may continue to send. If the connection were
 # closed at once, the kernel would reset it, and answers on their way would be lost.
 _LINGER_SECONDS = 1.0
 # Of a chunk, before the event loop gets a turn: blank lines fill no window.
@@ -29,10 +29,10 @@ _SLICE_BYTES = 16 << 10
 
 
 class StreamLimits(NamedTuple):
-    """What one stream may hold: rows that are asked or whose answers are not taken.
+    """What one stream may hold: rows that run, or whose answers are not read.
 
-    line_bytes bounds a line; and beyond one line, all that waits. line_seconds: from
-    when a line has been read to its answer.
+    line_bytes bounds a line; and beyond one line, everything that waits. line_seconds:
+    from the arrival of a line to its answer.
     """
 
     rows: int
@@ -46,7 +46,23 @@ class Body(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def exhaust(self) -> None:
-        """Read what is left, and forget it."""
+        """Read the rest, and discard it."""
+
+
+class StreamRoute:
+    """Streams for each model."""
+
+    def __init__(self, predictor: Predictor, limits: StreamLimits) -> None:
+        self._predictor = predictor
+        self._limits = limits
+
+    async def on_post(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        self._predictor.check(name)
+        response.stream = Stream(self._predictor, name, request.stream, self._limits)
+        response.content_type = "application/x-ndjson"
+        response.set_header("X-Accel-Buffering", "no")  # or nginx holds answers back
 
 
 class Stream:
@@ -55,158 +71,99 @@ class Stream:
     def __init__(
         self, predictor: Predictor, name: str, body: Body, limits: StreamLimits
     ) -> None:
-        self._predictor, self._name = predictor, name
-        self._body, self._limits = body, limits
-        self._tail = bytearray()  # of the body: a line that has not ended yet
-        self._lines: deque[_Line] = deque()
-        self._rows = self._bytes = 0  # of these lines
-        self._has_room, self._has_news = asyncio.Event(), asyncio.Event()
-        self._patience: asyncio.Timeout | None = None  # with a client that is silent
+        self._predictor = predictor
+        self._name = name
+        self._body = body
+        self._line_seconds = limits.line_seconds
+        self._splitter = LineSplitter(limits.line_bytes)
+        self._window = Window(limits.rows, limits.line_bytes)
+        self._waiting: asyncio.Timeout | None = None  # for the next chunk
         self._tasks: list[asyncio.Task[None]] = []
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        self._tasks = [
-            asyncio.create_task(self._read()),
-            asyncio.create_task(self._stop()),
-        ]
-        self._tasks[0].add_done_callback(lambda _: self._has_news.set())
+        reading = asyncio.create_task(self._read())
+        reading.add_done_callback(lambda _: self._window.notify())
+        self._tasks = [reading, asyncio.create_task(self._stop())]
         return self
 
     async def __anext__(self) -> bytes:
         """Return the answers that are there, as soon as the first one is."""
         reading = self._tasks[0]
-        while not (answers := self._taken()):
-            if reading.done() and not self._lines:
-                reading.result()  # raises what is a bug
+        while not (answers := self._window.drain()):
+            if reading.done() and not len(self._window):
+                reading.result()  # raises if it failed
                 raise StopAsyncIteration
-            self._has_news.clear()
-            await self._has_news.wait()
+            await self._window.wait_until_completed()
         return answers
 
     async def close(self) -> None:
-        """Let go of everything; answers that come later are nobody's."""
-        for line in self._lines:
-            if line.pending and not line.answer:
-                self._predictor.abandon(line.pending)
-        self._lines.clear()
+        """Abandon the requests that wait, and stop reading."""
+        for pending in self._window.clear():
+            self._predictor.abandon(pending)
         for task in self._tasks:
             task.cancel()
 
     async def _read(self) -> None:
-        """Ask line after line, until the body ends or the service stops."""
-        body = aiter(self._body)
+        """Submit line after line, until the body ends or the service stops."""
+        chunks = aiter(self._body)
         try:
-            while chunk := await self._next(body):
-                for at in range(0, len(chunk), _SLICE_BYTES):
-                    for text in self._split(chunk[at : at + _SLICE_BYTES]):
-                        await self._ask(text)
-                    await asyncio.sleep(0)
+            while chunk := await self._next(chunks):
+                await self._submit_lines(chunk)
             if not self._predictor.stopping.is_set():
-                await self._ask(bytes(self._tail))
+                await self._submit(self._splitter.last())
         except TooLarge as error:
-            self._complete(self._line(0), self._predictor.refusal(self._name, error))
+            refusal = self._predictor.refusal(self._name, error)
+            self._complete(self._window.open(0), refusal)
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._body.exhaust()
 
-    async def _next(self, body: AsyncIterator[bytes]) -> bytes:
-        """Return what arrived; nothing at the body's end and once the service stops."""
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
+        """Return the next chunk; empty at the body's end and once the service stops."""
         if self._predictor.stopping.is_set():
             return b""
         try:
-            async with asyncio.timeout(None) as self._patience:
-                return await anext(body, b"")
+            async with asyncio.timeout(None) as self._waiting:
+                return await anext(chunks, b"")
         except TimeoutError:
             return b""
         finally:
-            self._patience = None
+            self._waiting = None
 
     async def _stop(self) -> None:
-        """Wait for no more of the body once the service stops."""
+        """Stop waiting for the body once the service stops."""
         await self._predictor.stopping.wait()
-        if self._patience:
-            self._patience.reschedule(0)
+        if self._waiting:
+            self._waiting.reschedule(0)
 
-    def _split(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the lines that a chunk ends. Raises TooLarge."""
-        *ended, rest = chunk.split(b"\n")
-        for part in ended:
-            self._check(part)
-            yield bytes(self._tail) + part if self._tail else part
-            self._tail.clear()
-        self._check(rest)
-        self._tail += rest
+    async def _submit_lines(self, chunk: bytes) -> None:
+        """Submit the lines that a chunk completes. Raises TooLarge."""
+        for at in range(0, len(chunk), _SLICE_BYTES):
+            for text in self._splitter.split(chunk[at : at + _SLICE_BYTES]):
+                await self._submit(text)
+            await asyncio.sleep(0)
 
-    def _check(self, part: bytes) -> None:
-        most = self._limits.line_bytes
-        if len(self._tail) + len(part) > most:
-            raise TooLarge(f"the line is larger than {most} bytes; the stream ends")
-
-    async def _ask(self, text: bytes) -> None:
-        """Put a line to the predictor, once there is room for it."""
+    async def _submit(self, text: bytes) -> None:
+        """Submit a line to the predictor, as soon as there is room for it."""
         if not text or text.isspace():
             return
-        while self._is_full():
-            self._has_room.clear()
-            await self._has_room.wait()
-        line = self._line(len(text))
-        line.pending = self._predictor.submit(
-            self._name, text, partial(self._complete, line), self._limits.line_seconds
+        while self._has_to_wait():
+            await self._window.wait_until_drained()
+        line = self._window.open(len(text))
+        completed = partial(self._complete, line)
+        pending = self._predictor.submit(
+            self._name, text, completed, self._line_seconds
         )
-        line.rows = len(line.pending.answers) if line.pending else 1
-        self._rows += line.rows
+        self._window.submitted(line, pending)
 
-    def _is_full(self) -> bool:
-        """Tell whether to wait until the client has taken answers.
+    def _has_to_wait(self) -> bool:
+        """Return whether the next line waits until the client has read answers.
 
-        A stream whose own rows wait for the model adds no more than that can take.
+        A stream whose own rows wait for the model adds no more than its queue takes.
         """
-        rows, size, _ = self._limits
-        if self._rows >= rows or self._bytes >= size:
+        if self._window.is_full():
             return True
-        return bool(self._rows) and not self._predictor.has_room(self._name)
+        return self._window.has_rows and not self._predictor.has_room(self._name)
 
-    def _line(self, size: int) -> "_Line":
-        line = _Line(size)
-        self._lines.append(line)
-        self._bytes += size
-        return line
-
-    def _complete(self, line: "_Line", reply: Reply) -> None:
-        line.answer = as_line(reply)
-        line.size += len(line.answer)
-        self._bytes += len(line.answer)
-        self._has_news.set()
-
-    def _taken(self) -> bytes:
-        """Take the answers that no earlier line is still without."""
-        taken = []
-        while self._lines and self._lines[0].answer:
-            line = self._lines.popleft()
-            self._rows -= line.rows
-            self._bytes -= line.size
-            taken.append(line.answer)
-        self._has_room.set()
-        return b"".join(taken)
-
-
-class _Line:
-    """A line that was asked, and what it takes of the window."""
-
-    __slots__ = ("answer", "pending", "rows", "size")
-
-    def __init__(self, size: int) -> None:
-        self.answer = b""
-        self.pending: PendingRequest | None = None  # while it may wait
-        self.rows, self.size = 0, size
-
-
-def as_line(reply: Reply) -> bytes:
-    """Return a reply's body as one line, with what its head would say."""
-    # Raw line breaks in JSON are blanks: a transformer's answer in Redis may have some.
-    body = reply.body[:-1].replace(b"\n", b" ")
-    if reply.status == 200:
-        cache = orjson.dumps(reply.cache_status)
-        version = reply.version.encode()
-        return b'%b,"version":"%b","cacheStatus":%b}\n' % (body, version, cache)
-    return b'%b,"code":%d}\n' % (body, reply.status)
+    def _complete(self, line: Line, reply: Reply) -> None:
+        self._window.complete(line, as_line(reply))

@@ -1,4 +1,4 @@
-"""A service whose models collapse: what it tells clients, what shares an answer."""
+"""The documents of /meta/, and which rows share an answer, of a real service."""
 
 import gzip
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from gomlx.contract.document import Contract
 from tests.support import families, saved_models
 from tests.support.service import Service, running
 
-CODE = "def tell(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
+CODE = "def label(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     saved_models.keras(folder / "keras")
     saved_models.lookup(folder / "large", [f"word-{n:05}" for n in range(20_000)])
     families.buckets(folder / "buckets")
-    (folder / "telling.py").write_text(CODE)
+    (folder / "labels.py").write_text(CODE)
     inputs: list[dict[str, Any]] = [
         {"name": "price", "precision": 1},
         {"name": "who", "auxiliary": True},
         {"name": "trace", "auxiliary": True},
     ]
-    keras = {"inputs": inputs, "key_fields": ["who"], "transformer": "telling:tell"}
+    keras = {"inputs": inputs, "key_fields": ["who"], "transformer": "labels:label"}
     models: list[dict[str, Any]] = [
         {"id": "keras", "url": "./keras", "datastore": "s", **keras},
         {"id": "large", "url": "./large", "datastore": "s"},
@@ -41,7 +41,7 @@ def meta(service: Service, model: str, what: str) -> Any:
     return service.get(f"/v1/api/model/{model}/meta/{what}").json()
 
 
-def test_config_tells_how_each_input_is_keyed(service: Service) -> None:
+def test_config_describes_how_each_input_is_keyed(service: Service) -> None:
     document = meta(service, "keras", "config")
     assert document["Inputs"] == [
         {"Name": "city", "Index": 0, "DataType": "string"},
@@ -97,12 +97,12 @@ def test_dictionary_holds_the_sorted_vocabularies(service: Service) -> None:
 
 @pytest.mark.parametrize("model", ["keras", "large", "buckets"])
 def test_its_hash_is_that_of_every_response(service: Service, model: str) -> None:
-    questions: dict[str, dict[str, Any]] = {
+    rows: dict[str, dict[str, Any]] = {
         "keras": {"city": "rome", "day": 1, "price": 1, "who": 1, "trace": 0},
         "large": {"word": "word-00007"},
         "buckets": {"x": 1, "n": 1},
     }
-    answer = service.post(model, questions[model]).json()
+    answer = service.post(model, rows[model]).json()
     assert answer["dictHash"] == meta(service, model, "dictionary")["Hash"] != 0
 
 
@@ -110,7 +110,7 @@ def test_its_hash_is_that_of_every_response(service: Service, model: str) -> Non
     ("accepted", "zipped"),
     [("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0", False), ("", False)],
 )
-def test_large_documents_are_zipped_for_those_who_ask(
+def test_large_documents_are_gzipped_on_request(
     service: Service, accepted: str, zipped: bool
 ) -> None:
     path = "/v1/api/model/large/meta/dictionary"
@@ -128,7 +128,7 @@ def test_an_unknown_model_is_404(service: Service) -> None:
         assert response.status_code == 404
 
 
-def test_the_contract_tells_all_that_keys_are_made_of(service: Service) -> None:
+def test_the_contract_holds_everything_that_keys_are_made_of(service: Service) -> None:
     response = service.get("/v1/api/model/keras/meta/contract")
     contract = Contract.parse(response.content)
     assert response.headers["ETag"] == f'"{contract.tag}"'
@@ -144,14 +144,14 @@ def test_the_contract_tells_all_that_keys_are_made_of(service: Service) -> None:
     assert (contract.max_rows, contract.max_body_bytes) == (4096, 1 << 20)
 
 
-def test_the_contract_is_sent_to_those_who_have_another(service: Service) -> None:
+def test_the_contract_is_sent_unless_the_client_has_it(service: Service) -> None:
     path = "/v1/api/model/large/meta/contract"
     tag = service.get(path).headers["ETag"]
     version = f'"{service.version("large")}"'  # with whatever settings
     cases = {tag: 304, f'"x", {tag}': 304, f"W/{tag}": 304}
     cases |= dict.fromkeys(('"x"', "*", version), 200)
-    for known, code in cases.items():
-        headers = {"If-None-Match": known, "Accept-Encoding": "gzip"}
+    for tags, code in cases.items():
+        headers = {"If-None-Match": tags, "Accept-Encoding": "gzip"}
         response = service.client.get(path, headers=headers)
         assert response.status_code == code
         assert response.headers["ETag"] == tag
@@ -167,7 +167,7 @@ def status(response: httpx.Response) -> str:
     return found.split(";")[1].strip()
 
 
-def test_questions_that_the_model_cannot_tell_apart_share_an_answer(
+def test_rows_that_the_model_cannot_distinguish_share_an_answer(
     service: Service,
 ) -> None:
     base = {"city": "x", "day": 99, "price": 2.04, "who": "me", "trace": 1}
@@ -182,7 +182,7 @@ def test_questions_that_the_model_cannot_tell_apart_share_an_answer(
         assert status(service.post("keras", base | change)) == "fwd=miss"
 
 
-def test_auxiliary_inputs_are_asked_for(service: Service) -> None:
+def test_auxiliary_inputs_are_required(service: Service) -> None:
     response = service.post("keras", {"city": "x", "day": 1, "price": 2, "who": "me"})
     assert response.status_code == 400
     assert "'trace'" in response.json()["error"]

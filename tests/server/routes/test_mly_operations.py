@@ -63,15 +63,17 @@ def categories(operation: Any, field: str = "Count") -> dict[str, int]:
     return {c["Value"]: c[field] for c in operation["Counters"] if field in c}
 
 
-def ask(service: Service, model: str, *bodies: bytes) -> Counter[int]:
-    """Ask on connections of their own, all at once; return how many of each status."""
+def post(service: Service, model: str, *bodies: bytes) -> Counter[int]:
+    """Send requests at once, each on its own connection; count their statuses."""
 
     async def statuses() -> list[int]:
         async with httpx.AsyncClient(timeout=30, verify=PLAIN) as client:
             url = f"{service.url}/v1/api/model/{model}/eval"
             options = {"url": url, "headers": {"connection": "close"}}
-            asked = (client.post(**options, content=body) for body in bodies)  # type: ignore[arg-type]
-            return [response.status_code for response in await asyncio.gather(*asked)]
+            responses = (client.post(**options, content=body) for body in bodies)  # type: ignore[arg-type]
+            return [
+                response.status_code for response in await asyncio.gather(*responses)
+            ]
 
     return Counter(asyncio.run(statuses()))
 
@@ -89,7 +91,7 @@ def operation(service: Service, name: str, count: int) -> Any:
 
 
 def test_every_kind_of_request_adds_up(service: Service) -> None:
-    seen = ask(
+    seen = post(
         service,
         "kinds",
         *[b'{"x":1}'] * 12,
@@ -118,12 +120,12 @@ def test_every_kind_of_request_adds_up(service: Service) -> None:
 )
 def test_times_are_microseconds(service: Service, name: str, seconds: str) -> None:
     if not metric(service, "operation/oncePerf").get("Count"):
-        assert ask(service, "once", b'{"x":1}') == {200: 1}
+        assert post(service, "once", b'{"x":1}') == {200: 1}
     found = operation(service, name, 1)
-    taken = found["TimeTaken"]
-    assert [found[name] for name in ("Min", "Max", "Avg")] == [taken] * 3
+    total_time = found["TimeTaken"]
+    assert [found[name] for name in ("Min", "Max", "Avg")] == [total_time] * 3
     (total,) = samples(service, f'{seconds}_sum{{model="once"}}')
-    assert taken == round(total * 1e6) > 0
+    assert total_time == round(total * 1e6) > 0
     assert (found["Unit"], found["RecentUnit"]) == ("1µs", "1m0s")
 
 
@@ -131,26 +133,27 @@ def test_overloaded_and_canceled(service: Service) -> None:
     seen = Counter[int]()
 
     def some_are_shed() -> bool:
-        seen.update(ask(service, "slow", *(b'{"x":%d}' % n for n in range(12))))
+        seen.update(post(service, "slow", *(b'{"x":%d}' % n for n in range(12))))
         return seen.keys() == {200, 429}
 
     wait_for(some_are_shed)  # at once, if they come at once
-    address, left = httpx.URL(service.url), 0
+    address = httpx.URL(service.url)
+    disconnected = 0
 
     def one_is_missed() -> Any:
-        nonlocal left
-        left += 1
+        nonlocal disconnected
+        disconnected += 1
         with socket.create_connection((address.host, address.port or 0)) as connection:
             connection.sendall(
                 b"POST /v1/api/model/slow/eval HTTP/1.1\r\nhost: x\r\n"
                 b'content-length: 7\r\n\r\n{"x":3}'
             )
-        found = categories(operation(service, "slowPerf", seen.total() + left))
+        found = categories(operation(service, "slowPerf", seen.total() + disconnected))
         return "canceled" in found and found
 
     found = wait_for(one_is_missed)  # the first, unless it was answered before that
-    # Its row may have run before it was seen that nobody is there any more.
-    assert found.pop("eval") - seen[200] in (left - 1, left)
+    # Its row may have run before the disconnect was noticed.
+    assert found.pop("eval") - seen[200] in (disconnected - 1, disconnected)
     assert found == {"overloaded": seen[429], "canceled": 1}
     assert categories(metric(service, "operation/slowHTTPHandler")) == {
         "error": seen[429],
@@ -159,10 +162,10 @@ def test_overloaded_and_canceled(service: Service) -> None:
 
 
 def test_runs_and_their_failures(service: Service) -> None:
-    assert ask(service, "runs", b'{"x":1}') == {200: 1}
-    assert ask(service, "runs", b'{"x":7}') == {500: 1}
+    assert post(service, "runs", b'{"x":1}') == {200: 1}
+    assert post(service, "runs", b'{"x":7}') == {500: 1}
     batch = b'{"x":[1,7],"batch_size":2}'
-    assert ask(service, "runs", batch) == {500: 1}
+    assert post(service, "runs", batch) == {500: 1}
     runs = operation(service, "runsEval", 2 + 1 + 2)  # the batch, then its halves
     assert categories(runs) == {"error": 3}
     assert categories(runs, "Pct") == {"error": 60}
@@ -176,9 +179,9 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
         return count
 
     before, written = counted("s"), counted("sCacheW")
-    ask(service, "rows", b'{"x":[2,2,0],"batch_size":3}')
+    post(service, "rows", b'{"x":[2,2,0],"batch_size":3}')
     wait_for(lambda: counted("sCacheW") == written + 2)
-    ask(service, "rows", b'{"x":[2,2,0,0],"batch_size":4}')
+    post(service, "rows", b'{"x":[2,2,0,0],"batch_size":4}')
     rows = operation(service, "s", before + 7)
     assert sum(categories(rows).values()) == rows["Count"]
     assert categories(rows).keys() == {"hit", "miss"}
@@ -191,8 +194,8 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
 
 
 def test_single_numbers_and_the_current_minute(service: Service) -> None:
-    ask(service, "scale", b'{"x":1}')
-    # Its worker makes counts known four times a second.
+    post(service, "scale", b'{"x":1}')
+    # Its worker flushes its counts four times a second.
     wait_for(lambda: "Count" in metric(service, "operation/scalePerf"))
     whole = metric(service, "operation/scalePerf")
     for name, value in (
@@ -210,7 +213,7 @@ def test_single_numbers_and_the_current_minute(service: Service) -> None:
     wanted = {"Custom", "Counters", "TimeTaken", "Max", "Min", "Avg"}
 
     def is_recent() -> bool:
-        ask(service, "scale", b'{"x":1}')  # in this minute, which another may follow
+        post(service, "scale", b'{"x":1}')  # in this minute, which another may follow
         found: dict[str, Any] = metric(service, "operation/scalePerf/recent")
         return found.keys() >= wanted
 

@@ -1,4 +1,4 @@
-"""Requests that come at once begin in turns, in their order; each is answered."""
+"""Requests that arrive at once start in turns, in their order; each is answered."""
 
 import asyncio
 from itertools import pairwise
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gomlx.server.routes.pacing import _REQUESTS_A_TURN, Paced
+from gomlx.server.routes.pacing import PacedApp
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,33 +26,33 @@ class Turns:
         self._handle.cancel()
 
 
-async def test_few_begin_in_a_turn_and_all_are_answered() -> None:
-    turns, begun = Turns(), list[tuple[int, int]]()
+async def test_few_start_in_a_turn_and_all_are_answered() -> None:
+    turns, started = Turns(), list[tuple[int, int]]()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        begun.append((scope, turns.count))
+        started.append((scope, turns.count))
         await asyncio.sleep(0)
         send(scope)
 
     answered: list[int] = []
-    paced = Paced(app)
+    paced = PacedApp(app, per_turn=16)
     tasks = [asyncio.create_task(paced(n, None, answered.append)) for n in range(100)]
     await asyncio.gather(*tasks)
     turns.stop()
     assert sorted(answered) == list(range(100))
-    assert [n for n, _ in begun] == list(range(100))
-    per_turn = [sum(turn == t for _, turn in begun) for _, t in begun]
-    assert 1 < max(per_turn) <= _REQUESTS_A_TURN
-    assert all(b - a <= 2 for (_, a), (_, b) in pairwise(begun))
+    assert [n for n, _ in started] == list(range(100))
+    per_turn = [sum(turn == t for _, turn in started) for _, t in started]
+    assert 1 < max(per_turn) <= 16
+    assert all(b - a <= 2 for (_, a), (_, b) in pairwise(started))
 
 
-async def test_one_that_fails_or_waits_keeps_nobody() -> None:
+async def test_a_request_that_fails_or_waits_delays_no_other() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope % 2:
             raise ValueError(scope)
         await asyncio.Event().wait()
 
-    paced = Paced(app)
+    paced = PacedApp(app)
     tasks = [asyncio.create_task(paced(n, None, None)) for n in range(64)]
     done, waiting = await asyncio.wait(tasks, timeout=0.5)
     assert len(done) == len(waiting) == 32

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.reply import Reply
-from gomlx.server.routes.stream import Stream, StreamLimits, as_line
+from gomlx.server.routes.stream import Stream, StreamLimits
 from tests.server.conftest import Path_
 from tests.server.duplex import Client, Http1, Http2, path
 from tests.support import saved_models
@@ -32,7 +31,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     saved_models.scale(folder / "scale" / "1", 2.0)
     models: list[dict[str, Any]] = [
         {"id": "scale", "url": str(folder / "scale")},
-        {"id": "dear", "url": str(saved_models.sleeper(folder / "dear"))},
+        {"id": "slow", "url": str(saved_models.sleeper(folder / "slow"))},
         {"id": "absent", "url": str(folder / "nothing-here")},
     ]
     config = {
@@ -91,21 +90,21 @@ def test_a_line_says_what_a_response_says(service: Service, client: Client) -> N
 
 
 def test_hits_wait_for_the_misses_before_them(service: Service) -> None:
-    service.post("dear", {"x": 0})
-    client = Http1(service.url, "dear")
-    asked = [0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0]
-    client.send(b"".join(map(row, asked)))
+    service.post("slow", {"x": 0})
+    client = Http1(service.url, "slow")
+    xs = [0.0, 1.0, 0.0, 2.0, 0.0, 0.0, 3.0, 0.0]
+    client.send(b"".join(map(row, xs)))
     client.end()
     lines = rest(client)
-    assert answers(lines) == asked
-    assert ["hit" in line["cacheStatus"] for line in lines] == [not x for x in asked]
+    assert answers(lines) == xs
+    assert ["hit" in line["cacheStatus"] for line in lines] == [not x for x in xs]
     client.close()
 
 
 def test_an_error_is_the_answer_of_its_line(client: Client) -> None:
     lines = [
         row(1),
-        b"\n \r\n",  # blank lines are nobody's
+        b"\n \r\n",  # blank lines get no answer
         b"{\n",
         b'{"z":1}\n',
         b'{"x":"one"}\r\n',
@@ -145,8 +144,10 @@ def test_a_line_may_be_as_long_as_a_body(client: Client) -> None:
     assert answers(rest(client)) == [6.0, 8.0]
 
 
-def test_what_cannot_be_asked_is_refused_before_the_stream(service: Service) -> None:
-    for model, status in (("nobody", 404), ("absent", 503)):
+def test_a_model_that_cannot_answer_is_refused_before_the_stream(
+    service: Service,
+) -> None:
+    for model, status in (("unknown", 404), ("absent", 503)):
         response = service.client.post(path(model), content=row(1))
         assert response.status_code == status
         assert response.json()["status"] == "error"
@@ -156,7 +157,7 @@ def test_what_cannot_be_asked_is_refused_before_the_stream(service: Service) -> 
 def test_a_stream_does_not_overload_the_queue_with_its_own_rows(
     service: Service,
 ) -> None:
-    """Twenty thousand rows that nobody knows; 4096 may wait."""
+    """Twenty thousand rows that are not cached; 4096 may wait."""
     lines = [
         json.dumps({"batch_size": 100, "x": [*range(n, n + 100)]})
         for n in range(10_000, 30_000, 100)
@@ -175,7 +176,7 @@ def memory(service: Service) -> int:
     return int(status.partition("RssAnon:")[2].split()[0]) * 1024
 
 
-def test_who_does_not_read_is_not_read_from(service: Service) -> None:
+def test_a_client_that_does_not_read_is_not_read_from(service: Service) -> None:
     """100,000 rows of 250 bytes, and as many answers: 40 MB."""
     count, size = 100_000, 250
     client = Http1(service.url, "scale")
@@ -210,23 +211,23 @@ def test_who_does_not_read_is_not_read_from(service: Service) -> None:
     client.close()
 
 
-def test_who_gives_no_credit_gets_none(service: Service) -> None:
+def test_a_client_that_grants_no_credit_gets_none(service: Service) -> None:
     """The same over HTTP/2, which counts what either side may send."""
     client = Http2(service.url, "scale")
     client.reads = False
-    asked = 0
+    sent = 0
     with pytest.raises(TimeoutError):
         while True:
             while client.credit > 1000:
-                client.send(row(asked % 1000, 500))
-                asked += 1
+                client.send(row(sent % 1000, 500))
+                sent += 1
             client.receive(0.5)
     client.read_on()
-    for n in range(asked, asked + 100):
+    for n in range(sent, sent + 100):
         client.send(row(n % 1000, 500))
     client.end()
-    assert asked < 1500
-    expected = [2.0 * (n % 1000) for n in range(asked + 100)]
+    assert sent < 1500
+    expected = [2.0 * (n % 1000) for n in range(sent + 100)]
     assert answers(rest(client)) == expected
     client.close()
 
@@ -241,8 +242,8 @@ def sockets_to(service: Service, ports: set[int]) -> int:
     return found
 
 
-def test_nothing_is_left_of_who_disconnects(service: Service) -> None:
-    clients = [p(service.url, "dear") for p in _PROTOCOLS.values() for _ in range(5)]
+def test_a_disconnected_client_leaves_nothing_behind(service: Service) -> None:
+    clients = [p(service.url, "slow") for p in _PROTOCOLS.values() for _ in range(5)]
     ports = {client.socket.getsockname()[1] for client in clients}
     for n, client in enumerate(clients):
         client.send(row(10))
@@ -252,11 +253,11 @@ def test_nothing_is_left_of_who_disconnects(service: Service) -> None:
     for client in clients:
         client.close()
     wait_for(lambda: sockets_to(service, ports) == 0)
-    assert service.post("dear", {"x": 39}).json()["data"] == {"y": 39.0}
+    assert service.post("slow", {"x": 39}).json()["data"] == {"y": 39.0}
     assert "Traceback" not in service.text()
 
 
-def test_each_line_is_answered_by_the_version_of_its_moment(
+def test_each_line_is_answered_by_the_version_that_is_live_then(
     service: Service, tmp_path: Path
 ) -> None:
     old = service.version("scale")
@@ -285,7 +286,7 @@ def test_each_line_is_answered_by_the_version_of_its_moment(
 
 def test_a_graceful_stop_answers_what_it_has_received(service: Service) -> None:
     """The last test: it ends the service."""
-    clients = [protocol(service.url, "dear") for protocol in _PROTOCOLS.values()]
+    clients = [protocol(service.url, "slow") for protocol in _PROTOCOLS.values()]
     for client in clients:
         client.send(row(50))
         assert client.line()["data"] == {"y": 50.0}
@@ -327,10 +328,10 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_stream_waits_for_room_that_its_own_rows_take(
+async def test_a_stream_waits_for_room_in_a_queue_that_its_own_rows_fill(
     path: Path_, servables: dict[float, Servable]
 ) -> None:
-    """The queue takes 100 rows, the window 200."""
+    """The queue holds 100 rows, the window 200."""
     gate = path.gated(servables[2.0])
     body = Pieces(b"".join(map(row, range(100, 250))))
     stream = Stream(path.predictor, "m", body, StreamLimits(200, 10_000, 30.0))
@@ -342,10 +343,3 @@ async def test_a_stream_waits_for_room_that_its_own_rows_take(
         lines += (await anext(answers)).splitlines()
     assert [json.loads(line)["data"]["y"] for line in lines] == [*range(200, 500, 2)]
     await stream.close()
-
-
-def test_a_line_has_no_line_breaks() -> None:
-    reply = Reply(200, b'{"data":{\n"y":\n1}}', 'a; detail="rows=1"', "v")
-    (line,) = as_line(reply).splitlines()
-    expected = {"data": {"y": 1}, "version": "v", "cacheStatus": 'a; detail="rows=1"'}
-    assert json.loads(line) == expected

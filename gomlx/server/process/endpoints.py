@@ -1,0 +1,93 @@
+"""Builds what answers the requests of each route from the config."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from gomlx.config.load import masked_config
+from gomlx.config.schema import Config, Endpoint
+from gomlx.metrics.metrics import Metrics
+from gomlx.models.serving.current import Current
+from gomlx.models.version import Manifest
+from gomlx.runtime.rundir import RunDir
+from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.limits import HttpLimits
+from gomlx.server.predict.predictor import Predictor
+from gomlx.server.process.stores import Store
+from gomlx.server.routes.app import Endpoints
+from gomlx.server.routes.contracts import Contracts, ModelSettings
+from gomlx.server.routes.health import Health
+from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
+from gomlx.server.routes.mly_meta import MlyMeta
+from gomlx.server.routes.mly_operations import Operations
+from gomlx.server.routes.stream import StreamLimits
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """The parts of a worker that its routes share; stores: by datastore."""
+
+    current: Current
+    predictor: Predictor
+    stores: Mapping[str, Store]
+    metrics: Metrics
+    certificates: Certificates | None
+
+
+def build_endpoints(config: Config, rundir: RunDir, parts: WorkerParts) -> Endpoints:
+    """Return what the routes need, as plain values and typed settings."""
+    models = [model.id for model in config.models]
+    datastores = {model.id: config.datastore_of(model) for model in config.models}
+    manifest = partial(Manifest.read, rundir.manifest)
+    states = StateMetrics(models, parts.current, manifest, parts.certificates)
+    tiers = partial(_tier_details, parts.stores)
+    return Endpoints(
+        models=models,
+        predictor=parts.predictor,
+        limits=http_limits(config.endpoint),
+        stream_limits=_stream_limits(config.endpoint),
+        contracts=Contracts(parts.current, _model_settings(config)),
+        mly_meta=MlyMeta(parts.current, datastores),
+        health=Health(models, parts.current, manifest, tiers, parts.certificates),
+        metrics=MetricsRoute(parts.metrics, states),
+        operations=Operations(parts.metrics, models),
+        config=masked_config(config),
+    )
+
+
+def http_limits(endpoint: Endpoint) -> HttpLimits:
+    """Return the limits of one connection and of all."""
+    return HttpLimits(
+        body_bytes=endpoint.max_body_bytes,
+        header_bytes=endpoint.max_header_bytes,
+        receive_seconds=endpoint.receive_seconds,
+        keepalive_seconds=endpoint.keepalive_seconds,
+        request_seconds=endpoint.request_seconds,
+        connections=endpoint.max_connections,
+    )
+
+
+def _stream_limits(endpoint: Endpoint) -> StreamLimits:
+    return StreamLimits(
+        rows=endpoint.stream_window,
+        line_bytes=endpoint.max_body_bytes,
+        line_seconds=endpoint.request_seconds,
+    )
+
+
+def _model_settings(config: Config) -> dict[str, ModelSettings]:
+    return {
+        model.id: ModelSettings(
+            max_rows=model.batch.max_queued_rows,
+            max_body_bytes=config.endpoint.max_body_bytes,
+            datastore=config.datastore_of(model),
+        )
+        for model in config.models
+    }
+
+
+def _tier_details(stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return the state of each shared tier, by datastore and name."""
+    details = {name: store.detail() for name, store in stores.items()}
+    return {name: detail for name, detail in details.items() if detail}

@@ -1,0 +1,81 @@
+"""A staged version → a live version, and back: load and warm, close."""
+
+import asyncio
+import gc
+import importlib
+from collections.abc import Callable, Mapping
+
+from gomlx.config.schema import Batch
+from gomlx.metrics.metrics import Metrics
+from gomlx.models.serving.batcher import Batcher, BatchLimits
+from gomlx.models.serving.cost import Cost
+from gomlx.models.serving.current import LiveVersion
+from gomlx.models.serving.run import RunCounts
+from gomlx.models.version import ModelVersion
+
+_SERVABLE = "gomlx.models.serving.servable"
+
+
+async def import_tensorflow() -> None:
+    """Import TensorFlow in a thread: the event loop goes on for these seconds.
+
+    What is in memory then stays, TensorFlow's modules first of all: it is frozen, or a
+    garbage collection would look at it, and block the loop for 100 ms. Models come and
+    go, so they are loaded later.
+    """
+    await asyncio.to_thread(importlib.import_module, _SERVABLE)
+    gc.collect()
+    gc.freeze()
+
+
+class VersionLoader:
+    """Loads versions of the configured models.
+
+    batches: model → how its rows run together. when_completed: called after each run.
+    """
+
+    def __init__(
+        self,
+        batches: Mapping[str, Batch],
+        metrics: Metrics,
+        when_completed: Callable[[], None],
+    ) -> None:
+        self._batches = batches
+        self._metrics = metrics
+        self._when_completed = when_completed
+
+    def load(self, version: ModelVersion) -> LiveVersion:
+        """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
+        from gomlx.models.serving.servable import Servable
+
+        servable = Servable(version)
+        batch = self._batches[version.name]
+        max_rows = batch.max_rows if servable.description.joins_rows else 1
+        cost = Cost(max_rows, servable.warm(max_rows))
+        limits = BatchLimits(
+            max_rows,
+            batch.linger_ms / 1000,
+            batch.max_queued_rows,
+            batch.max_queued_ms / 1000,
+        )
+        counts = self._run_counts(version.name)
+        batcher = Batcher(version.name, servable.run, limits, counts, cost)
+        batcher.when_completed = self._when_completed
+        return LiveVersion(servable, batcher)
+
+    def close(self, live: LiveVersion) -> None:
+        """Release a version that no request holds any more."""
+        live.batcher.close()
+        live.servable.close()
+        del live
+        # TensorFlow's graphs are reference cycles. This is cheap: what was in memory
+        # before any model was loaded is frozen.
+        gc.collect()
+
+    def _run_counts(self, name: str) -> RunCounts:
+        return RunCounts(
+            self._metrics.counter("gomlx_model_runs", name),
+            self._metrics.counter("gomlx_model_run_failures", name),
+            self._metrics.histogram("gomlx_model_run_seconds", name),
+            self._metrics.histogram("gomlx_batch_rows", name),
+        )

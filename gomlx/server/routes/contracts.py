@@ -1,0 +1,120 @@
+"""/v1/api/model/ID/meta/contract: all that our own clients need to know of a model."""
+
+import asyncio
+import gzip
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import falcon.asgi
+
+from gomlx.config.schema import Datastore
+from gomlx.contract.document import Contract
+from gomlx.models.serving.current import Current
+from gomlx.server.routes.response import accepts_gzip, send_json
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The part of the config that clients of one model need to know.
+
+    max_rows: of one request. datastore: where its answers are cached; None: nowhere.
+    """
+
+    max_rows: int
+    max_body_bytes: int
+    datastore: Datastore | None
+
+
+class ContractDocument(NamedTuple):
+    """A contract as it is sent; zipped: the body, gzipped."""
+
+    tag: str
+    body: bytes
+    zipped: bytes
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """A version whose contract is being encoded, or has been."""
+
+    digest: str
+    document: asyncio.Task[ContractDocument]
+
+
+class Contracts:
+    """The contracts of the live versions, each encoded once. For the event loop.
+
+    settings: by model.
+    """
+
+    def __init__(self, current: Current, settings: Mapping[str, ModelSettings]) -> None:
+        self._current = current
+        self._settings = settings
+        self._encodings: dict[str, _Encoding] = {}
+
+    def tag(self, name: str) -> str:
+        """Return the tag of the live version's contract.
+
+        Raises ModelNotFound, NotReady.
+        """
+        return self._contract(name).tag
+
+    async def document(self, name: str) -> ContractDocument:
+        """Return the live version's contract. Raises ModelNotFound, NotReady."""
+        contract = self._contract(name)
+        encoding = self._encodings.get(name)
+        if encoding is None or encoding.digest != contract.version:
+            # A vocabulary may hold a million strings: not on the event loop.
+            task = asyncio.create_task(asyncio.to_thread(_encoded, contract))
+            encoding = self._encodings[name] = _Encoding(contract.version, task)
+        return await asyncio.shield(encoding.document)
+
+    def _contract(self, name: str) -> Contract:
+        live = self._current.require(name)
+        settings = self._settings[name]
+        description = live.servable.description
+        store = None if description.unsteady else settings.datastore
+        return Contract(
+            name,
+            live.servable.version.digest,
+            live.signature,
+            live.dictionary.kinds,
+            bool(description.transformer),
+            store.ttl_seconds if store else 0.0,
+            settings.max_rows,
+            settings.max_body_bytes,
+        )
+
+
+class ContractRoute:
+    """The route from which our own clients learn a model.
+
+    The ETag changes with the version and with the settings above, so that a shorter
+    time to live reaches clients, too.
+    """
+
+    def __init__(self, contracts: Contracts) -> None:
+        self._contracts = contracts
+
+    async def on_get(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        tag = self._contracts.tag(name)
+        response.set_header("Vary", "Accept-Encoding")
+        if tag in (request.if_none_match or []):
+            response.status = 304
+            response.etag = tag
+            return
+        document = await self._contracts.document(name)
+        response.etag = document.tag
+        if accepts_gzip(request):
+            response.set_header("Content-Encoding", "gzip")
+            send_json(response, document.zipped)
+        else:
+            send_json(response, document.body)
+
+
+def _encoded(contract: Contract) -> ContractDocument:
+    body = contract.dump()
+    return ContractDocument(contract.tag, body, gzip.compress(body, 1, mtime=0))

@@ -1,0 +1,57 @@
+"""/v1/api/model/ID/eval over Falcon: HTTP/2, and unusual requests of HTTP/1.1."""
+
+import asyncio
+
+import falcon.asgi
+
+from gomlx.errors import TooLarge
+from gomlx.server.http.limits import HttpLimits
+from gomlx.server.predict import deadlines
+from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.request import Reply
+from gomlx.server.routes.response import send
+
+
+class EvalRoute:
+    """A prediction: rows in a JSON body or a query string, answers in the reply."""
+
+    def __init__(self, predictor: Predictor, limits: HttpLimits) -> None:
+        self._predictor = predictor
+        self._limits = limits
+
+    async def on_get(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        send(response, await self._reply(request, name, request.query_string))
+
+    async def on_post(
+        self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
+    ) -> None:
+        send(response, await self._reply(request, name, await self._body(request)))
+
+    async def _reply(
+        self, request: falcon.asgi.Request, name: str, text: bytes | str
+    ) -> Reply:
+        """Submit a request to the predictor, and wait for its reply."""
+        header = request.get_header(deadlines.HEADER)
+        seconds = deadlines.seconds_of(header, self._limits.request_seconds)
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        pending = self._predictor.submit(name, text, reply.set_result, seconds)
+        try:
+            return await reply
+        except asyncio.CancelledError:  # the client has disconnected
+            if pending:
+                self._predictor.abandon(pending)
+            raise
+
+    async def _body(self, request: falcon.asgi.Request) -> bytes:
+        """Read the whole body, but no more than the limit. Raises TooLarge."""
+        limit = self._limits.body_bytes
+        if (request.content_length or 0) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        body = bytearray()
+        async for chunk in request.stream:
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge(f"the body is larger than {limit} bytes")
+        return bytes(body)

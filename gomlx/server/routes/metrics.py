@@ -1,0 +1,97 @@
+"""/metrics: the metrics of all workers, in Prometheus' text format."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+import falcon.asgi
+
+from gomlx.metrics.exposition import ScrapedMetric
+from gomlx.metrics.metrics import Metrics
+from gomlx.models.serving.current import Current
+from gomlx.models.version import Manifest
+from gomlx.server.http.certificates import Certificates
+
+
+class StateMetrics:
+    """Metrics that are not counted: they are the state at the time of a scrape.
+
+    manifest reads what the supervisor published last.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[str],
+        current: Current,
+        manifest: Callable[[], Manifest],
+        certificates: Certificates | None = None,
+    ) -> None:
+        self._models = models
+        self._current = current
+        self._manifest = manifest
+        self._certificates = certificates
+
+    def scrape(self) -> list[ScrapedMetric]:
+        """Return the metrics with their samples."""
+        manifest = self._manifest()
+        models = [self._info(manifest), self._up(manifest), self._reloads(manifest)]
+        return [*models, *self._tls()]
+
+    def _info(self, manifest: Manifest) -> ScrapedMetric:
+        metric = ScrapedMetric(
+            "gomlx_model_info", "The live versions.", ("model", "version")
+        )
+        for name in self._models:
+            if version := manifest.versions.get(name):
+                metric.add(1, name, version.digest)
+        return metric
+
+    def _up(self, manifest: Manifest) -> ScrapedMetric:
+        metric = ScrapedMetric(
+            "gomlx_model_up", "1: the newest files are live.", ("model",)
+        )
+        failed = manifest.failures.keys() | self._current.reasons.keys()
+        for name in self._models:
+            metric.add(int(name in manifest.versions and name not in failed), name)
+        return metric
+
+    def _reloads(self, manifest: Manifest) -> ScrapedMetric:
+        metric = ScrapedMetric(
+            "gomlx_reloads_total", "Versions published or failed.", ("model", "outcome")
+        )
+        for name in self._models:
+            for outcome, count in manifest.reloads.get(name, {}).items():
+                metric.add(count, name, outcome)
+        return metric
+
+    def _tls(self) -> Iterable[ScrapedMetric]:
+        if self._certificates is None:
+            return
+        expires = ScrapedMetric(
+            "gomlx_tls_certificate_expiry_timestamp_seconds",
+            "Unix time at which the certificate in use expires.",
+            (),
+        )
+        expires.add(self._certificates.expires)
+        up = ScrapedMetric(
+            "gomlx_tls_up", "1: the newest certificate is live and valid.", ()
+        )
+        up.add(int(self._certificates.problem is None))
+        yield expires
+        yield up
+
+
+class MetricsRoute:
+    """What Prometheus scrapes."""
+
+    def __init__(self, metrics: Metrics, states: StateMetrics) -> None:
+        self._metrics = metrics
+        self._states = states
+
+    async def on_get(
+        self, _: falcon.asgi.Request, response: falcon.asgi.Response
+    ) -> None:
+        self._metrics.flush()
+        states = self._states.scrape()
+        # Reading the files of all workers takes milliseconds: not on the event loop.
+        response.data = await asyncio.to_thread(self._metrics.exposition, states)
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,0 +1,153 @@
+"""/v1/api/model/ID/meta/{config,dictionary}: a model as mly's clients know it.
+
+They make their own keys from these documents. Names and order of the fields are mly's.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gomlx.config.schema import Datastore
+from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
+from gomlx.contract.dictionary import digest
+from gomlx.contract.dtypes import ANY
+from gomlx.contract.tensor import Tensor
+from gomlx.models.serving.current import Current, LiveVersion
+
+# mly's clients have names of their own for dtypes of inputs; outputs keep TensorFlow's.
+_INPUT_DTYPES = {"float32": "float", ANY: "string"}
+
+
+class MlyMeta:
+    """The documents, each with an HTTP status.
+
+    datastores: of each model, where its answers are cached; None: nowhere.
+    """
+
+    def __init__(
+        self, current: Current, datastores: Mapping[str, Datastore | None]
+    ) -> None:
+        self._current = current
+        self._datastores = datastores
+
+    def config(self, name: str) -> tuple[int, Any]:
+        """Return how inputs are keyed, and whether and for how long answers are kept.
+
+        Raises ModelNotFound, NotReady.
+        """
+        live = self._current.require(name)
+        is_cached = not live.servable.description.unsteady
+        store = self._datastores[name] if is_cached else None
+        if store is None:
+            return 200, _uncached(live)
+        return 200, _cached(name, live, store)
+
+    def dictionary(self, name: str) -> tuple[int, Any]:
+        """Return the vocabularies of a model's inputs.
+
+        Raises ModelNotFound, NotReady.
+        """
+        live = self._current.require(name)
+        layers = [
+            _layer(tensor.name, kind)
+            for tensor, kind in _keyed(live)
+            if isinstance(kind, Vocabulary) and _is_shared(kind)
+        ]
+        dict_hash = live.servable.version.dict_hash
+        return 200, {"Layers": layers or None, "Hash": dict_hash}
+
+
+def _uncached(live: LiveVersion) -> dict[str, Any]:
+    """Return no ID: then mly's clients do not keep answers."""
+    return {
+        "Connections": None,
+        "ID": "",
+        "Cache": None,
+        "Storable": "",
+        "Fields": None,
+        "Inputs": _inputs(live),
+        "Outputs": _outputs(live),
+    }
+
+
+def _cached(name: str, live: LiveVersion, store: Datastore) -> dict[str, Any]:
+    cache = {
+        "MaxEntries": 0,
+        "EntrySize": 0,
+        "SizeMb": store.memory_mb,
+        "Shards": 0,
+        "Location": "",
+    }
+    key_fields = [
+        tensor.name
+        for tensor, kind in _keyed(live)
+        if not isinstance(kind, Auxiliary) or kind.is_in_key
+    ]
+    return {
+        "Connections": None,
+        "ID": name,
+        "Cache": cache,
+        "Connection": "",
+        "Namespace": "",
+        "Dataset": "",
+        "TimeToLiveMs": int(store.ttl_seconds * 1000),
+        "Storable": "",
+        "Fields": [{"Name": live.signature.outputs[0].name, "DataType": ""}],
+        "Inputs": _inputs(live),
+        "KeyFields": key_fields,
+        "Outputs": _outputs(live),
+    }
+
+
+def _keyed(live: LiveVersion) -> list[tuple[Tensor, Kind]]:
+    return list(zip(live.signature.fields, live.dictionary.kinds, strict=True))
+
+
+def _inputs(live: LiveVersion) -> list[dict[str, Any]]:
+    return [
+        _field(t, i, _INPUT_DTYPES.get(t.dtype, t.dtype)) | _keying(kind)
+        for i, (t, kind) in enumerate(_keyed(live))
+    ]
+
+
+def _outputs(live: LiveVersion) -> list[dict[str, Any]]:
+    return [_field(t, i, t.dtype) for i, t in enumerate(live.signature.outputs)]
+
+
+def _field(tensor: Tensor, index: int, dtype: str) -> dict[str, Any]:
+    return {"Name": tensor.name, "Index": index, "DataType": dtype}
+
+
+def _keying(kind: Kind) -> dict[str, Any]:
+    """Return how mly's clients key an input: what they have no kind for, as is."""
+    if isinstance(kind, Auxiliary):
+        return {"Auxiliary": True} | ({"Wildcard": True} if kind.is_in_key else {})
+    if isinstance(kind, Rounded) and kind.precision:
+        return {"Precision": kind.precision}
+    is_vocabulary = isinstance(kind, Vocabulary) and _is_shared(kind)
+    return {} if is_vocabulary else {"Wildcard": True}
+
+
+def _is_shared(vocabulary: Vocabulary) -> bool:
+    """Return whether mly's clients read a vocabulary as we do.
+
+    Their out-of-vocabulary number is 0, which must then not be in the vocabulary; and
+    they have no vocabularies of bytes, and no empty ones.
+    """
+    known = vocabulary.known
+    if not known or 0 in known:
+        return False
+    return bytes not in set(map(type, known))
+
+
+def _layer(name: str, vocabulary: Vocabulary) -> dict[str, Any]:
+    values: list[Any] = sorted(vocabulary.known)
+    is_text = isinstance(values[0], str)
+    if is_text:
+        values.sort(key=str.encode)
+    own = digest(str(value).encode() for value in values)
+    return {
+        "Name": name,
+        "Strings": values if is_text else None,
+        "Ints": None if is_text else values,
+        "Hash": int.from_bytes(bytes.fromhex(own)[:8], "big", signed=True),
+    }

@@ -1,0 +1,191 @@
+"""The live versions of a worker follow the manifest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from gomlx.metrics.instruments import Counter
+from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.models.version import Manifest, ModelVersion
+from gomlx.server.process.reload import Reloader
+
+pytestmark = pytest.mark.asyncio
+
+
+@dataclass
+class Live:
+    """What the reloader needs of a live version."""
+
+    digest: str
+
+    def drain(self, when_drained: Any) -> None:
+        when_drained(self)
+
+
+@dataclass
+class Loader:
+    """Loads every version but the failing ones, and records its calls."""
+
+    failing: set[str] = field(default_factory=set)
+    loaded: list[str] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+
+    def load(self, version: ModelVersion) -> LiveVersion:
+        self.loaded.append(version.digest)
+        if version.digest in self.failing:
+            raise MemoryError("no memory")
+        return cast(LiveVersion, Live(version.digest))
+
+    def close(self, live: LiveVersion) -> None:
+        self.closed.append(live.digest)
+
+
+class Worker:
+    """A reloader over a manifest in a folder, and its clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = 0.0
+        self.current = Current(["m", "n"])
+        self.loader = Loader()
+        self.counts: dict[tuple[str, ...], Counter] = {}
+        metrics: Any = self
+        self.reloader = Reloader(
+            folder / "manifest", self.current, self.loader, metrics, lambda: self.now
+        )
+
+    def counter(self, *key: str) -> Counter:
+        return self.counts.setdefault(key, Counter())
+
+    def publish(self, failures: dict[str, str] | None = None, **digests: str) -> None:
+        versions = {
+            name: ModelVersion(name, digest, self.folder)
+            for name, digest in digests.items()
+        }
+        Manifest(versions, failures or {}).write(self.folder / "manifest")
+
+    def live(self, name: str) -> str:
+        found = self.current.get(name)
+        return found.digest if found else ""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    return Worker(tmp_path)
+
+
+async def test_a_published_version_replaces_the_live_one(worker: Worker) -> None:
+    worker.publish(m="a" * 32)
+    await worker.reloader.catch_up()
+    await worker.reloader.catch_up()
+    assert worker.loader.loaded == ["a" * 32]
+    worker.publish(m="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.live("m") == "b" * 32
+    assert worker.loader.closed == ["a" * 32]
+    assert worker.counter("gomlx_loads", "m", "loaded").n == 2
+
+
+async def test_a_version_that_cannot_be_loaded_is_tried_again_later(
+    worker: Worker,
+) -> None:
+    worker.publish(m="a" * 32)
+    await worker.reloader.catch_up()
+    worker.loader.failing.add("b" * 32)
+    worker.publish(m="b" * 32)
+    for _ in range(3):
+        await worker.reloader.catch_up()
+    assert worker.live("m") == "a" * 32
+    assert worker.loader.loaded == ["a" * 32, "b" * 32]
+    assert "no memory" in worker.current.reasons["m"]
+    assert worker.counter("gomlx_loads", "m", "failed").n == 1
+    worker.loader.failing.clear()
+    worker.now += 31
+    await worker.reloader.catch_up()
+    assert worker.live("m") == "b" * 32
+    assert not worker.current.reasons
+
+
+async def test_a_rollback_forgets_why_the_newer_version_failed(worker: Worker) -> None:
+    worker.publish(m="a" * 32)
+    await worker.reloader.catch_up()
+    worker.loader.failing.add("b" * 32)
+    worker.publish(m="b" * 32)
+    await worker.reloader.catch_up()
+    worker.publish(m="a" * 32)
+    await worker.reloader.catch_up()
+    assert not worker.current.reasons
+    assert worker.loader.loaded == ["a" * 32, "b" * 32]
+
+
+async def test_a_failure_of_a_version_that_was_replaced_meanwhile_is_ignored(
+    worker: Worker, tmp_path: Path
+) -> None:
+    worker.loader.failing.add("a" * 32)
+    version = ModelVersion("m", "a" * 32, tmp_path / "removed")
+    Manifest({"m": version}).write(tmp_path / "manifest")
+    await worker.reloader.catch_up()
+    assert not worker.current.reasons
+
+
+async def test_one_model_that_fails_keeps_no_other_from_loading(
+    worker: Worker,
+) -> None:
+    worker.loader.failing.add("a" * 32)
+    worker.publish(m="a" * 32, n="b" * 32)
+    await worker.reloader.catch_up()
+    assert (worker.live("m"), worker.live("n")) == ("", "b" * 32)
+
+
+async def test_a_model_that_was_never_staged_has_the_reason(worker: Worker) -> None:
+    worker.publish({"m": "no such bucket", "n": "half a copy"}, n="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.current.reasons == {"m": "no such bucket"}
+
+
+async def test_a_version_of_an_unknown_model_is_closed(worker: Worker) -> None:
+    worker.publish(other="a" * 32)
+    await worker.reloader.catch_up()
+    assert worker.loader.closed == ["a" * 32]
+
+
+@asynccontextmanager
+async def following(worker: Worker) -> AsyncIterator[None]:
+    task = asyncio.create_task(worker.reloader.follow())
+    yield
+    task.cancel()
+
+
+async def until_live(worker: Worker, name: str, digest: str) -> None:
+    async with asyncio.timeout(30):
+        while worker.live(name) != digest:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_wake_up_is_followed_by_a_look_at_the_manifest(
+    worker: Worker,
+) -> None:
+    async with following(worker):
+        await asyncio.sleep(0.05)
+        worker.publish(m="a" * 32)
+        worker.reloader.wake()
+        async with asyncio.timeout(2):  # without the signal, it looks after 3 s
+            await until_live(worker, "m", "a" * 32)
+
+
+async def test_an_unreadable_manifest_does_not_end_it(
+    worker: Worker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "manifest").write_text("{")
+    async with following(worker):
+        async with asyncio.timeout(30):
+            while "cannot follow the manifest" not in caplog.text:
+                await asyncio.sleep(0.005)
+        worker.publish(m="a" * 32)
+        worker.reloader.wake()
+        await until_live(worker, "m", "a" * 32)

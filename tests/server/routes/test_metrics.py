@@ -1,0 +1,33 @@
+"""The state of models and of the certificate, as Prometheus scrapes it."""
+
+from typing import Any, cast
+
+from gomlx.server.http.certificates import Certificates
+from gomlx.server.routes.metrics import StateMetrics
+from tests.server.routes.states import MODELS, FakeCertificates, current, manifest
+
+
+def samples(certificates: FakeCertificates | None = None) -> dict[str, Any]:
+    given = cast(Certificates, certificates) if certificates else None
+    states = StateMetrics(MODELS, current("fine", "stale"), manifest, given)
+    return {metric.name: metric.samples for metric in states.scrape()}
+
+
+def test_the_state_of_models_is_scraped() -> None:
+    assert samples() == {
+        "gomlx_model_info": [(("fine", "a" * 32), 1), (("stale", "b" * 32), 1)],
+        "gomlx_model_up": [(("fine",), 1), (("stale",), 0), (("absent",), 0)],
+        "gomlx_reloads_total": [
+            (("fine", "published"), 2),
+            (("stale", "published"), 1),
+            (("stale", "failed"), 3),
+        ],
+    }
+
+
+def test_the_state_of_certificates_is_scraped() -> None:
+    found = samples(FakeCertificates(problem="the certificate has expired"))
+    (expires,) = found["gomlx_tls_certificate_expiry_timestamp_seconds"]
+    assert expires == ((), 32_503_680_000.0)
+    assert found["gomlx_tls_up"] == [((), 0)]
+    assert samples(FakeCertificates())["gomlx_tls_up"] == [((), 1)]
