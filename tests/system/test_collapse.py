@@ -27,15 +27,15 @@ from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.stage import stage
 from gomlx.models.version import ModelVersion, StageRequest
-from gomlx.server.predict.policy import CachePolicy
+from gomlx.server.predict.misses import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import Reply
 from tests.conftest import LEGACY
 from tests.models.serving.test_batcher import batcher_of
 from tests.support.families import COLLAPSING, EXACT
 
 LEGACIES = ("string_lookups_float_model", "float_input_float_model")
-# The first answers one question in two ways; the second takes as long as it is told.
+# The first has two answers for one row; the second runs as long as its input says.
 UNFIT = ("written table", "decides a loop")
 FAMILIES = [
     *COLLAPSING,
@@ -72,7 +72,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
 
 
 def values(tensor: Tensor, kind: Kind) -> st.SearchStrategy[Any]:
-    """Values of an input, of which many are at the edges of what its kind tells."""
+    """Values of an input, many of them at the edges that its kind has."""
     edges: list[Any] = []
     if isinstance(kind, Vocabulary):
         edges = [v for v in (*kind.known, kind.unknown) if isinstance(v, str | int)]
@@ -110,14 +110,14 @@ def _near(x: float, dtype: str) -> list[Any]:
     ] + [math.nextafter(float(x), -math.inf)]
 
 
-def questions(servable: Servable) -> st.SearchStrategy[list[dict[str, Any]]]:
+def requests(servable: Servable) -> st.SearchStrategy[list[dict[str, Any]]]:
     pairs = zip(servable.signature.fields, servable.dictionary.kinds, strict=True)
     rows = st.fixed_dictionaries({t.name: values(t, k) for t, k in pairs})
     return st.lists(rows, min_size=1, max_size=6)
 
 
-def rows_of(servable: Servable, asked: Sequence[dict[str, Any]]) -> list[Row]:
-    return [row for q in asked for row in servable.signature.check(q).rows]
+def rows_of(servable: Servable, columns: Sequence[dict[str, Any]]) -> list[Row]:
+    return [row for one in columns for row in servable.signature.check(one).rows]
 
 
 def answers(servable: Servable, rows: Sequence[Row]) -> list[bytes | str]:
@@ -151,14 +151,14 @@ def test_rows_of_one_key_and_their_canonical_row_have_one_answer(
     load: Load, family: str, data: st.DataObject
 ) -> None:
     servable = load(family)
-    rows = rows_of(servable, data.draw(questions(servable)))
+    rows = rows_of(servable, data.draw(requests(servable)))
     rows += [twin(servable, row, rows, data) for row in rows]
     canonical = servable.dictionary.canonical(rows)
     found = answers(servable, rows)
     assert answers(servable, canonical) == found
-    known: dict[bytes, bytes | str] = {}
+    by_key: dict[bytes, bytes | str] = {}
     for key, answer in zip(servable.dictionary.keys(canonical), found, strict=True):
-        assert known.setdefault(key, answer) == answer
+        assert by_key.setdefault(key, answer) == answer
 
 
 class Served:
@@ -196,24 +196,24 @@ class Served:
         live = LiveVersion(servable, batcher_of(run, max_rows))
         self.current.swap("m", live, lambda _: None)
 
-    def ask(self, question: dict[str, Any]) -> Reply:
-        (reply,) = self.ask_at_once([question], self.cached)
+    def send(self, request: dict[str, Any]) -> Reply:
+        (reply,) = self.send_at_once([request], self.cached)
         return reply
 
-    def ask_at_once(
-        self, questions: Sequence[dict[str, Any]], predictor: Predictor
+    def send_at_once(
+        self, requests: Sequence[dict[str, Any]], predictor: Predictor
     ) -> list[Reply]:
-        """Ask in one turn of the event loop: what is not known runs together."""
+        """Send requests in one turn of the event loop: their misses run together."""
 
-        async def asked() -> list[Reply]:
+        async def gathered() -> list[Reply]:
             loop = asyncio.get_running_loop()
             replies: list[asyncio.Future[Reply]] = []
-            for question in questions:
+            for request in requests:
                 replies.append(loop.create_future())
-                predictor.submit("m", orjson.dumps(question), replies[-1].set_result)
+                predictor.submit("m", orjson.dumps(request), replies[-1].set_result)
             return await asyncio.gather(*replies)
 
-        return self.runner.run(asked())
+        return self.runner.run(gathered())
 
     def close(self) -> None:
         self.runner.run(self.cache.close())
@@ -235,14 +235,14 @@ def serve(load: Load, shared_folder: Path) -> Iterator[Callable[[str], Served]]:
         one.close()
 
 
-def told(reply: Reply) -> Any:
+def data_of(reply: Reply) -> Any:
     """The data of a reply; for a row that the model refuses, that it does."""
     return json.loads(reply.body)["data"] if reply.status == 200 else "refused"
 
 
-def batch_of(asked: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    columns: dict[str, Any] = {name: [q[name] for q in asked] for name in asked[0]}
-    return columns | {"batch_size": len(asked)}
+def batch_of(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    return columns | {"batch_size": len(rows)}
 
 
 def agree(found: Any, expected: Any) -> bool:
@@ -265,23 +265,23 @@ def test_what_is_served_is_what_the_canonical_row_gives(
     @given(data=st.data())
     @relaxed
     def holds(data: st.DataObject) -> None:
-        asked = data.draw(questions(servable))
-        canonical = servable.dictionary.canonical(rows_of(servable, asked))
+        drawn = data.draw(requests(servable))
+        canonical = servable.dictionary.canonical(rows_of(servable, drawn))
         expected = [
             json.loads(answer) if isinstance(answer, bytes) else answer
             for answer in answers(servable, canonical)
         ]
-        known = data.draw(st.integers(0, len(asked)))
-        for question, answer in zip(asked[:known], expected, strict=False):
-            first = told(served.ask(question))  # cold, or warm by a twin
+        count = data.draw(st.integers(0, len(drawn)))
+        for request, answer in zip(drawn[:count], expected, strict=False):
+            first = data_of(served.send(request))  # cold, or warm by a twin
             assert agree(first, answer)
-            again = served.ask(question)
-            assert told(again) == first
+            again = served.send(request)
+            assert data_of(again) == first
             assert answer == "refused" or "; hit" in again.cache_status
         whole = "refused" if "refused" in expected else expected
         for predictor in (served.cached, served.cached, served.uncached):
-            replies = served.ask_at_once([*asked, batch_of(asked)], predictor)
-            assert all(map(agree, map(told, replies), [*expected, whole]))
+            replies = served.send_at_once([*drawn, batch_of(drawn)], predictor)
+            assert all(map(agree, map(data_of, replies), [*expected, whole]))
 
     holds()
     assert (served.widest > 1) == servable.description.joins_rows
@@ -310,13 +310,13 @@ def test_new_weights_behind_one_vocabulary_never_have_an_old_answer(
     assert old.dictionary.kinds == new.dictionary.kinds
     assert old.version.digest != new.version.digest
     assert old.version.dict_hash != new.version.dict_hash
-    questions = [{"city": city} for city in ("rome", "oslo", "lima", "")]
+    rows = [{"city": city} for city in ("rome", "oslo", "lima", "")]
     served = Served(old, shared_folder)
     for servable, weight, is_known in ((old, 1.0, 0), (new, 2.0, 0), (old, 1.0, 1)):
         served.swap(servable)
         for hits in (is_known, 1):
-            reply = served.ask(batch_of(questions))
-            assert told(reply) == [{"score": weight}] * 4
+            reply = served.send(batch_of(rows))
+            assert data_of(reply) == [{"score": weight}] * 4
             assert ("; hit" in reply.cache_status) == bool(hits)
             assert reply.version == servable.version.digest
     served.close()

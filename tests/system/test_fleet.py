@@ -1,4 +1,4 @@
-"""One computation per question for a fleet: two services on two hosts, one Redis."""
+"""One computation per row for a fleet: two services on two hosts, one Redis."""
 
 import os
 import subprocess
@@ -42,7 +42,8 @@ def run(*command: str) -> None:
 def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
     """A network namespace: our address, its address, a command that runs others in it.
 
-    Where none may be made, both are this host's, at two addresses: a test says so.
+    Where none may be made, both are this host's, at two addresses: one test is
+    skipped.
     """
     if no_namespaces():
         yield "127.0.0.1", f"127.0.0.{number + 1}", ()
@@ -70,18 +71,22 @@ class Fleet:
 
     def __init__(self, services: Sequence[Service], redis: Server) -> None:
         self.services, self._redis = services, redis
-        self._asked = Counter[str]()
+        self._sent = Counter[str]()
 
-    def ask(self, model: str, *asked: tuple[Service, float]) -> list[httpx.Response]:
-        """Ask all at once, on connections of their own: they may come to any worker."""
-        self._asked[model] += len(asked)
+    def send(
+        self, model: str, *requests: tuple[Service, float]
+    ) -> list[httpx.Response]:
+        """Send requests at once, each on its own connection: to any worker."""
+        self._sent[model] += len(requests)
         with ThreadPoolExecutor(64) as pool:
-            return list(pool.map(lambda a: a[0].post_anew(model, {"x": a[1]}), asked))
+            return list(
+                pool.map(lambda a: a[0].post_anew(model, {"x": a[1]}), requests)
+            )
 
     def rows_run(self, model: str) -> float:
         """How many rows were run, once every request so far is counted."""
         # A worker's tally is the last that it writes: all else has been counted then.
-        wait_for(lambda: self._tallied(model) == self._asked[model])
+        wait_for(lambda: self._tallied(model) == self._sent[model])
         return sum(s.metric("gomlx_batch_rows_sum", model=model) for s in self.services)
 
     def wait_until_written(self, model: str, answers: int) -> None:
@@ -148,16 +153,16 @@ def test_the_services_are_on_two_hosts(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_what_one_host_computed_the_other_never_computes(
+def test_a_row_that_one_host_computed_the_other_never_computes(
     fleet: Fleet, model: str
 ) -> None:
     one, other = fleet.services
-    # Models of one version share L1: each has questions of its own.
-    questions = [100.0 * MODELS.index(model) + n for n in range(20)]
-    first = fleet.ask(model, *((one, x) for x in questions))
-    fleet.wait_until_written(model, len(questions))
+    # Models of one version share L1: each has rows of its own.
+    xs = [100.0 * MODELS.index(model) + n for n in range(20)]
+    first = fleet.send(model, *((one, x) for x in xs))
+    fleet.wait_until_written(model, len(xs))
     before = fleet.rows_run(model)
-    second = fleet.ask(model, *((other, x) for x in questions))
+    second = fleet.send(model, *((other, x) for x in xs))
     assert [r.json()["data"] for r in second] == [r.json()["data"] for r in first]
     assert fleet.rows_run(model) == before
     tiers = [reply.headers["cache-status"].rpartition("=")[2] for reply in second]
@@ -171,7 +176,7 @@ def test_many_cold_requests_at_once_are_one_run(
     for x in (1000.5, 1001.5, 1002.5):
         before = fleet.rows_run(model)
         each = [(service, x) for service in fleet.services[:hosts]]
-        replies = fleet.ask(model, *(each * (64 // hosts)))
+        replies = fleet.send(model, *(each * (64 // hosts)))
         assert [reply.status_code for reply in replies] == [200] * 64
         assert len({str(reply.json()["data"]) for reply in replies}) == 1
         assert fleet.rows_run(model) - before == 1

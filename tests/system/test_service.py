@@ -24,7 +24,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         {"id": "dice", "url": str(saved_models.dice(folder / "dice"))},
         {"id": "sleeper", "url": str(saved_models.sleeper(folder / "sleeper"))},
         {"id": "plain", "url": str(saved_models.scale(folder / "plain", 3.0))},
-        {"id": "counted", "url": str(folder / "plain")},  # asked by one test alone
+        {"id": "counted", "url": str(folder / "plain")},  # one test alone uses it
         {"id": "absent", "url": str(folder / "nothing-here")},
     ]
     models[1]["url"] = str(folder / "scale")
@@ -40,10 +40,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-def is_cached(service: Service, model: str, question: Any) -> bool:
+def is_cached(service: Service, model: str, row: Any) -> bool:
     """True as soon as every worker finds the answer in shared memory."""
     return all(
-        "; hit" in service.post_anew(model, question).headers["cache-status"]
+        "; hit" in service.post_anew(model, row).headers["cache-status"]
         for _ in range(6)
     )
 
@@ -113,7 +113,7 @@ def test_a_model_that_varies_is_never_cached(service: Service) -> None:
     )
 
 
-def test_a_dear_model_leaves_the_loop_free(service: Service) -> None:
+def test_an_expensive_model_leaves_the_loop_free(service: Service) -> None:
     response = service.post("sleeper", {"x": 1.5})
     assert response.json()["data"] == {"y": 1.5}
 
@@ -201,13 +201,13 @@ def test_a_body_over_the_limit(service: Service, is_chunked: bool) -> None:
     assert "100000" in response.json()["error"]
 
 
-def test_more_rows_than_may_be(service: Service) -> None:
+def test_more_rows_than_the_limit(service: Service) -> None:
     response = service.post("scale", {"x": [1], "batch_size": 10**9})
     assert response.status_code == 413
     assert "4096" in response.json()["error"]
 
 
-def test_a_model_that_is_not_there_is_told_and_the_others_serve(
+def test_a_missing_model_is_reported_and_the_others_serve(
     service: Service,
 ) -> None:
     response = service.post("absent", {"x": 1})
@@ -249,8 +249,10 @@ def test_meta_config_is_what_an_mly_client_reads(service: Service) -> None:
 
 
 @pytest.mark.parametrize("model", ["plain", "dice"])
-def test_meta_config_says_what_must_not_be_kept(service: Service, model: str) -> None:
-    """plain has no datastore; dice has one, but answers as it likes."""
+def test_meta_config_has_no_id_for_what_must_not_be_cached(
+    service: Service, model: str
+) -> None:
+    """plain has no datastore; dice has one, but its answers vary."""
     document = service.get(f"/v1/api/model/{model}/meta/config").json()
     assert (document["ID"], document["Cache"], document["Fields"]) == ("", None, None)
     absent = {"Connection", "Namespace", "Dataset", "TimeToLiveMs", "KeyFields"}

@@ -68,7 +68,7 @@ def _parse(
     seen = _Headers()
     try:
         httptools.HttpRequestParser(seen).feed_data(head)
-        seconds = deadlines.timeout_seconds(seen.timeout, max_seconds)
+        seconds = deadlines.seconds_of(seen.timeout, max_seconds)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
         return None
     is_get = line[0] == b"GET"

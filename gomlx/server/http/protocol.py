@@ -27,8 +27,7 @@ from gomlx.server.http.response import (
     TooManyConnections,
     response,
 )
-from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import PendingRequest, Reply
 
 _END = b"\r\n\r\n"  # of a head
 _PROBE_SECONDS = 0.05  # for a peer that has gone to say so
@@ -58,7 +57,7 @@ class HotProtocol(asyncio.Protocol):
         # What is asked, an Asker's:
         self.model = ""
         self.text: bytes | str = b""
-        self.arrived = self.timeout_seconds = 0.0
+        self.arrived = self.seconds = 0.0
         self.pending: PendingRequest | None = None
 
     # --- asyncio's calls ---
@@ -175,7 +174,7 @@ class HotProtocol(asyncio.Protocol):
 
     def _ask(self, head: Head, body: bytes) -> None:
         """Have a whole request answered."""
-        self.model, query, _, self._keeps_alive, self.timeout_seconds = head
+        self.model, query, _, self._keeps_alive, self.seconds = head
         self.text = body if query is None else query
         self._is_busy = True
         self._connections.ask(self)

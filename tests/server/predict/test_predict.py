@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import CallbackRequester
+from gomlx.server.predict.request import Call, Reply
 from tests.server.conftest import Path_, asked, until
 
 pytestmark = pytest.mark.asyncio
@@ -62,7 +61,7 @@ async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
     ]
     replies: dict[int, Reply] = {}
     calls = [
-        CallbackRequester(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
+        Call(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
         for n, (text, *_) in enumerate(bodies)
     ]
     path.predictor.predict("m", calls)
