@@ -25,7 +25,7 @@ from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.connections import Connections
 from gomlx.server.predict.misses import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.process.endpoints import WorkerParts, build_endpoints, http_limits
+from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
@@ -71,7 +71,7 @@ class Service:
         parts = WorkerParts(
             current, predictor, self._stores, metrics, hooks.certificates
         )
-        self.app = PacedApp(build_app(build_endpoints(config, rundir, parts)))
+        self.app = PacedApp(build_app(build_handlers(config, rundir, parts)))
         self.connections = _build_connections(config, predictor, hooks)
         batches = {model.id: model.batch for model in config.models}
         loader = VersionLoader(batches, metrics, self.connections.send)

@@ -30,7 +30,7 @@ _OPERATION = f"{_METRIC}/operation/{{name}}"
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class Handlers:
     """What answers the requests of each route; config: with secrets masked."""
 
     models: Sequence[str]
@@ -45,14 +45,14 @@ class Endpoints:
     config: Mapping[str, Any]
 
 
-def build_app(endpoints: Endpoints) -> Any:
+def build_app(handlers: Handlers) -> Any:
     """Return the ASGI application."""
     app = falcon.asgi.App()
     app.req_options.keep_blank_qs_values = True
-    operations = _operation_routes(endpoints.operations)
-    for path, route in (_routes(endpoints) | operations).items():
+    operations = _operation_routes(handlers.operations)
+    for path, route in (_routes(handlers) | operations).items():
         app.add_route(path, route)
-    errors = _Errors(endpoints.predictor, endpoints.models, [*operations])
+    errors = _Errors(handlers.predictor, handlers.models, [*operations])
     app.add_error_handler(GomlxError, errors.on_error)
     app.add_error_handler(falcon.HTTPError, errors.on_http_error)
     app.add_error_handler(Exception, errors.on_bug)
@@ -60,23 +60,23 @@ def build_app(endpoints: Endpoints) -> Any:
     return app
 
 
-def _routes(endpoints: Endpoints) -> dict[str, Any]:
-    predictor = endpoints.predictor
-    health = endpoints.health
-    config = JsonDocument(lambda: (200, endpoints.config))
+def _routes(handlers: Handlers) -> dict[str, Any]:
+    predictor = handlers.predictor
+    health = handlers.health
+    config = JsonDocument(lambda: (200, handlers.config))
     return {
-        f"{_MODEL}/eval": EvalRoute(predictor, endpoints.limits),
-        f"{_MODEL}/stream": StreamRoute(predictor, endpoints.stream_limits),
-        f"{_MODEL}/meta/config": JsonDocument(endpoints.mly_meta.config),
-        f"{_MODEL}/meta/dictionary": JsonDocument(endpoints.mly_meta.dictionary),
-        f"{_MODEL}/meta/contract": ContractRoute(endpoints.contracts),
+        f"{_MODEL}/eval": EvalRoute(predictor, handlers.limits),
+        f"{_MODEL}/stream": StreamRoute(predictor, handlers.stream_limits),
+        f"{_MODEL}/meta/config": JsonDocument(handlers.mly_meta.config),
+        f"{_MODEL}/meta/dictionary": JsonDocument(handlers.mly_meta.dictionary),
+        f"{_MODEL}/meta/contract": ContractRoute(handlers.contracts),
         "/v1/api/health": JsonDocument(health.health),
         "/v1/api/config": config,
         "/v1/api/config/": config,
         "/livez": JsonDocument(health.live),
         "/readyz": JsonDocument(health.ready),
-        "/metrics": endpoints.metrics,
-        "/v1/prometheus": endpoints.metrics,
+        "/metrics": handlers.metrics,
+        "/v1/prometheus": handlers.metrics,
     }
 
 

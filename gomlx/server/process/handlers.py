@@ -15,7 +15,7 @@ from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store
-from gomlx.server.routes.app import Endpoints
+from gomlx.server.routes.app import Handlers
 from gomlx.server.routes.contracts import Contracts, ModelSettings
 from gomlx.server.routes.health import Health
 from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
@@ -35,14 +35,14 @@ class WorkerParts:
     certificates: Certificates | None
 
 
-def build_endpoints(config: Config, rundir: RunDir, parts: WorkerParts) -> Endpoints:
+def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
     """Return what the routes need, as plain values and typed settings."""
     models = [model.id for model in config.models]
     datastores = {model.id: config.datastore_of(model) for model in config.models}
     manifest = partial(Manifest.read, rundir.manifest)
     states = StateMetrics(models, parts.current, manifest, parts.certificates)
     tiers = partial(_tier_details, parts.stores)
-    return Endpoints(
+    return Handlers(
         models=models,
         predictor=parts.predictor,
         limits=http_limits(config.endpoint),

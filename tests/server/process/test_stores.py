@@ -1,0 +1,69 @@
+"""The datastores of a config are opened with their tiers, and coalesce as it says."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
+from gomlx.metrics.instruments import Gauge
+from gomlx.server.process.stores import Store, open_stores
+from tests.server.conftest import Counts
+
+pytestmark = pytest.mark.asyncio
+
+
+class Metrics(Counts):
+    """The three methods of Metrics that stores need."""
+
+    def gauge(self, *key: str) -> Gauge:
+        return Gauge()
+
+
+@pytest_asyncio.fixture
+async def stores(shared_folder: Path) -> AsyncIterator[dict[str, Store]]:
+    tiers = (CacheTier(connection="near"), CacheTier(connection="far"))
+    datastores = (
+        Datastore(id="memory", memory_mb=4),
+        Datastore(id="both", memory_mb=4, tiers=tiers),
+        Datastore(id="shared", memory_mb=0, tiers=tiers),
+    )
+    urls = {"near": "redis://127.0.0.1:1", "far": "redis://127.0.0.1:2"}
+    config = Config(
+        models=(Model(id="m", url="x"),),
+        datastores=datastores,
+        connections=tuple(Connection(id=name, url=url) for name, url in urls.items()),
+    )
+    for name in ("memory", "both"):
+        create_store(shared_folder / name, 4 << 20)
+    metrics: Any = Metrics()
+    opened = open_stores(config, shared_folder.joinpath, metrics)
+    yield opened
+    for store in opened.values():
+        await store.tiers.close()
+
+
+async def test_details_name_every_shared_tier(stores: dict[str, Store]) -> None:
+    closed = {"state": "closed"}
+    assert {name: store.detail() for name, store in stores.items()} == {
+        "memory": {},
+        "both": {"near": closed, "far": closed},
+        "shared": {"near": closed, "far": closed},
+    }
+
+
+async def test_a_model_coalesces_where_its_config_says(
+    stores: dict[str, Store],
+) -> None:
+    store = stores["both"]
+    process, host, fleet = (
+        store.coalescer(Model(id="m", url="x", coalesce=where, lease_ms=250))
+        for where in ("process", "host", "fleet")
+    )
+    assert process is None
+    assert host
+    assert fleet
+    assert host.seconds == fleet.seconds == 0.25
