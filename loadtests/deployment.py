@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gomlx.cli.made_up import MadeUp
-from gomlx.cli.terminal import reported
+from gomlx.cli.sample_rows import SampleRows
+from gomlx.cli.terminal import errors_reported
 from gomlx.client.client import Client
 from loadtests import openloop, procfs, wrk
 from loadtests.latency import latency
@@ -132,10 +132,10 @@ def closed_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its opti
 def _rows(url: str, model: str, file: Path | None, distinct: int) -> Rows:
     if file:
         return Rows(fixed=tuple(file.read_bytes().splitlines()[:distinct]))
-    with reported(), Client(model, url) as client:
+    with errors_reported(), Client(model, url) as client:
         contract = client.contract
         assert contract is not None
-    made = MadeUp(contract, random.Random(1))
+    made = SampleRows(contract, random.Random(1))
     found: dict[bytes, None] = {}
     for text in _made_up(made):
         found[text] = None
@@ -144,7 +144,7 @@ def _rows(url: str, model: str, file: Path | None, distinct: int) -> Rows:
     return Rows(fixed=tuple(found))
 
 
-def _made_up(made: MadeUp) -> Iterator[bytes]:
+def _made_up(made: SampleRows) -> Iterator[bytes]:
     """Yield rows until a whole chunk of them has brought nothing new."""
     seen, new = set[bytes](), 1
     while new:

@@ -147,7 +147,7 @@ HOMES = {
         "metrics/tally.py",
     ),
     "typer": ("cli/",),
-    "pyarrow": ("cli/parquet.py",),
+    "pyarrow": ("cli/files/parquet.py",),
     "rich": ("cli/", "demo/tour.py", "client/progress.py"),
     "numpy": ("models/", "demo/flights.py"),
     "aiohttp": ("client/network/transports/http.py",),

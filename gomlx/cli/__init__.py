@@ -1,13 +1,16 @@
-"""The command line: gomlx.cli.server has what needs the service's libraries."""
+"""The command line.
+
+server   serve, check, inspect, key, demo, clean: need the extra `server`
+predict  predictions of a row or a file, through a client  (files)
+bench    load on a deployment, through clients             (load, latency)
+"""
 
 from typing import Annotated
 
 import typer
 
 from gomlx import __version__
-from gomlx.cli import server
-from gomlx.cli.bench import bench
-from gomlx.cli.predict import predict
+from gomlx.cli import bench, check, predict, server
 from gomlx.cli.terminal import output
 
 app = typer.Typer(
@@ -19,8 +22,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_given: bool) -> None:
+    if is_given:
         output.print(f"gomlx {__version__}")
         raise typer.Exit
 
@@ -29,15 +32,23 @@ def _version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it."),
+        typer.Option(
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
     ] = False,
 ) -> None:
     pass
 
 
-for command in (
-    *(server.serve, server.check, server.demo, server.inspect, server.key),
-    *(server.clean, predict, bench),
-):
-    app.command()(command)
+app.command()(server.serve)
+app.command()(check.check)
+app.command()(server.demo)
+app.command()(server.inspect)
+app.command()(server.key)
+app.command()(server.clean)
+app.command(help=predict.HELP)(predict.predict)
+app.command(help=bench.HELP)(bench.bench)
 app.command(hidden=True)(server.stage)

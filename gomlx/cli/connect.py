@@ -1,4 +1,4 @@
-"""Tries the connections of a config, and says in plain words what is in the way."""
+"""Tries the connections of a config; advises what to do about those that fail."""
 
 import asyncio
 import secrets
@@ -15,22 +15,22 @@ _PROBE_MILLISECONDS = 10_000
 
 _ADVICE = {
     "refused": "nothing listens there: start the server, or correct host and port",
-    "timeout": "look at the address, at firewalls, and at whether the port speaks TLS"
+    "timeout": "check the address, firewalls, and whether the port speaks TLS"
     " (rediss://) or not (redis://); raise timeout_seconds if the server is far",
-    "name": "no such host: correct the name, or mend the DNS",
+    "name": "no such host: correct the name, or fix the DNS",
     "unreachable": "correct the Sentinels' hosts and ports (26379 by default), or"
     " start them",
     "no-socket": "no such socket: correct the path, or set `unixsocket` in the server",
     "no-access": "this user may not open the socket: see `unixsocketperm`",
     "certificate": "the server's certificate is not trusted: set ca_file to the"
     " authority that signed it, and use a host name that the certificate holds",
-    "client-certificate": "the server seems to ask for a client's certificate: set"
+    "client-certificate": "the server seems to require a client certificate: set"
     " cert_file and key_file",
     "plain": "the port does not speak TLS: use redis:// or the TLS port",
     "tls": "the port does not speak Redis, or only over TLS: use rediss://",
-    "closed": "the port may want TLS (use rediss://), or the server protects itself:"
+    "closed": "the port may want TLS (use rediss://), or the server refused it:"
     " see `protected-mode` and `maxclients`",
-    "protected": "the server takes no one from other hosts without a password: set one",
+    "protected": "the server refuses other hosts without a password: set one",
     "password-needed": "no password is given: set password or password_file",
     "password-unasked": "the server has no password: remove it here, or set"
     " `requirepass` or an ACL there",
@@ -56,12 +56,16 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of trying a connection; problem is empty if it can be used."""
+class ConnectionResult:
+    """The result of trying a connection; problem is empty if it can be used.
+
+    milliseconds is the time of a ping once connected, server the server's version and
+    role if it says them.
+    """
 
     id: str
-    milliseconds: float | None = None  # of a ping, once connected
-    server: str = ""  # its version and role, as far as it tells
+    milliseconds: float | None = None
+    server: str = ""
     problem: str = ""
     advice: str = ""
 
@@ -73,13 +77,11 @@ class Outcome:
         return f"connection {self.id}: {self.problem}{advice}"
 
 
-def try_connections(config: Config) -> list[Outcome]:
-    """Try every connection of a config, one at a time: their times are told."""
+def try_connections(config: Config) -> list[ConnectionResult]:
+    """Try every connection of a config, one at a time, to measure each alone."""
 
-    async def run() -> list[Outcome]:
-        return [
-            await _tried(one, _is_written(config, one)) for one in config.connections
-        ]
+    async def run() -> list[ConnectionResult]:
+        return [await _try(one, _is_written(config, one)) for one in config.connections]
 
     return asyncio.run(run())
 
@@ -90,11 +92,11 @@ def _is_written(config: Config, connection: Connection) -> bool:
     return any(not tier.read_only for tier in used)
 
 
-async def _tried(connection: Connection, is_written: bool) -> Outcome:
+async def _try(connection: Connection, is_written: bool) -> ConnectionResult:
     try:
         password = connection.read_password()
     except ConfigInvalid as error:
-        return Outcome(
+        return ConnectionResult(
             connection.id, problem=str(error), advice=_ADVICE["password-file"]
         )
     tier = RedisTier(
@@ -108,25 +110,25 @@ async def _tried(connection: Connection, is_written: bool) -> Outcome:
         max_connections=connection.max_connections,
     )
     try:
-        return await _probed(tier, connection, is_written)
+        return await _probe(tier, connection, is_written)
     except TierFailed as error:
         advice = _ADVICE.get(error.fault, "")
-        return Outcome(connection.id, problem=str(error), advice=advice)
+        return ConnectionResult(connection.id, problem=str(error), advice=advice)
     finally:
         with suppress(TierFailed):
             await tier.close()
 
 
-async def _probed(tier: RedisTier, connection: Connection, is_written: bool) -> Outcome:
+async def _probe(
+    tier: RedisTier, connection: Connection, is_written: bool
+) -> ConnectionResult:
     await tier.ping()  # connects
     started = time.perf_counter()
     await tier.ping()
     milliseconds = (time.perf_counter() - started) * 1000
-    server = await _described(tier, parse(connection.url).kind)
-    key, value = (
-        f"gomlx:1:check:{secrets.token_hex(8)}".encode(),
-        secrets.token_bytes(8),
-    )
+    server = await _describe(tier, parse(connection.url).kind)
+    key = f"gomlx:1:check:{secrets.token_hex(8)}".encode()
+    value = secrets.token_bytes(8)
     await tier.get_many([key])
     await tier.remaining_ttl([key])
     if is_written:
@@ -135,15 +137,15 @@ async def _probed(tier: RedisTier, connection: Connection, is_written: bool) -> 
         await tier.delete([key])
         if found != [value]:
             raise TierFailed("a value that was written is not found")
-    return Outcome(connection.id, round(milliseconds, 2), server)
+    return ConnectionResult(connection.id, round(milliseconds, 2), server)
 
 
-async def _described(tier: RedisTier, kind: Kind) -> str:
+async def _describe(tier: RedisTier, kind: Kind) -> str:
     """Return the server's version and role; raise if it is of another kind."""
     try:
         info = await tier.info()
     except TierFailed as error:
-        if error.fault == "permission":  # it need not tell
+        if error.fault == "permission":  # INFO is not needed
             return ""
         raise
     if info.get("redis_mode") == "sentinel":

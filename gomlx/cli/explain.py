@@ -1,6 +1,6 @@
-"""What a model can tell apart, for people: `gomlx inspect` and `gomlx key`.
+"""The kinds, canonical rows and keys of a model: for `gomlx inspect` and `gomlx key`.
 
-Stages the model aside, as a service would, and reads what staging found out.
+Stages the model in a temporary folder, as a service does, and reads what staging found.
 """
 
 import math
@@ -22,18 +22,23 @@ from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.serving.transformer import plain
 from gomlx.models.version import StageRequest
 
+_MAX_DISTINCT = 10**18
+
 
 @dataclass(frozen=True)
-class Staged:
-    """What a version takes, and how its rows are keyed."""
+class StagedModel:
+    """A version's digest, its signature, and the dictionary that keys its rows."""
 
     version: str
     signature: Signature
     dictionary: Dictionary
 
     def inputs(self) -> list[dict[str, Any]]:
-        """Return one line per input; distinct is None where there is no bound, or one
-        that no cache is as large as."""
+        """Return a line of the table for each input.
+
+        distinct is the number of canonical values; None if it has no bound, or one
+        beyond 10**18, which no cache can hold.
+        """
         return [
             {
                 "input": tensor.name,
@@ -47,20 +52,20 @@ class Staged:
         ]
 
     def key_space(self) -> int | None:
-        """Return how many keys there can be; None as for an input."""
+        """Return the number of keys; None as for an input."""
         sizes = [_distinct(tensor, kind) for tensor, kind in self._fields()]
         bounded = [size for size in sizes if size is not None]
-        return _told(bounded) if len(bounded) == len(sizes) else None
+        return _bounded_product(bounded) if len(bounded) == len(sizes) else None
 
-    def row(self, asked: Any) -> Row:
-        """Check a question of one row. Raises InvalidInput."""
-        question = self.signature.check(asked)
-        if question.is_batch:
+    def row(self, body: Any) -> Row:
+        """Check a request body of one row. Raises InvalidInput."""
+        checked = self.signature.check(body)
+        if checked.is_batch:
             raise InvalidInput("expected one row, without batch_size")
-        return question.rows[0]
+        return checked.rows[0]
 
-    def explained(self, row: Row) -> dict[str, Any]:
-        """Return a row's canonical row, what collapsed and why, and its key."""
+    def explain(self, row: Row) -> dict[str, Any]:
+        """Return a row's canonical row, its values that collapsed, and its key."""
         (canonical,) = self.dictionary.canonical([row])
         (key,) = self.dictionary.keys([canonical])
         return {
@@ -72,7 +77,7 @@ class Staged:
         }
 
     def differing(self, rows: Sequence[Row]) -> list[str]:
-        """Return the inputs that give rows different keys."""
+        """Return the names of the inputs that give rows different keys."""
         columns = zip(*self.dictionary.canonical(rows), strict=True)
         return [
             tensor.name
@@ -93,8 +98,8 @@ class Staged:
 
 
 @contextmanager
-def staged(request: StageRequest) -> Iterator[Staged]:
-    """Stage a version in a folder that is removed again. Raises StageFailed."""
+def staged(request: StageRequest) -> Iterator[StagedModel]:
+    """Stage a version in a folder that is removed at the end. Raises StageFailed."""
     from gomlx.models.serving.servable import Description
     from gomlx.models.staging.stage import stage
 
@@ -106,30 +111,31 @@ def staged(request: StageRequest) -> Iterator[Staged]:
         signature = Description.read(version.directory).signature
         kinds = parse((version.directory / "dictionary").read_bytes())
         dictionary = Dictionary(version.digest, signature, kinds)
-        yield Staged(version.digest, signature, dictionary)
+        yield StagedModel(version.digest, signature, dictionary)
 
 
 def _distinct(tensor: Tensor, kind: Kind) -> int | None:
+    """Return the number of canonical values of an input, all elements together."""
     if kind.distinct is None or tensor.is_scalar:
         return kind.distinct
     if tensor.shape is None or None in tensor.shape:
         return None
     elements = math.prod(d for d in tensor.shape if d is not None)
-    return _told(repeat(kind.distinct, elements))
+    return _bounded_product(repeat(kind.distinct, elements))
 
 
-def _told(factors: Iterable[int]) -> int | None:
-    """Multiply up to what is worth telling: 10**18 keys."""
+def _bounded_product(factors: Iterable[int]) -> int | None:
+    """Multiply; None beyond _MAX_DISTINCT."""
     product = 1
     for factor in factors:
         product *= factor
-        if product > 10**18:
+        if product > _MAX_DISTINCT:
             return None
     return product
 
 
 def _reasons(kind: Kind, given: Value, found: Value) -> list[str]:
-    """Say why values collapsed, each reason once."""
+    """Return why the elements of a value collapsed, each reason once."""
     pairs = zip(_leaves(given), _leaves(found), strict=True)
     return list(dict.fromkeys(kind.why(a) for a, b in pairs if a != b))
 
@@ -139,7 +145,7 @@ def _leaves(value: Value) -> tuple[Scalar, ...]:
 
 
 def _plain(value: Value) -> Any:
-    """Return a value as a question holds it."""
+    """Return a value as the JSON of a request has it."""
     if isinstance(value, Block):
         return plain(value._replace(leaves=tuple(map(_plain, value.leaves))))
     if isinstance(value, bytes):

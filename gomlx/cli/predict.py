@@ -1,4 +1,4 @@
-"""gomlx predict: one row, or a file of them."""
+"""gomlx predict: the prediction of one row, or of every row of a file."""
 
 import logging
 from pathlib import Path
@@ -7,107 +7,120 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from gomlx.cli.asking import (
-    Host,
-    Redis,
-    Settings,
-    client_of,
-    known,
-    options,
-    pairs,
-    read,
-    to_json,
+from gomlx.cli.client_options import (
+    HostUrls,
+    ModelId,
+    OptionPairs,
+    RedisUrl,
+    client_options,
+    contract_of,
+    make_client,
 )
-from gomlx.cli.rows import OnError, Rows
-from gomlx.cli.terminal import FAILED, INVALID, errors, output, reported, tell
+from gomlx.cli.files.run import FileJob, FileRun, OnError
+from gomlx.cli.terminal import FAILED, errors, errors_reported, output, usage_error
+from gomlx.cli.values import parse_pairs, parse_value, to_json
 from gomlx.client.client import Client
 from gomlx.contract.document import Contract
 from gomlx.errors import InvalidInput
 
+HELP = """
+Predict one row, or every row of a file.
+
+One row, with its answer as JSON on standard output:
+
+    gomlx predict --host http://a:8080 flights carrier=UA origin=EWR dest=IAH
+    month=7 hour=20 distance=1400
+
+A file, to a file of the same format with a new column for each output of the model (or
+one column, `answer`, with JSON, if the model has a transformer):
+
+    gomlx predict --host http://a:8080,http://b:8080 flights -i rows.csv
+    -o late.csv hour=20
+
+The file needs a column for each input that no NAME=VALUE gives; other columns are
+copied. Inputs of more than one element are written as JSON. An interrupted run leaves
+OUTPUT.part and OUTPUT.position; the same command continues it. If the service is slow
+or overloaded, requests get smaller; requests that fail are repeated for two timeouts.
+The environment variable GOMLX_HOST can replace --host.
+
+Exit codes: 0 done, 1 failed (the same command continues), 2 wrong arguments.
+"""
+InputPairs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=VALUE]…",
+        help="The row; with --input, values for every row of the file.",
+    ),
+]
+InputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        "-i",
+        help="A file of rows: .csv, .tsv, .jsonl, .ndjson or .parquet.",
+    ),
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The file for the rows with their answers."),
+]
+ErrorPolicy = Annotated[
+    OnError, typer.Option(help="What to do about a row that the service refuses.")
+]
+Prefix = Annotated[str, typer.Option(help="Text before the names of the new columns.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace the output and start from row 1.")
+]
+Timeout = Annotated[
+    float, typer.Option(help="The longest a request takes, in seconds.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Print to standard error which tier and version answered.",
+    ),
+]
+
 
 def predict(
-    model: Annotated[str, typer.Argument(help="The id of a model.")],
-    host: Host,
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[NAME=VALUE]…",
-            help="The row; with --input, values for every row of the file.",
-        ),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--input", "-i", help="Rows: .csv, .tsv, .jsonl, .ndjson or .parquet."
-        ),
-    ] = None,
-    into: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The same rows with the answers."),
-    ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="What to do about a row that is refused.")
-    ] = OnError.stop,
-    prefix: Annotated[str, typer.Option(help="Of the names of new columns.")] = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the output; begin anew.")
-    ] = False,
-    redis: Redis = None,
-    timeout: Annotated[float, typer.Option(help="Seconds, for each request.")] = 60.0,
-    settings: Settings = None,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", "-v", help="Tell where answers are from (standard error)."
-        ),
-    ] = False,
+    model: ModelId,
+    host: HostUrls,
+    words: InputPairs = None,
+    source: InputFile = None,
+    into: OutputFile = None,
+    on_error: ErrorPolicy = OnError.stop,
+    prefix: Prefix = "",
+    force: Force = False,
+    redis: RedisUrl = None,
+    timeout: Timeout = 60.0,
+    settings: OptionPairs = None,
+    verbose: Verbose = False,
 ) -> None:
-    """Ask a service for the predictions of one row, or of all rows of a file.
-
-    One row, its answer as JSON on standard output:
-
-        gomlx predict --host http://a:8080 flights carrier=UA origin=EWR dest=IAH
-        month=7 hour=20 distance=1400
-
-    A file, to one of the same kind with a column for each output (of a model with a
-    transformer: one column, `answer`, with JSON):
-
-        gomlx predict --host http://a:8080,http://b:8080 flights -i rows.csv
-        -o late.csv hour=20
-
-    The file needs a column for each input that is not given as NAME=VALUE; columns of
-    other names are kept. Inputs of more than one element are JSON. A run that was
-    interrupted goes on where it ended when it is started again, in OUTPUT.part and
-    OUTPUT.position. A service that is slow or busy is asked for fewer rows at once, and
-    what fails is asked again for two timeouts. GOMLX_HOST may stand for --host.
-
-    Exit codes: 0 done, 1 failed (run it again to go on), 2 wrongly called.
-    """
+    """See HELP."""
     if verbose:
         logging.basicConfig(level="INFO", format="%(name)s: %(message)s")
-    made = options(settings, timeout_seconds=timeout)
-    given = pairs(words or ())
+    options = client_options(settings, timeout_seconds=timeout)
+    pairs = parse_pairs(words or ())
     if (source is None) != (into is None):
-        tell("--input and --output go together")
-        raise typer.Exit(INVALID)
-    with reported(), client_of(model, host, redis, made) as client:
+        raise usage_error("--input and --output go together")
+    with errors_reported(), make_client(model, host, redis, options) as client:
+        values = _values(contract_of(client), pairs)
         if source is None or into is None:
-            _one(client, given, verbose)
+            _predict_row(client, values, verbose)
             return
-        fixed = _values(known(client), given)
-        rows = Rows(client, source, into, fixed, prefix)
-        done = rows.run(on_error, force, verbose)
-    raise typer.Exit(0 if done else FAILED)
+        job = FileJob(source, into, values, prefix, on_error, force)
+        is_done = FileRun(client, job).run(verbose)
+    raise typer.Exit(0 if is_done else FAILED)
 
 
-def _one(client: Client, given: dict[str, str], verbose: bool) -> None:
-    """Show the answer of one row."""
-    row = _values(known(client), given)
+def _predict_row(client: Client, row: dict[str, Any], verbose: bool) -> None:
+    """Print the answer of one row."""
     try:
         answer = client.predict(row)
     except InvalidInput as error:
-        tell(str(error))
-        raise typer.Exit(INVALID) from None
+        raise usage_error(str(error)) from None
     output.out(orjson.dumps(to_json(dict(answer))).decode(), highlight=False)
     if verbose:
         cached = "cached" if answer.cached else "computed"
@@ -115,15 +128,17 @@ def _one(client: Client, given: dict[str, str], verbose: bool) -> None:
         errors.print(f"{cached}; tier {answer.tier}; version {answer.version}; {took}")
 
 
-def _values(contract: Contract, given: dict[str, str]) -> dict[str, Any]:
-    """Return the values of words, by the types of the model's inputs."""
+def _values(contract: Contract, pairs: dict[str, str]) -> dict[str, Any]:
+    """Return the values of NAME=VALUE pairs, by the dtypes of the model's inputs.
+
+    Raises typer.Exit after printing what is wrong.
+    """
     tensors = {tensor.name: tensor for tensor in contract.signature.fields}
     try:
-        for name in given:
+        for name in pairs:
             if name not in tensors:
-                has = ", ".join(tensors)
-                raise InvalidInput(f"no such input; the model has: {has}", name)
-        return {name: read(tensors[name], text) for name, text in given.items()}
+                names = ", ".join(tensors)
+                raise InvalidInput(f"no such input; the model has: {names}", name)
+        return {name: parse_value(tensors[name], text) for name, text in pairs.items()}
     except InvalidInput as error:
-        tell(str(error))
-        raise typer.Exit(INVALID) from None
+        raise usage_error(str(error)) from None

@@ -1,39 +1,35 @@
-"""gomlx serve · check · inspect · key · demo · clean · stage: with the extra `server`.
+"""Commands of the extra `server`: serve, demo, inspect, key, clean, stage.
 
-What they need is imported when they run, so that the other commands do without it.
+Each imports the service's libraries when it runs: the other commands do without them.
 """
 
-import dataclasses
 import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from gomlx.cli.terminal import FAILED, errors, output, reported
+from gomlx.cli.terminal import FAILED, errors_reported, output
 from gomlx.errors import GomlxError
 
 if TYPE_CHECKING:
-    from gomlx.config.schema import Config, Model
     from gomlx.contract.signature import Signature
 
+ConfigFile = Annotated[
+    Path, typer.Option("--config", "-c", help="The config file (YAML).")
+]
 
-def serve(
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="The config file (YAML).")
-    ],
-) -> None:
+
+def serve(config: ConfigFile) -> None:
     """Serve the models of a config file until Ctrl-C or SIGTERM.
 
     Exit codes: 0 stopped, 1 could not start, 2 the config is wrong.
     """
-    with reported():
+    with errors_reported():
         from gomlx.cli.service import run_service
         from gomlx.config.load import load_config
         from gomlx.runtime.process import log_to_stderr
@@ -43,91 +39,20 @@ def serve(
         run_service(checked)
 
 
-def check(
-    config: Annotated[Path, typer.Argument(help="The config file (YAML).")],
-    connect: Annotated[
-        bool, typer.Option("--connect", help="Try the connections, too.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Only the connections, for programs.")
-    ] = False,
-) -> None:
-    """Say all that is wrong with a config file at once.
-
-    Exit codes: 0 fine, 1 a connection cannot be used, 2 wrong.
-    """
-    with reported():
-        from gomlx.config.load import load_config
-        from gomlx.config.masking import masked
-
-        checked = load_config(config)
-        until = _certificate_expires(checked)
-    if as_json:
-        _try_connections(checked, as_json)
-        return
-    if until:
-        output.print("endpoint: TLS; its certificate expires", until)
-    for model in checked.models:
-        cached = f"cached in {model.datastore}" if model.datastore else "not cached"
-        output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
-        if "://" not in model.url and not Path(model.url).exists():
-            errors.print("[yellow]warning:[/]", escape(model.url), "is not there (yet)")
-        for warning in _shared_wrongly(model):
-            errors.print("[yellow]warning:[/]", escape(warning))
-    if connect:
-        _try_connections(checked, as_json)
-    output.print(f"[green]{config} is fine[/]")
-
-
-def _shared_wrongly(model: "Model") -> list[str]:
-    """Name inputs by which a transformer may tell questions apart that share a key."""
-    if not (model.transformer and model.datastore):
-        return []
-    auxiliary = [one.name for one in model.inputs if one.auxiliary]
-    return [
-        f"model {model.id}: the transformer is given {name}, which is not in "
-        "key_fields: questions that differ in it share one answer"
-        for name in auxiliary
-        if name not in model.key_fields
-    ]
-
-
-def _certificate_expires(config: "Config") -> str | None:
-    """Try the endpoint's TLS, if there is one. Raises ConfigInvalid."""
-    if config.endpoint.tls is None:
-        return None
-    from gomlx.config.tls import as_date, load_tls
-
-    loaded = load_tls(config.endpoint.tls)
-    if warning := loaded.warning(time.time()):
-        errors.print("[yellow]warning:[/]", warning)
-    return as_date(loaded.expires)
-
-
-def _try_connections(config: "Config", as_json: bool) -> None:
-    """Show what came of trying each connection; end with 1 if one is of no use."""
-    from gomlx.cli.connect import try_connections
-
-    outcomes = try_connections(config)
-    if as_json:
-        output.print_json(data=[dataclasses.asdict(one) for one in outcomes])
-    for one in [] if as_json else outcomes:
-        (errors if one.problem else output).print(escape(str(one)))
-    if any(one.problem for one in outcomes):
-        raise typer.Exit(FAILED)
-
-
 def demo(
     directory: Annotated[
-        Path, typer.Option(help="Keeps the model and its config.")
+        Path, typer.Option(help="The folder of the model and its config.")
     ] = Path("gomlx-demo"),
-    port: Annotated[int, typer.Option(help="0 takes any free one.")] = 8080,
+    port: Annotated[int, typer.Option(help="The port; 0 for any free one.")] = 8080,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the two predictions.")
+        bool, typer.Option("--once", help="Stop after the two predictions.")
     ] = False,
 ) -> None:
-    """Train a model on real flights, serve it, and ask it the same thing twice."""
-    with reported():
+    """Train a model on real flights, serve it, and send it the same request twice.
+
+    The second answer comes from the cache. The service then runs until Ctrl-C.
+    """
+    with errors_reported():
         from gomlx.cli.service import run_service
         from gomlx.config.load import load_config
         from gomlx.demo import tour as flights
@@ -139,56 +64,73 @@ def demo(
 
 
 def inspect(
-    url: Annotated[str, typer.Argument(help="A SavedModel; with --config, an id.")],
+    url: Annotated[
+        str, typer.Argument(help="A SavedModel; with --config, the id of a model.")
+    ],
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Whose settings to use.")
+        Path | None,
+        typer.Option("--config", "-c", help="The config with the model's settings."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what a model can tell apart: the kind of each input, and the proof."""
-    with reported():
+    """Show the kind of each input of a model, and why it has that kind.
+
+    Rows share a cached answer if every input has the same canonical value. The kind
+    says what the canonical value is:
+
+        vocabulary   itself if the model knows the value; all others are one
+        buckets      one for all values between two thresholds
+        rounded      the value at the precision that the config gives
+        exact        the value; the proof names what keeps the kind from being coarser
+        auxiliary    the value if key_fields names the input, else none
+
+    The column "distinct" is the number of canonical values. Their product, the key
+    space, is the number of answers that a cache needs to hold for every row to hit.
+    """
+    with errors_reported():
         from gomlx.cli.explain import staged
         from gomlx.cli.service import request_of
 
-        with staged(request_of(url, config)) as found:
-            inputs, size = found.inputs(), found.key_space()
+        with staged(request_of(url, config)) as model:
+            inputs = model.inputs()
+            key_space = model.key_space()
     if as_json:
-        output.print_json(data={"inputs": inputs, "key_space": size})
+        output.print_json(data={"inputs": inputs, "key_space": key_space})
         return
     table = Table(*(name.replace("_", " ") for name in inputs[0]))
     for line in inputs:
         table.add_row(*("no bound" if v is None else str(v) for v in line.values()))
     output.print(table)
-    output.print("keys:", "no bound" if size is None else f"at most {size:,}")
+    output.print("keys:", "no bound" if key_space is None else f"at most {key_space:,}")
 
 
 def key(
-    model: Annotated[str, typer.Argument(help="The id of a model.")],
+    model: Annotated[str, typer.Argument(help="The id of the model.")],
     rows: Annotated[list[str], typer.Argument(help="One row or more, each as JSON.")],
-    config: Annotated[
-        Path, typer.Option("--config", "-c", help="The config file (YAML).")
-    ],
+    config: ConfigFile,
 ) -> None:
-    """Show a row's canonical row and key; of several, whether they share an answer."""
-    with reported():
+    """Show the canonical row and the key of a row, and which of its values collapsed.
+
+    Of several rows, also show whether they share a cached answer, or which inputs give
+    them different keys.
+    """
+    with errors_reported():
         from gomlx.cli.explain import staged
         from gomlx.cli.service import request_of
 
         with staged(request_of(model, config)) as found:
-            questions = [found.row(_decoded(row, found.signature)) for row in rows]
-            for one in questions:
-                output.print_json(data=found.explained(one))
-            if len(questions) > 1:
-                differ = ", ".join(found.differing(questions))
+            checked = [found.row(_parse_row(row, found.signature)) for row in rows]
+            for row in checked:
+                output.print_json(data=found.explain(row))
+            if len(checked) > 1:
+                differing = ", ".join(found.differing(checked))
                 same = "the rows share an entry"
-                output.print(f"the rows differ in: {differ}" if differ else same)
+                output.print(f"the rows differ in: {differing}" if differing else same)
 
 
-def clean(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The service's.")],
-) -> None:
+def clean(config: ConfigFile) -> None:
     """Free the shared memory that a stopped service keeps for its next start."""
-    with reported():
+    with errors_reported():
         from gomlx.config.load import load_config
         from gomlx.runtime.rundir import Lease
 
@@ -218,8 +160,8 @@ def stage(
     print(json.dumps({"digest": version.digest}))  # noqa: T201  # read by the parent
 
 
-def _decoded(row: str, signature: "Signature") -> Any:
-    """Decode a row as the service does: it has no key that the service refuses."""
+def _parse_row(row: str, signature: "Signature") -> Any:
+    """Parse a row as the service does: it has no key if the service refuses it."""
     from gomlx.server.predict.parse import decoded
 
     return decoded(os.fsencode(row), signature, sys.maxsize)

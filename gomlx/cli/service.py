@@ -1,4 +1,4 @@
-"""Running the service of a config, and what staging needs of one."""
+"""Runs the service of a config in this process; makes a config's staging requests."""
 
 import asyncio
 import logging
@@ -26,15 +26,15 @@ log = logging.getLogger("gomlx")
 def run_service(
     config: Config, visit: Callable[[str], Coroutine[Any, Any, bool]] | None = None
 ) -> None:
-    """Run the service until it is told to stop.
+    """Run the service until SIGTERM or SIGINT.
 
-    visit, if given, runs beside it with its URL; the service stops when it returns
-    False. Raises RunDirInUse, ConfigInvalid without a password that a file should
-    hold or with files that TLS cannot use, GomlxError when the port is taken or memory
-    is short.
+    visit, if given, runs beside the service with its URL; the service stops when it
+    returns False. Raises RunDirInUse, ConfigInvalid for a password file that cannot be
+    read or for files that TLS cannot use, GomlxError if the port is in use or there is
+    too little memory.
     """
     for connection in config.connections:
-        connection.read_password()  # better now than in a worker
+        connection.read_password()  # fails here rather than in every worker
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
@@ -51,10 +51,14 @@ def run_service(
 
 
 def prepare_stores(config: Config, rundir: RunDir) -> None:
-    """Keep what an earlier run has left in shared memory, if it is sound; else anew."""
+    """Adopt the stores that an earlier run left in shared memory; create the others.
+
+    A damaged store, or one of another size, is created anew; one that the config no
+    longer has is removed. Raises GomlxError if there is too little memory.
+    """
     sizes = {s.id: s.memory_mb << 20 for s in config.datastores if s.memory_mb}
     rundir.keep_stores(sizes)
-    # First all that stay or go: a store that has grown needs the room of the others.
+    # Adopt all before creating any: a store that has grown needs the freed memory.
     kept = {name for name in sizes if adopt_store(rundir.store(name), sizes[name])}
     for name in sizes.keys() - kept:
         create_store(rundir.store(name), sizes[name])
@@ -66,20 +70,34 @@ async def _run(
     listener: socket.socket,
     visit: Callable[[str], Coroutine[Any, Any, bool]] | None,
 ) -> None:
-    watch, graceful = config.watch, config.endpoint.graceful_seconds
+    supervisor = _supervisor(config, rundir, listener)
+    if visit is None:
+        await supervisor.run()
+        return
+    url = url_of(listener, config.endpoint.tls is not None)
+    await _run_with_visit(supervisor, visit(url))
+
+
+def _supervisor(config: Config, rundir: RunDir, listener: socket.socket) -> Supervisor:
+    watch = config.watch
     timing = Timing(
-        watch.poll_seconds, watch.settle_seconds, watch.stage_seconds, graceful
+        watch.poll_seconds,
+        watch.settle_seconds,
+        watch.stage_seconds,
+        config.endpoint.graceful_seconds,
     )
     requests = [
         stage_request(model, rundir.models / model.id) for model in config.models
     ]
-    supervisor = Supervisor(requests, rundir, listener, timing)
-    if visit is None:
-        await supervisor.run()
-        return
+    return Supervisor(requests, rundir, listener, timing)
+
+
+async def _run_with_visit(
+    supervisor: Supervisor, visit: Coroutine[Any, Any, bool]
+) -> None:
+    """Run both until the service stops; stop it if the visit fails or returns False."""
     serving = asyncio.create_task(supervisor.run())
-    url = url_of(listener, config.endpoint.tls is not None)
-    visiting = asyncio.create_task(visit(url))
+    visiting = asyncio.create_task(visit)
     await asyncio.wait({serving, visiting}, return_when=asyncio.FIRST_COMPLETED)
     if not visiting.done():
         visiting.cancel()
@@ -87,11 +105,14 @@ async def _run(
         supervisor.stop()
     await serving
     if visiting.done() and not visiting.cancelled():
-        visiting.result()  # raises what went wrong
+        visiting.result()  # raises the visit's error
 
 
 def request_of(model: str, config: Path | None) -> StageRequest:
-    """Return the request for a model of a config; without a config, for its path."""
+    """Return the request to stage a model: its id in a config, or without one its URL.
+
+    Raises ModelNotFound, ConfigInvalid.
+    """
     if config is None:
         path = model if "://" in model else str(Path(model).absolute())
         return stage_request(Model(id="model", url=path), Path())
@@ -102,7 +123,7 @@ def request_of(model: str, config: Path | None) -> StageRequest:
 
 
 def stage_request(model: Model, into: Path) -> StageRequest:
-    """Return what staging needs to know of a configured model."""
+    """Return the request to stage a configured model into a folder."""
     settings = Settings(
         {i.name: i.precision for i in model.inputs if i.precision is not None},
         tuple(i.name for i in model.inputs if i.wildcard),

@@ -1,4 +1,4 @@
-"""What all commands share: where they write, how they end."""
+"""What all commands share: where they write, how they report errors, exit codes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,32 +13,39 @@ from gomlx.runtime.rundir import RunDirInUse
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 
-FAILED, INVALID = 1, 2  # exit codes
+# Exit codes: the command failed; it was called with a wrong argument or config.
+FAILED = 1
+INVALID = 2
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """Errors that a person can mend are sentences, not stack traces."""
+def errors_reported() -> Iterator[None]:
+    """Print errors that the user can fix as sentences, and end with an exit code."""
     try:
         yield
     except ConfigInvalid as error:
         for line in str(error).splitlines():
-            tell(line)
+            print_error(line)
         raise typer.Exit(INVALID) from None
     except ModuleNotFoundError as error:
-        tell(f"{error}; this needs: pip install 'gomlx[server]'")
+        print_error(f"{error}; this needs: pip install 'gomlx[server]'")
         raise typer.Exit(FAILED) from None
     except (GomlxError, RunDirInUse, OSError) as error:
-        tell(str(error))
+        print_error(str(error))
         raise typer.Exit(FAILED) from None
 
 
-def tell(problem: str) -> None:
-    """Write an error."""
+def print_error(problem: str) -> None:
+    """Print a problem to standard error."""
     errors.print("[red]error:[/]", escape(problem))
 
 
-def wrong(problem: str) -> typer.Exit:
-    """Write what is wrong with how a command was called; return its end."""
-    tell(problem)
+def print_warning(problem: str) -> None:
+    """Print a problem that does not end the command to standard error."""
+    errors.print("[yellow]warning:[/]", escape(problem))
+
+
+def usage_error(problem: str) -> typer.Exit:
+    """Print what is wrong with a command's arguments; return the exit to raise."""
+    print_error(problem)
     return typer.Exit(INVALID)

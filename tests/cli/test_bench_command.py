@@ -1,4 +1,4 @@
-"""`gomlx bench`, over a real service."""
+"""`gomlx bench` over a real service."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from gomlx import Client
 from gomlx.cli import app
 from gomlx.cli.latency import Latency, duration
-from gomlx.cli.made_up import MadeUp
+from gomlx.cli.sample_rows import SampleRows
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS
 from tests.support.service import Service
@@ -30,18 +30,20 @@ def run(flying: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run
 
 
 def test_figures_by_tier(run: Run) -> None:
-    for seconds in (0.5, 5, 50):  # until a row has come again
+    for seconds in (0.5, 5, 50):  # until a row has come twice
         done = run("flights", "--seconds", seconds, "--json", "--concurrency", 3)
         assert done.exit_code == 0, done.output
-        told = json.loads(done.stdout)
-        if "local" in told["latency"]:
+        figures = json.loads(done.stdout)
+        if "local" in figures["latency"]:
             break
-    assert told["rows"] == told["calls"] == sum(told["rows_by_tier"].values()) > 0
-    assert {"local", "model"} <= set(told["latency"]) <= {"local", "L1", "model"}
-    rows = told["rows_by_tier"]
-    computed = rows["model"] / told["rows"]
-    assert told["hit_ratio"] == pytest.approx(1 - computed)
-    for tier, latency in told["latency"].items():
+    assert (
+        figures["rows"] == figures["calls"] == sum(figures["rows_by_tier"].values()) > 0
+    )
+    assert {"local", "model"} <= set(figures["latency"]) <= {"local", "L1", "model"}
+    rows = figures["rows_by_tier"]
+    computed = rows["model"] / figures["rows"]
+    assert figures["hit_ratio"] == pytest.approx(1 - computed)
+    for tier, latency in figures["latency"].items():
         assert latency["calls"] == rows[tier]
         assert 0 < latency["p50"] <= latency["p99"] <= latency["max"]
 
@@ -50,7 +52,7 @@ def test_tables_and_bars(run: Run, tmp_path: Path) -> None:
     lines = ["x", *map(str, range(16))]
     (tmp_path / "rows.csv").write_text("\n".join(lines))
     words: tuple[str | float, ...] = ("--rows", "rows.csv", "--batch", 8)
-    for seconds in (0.5, 5, 50):  # until a row has come again
+    for seconds in (0.5, 5, 50):  # until a row has come twice
         done = run("scale", *words, "--seconds", seconds)
         assert done.exit_code == 0, done.output
         if "local" in done.stdout:
@@ -62,7 +64,7 @@ def test_tables_and_bars(run: Run, tmp_path: Path) -> None:
     assert "local" not in json.loads(done.stdout)["latency"]
 
 
-def test_what_cannot_be_asked_is_said(run: Run, tmp_path: Path) -> None:
+def test_errors_are_printed_with_an_exit_code(run: Run, tmp_path: Path) -> None:
     done = run("pick", "--seconds", 0.5)
     assert done.exit_code == 1 and "RunFailed" in done.stderr
     done = run("nothing", "--seconds", 0.5)
@@ -78,10 +80,10 @@ def test_what_cannot_be_asked_is_said(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 2 and "no rows" in done.stderr
 
 
-def test_made_up_rows_are_zipf_distributed_over_the_vocabulary(flying: Service) -> None:
+def test_sample_rows_are_zipf_distributed_over_the_vocabulary(flying: Service) -> None:
     with Client("flights", flying.url, options=QUIET) as client:
         assert client.contract is not None
-        columns = MadeUp(client.contract, random.Random(1)).columns(20_000)
+        columns = SampleRows(client.contract, random.Random(1)).columns(20_000)
         assert set(columns) == set(COLUMNS)
         for name in ("carrier", "dest", "origin", "hour", "month"):
             counts = Counter(columns[name]).most_common()
@@ -103,6 +105,5 @@ def test_latency() -> None:
         exact = values[math.ceil(share * 1000) - 1]
         assert latency.quantile(share) == pytest.approx(exact, rel=0.02)
     assert latency.most == values[-1]
-    assert [duration(s) for s in (2.5e-6, 1e-3, 0.25, 3)] == [
-        *("2.5 us", "1 ms", "250 ms", "3 s"),
-    ]
+    durations = [duration(s) for s in (2.5e-6, 1e-3, 0.25, 3)]
+    assert durations == ["2.5 us", "1 ms", "250 ms", "3 s"]

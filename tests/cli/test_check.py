@@ -1,4 +1,4 @@
-"""`gomlx check --connect` against servers that are well, and each that is not."""
+"""`gomlx check --connect` against servers that work, and against each fault."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ SECRETS = ("swordfish", "hunter2")
 
 @pytest.fixture(scope="module")
 def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Connections by what is the matter with them."""
+    """Connections by their fault."""
     folder = tmp_path_factory.mktemp("check")
     known, other = Certificates(folder / "tls"), Certificates(folder / "other")
     rules = (
@@ -154,7 +154,7 @@ WORDS = {
 }
 
 
-def test_every_fault_is_told_with_what_to_do(
+def test_every_fault_comes_with_advice(
     tmp_path: Path, connections: dict[str, Any]
 ) -> None:
     write(tmp_path, connections)
@@ -174,7 +174,9 @@ def test_every_fault_is_told_with_what_to_do(
         assert secret not in done.stdout + done.stderr
 
 
-def test_people_get_lines(tmp_path: Path, connections: dict[str, Any]) -> None:
+def test_without_json_results_are_lines(
+    tmp_path: Path, connections: dict[str, Any]
+) -> None:
     few = {name: connections[name] for name in ("ok", "refused")}
     write(tmp_path, few)
     done = gomlx("check", "config.yaml", "--connect", cwd=tmp_path)
@@ -184,7 +186,7 @@ def test_people_get_lines(tmp_path: Path, connections: dict[str, Any]) -> None:
     assert "config.yaml is fine" not in done.stdout
 
 
-def test_well_connected_is_fine_and_leaves_nothing(
+def test_a_working_connection_is_fine_and_left_clean(
     tmp_path: Path, connections: dict[str, Any]
 ) -> None:
     write(tmp_path, {"ok": connections["ok"]})
@@ -192,10 +194,10 @@ def test_well_connected_is_fine_and_leaves_nothing(
     assert done.returncode == 0, done.stderr
     assert "config.yaml is fine" in done.stdout
     port = int(connections["ok"]["url"].split(":")[2].split("/")[0])
-    assert socket_says(port, "DBSIZE") == b":0"
+    assert redis_reply(port, "DBSIZE") == b":0"
 
 
-def socket_says(port: int, command: str) -> bytes:
+def redis_reply(port: int, command: str) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(command.encode() + b"\r\n")
         return connection.recv(100).strip()

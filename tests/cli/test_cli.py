@@ -46,7 +46,7 @@ def test_version(tmp_path: Path) -> None:
     assert done.stdout.startswith("gomlx 0.")
 
 
-def test_check_says_all_that_is_wrong(tmp_path: Path) -> None:
+def test_check_prints_everything_that_is_wrong(tmp_path: Path) -> None:
     write(
         tmp_path,
         "endpoint: {prot: 80, workers: many}\n"
@@ -71,7 +71,7 @@ def test_check_of_a_good_config(tmp_path: Path) -> None:
     assert "pass" not in done.stdout + done.stderr
 
 
-def test_check_warns_of_what_a_transformer_is_given_outside_the_key(
+def test_check_warns_of_transformer_inputs_outside_the_key(
     tmp_path: Path,
 ) -> None:
     inputs = [
@@ -92,8 +92,8 @@ def test_check_warns_of_what_a_transformer_is_given_outside_the_key(
     done = gomlx("check", "config.yaml", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr.count("warning:") == 1
-    said = " ".join(done.stderr.split())
-    assert "model a: the transformer is given trace, which is not in key_fields" in said
+    text = " ".join(done.stderr.split())
+    assert "model a: the transformer is given trace, which is not in key_fields" in text
 
 
 def test_serve_with_a_bad_config_ends_with_2(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_serve_with_a_bad_config_ends_with_2(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_hostile_config_is_only_wrong(tmp_path: Path, text: str) -> None:
+def test_a_hostile_config_is_invalid(tmp_path: Path, text: str) -> None:
     write(tmp_path, text)
     done = gomlx("check", "config.yaml", cwd=tmp_path)
     assert done.returncode == 2
@@ -123,7 +123,7 @@ def test_a_hostile_config_is_only_wrong(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("run_dir", ["/proc/nope", "."])
-def test_a_run_dir_that_will_not_do_ends_with_1(tmp_path: Path, run_dir: str) -> None:
+def test_an_unusable_run_dir_ends_with_1(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "mine").write_text("precious")
     write(
@@ -143,9 +143,9 @@ def test_serve_without_a_file_ends_with_2(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_serve_on_a_port_that_is_taken_ends_with_1(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_serve_on_a_port_in_use_ends_with_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
         write(
             tmp_path, f"endpoint: {{port: {port}}}\nmodels: [{{id: a, url: ./nothing}}]"
         )
@@ -167,7 +167,7 @@ def test_serve_with_more_memory_than_there_is_ends_with_1(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_stores_are_kept_when_they_are_sound_and_asked_for(tmp_path: Path) -> None:
+def test_sound_stores_of_the_config_are_kept(tmp_path: Path) -> None:
     def config(**megabytes: int) -> Config:
         stores = tuple(Datastore(id=i, memory_mb=mb) for i, mb in megabytes.items())
         return Config(models=(), datastores=stores)

@@ -49,8 +49,8 @@ def test_inspect_shows_kind_proof_and_key_space(tmp_path: Path, run: Run) -> Non
         assert word in table
 
 
-def test_the_example_of_the_readme_as_it_stands(tmp_path: Path) -> None:
-    """Run by a script elsewhere, as the one that pip installs is."""
+def test_the_example_of_the_readme(tmp_path: Path) -> None:
+    """The command runs as a script elsewhere, like the one that pip installs."""
     readme = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```(python|yaml)\n(.*?)```", readme, re.DOTALL)
     code, config = (
@@ -78,7 +78,7 @@ def test_the_example_of_the_readme_as_it_stands(tmp_path: Path) -> None:
     assert "the config says auxiliary; in key_fields" in done.stdout
 
 
-def test_inspect_says_why_not_and_follows_the_config(tmp_path: Path, run: Run) -> None:
+def test_inspect_shows_why_not_and_follows_the_config(tmp_path: Path, run: Run) -> None:
     saved_models.keras(tmp_path / "m")
     inputs = (
         "{name: price, precision: 2}, {name: city, wildcard: true}, "
@@ -89,8 +89,8 @@ def test_inspect_says_why_not_and_follows_the_config(tmp_path: Path, run: Run) -
         f"models: [{{id: a, url: ./m, inputs: [{inputs}], key_fields: [who]}}]",
     )
     document = json.loads(shown(run("inspect", "a", "-c", "config.yaml", "--json")))
-    told = {i["input"]: (i["kind"], i["distinct"]) for i in document["inputs"]}
-    assert told == {
+    found = {i["input"]: (i["kind"], i["distinct"]) for i in document["inputs"]}
+    assert found == {
         "city": ("exact", None),
         "day": ("vocabulary", 4),
         "price": ("rounded", None),
@@ -105,7 +105,7 @@ def test_inspect_says_why_not_and_follows_the_config(tmp_path: Path, run: Run) -
     assert "keys: no bound" in table
 
 
-def test_a_key_space_that_no_machine_counts_to(tmp_path: Path, run: Run) -> None:
+def test_a_key_space_that_no_cache_can_hold(tmp_path: Path, run: Run) -> None:
     table = families.static_table(["a", "b"])
 
     def f(w: Any) -> Any:
@@ -136,7 +136,7 @@ def test_a_key_space_that_no_machine_counts_to(tmp_path: Path, run: Run) -> None
         (("key", "a"), 2, "rows"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(
+def test_errors_are_one_sentence(
     tmp_path: Path, run: Run, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     saved_models.lookup(tmp_path / "m", ["a"])
@@ -146,22 +146,22 @@ def test_what_is_wrong_is_one_sentence(
     result = run(command, *options, *others)
     assert result.exit_code == code
     assert message in result.stderr
-    assert isinstance(result.exception, SystemExit)  # not one that was not foreseen
+    assert isinstance(result.exception, SystemExit)  # no uncaught error
 
 
-def test_key_says_what_collapsed_and_what_differs(tmp_path: Path, run: Run) -> None:
+def test_key_shows_what_collapsed_and_what_differs(tmp_path: Path, run: Run) -> None:
     families.masked(tmp_path / "m")
     write(tmp_path, "models: [{id: a, url: ./m}]")
 
-    def told(*rows: str) -> str:
+    def key(*rows: str) -> str:
         return shown(run("key", "-c", "config.yaml", "a", *rows))
 
-    same = told('{"w":"x","n":1}', '{"w":"y","n":2}')
+    same = key('{"w":"x","n":1}', '{"w":"y","n":2}')
     assert "'x' → '[UNK]' (not among the 3 values that the model knows)" in same
     assert same.endswith("the rows share an entry\n")
     first, second = (json.loads(part + "}")["key"] for part in _documents(same))
     assert first == second
-    other = told('{"w":"x","n":7}', '{"w":"rome","n":7}')
+    other = key('{"w":"x","n":7}', '{"w":"rome","n":7}')
     assert other.endswith("the rows differ in: w\n")
 
 
@@ -169,7 +169,7 @@ def _documents(text: str) -> list[str]:
     return text.split("\n}\n")[:2]
 
 
-def test_key_shows_canonical_rows_that_can_be_asked(tmp_path: Path, run: Run) -> None:
+def test_key_shows_canonical_rows_that_can_be_sent(tmp_path: Path, run: Run) -> None:
     table = families.static_table(["a", b"\xff"])
 
     def f(w: Any) -> Any:

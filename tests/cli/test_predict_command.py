@@ -90,12 +90,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def answered(service: Service, rows: Rows) -> Rows:
-    """What the output has to be."""
+def with_answers(service: Service, rows: Rows) -> Rows:
+    """The rows of the expected output."""
     names = list(COLUMNS)
     with Client("flights", service.url, options=QUIET) as client:
-        asked = [{name: row[name] for name in names} for row in rows]
-        answers = client.predict_batch(asked, timeout_seconds=60)
+        inputs = [{name: row[name] for name in names} for row in rows]
+        answers = client.predict_batch(inputs, timeout_seconds=60)
     return [row | answer for row, answer in zip(rows, answers, strict=True)]
 
 
@@ -111,7 +111,7 @@ def test_one_row(run: Run, flying: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["flights", "carrier"], 2, "expected NAME=VALUE"),
         (["flights", *WORDS, "hour=1"], 2, "hour is given twice"),
@@ -125,11 +125,11 @@ def test_one_row(run: Run, flying: Service) -> None:
         (["flights", "a=1", "--host", "http://127.0.0.1:9"], 1, "127.0.0.1:9"),
     ],
 )
-def test_what_is_wrong_is_said(
-    run: Run, words: Sequence[str], code: int, told: str
+def test_errors_are_printed_with_an_exit_code(
+    run: Run, words: Sequence[str], code: int, message: str
 ) -> None:
     done = run(*words, "--timeout", 30)
-    assert (done.exit_code, told in done.stderr) == (code, True), done.output
+    assert (done.exit_code, message in done.stderr) == (code, True), done.output
     assert not done.stdout
 
 
@@ -139,7 +139,7 @@ def test_a_file(run: Run, flying: Service, tmp_path: Path, kind: str) -> None:
     write(tmp_path / f"rows.{kind}", rows)
     done = run("flights", "-i", f"rows.{kind}", "-o", f"late.{kind}")
     assert done.exit_code == 0, done.output
-    assert same(read(tmp_path / f"late.{kind}"), answered(flying, rows))
+    assert same(read(tmp_path / f"late.{kind}"), with_answers(flying, rows))
     assert "1,700 rows" in done.stderr
     assert sorted(os.listdir()) == [f"late.{kind}", f"rows.{kind}"]
     again = run("flights", "-i", f"rows.{kind}", "-o", f"late.{kind}")
@@ -162,8 +162,10 @@ def test_values_for_all_rows_and_names_of_columns(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_rows_that_are_refused(run: Run, tmp_path: Path, kind: str) -> None:
-    """By the model, and by its signature; run again when they are mended."""
+def test_refused_rows_stop_the_run_or_are_skipped(
+    run: Run, tmp_path: Path, kind: str
+) -> None:
+    """By the model, and by its signature; the run continues once they are corrected."""
     good = [{"x": n % 3} for n in range(1200)]
     rows: Rows = [*good]
     rows[700] = {"x": 7}
@@ -179,7 +181,7 @@ def test_rows_that_are_refused(run: Run, tmp_path: Path, kind: str) -> None:
     assert "row 701: " in done.stderr and "row 1101: " in done.stderr
     kept = [row | {"y": 10.0 + row["x"]} for row in rows if row["x"] in (0, 1, 2)]
     assert same(read(into), kept)
-    if kind != "parquet":  # where rows that are to come may be mended
+    if kind != "parquet":  # where rows after the position may be corrected
         run("pick", "-i", source.name, "-o", into.name, "--force")
         write(source, good)
         done = run("pick", "-i", source.name, "-o", into.name)
@@ -190,18 +192,16 @@ def test_rows_that_are_refused(run: Run, tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_run_that_is_killed_goes_on(
-    flying: Service, tmp_path: Path, kind: str
-) -> None:
+def test_a_killed_run_is_continued(flying: Service, tmp_path: Path, kind: str) -> None:
     size = 30_000
-    new = {"csv": 0, "jsonl": 1, "parquet": 2}[kind] * size  # no answer is known yet
+    new = {"csv": 0, "jsonl": 1, "parquet": 2}[kind] * size  # no answer is cached yet
     rows = [{"n": n, "x": (n + new) / 8} for n in range(size)]
     source = write(tmp_path / f"a.{kind}", rows)
     into, note = tmp_path / f"b.{kind}", tmp_path / f"b.{kind}.position"
     seen = 0
 
     def is_further() -> bool:
-        relay.lets_one = True  # an answer a look: it is seen long before it has all
+        relay.lets_one = True  # one answer a look: the run is far from its end
         rows = json.loads(note.read_bytes())["position"]["rows"] if note.exists() else 0
         return bool(rows > seen) or process.poll() is not None
 
@@ -214,12 +214,12 @@ def test_a_run_that_is_killed_goes_on(
             process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
             wait_for(is_further)
             process.send_signal(signal.SIGKILL)
-            _, told = process.communicate()
-            assert process.returncode == -signal.SIGKILL, told  # it had not ended
+            _, printed = process.communicate()
+            assert process.returncode == -signal.SIGKILL, printed  # it had not ended
             seen = json.loads(note.read_bytes())["position"]["rows"]
             assert 0 < seen < size and not into.exists()
         with (tmp_path / f"b.{kind}.part").open("ab") as part:
-            part.write(b"what was not yet told of")
+            part.write(b"rows beyond the position")
         relay.holds = False
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -228,7 +228,7 @@ def test_a_run_that_is_killed_goes_on(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_is_not_the_same_run_is_not_continued(run: Run, tmp_path: Path) -> None:
+def test_another_run_does_not_continue_it(run: Run, tmp_path: Path) -> None:
     rows: Rows = [{"x": n % 3} for n in range(600)]
     write(tmp_path / "a.csv", [*rows, {"x": 9}])
     assert run("pick", "-i", "a.csv", "-o", "b.csv").exit_code == 1
@@ -248,7 +248,7 @@ def test_what_is_not_the_same_run_is_not_continued(run: Run, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"x\n1,2\n", "row 1: expected 1 cells, got 2"),
         (b"x\n1\n\xff\n", "row 2: input 'x': expected"),
@@ -260,33 +260,33 @@ def test_what_is_not_the_same_run_is_not_continued(run: Run, tmp_path: Path) -> 
         (b'x\n"' + b"1\n" * 200_000, "field larger"),
     ],
 )
-def test_odd_files(run: Run, tmp_path: Path, text: bytes, told: str | None) -> None:
+def test_odd_files(run: Run, tmp_path: Path, text: bytes, message: str | None) -> None:
     (tmp_path / "a.csv").write_bytes(text)
     done = run("pick", "-i", "a.csv", "-o", "b.csv")
-    assert done.exit_code == (0 if told is None else done.exit_code)
-    assert told is None or (done.exit_code in (1, 2) and told in done.stderr)
+    assert done.exit_code == (0 if message is None else done.exit_code)
+    assert message is None or (done.exit_code in (1, 2) and message in done.stderr)
     assert "Traceback" not in done.output and not isinstance(done.exception, OSError)
-    if told is None:
+    if message is None:
         assert (tmp_path / "b.csv").read_bytes().splitlines()[1][:4] in (
             b"1,\xff,",
             b"1,11",
         )
 
 
-def test_what_needs_more_says_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_library_says_what_to_install(tmp_path: Path) -> None:
     """As after `pip install gomlx`: without typer; without pyarrow; as with `cli`."""
     blocked = "import sys; sys.modules.update(dict.fromkeys({!r})); "
     code = "sys.argv[1:] = {!r}; from gomlx.__main__ import main; main()"
 
-    def told(modules: list[str], *words: str) -> tuple[int, str]:
+    def run_without(modules: list[str], *words: str) -> tuple[int, str]:
         command = [sys.executable, "-c", (blocked + code).format(modules, list(words))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stderr
 
-    code_, text = told(["typer"], "predict", "--help")
+    code_, text = run_without(["typer"], "predict", "--help")
     assert code_ == 1 and "pip install 'gomlx[cli]'" in text
     service = ["msgspec", "lmdb", "yaml", "tensorflow", "gunicorn", "redis", "numpy"]
-    assert told(service, "predict", "--help")[0] == 0
-    code_, text = told(service, "check", "x.yaml")
+    assert run_without(service, "predict", "--help")[0] == 0
+    code_, text = run_without(service, "check", "x.yaml")
     assert code_ == 1 and "pip install 'gomlx[server]'" in text
