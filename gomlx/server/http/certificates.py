@@ -1,9 +1,9 @@
-"""What TLS connections are made with: the newest certificate that is sound.
+"""The certificate of TLS connections: the newest one that is valid.
 
-Nothing of a context is ever changed: new files make a new one, and the connections that
-are made from then on are its own, with its keys, authorities and session tickets. (The
-same context with other files would go on trusting authorities that were taken away, and
-resuming sessions that they had vouched for.)
+A context is never changed. New files make a new context, and the connections made from
+then on use it alone, with its keys, authorities and session tickets. (The same context
+with other files would go on trusting authorities that were removed, and resuming
+sessions that they had vouched for.)
 """
 
 import asyncio
@@ -21,34 +21,36 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5  # between looks at the files
 _HANDSHAKE_SECONDS = 10.0
-# A pooled connection that nobody reads does not say good-bye: a stop waits so long.
+# How long a stop waits for a peer that does not read, and so confirms no end.
 _SHUTDOWN_SECONDS = 5.0
 
+# What differs when a file was replaced or rewritten; None: there is no file.
 _Stamp = tuple[tuple[int, ...] | None, ...]
 
 
 class Certificates:
-    """The files of the config, as they were when they last were sound.
+    """The files of the config, as they were when they were last valid.
 
-    Made before the fork: a worker that starts while the files are unsound has those of
-    the service's start. Raises ConfigInvalid.
+    Made before the fork: a worker that starts while the files are invalid has those
+    of the service's start. Raises ConfigInvalid.
     """
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self._tried = self._seen = self._stamp()
+        self._tried = self._stamp()  # the files that were loaded last, valid or not
+        self._seen = self._tried  # the files at the last look
         self._loaded = load_tls(tls)
-        self._context = _Newest(self._loaded.context)
-        self._failure = ""  # to load the files as they are now
+        self._context = _NewestContext(self._loaded.context)
+        self._failure = ""  # why the present files are invalid
 
     @property
     def expires(self) -> float:
-        """When the certificate in use does: a Unix time."""
+        """When the certificate in use expires: a Unix time."""
         return self._loaded.expires
 
     @property
     def problem(self) -> str | None:
-        """What has to be mended; None: nothing."""
+        """What an operator has to mend; None: nothing."""
         return self._failure or self._loaded.warning(time.time())
 
     @property
@@ -61,26 +63,30 @@ class Certificates:
         }
 
     def detail(self) -> dict[str, Any]:
-        """Return what /readyz tells."""
+        """Return what /readyz shows."""
         problem = {"problem": self.problem} if self.problem else {}
         return {"certificate_expires": as_date(self.expires)} | problem
 
     async def follow(self, seconds: float = _LOOK_SECONDS) -> None:
-        """Load the files whenever they have changed, and rest; look so often."""
-        self._catch_up(self._stamp())  # it may be long since the fork
+        """Load the files whenever they change; seconds: between two looks at them."""
+        self._load_if_changed(self._stamp())  # the fork may be long ago
         while True:
             await asyncio.sleep(seconds)
             # A file may be on a network, and a key's password is slow to check.
             await asyncio.to_thread(self._look)
 
     def _look(self) -> None:
-        """Wait for two looks that are equal: a pair takes two files to replace."""
-        stamp = self._stamp()
-        rests, self._seen = stamp == self._seen, stamp
-        if rests:
-            self._catch_up(stamp)
+        """Load files that are as they were at the last look.
 
-    def _catch_up(self, stamp: _Stamp) -> None:
+        A pair is replaced by two writes: the first one alone must not be loaded.
+        """
+        stamp = self._stamp()
+        has_settled = stamp == self._seen
+        self._seen = stamp
+        if has_settled:
+            self._load_if_changed(stamp)
+
+    def _load_if_changed(self, stamp: _Stamp) -> None:
         if stamp == self._tried:
             return
         self._tried = stamp
@@ -90,42 +96,47 @@ class Certificates:
             self._failure = str(error)
             log.error("the certificate in use stays: %s", error)
             return
-        self._context.newest, self._failure = self._loaded.context, ""
+        self._failure = ""
+        self._context.renew(self._loaded.context)
         until = as_date(self.expires)
         log.info("new connections get the new certificate, valid until %s", until)
         if self.problem:
             log.warning("%s", self.problem)
 
     def _stamp(self) -> _Stamp:
-        """What differs when a file was replaced or rewritten; None: it is not there."""
         tls = self._tls
         paths = (tls.certificate, tls.key, tls.client_ca)
         return tuple(_stamp(path) for path in paths if path)
 
 
-class _Newest(ssl.SSLContext):
-    """Stands for another context, the newest: each connection is made by that one."""
+class _NewestContext(ssl.SSLContext):
+    """A context that has the newest one make each connection."""
 
-    newest: ssl.SSLContext
+    _newest: ssl.SSLContext
 
-    def __new__(cls, newest: ssl.SSLContext) -> "_Newest":
-        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        made.newest = newest
-        return made
+    def __new__(cls, newest: ssl.SSLContext) -> "_NewestContext":
+        context = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        context.renew(newest)
+        return context
 
-    def wrap_bio(self, incoming: Any, outgoing: Any, *rest: Any, **named: Any) -> Any:
-        self.newest.sslobject_class = _Handshake
-        made = self.newest.wrap_bio(incoming, outgoing, *rest, **named)
-        made.outgoing = outgoing  # type: ignore[attr-defined]  # a _Handshake's
-        return made
+    def renew(self, newest: ssl.SSLContext) -> None:
+        """Make connections by another context from now on."""
+        newest.sslobject_class = _Handshake
+        self._newest = newest
+
+    def wrap_bio(self, incoming: Any, outgoing: Any, *args: Any, **options: Any) -> Any:
+        connection = self._newest.wrap_bio(incoming, outgoing, *args, **options)
+        # SSLObject has no constructor that could receive it.
+        connection.outgoing = outgoing  # type: ignore[attr-defined]  # a _Handshake's
+        return connection
 
 
 class _Handshake(ssl.SSLObject):
-    """A connection that tells its peer why it is refused.
+    """A connection whose peer learns why it is refused.
 
     uvloop closes a connection whose handshake fails without sending OpenSSL's alert. So
-    one with something to say does not fail before it has been asked again, when the
-    peer has closed it, or after the time for handshakes.
+    a handshake with an alert to send does not fail at once, but at the next call: when
+    the peer has closed the connection, or after the time for handshakes.
     """
 
     outgoing: ssl.MemoryBIO
@@ -151,5 +162,5 @@ def _stamp(path: str) -> tuple[int, ...] | None:
         found = os.stat(path)
     except OSError:
         return None
-    # ctime, too: a file that may be read at last has the same content.
+    # ctime, too: a file that has become readable has the same content.
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino

@@ -1,4 +1,4 @@
-"""A service with TLS that asks for certificates: both protocols on one port."""
+"""A service with TLS that requires client certificates: two protocols on one port."""
 
 import itertools
 import json
@@ -38,11 +38,11 @@ def service(
 ) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("tls")
     saved_models.scale(folder / "scale", 2.0)
-    saved_models.sleeper(folder / "dear")
+    saved_models.sleeper(folder / "slow")
     tls = files.config(
         client_ca=str(files.ca), client_certificate="required", minimum_version="1.3"
     )
-    models = [{"id": m, "url": f"./{m}", "datastore": "s"} for m in ("scale", "dear")]
+    models = [{"id": m, "url": f"./{m}", "datastore": "s"} for m in ("scale", "slow")]
     config = {
         "endpoint": {"tls": tls},
         "models": models,
@@ -98,7 +98,8 @@ def test_all_routes_on_one_connection(
             client.post(EVAL, content=iter([b'{"x":', b"%f}" % x])),  # in chunks
             client.get(EVAL, params={"x": x}),
         ]
-        readyz, missing = client.get("/readyz"), client.get("/nowhere")
+        readyz = client.get("/readyz")
+        missing = client.get("/nowhere")
     assert {one.http_version for one in (*found, readyz, missing)} == {protocol}
     assert [one.json()["data"] for one in found] == [{"y": 2 * x}] * 4
     assert "; hit" in found[3].headers["cache-status"]
@@ -107,7 +108,7 @@ def test_all_routes_on_one_connection(
     assert missing.status_code == 404
 
 
-def test_metrics_tell_when_the_certificate_expires(service: Service) -> None:
+def test_metrics_show_when_the_certificate_expires(service: Service) -> None:
     name = "gomlx_tls_certificate_expiry_timestamp_seconds"
     assert service.metric(name) == ssl.cert_time_to_seconds("Jan 1 00:00:00 3000 GMT")
     assert service.metric("gomlx_tls_up") == 1
@@ -136,7 +137,7 @@ def test_a_hundred_requests_at_once_on_one_connection(
 @pytest.mark.parametrize(
     ("has_one", "why"), [(False, "CERTIFICATE_REQUIRED"), (True, "UNKNOWN_CA")]
 )
-def test_who_has_no_certificate_of_ours_is_refused(
+def test_a_peer_without_a_certificate_of_ours_is_refused(
     service: Service, files: Endpoint, tmp_path: Path, has_one: bool, why: str
 ) -> None:
     context = files.trust(False)
@@ -160,36 +161,41 @@ def test_what_is_not_tls_is_refused(service: Service) -> None:
     for data in (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"PRI * HTTP/2.0\r\n"):
         with socket.create_connection((address.host, address.port), 10) as peer:
             peer.sendall(data)
-            said = b""
+            reply = b""
             with suppress(ConnectionResetError):
                 while more := peer.recv(1000):
-                    said += more
-        assert b"HTTP" not in said
+                    reply += more
+        assert b"HTTP" not in reply
     assert service.get("/livez").status_code == 200
 
 
-@pytest.mark.parametrize("says_so", [False, True])
-def test_what_nobody_waits_for_is_left(
-    service: Service, dial: Callable[..., ssl.SSLSocket], says_so: bool
+@pytest.mark.parametrize("with_close_notify", [False, True])
+def test_abandoned_work_is_dropped(
+    service: Service, dial: Callable[..., ssl.SSLSocket], with_close_notify: bool
 ) -> None:
-    before = service.metric("gomlx_requests_canceled_total", model="dear")
-    news = itertools.count(1000 + 1_000_000 * says_so)
+    before = service.metric("gomlx_requests_canceled_total", model="slow")
+    news = itertools.count(1000 + 1_000_000 * with_close_notify)
 
     def one_is_canceled() -> bool:
-        peer, rows = dial(), [float(next(news)) for _ in range(30)]
+        peer = dial()
+        rows = [float(next(news)) for _ in range(30)]
         body = json.dumps({"batch_size": len(rows), "x": rows}).encode()
-        peer.sendall(POST % (b"/v1/api/model/dear/eval", len(body), body))
-        if says_so:
-            peer.unwrap()  # TLS' own end of a connection
+        peer.sendall(POST % (b"/v1/api/model/slow/eval", len(body), body))
+        if with_close_notify:
+            peer.unwrap()  # sends close_notify, as TLS requires
         peer.close()
-        return service.metric("gomlx_requests_canceled_total", model="dear") > before
+        return service.metric("gomlx_requests_canceled_total", model="slow") > before
 
     wait_for(one_is_canceled)  # the first, unless it was answered before that
 
 
-def test_who_does_not_read_is_not_read_from(dial: Callable[..., ssl.SSLSocket]) -> None:
-    """Questions of 100 kB, and answers of 30 kB that nobody reads for a while."""
-    peer, size, sent = dial(), 2000, 0
+def test_a_peer_that_does_not_read_is_not_read_from(
+    dial: Callable[..., ssl.SSLSocket],
+) -> None:
+    """Requests of 100 kB, and answers of 30 kB that the peer does not read at first."""
+    peer = dial()
+    size = 2000
+    sent = 0
     body = json.dumps({"batch_size": size, "x": [float(n) for n in range(size)]})
     request = POST % (EVAL.encode(), 100_000, body.encode().ljust(100_000))
     stopped = threading.Event()
@@ -220,7 +226,7 @@ def serial(peer: ssl.SSLSocket) -> str:
     return str(shown["serialNumber"])
 
 
-def asked(peer: ssl.SSLSocket, x: float) -> Any:
+def predict(peer: ssl.SSLSocket, x: float) -> Any:
     body = b'{"x":%f}' % x
     peer.sendall(POST % (EVAL.encode(), len(body), body))
     return json.loads(received(peer, 1).partition(b"\r\n\r\n")[2])["data"]["y"]
@@ -245,7 +251,7 @@ def test_a_new_certificate_is_for_new_connections(
     cut = "the certificate in use stays", "expected certificates in PEM form"
     assert sum(all(words in line for words in cut) for line in lines) == 1
     assert service.metric("gomlx_tls_up") == 1
-    assert [asked(peer, 4), asked(dial(), 5)] == [8.0, 10.0]
+    assert [predict(peer, 4), predict(dial(), 5)] == [8.0, 10.0]
 
 
 @pytest.mark.parametrize("http2", [False, True])
@@ -262,17 +268,18 @@ def test_a_graceful_stop_answers_what_it_has_received(
 ) -> None:
     """The last test: it ends the service."""
     service.client.close()
-    stream, peer = Http2(service.url, "dear", files.trust()), dial()
+    stream = Http2(service.url, "slow", files.trust())
+    peer = dial()
     stream.send(b'{"x":50}\n')
     assert stream.line()
     stream.send(b"".join(b'{"x":%d}\n' % n for n in range(60, 70)))
     body = json.dumps({"batch_size": 10, "x": [*range(70, 80)]}).encode()
-    peer.sendall(POST % (b"/v1/api/model/dear/eval", len(body), body))
+    peer.sendall(POST % (b"/v1/api/model/slow/eval", len(body), body))
     service.process.send_signal(signal.SIGTERM)
     lines = iter(stream.line, None)
     assert [line["data"]["y"] for line in lines] == [*map(float, range(60, 70))]
-    said = received(peer, 1).partition(b"\r\n\r\n")[2]
-    assert json.loads(said)["data"] == [{"y": float(x)} for x in range(70, 80)]
+    reply = received(peer, 1).partition(b"\r\n\r\n")[2]
+    assert json.loads(reply)["data"] == [{"y": float(x)} for x in range(70, 80)]
     assert peer.recv(1) == b""
     peer.close()
     stream.close()
