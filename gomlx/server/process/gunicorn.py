@@ -23,7 +23,7 @@ from gomlx.config.schema import Config
 from gomlx.runtime.process import die_with_parent, log_to_stderr
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.server.http.certificates import Certificates
-from gomlx.server.http.idle import Watched
+from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.process.service import Service, WorkerHooks
 
@@ -47,11 +47,11 @@ class HandedOver:
     def __init__(self, worker: "Worker", idle_seconds: float) -> None:
         self._worker = worker
         self._idle_seconds = idle_seconds
-        self._open: set[Watched] = set()
+        self._open: set[WatchedConnection] = set()
 
-    def protocol(self) -> Watched:
+    def protocol(self) -> WatchedConnection:
         """Return the protocol for another connection."""
-        return Watched(self._worker, self._open, self._idle_seconds)
+        return WatchedConnection(self._worker, self._open, self._idle_seconds)
 
     def check(self) -> None:
         """Close what is idle for too long; HTTP/2 says GOAWAY first."""

@@ -10,21 +10,21 @@ import pytest
 import pytest_asyncio
 from gunicorn.config import Config
 
-from gomlx.server.http.idle import Watched
+from gomlx.server.http.idle import WatchedConnection
 from tests.server.conftest import until
 
 pytestmark = pytest.mark.asyncio
 
 GET = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
-LATER = 1e9
+NOW = 1e9  # by the connections' clock, always
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # frames of HTTP/2: length, type, flags, stream
 GOAWAY = b"\0\0\x08\x07\0\0\0\0\0"
 
 
 class Site:
-    """An application that answers in pieces, when it is told to, and who watches."""
+    """A listening application, and its connections."""
 
-    def __init__(self, port: int, watched: set[Watched]) -> None:
+    def __init__(self, port: int, watched: set[WatchedConnection]) -> None:
         self.port, self.watched = port, watched
 
     async def connect(
@@ -36,13 +36,13 @@ class Site:
         return reader, writer
 
     @property
-    def connection(self) -> Watched:
+    def connection(self) -> WatchedConnection:
         (connection,) = self.watched
         return connection
 
 
-class Told:
-    """The application: it reads the request, and sends what it is given."""
+class Application:
+    """Reads a request, and sends the pieces that a test puts into its queue."""
 
     def __init__(self) -> None:
         self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
@@ -61,12 +61,12 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def application() -> Application:
+    return Application()
 
 
 @pytest_asyncio.fixture
-async def site(told: Told) -> AsyncIterator[Site]:
+async def site(application: Application) -> AsyncIterator[Site]:
     config = Config()
     config.set("http_protocols", "h1,h2")
     config.set("http2_cleartext", "both")
@@ -75,10 +75,12 @@ async def site(told: Told) -> AsyncIterator[Site]:
     log.access_log_enabled = False  # type: ignore[attr-defined]
     loop = asyncio.get_running_loop()
     numbers = {"nr_conns": 0, "nr": 0, "max_requests": 100, "alive": True}
-    worker = SimpleNamespace(cfg=config, log=log, asgi=told, loop=loop, **numbers)
-    watched: set[Watched] = set()
+    worker = SimpleNamespace(
+        cfg=config, log=log, asgi=application, loop=loop, **numbers
+    )
+    watched: set[WatchedConnection] = set()
     listening = await loop.create_server(
-        lambda: Watched(worker, watched, 0.1), "127.0.0.1", 0
+        lambda: WatchedConnection(worker, watched, 0.1, lambda: NOW), "127.0.0.1", 0
     )
     yield Site(listening.sockets[0].getsockname()[1], watched)
     listening.close()
@@ -102,40 +104,45 @@ async def is_cut_off(reader: asyncio.StreamReader) -> bool:
 async def test_one_that_is_idle_or_waited_for(site: Site, request_: bytes) -> None:
     reader, writer = await site.connect(request_)
     await asyncio.sleep(0.05)
-    site.connection.check(site.connection._alive + 4, 5)
+    site.connection.check(NOW + 4, 5)
     assert site.watched
-    site.connection.check(site.connection._alive + 6, 5)
+    site.connection.check(NOW + 6, 5)
     assert await is_cut_off(reader)
     writer.close()
 
 
 async def test_one_of_http2_that_is_idle(site: Site) -> None:
     reader, writer = await site.connect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS)
-    said = await asyncio.wait_for(reader.read(), 10)
-    assert GOAWAY in said
+    frames = await asyncio.wait_for(reader.read(), 10)
+    assert GOAWAY in frames
     writer.close()
 
 
-async def test_one_whose_answer_is_being_made(site: Site, told: Told) -> None:
+async def test_one_whose_answer_is_being_made(
+    site: Site, application: Application
+) -> None:
     reader, writer = await site.connect(GET)
-    await until(lambda: told.called)
-    site.connection.check(LATER, 5)
-    told.pieces.put_nowait(b"answer")
-    told.pieces.put_nowait(b"")
+    await until(lambda: application.called)
+    site.connection.check(NOW + 60, 5)
+    assert site.watched
+    application.pieces.put_nowait(b"answer")
+    application.pieces.put_nowait(b"")
     assert b"answer" in await reader.readuntil(b"0\r\n\r\n")
-    await until(lambda: not site.connection._working)
-    site.connection.check(LATER + 6, 5)
+    await until(lambda: not site.connection.is_working)
+    site.connection.check(NOW + 66, 5)
     assert await is_cut_off(reader)
     writer.close()
 
 
-async def test_one_that_is_silent_but_reads(site: Site, told: Told) -> None:
+async def test_one_that_sends_nothing_but_reads(
+    site: Site, application: Application
+) -> None:
     reader, writer = await site.connect(GET)
-    piece, now = b"x" * 40_000_000, LATER
-    told.pieces.put_nowait(piece)
-    await until(lambda: site.connection._flow_control.write_paused)
-    assert not site.connection._working  # the application waits for the reader
-    site.connection._alive = now
+    await until(lambda: application.called)
+    application.pieces.put_nowait(b"x" * 40_000_000)
+    await until(lambda: not site.connection.is_working)  # it waits for the reader
+    assert not application.sent
+    now = NOW
     site.connection.check(now, 5)
     for _ in range(4):
         unsent = site.connection.transport.get_write_buffer_size()
