@@ -1,4 +1,4 @@
-"""Whatever arrives whenever: every row lands once, with its own answer."""
+"""Whatever arrives whenever: every row gets one outcome, with its own answer."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ BAD = 13
 
 
 @dataclass
-class Landed:
+class Job:
     """A row of a request: a job that remembers each of its outcomes."""
 
     outcomes: list[RowResult]
@@ -36,8 +36,8 @@ class Landed:
         self.outcomes.append(outcome)
 
 
-class Watched:
-    """A real servable's runs, seen; it refuses what is bad, together or alone."""
+class CountedRuns:
+    """A real servable whose runs are counted; it refuses what is bad, alone or not."""
 
     def __init__(self, servable: Servable) -> None:
         self._servable = servable
@@ -54,7 +54,7 @@ class Watched:
 
 
 # How many turns of the event loop before a request, its rows, and whether its client
-# leaves at once.
+# disconnects at once.
 REQUESTS = st.lists(
     st.tuples(
         st.integers(0, 3),
@@ -66,7 +66,7 @@ REQUESTS = st.lists(
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
-def test_every_row_lands_exactly_once(
+def test_every_row_gets_exactly_one_outcome(
     servables: dict[float, Servable], seconds: float
 ) -> None:
     @settings(
@@ -76,14 +76,14 @@ def test_every_row_lands_exactly_once(
     )
     @given(REQUESTS, st.sampled_from([0.0, 0.0, 0.001]))
     def check(requests: list[tuple[int, list[int], bool]], linger: float) -> None:
-        runner.run(arrive(Watched(servables[2.0]), requests, linger, seconds))
+        runner.run(arrive(CountedRuns(servables[2.0]), requests, linger, seconds))
 
     with asyncio.Runner() as runner:
         check()
 
 
 async def arrive(
-    model: Watched,
+    model: CountedRuns,
     requests: list[tuple[int, list[int], bool]],
     linger: float,
     seconds: float,
@@ -93,29 +93,29 @@ async def arrive(
     batcher = Batcher(
         "m", model.run, limits, counts_of_runs(), Cost(MOST, [Spent(seconds, seconds)])
     )
-    landed: list[tuple[int, Landed]] = []
+    jobs: list[tuple[int, Job]] = []
     for turns, values, is_dropped in requests:
         for _ in range(turns):
             await asyncio.sleep(0)
         for value in values:
-            job = Landed([], is_dropped)
-            landed.append((value, job))
+            job = Job([], is_dropped)
+            jobs.append((value, job))
             batcher.add((float(value),), job)
     async with asyncio.timeout(30):
-        while not all(job.outcomes for _, job in landed):
+        while not all(job.outcomes for _, job in jobs):
             await asyncio.sleep(0)
     for _ in range(3):
         await asyncio.sleep(0)
     batcher.close()
     assert len(batcher) == 0
-    for value, job in landed:
+    for value, job in jobs:
         (outcome,) = job.outcomes
         if job.is_dropped or value == BAD:
             assert not isinstance(outcome, bytes)
         else:
             assert isinstance(outcome, bytes)
             assert json.loads(outcome) == {"y": 2.0 * value}
-    wanted = Counter(v for v, job in landed if v != BAD and not job.is_dropped)
+    wanted = Counter(v for v, job in jobs if v != BAD and not job.is_dropped)
     assert model.ran == Counter({float(v): n for v, n in wanted.items()})
     assert max(model.sizes, default=0) <= MOST
 
@@ -125,7 +125,7 @@ async def test_an_idle_batcher_waits_for_nothing(
     servables: dict[float, Servable],
 ) -> None:
     """A row that comes alone is answered in the next turn of the event loop."""
-    model = Watched(servables[2.0])
+    model = CountedRuns(servables[2.0])
     batcher = Batcher(
         "m",
         model.run,
@@ -134,7 +134,7 @@ async def test_an_idle_batcher_waits_for_nothing(
         Still(MOST, [Spent(0.0, 0.0)]),
     )
     for value in range(3):
-        job = Landed([], False)
+        job = Job([], False)
         batcher.add((float(value),), job)
         await asyncio.sleep(0)
         assert len(job.outcomes) == 1

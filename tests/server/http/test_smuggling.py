@@ -107,8 +107,8 @@ def test_the_two_ways_agree_on_anything(port: int, rng: random.Random) -> None:
     assert not differences(Answers(port), stream(rng), rng)
 
 
-def test_slow_senders_are_told(port: int) -> None:
-    """One who stops in a head, and one who stops in a body; both at once."""
+def test_slow_senders_get_a_408(port: int) -> None:
+    """One that stops in a head, and one that stops in a body; both at once."""
     connections = [
         socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(2)
     ]
