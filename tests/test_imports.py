@@ -200,7 +200,6 @@ def test_homes(path: Path) -> None:
         assert homes is None or here.startswith(homes), name
 
 
-@pytest.mark.xfail(reason="four circles are still there", strict=True)
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = {name: ours(path) for name, path in BY_NAME.items()}
     assert not [*cycles(graph)]

@@ -1,12 +1,12 @@
-"""Parse the head of a request: is it one for the hot routes, and what does it ask?
+"""Parse the head of a request: is it for a hot route, and what does it want?
 
-A pure function of the bytes, so what it made of a head can be kept: a client sends the
-same head again and again, and then the strict parser (llhttp) runs once.
+A pure function of the bytes, so its result can be kept: a client sends the same head
+again and again, and then the strict parser (llhttp) runs once.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import httptools
 
@@ -14,31 +14,35 @@ from gomlx.errors import InvalidInput
 from gomlx.server.predict import deadlines
 
 _METHODS = (b"POST", b"GET")
-# Headers whose presence makes a request unusual: Gunicorn knows what to do.
+_HOT_PREFIXES = (b"POST /v1/api/model/", b"GET /v1/api/model/")
+# A request with one of these headers is unusual: Gunicorn knows what to do.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
-_KEPT_HEADS, KEPT_BYTES = 1024, 1024
+_KEPT_HEADS = 1024
+KEPT_BYTES = 1024
 
 
-class Head(NamedTuple):
-    """A request for a hot route. query is None for a POST, whose body has length.
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request for a hot route.
 
-    seconds: how long it waits for its answer.
+    query: None for a POST. length: the bytes of its body. timeout_seconds: how long the
+    request waits for its answer.
     """
 
     model: str
     query: str | None
     length: int
     keeps_alive: bool
-    seconds: float
+    timeout_seconds: float
 
 
 class HeadParser:
-    """From a whole head (to its empty line) to what it asks.
+    """Parses a whole head, with the empty line that ends it.
 
-    None means not for us, or unusual, or wrong. `short` is for heads of up to
-    KEPT_BYTES, and remembers them.
+    The result is None where the request is not for a hot route, unusual or malformed.
+    `short` is for heads of up to KEPT_BYTES, and keeps its results.
     """
 
     def __init__(
@@ -56,6 +60,11 @@ class HeadParser:
         return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)
 
 
+def may_begin_hot_request(start: bytes) -> bool:
+    """Whether a head that begins with these bytes can be one for a hot route."""
+    return any(start[: len(hot)] == hot[: len(start)] for hot in _HOT_PREFIXES)
+
+
 def _parse(
     head: bytes, routes: Mapping[bytes, str], max_body: int, max_seconds: float
 ) -> Head | None:
@@ -65,39 +74,34 @@ def _parse(
     path, _, query = line[1].partition(b"?")
     if path not in routes:
         return None
-    seen = _Headers()
+    headers = _Headers()
     try:
-        httptools.HttpRequestParser(seen).feed_data(head)
-        seconds = deadlines.seconds_of(seen.timeout, max_seconds)
+        httptools.HttpRequestParser(headers).feed_data(head)
+        seconds = deadlines.seconds_of(headers.timeout, max_seconds)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
         return None
     is_get = line[0] == b"GET"
-    if not seen.suits or seen.length > (0 if is_get else max_body):
+    if not headers.are_usual or headers.length > (0 if is_get else max_body):
         return None
     text = query.decode("latin-1") if is_get else None
-    return Head(routes[path], text, seen.length, not seen.closes, seconds)
-
-
-def may_be_hot(start: bytes) -> bool:
-    """False when the first bytes can belong to no request of ours."""
-    routes = (b"POST /v1/api/model/", b"GET /v1/api/model/")
-    return any(start[: len(route)] == route[: len(start)] for route in routes)
+    return Head(routes[path], text, headers.length, not headers.closes, seconds)
 
 
 class _Headers:
-    """What the parser tells of the headers."""
+    """What the headers of one request say. The parser calls it for each."""
 
     def __init__(self) -> None:
         self.length = 0
-        self.closes = self._is_unusual = False
+        self.closes = False
         self.timeout: str | None = None
-        self._seen: set[bytes] = set()
+        self._is_unusual = False
+        self._names: set[bytes] = set()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if name in _UNUSUAL or (name in _ONCE and name in self._seen):
+        if name in _UNUSUAL or (name in _ONCE and name in self._names):
             self._is_unusual = True
-        self._seen.add(name)
+        self._names.add(name)
         if name == b"content-length":
             self.length = int(value)
         elif name == b"connection":
@@ -106,5 +110,5 @@ class _Headers:
             self.timeout = value.decode("latin-1")
 
     @property
-    def suits(self) -> bool:
-        return b"host" in self._seen and not self._is_unusual
+    def are_usual(self) -> bool:
+        return b"host" in self._names and not self._is_unusual

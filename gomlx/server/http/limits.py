@@ -1,13 +1,14 @@
-"""What clients may take."""
+"""The limits of connections and requests."""
 
 from typing import NamedTuple
 
 
 class HttpLimits(NamedTuple):
-    """What one connection may take; connections: how many there may be in all.
+    """What one connection may use.
 
-    request_seconds: from a request's last byte to its answer; the others of seconds:
-    for a request to arrive, and for the next one to begin.
+    receive_seconds: for a request to arrive, from its first byte to its last.
+    keepalive_seconds: for the next request to begin. request_seconds: from a request's
+    last byte to its answer. connections: the most that a worker has open.
     """
 
     body_bytes: int

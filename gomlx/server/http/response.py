@@ -1,4 +1,4 @@
-"""Replies as bytes of HTTP/1.1, and what the hot protocol itself refuses."""
+"""Replies as bytes of HTTP/1.1, and what the hot protocol refuses."""
 
 from functools import lru_cache
 from http import HTTPStatus
@@ -6,7 +6,7 @@ from http import HTTPStatus
 from gomlx.errors import GomlxError
 from gomlx.server.predict.request import Reply
 
-# Says nothing, and may precede any answer: what comes back tells who is still there.
+# Means nothing, and may precede any answer.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _RESPONSE = b"%b%bcontent-length: %d\r\n\r\n%b"
 
@@ -16,22 +16,31 @@ class ReceiveTimeout(GomlxError):
 
     status = 408
 
+    def __init__(self) -> None:
+        super().__init__("the request did not arrive in time")
+
 
 class HeadTooLarge(GomlxError):
-    """A request line and headers over the limit."""
+    """A request line and headers over the limit, which is in bytes."""
 
     status = 431
 
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the head is larger than {limit} bytes")
+
 
 class TooManyConnections(GomlxError):
-    """The worker has as many connections as it may."""
+    """The worker has as many connections as it may have."""
 
     status = 503
     retry_after = 1
 
+    def __init__(self) -> None:
+        super().__init__("too many connections")
+
 
 def response(reply: Reply, date: bytes, closes: bool) -> bytes:
-    """Return a whole response; date: its header's line."""
+    """Return a whole response; date: the line of that header."""
     head = _head(
         reply.status, reply.cache_status, reply.version, reply.retry_after, closes
     )
@@ -39,7 +48,8 @@ def response(reply: Reply, date: bytes, closes: bool) -> bytes:
     return _RESPONSE % (head, date, len(body), body)
 
 
-@lru_cache(1024)  # PERF: to make one takes 2 us; all hits of a model have the same
+# PERF: one costs 2 us to make, and all hits of a model have the same.
+@lru_cache(1024)
 def _head(
     status: int,
     cache_status: str,
@@ -47,13 +57,15 @@ def _head(
     retry_after: int | None,
     closes: bool,
 ) -> bytes:
-    """Return what precedes the headers that every response has of its own."""
-    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}"]
-    lines += ["content-type: application/json"]
+    """Return the status line, and the headers that many responses share."""
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+    ]
     if version:
         lines += [f"cache-status: {cache_status}", f"gomlx-version: {version}"]
     elif retry_after is not None:
-        lines += [f"retry-after: {retry_after}"]
+        lines.append(f"retry-after: {retry_after}")
     if closes:
-        lines += ["connection: close"]
+        lines.append("connection: close")
     return "\r\n".join([*lines, ""]).encode()

@@ -43,8 +43,10 @@ class Requester(Protocol):
 
     text: bytes | str
     arrived: float
-    seconds: float
     pending: "PendingRequest | None"
+
+    @property
+    def seconds(self) -> float: ...
 
     def reply(self, reply: Reply, /) -> None:
         """Take the reply: at once or later, once, unless it has left before."""

@@ -114,7 +114,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         """Notify the master that this worker runs, until it has to stop."""
         while self.alive and self.ppid == os.getppid():
             self.notify()
-            if self.service and self.service.connections.answered >= self.max_requests:
+            service = self.service
+            if service and service.connections.turn.answered >= self.max_requests:
                 self.alive = False
             await asyncio.sleep(_HEARTBEAT_SECONDS)
 

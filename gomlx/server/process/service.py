@@ -13,6 +13,7 @@ themselves, when they are built.
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -74,7 +75,7 @@ class Service:
         self.app = PacedApp(build_app(build_handlers(config, rundir, parts)))
         self.connections = _build_connections(config, predictor, hooks)
         batches = {model.id: model.batch for model in config.models}
-        loader = VersionLoader(batches, metrics, self.connections.send)
+        loader = VersionLoader(batches, metrics, self.connections.turn.send)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
         self._announcement = rundir.workers / str(os.getpid())
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +118,7 @@ class Service:
 
     async def _tick(self) -> None:
         while True:
-            self.connections.tick()
+            self.connections.tick(time.monotonic())
             self._hooks.check_handed_over()
             for store in self._stores.values():
                 store.tiers.tick()

@@ -1,0 +1,207 @@
+"""What waits for the end of a turn, without a socket and without an event loop."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from gomlx.server.http.head import Head
+from gomlx.server.http.turn import Turn
+from gomlx.server.predict.request import PendingRequest, Reply
+
+REPLY = Reply(200, b"{}")
+
+
+class Requester:
+    """A connection with requests one after the other, and the answers to them."""
+
+    def __init__(self, turn: Turn, model: str, *texts: bytes) -> None:
+        self.head = Head(model, None, 0, True, 5.0)
+        self.text: Any = b""
+        self.arrived = 0.0
+        self.seconds = 5.0
+        self.pending: PendingRequest | None = None
+        self.unsent: list[bytes] = []
+        self.sent: list[bytes] = []
+        self.failures = 0
+        self._turn = turn
+        self._texts = list(texts)
+        self.next()
+
+    def next(self) -> None:
+        if self._texts:
+            self.text = self._texts.pop(0)
+            self._turn.add(self)
+
+    def reply(self, reply: Reply) -> None:
+        self._turn.will_send(self.text, self)
+        self.next()
+
+    def fail(self) -> None:
+        self.failures += 1
+
+    def send(self) -> None:
+        self.sent += self.unsent
+        self.unsent = []
+
+
+class Predictor:
+    """Replies at once; notes the requests of each call, and what was sent before."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[Any]]] = []
+        self.sent: list[int] = []
+        self.abandoned: list[Any] = []
+        self.broken = ""  # this model's requests raise
+
+    def predict(self, model: str, requesters: Sequence[Any]) -> None:
+        self.calls.append((model, [one.text for one in requesters]))
+        self.sent += [len(one.sent) for one in requesters]
+        if model == self.broken:
+            raise RuntimeError("a bug")
+        for requester in requesters:
+            requester.reply(REPLY)
+
+    def abandon(self, pending: object) -> None:
+        self.abandoned.append(pending)
+
+    def count_abandoned(self, model: str, elapsed: float) -> None:
+        assert elapsed >= 0
+        self.abandoned.append(model)
+
+
+class Site:
+    """A turn, and the event loop that ends it."""
+
+    def __init__(self) -> None:
+        self.predictor = Predictor()
+        stub: Any = self.predictor
+        self.turn = Turn(stub, self._call_soon)
+        self.scheduled: list[Callable[[], None]] = []
+
+    def requester(self, model: str, *texts: bytes) -> Requester:
+        return Requester(self.turn, model, *texts)
+
+    def end_turn(self) -> None:
+        (end,) = self.scheduled
+        self.scheduled = []
+        end()
+
+    def _call_soon(self, callback: Callable[[], None]) -> None:
+        self.scheduled.append(callback)
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_the_requests_of_a_turn_are_predicted_together_by_model(site: Site) -> None:
+    requesters = [
+        site.requester(model, b"%d" % n) for n, model in enumerate(["m", "n", "m"])
+    ]
+    assert len({requester.arrived for requester in requesters}) == 1
+    site.end_turn()
+    assert site.predictor.calls == [("m", [b"0", b"2"]), ("n", [b"1"])]
+    assert [requester.sent for requester in requesters] == [[b"0"], [b"1"], [b"2"]]
+    assert site.turn.answered == 3
+    assert not site.scheduled
+
+
+def test_requests_of_the_next_turn_arrive_later(site: Site) -> None:
+    first = site.requester("m", b"1")
+    site.end_turn()
+    second = site.requester("m", b"2")
+    assert second.arrived > first.arrived
+
+
+def test_pipelined_requests_are_answered_in_one_turn_and_sent_once(site: Site) -> None:
+    one = site.requester("m", b"1", b"2", b"3")
+    other = site.requester("m", b"4")
+    site.end_turn()
+    assert site.predictor.calls == [("m", [b"1", b"4"]), ("m", [b"2"]), ("m", [b"3"])]
+    assert site.predictor.sent == [0, 0, 0, 0]
+    assert one.sent == [b"1", b"2", b"3"]
+    assert other.sent == [b"4"]
+
+
+def test_a_turn_answers_no_more_than_128_requests(site: Site) -> None:
+    requesters = [site.requester("m", b"%d" % n) for n in range(300)]
+    for answered in (128, 256, 300):
+        site.end_turn()
+        assert site.turn.answered == answered
+        assert sum(len(one.sent) for one in requesters) == answered
+    assert not site.scheduled
+
+
+def test_a_pipeline_goes_on_in_the_next_turn(site: Site) -> None:
+    requester = site.requester("m", *[b"%d" % n for n in range(200)])
+    site.end_turn()
+    assert len(requester.sent) == 128
+    site.end_turn()
+    assert requester.sent == [b"%d" % n for n in range(200)]
+
+
+def test_a_turn_ends_once_it_has_answered_128_kib(site: Site) -> None:
+    requesters = [site.requester("m", b" " * (1 << 15)) for _ in range(6)]
+    site.end_turn()
+    assert [len(one.sent) for one in requesters] == [1, 1, 1, 1, 0, 0]
+    site.end_turn()
+    assert [len(one.sent) for one in requesters] == [1] * 6
+
+
+def test_answers_wait_for_the_end_of_the_turn(site: Site) -> None:
+    requester = site.requester("m")
+    site.turn.will_send(b"1", requester)
+    site.turn.will_send(b"2", requester)
+    assert requester.sent == []
+    site.end_turn()
+    assert requester.sent == [b"1", b"2"]
+
+
+def test_answers_are_sent_when_somebody_calls(site: Site) -> None:
+    requester = site.requester("m")
+    site.turn.will_send(b"1", requester)
+    site.turn.send()
+    assert requester.sent == [b"1"]
+    site.end_turn()
+    assert requester.sent == [b"1"]
+
+
+def test_a_large_answer_is_sent_at_once(site: Site) -> None:
+    requester = site.requester("m")
+    site.turn.will_send(b"1", requester)
+    site.turn.will_send(b" " * 20_000, requester)
+    assert [len(answer) for answer in requester.sent] == [1, 20_000]
+    site.end_turn()
+    assert len(requester.sent) == 2
+
+
+def test_an_abandoned_request_is_not_predicted(site: Site) -> None:
+    first = site.requester("m", b"1")
+    second = site.requester("n", b"2")
+    site.turn.abandon(second)
+    site.end_turn()
+    assert site.predictor.calls == [("m", [b"1"])]
+    assert site.predictor.abandoned == ["n"]
+    site.turn.abandon(first)  # it has been answered
+    assert site.predictor.abandoned == ["n"]
+
+
+def test_a_pending_request_is_abandoned_by_the_predictor(site: Site) -> None:
+    pending: Any = object()
+    requester = site.requester("m")
+    requester.pending = pending
+    site.turn.abandon(requester)
+    assert site.predictor.abandoned == [pending]
+
+
+def test_a_bug_in_one_model_leaves_the_others_alone(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.predictor.broken = "n"
+    requesters = [site.requester(model, b"1") for model in ("n", "m", "n")]
+    site.end_turn()
+    assert [one.failures for one in requesters] == [1, 0, 1]
+    assert [one.sent for one in requesters] == [[], [b"1"], []]
+    assert "model n: a bug" in caplog.text
