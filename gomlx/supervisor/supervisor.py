@@ -1,6 +1,6 @@
 """The parent process of a service: it stages, publishes, signals, and runs Gunicorn.
 
-    startup     remove what earlier runs have left; publish an empty manifest
+    startup     remove leftovers of earlier runs; publish an empty manifest
     main loop   per model: watch ─► stage ─► publish ─► signal
                 Gunicorn: once every model was staged or has failed: start, restart
     shutdown    stop Gunicorn gracefully; kill what remains

@@ -17,7 +17,7 @@ from watchfiles import Change, awatch
 
 from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
-from gomlx.models.staging.source import Snapshot, Source
+from gomlx.models.source import Snapshot, Source
 
 # At INFO it reports every change, also that of the log file it writes to.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)
@@ -114,7 +114,7 @@ class Watcher:
         def is_path(_: Change, changed: str) -> bool:
             return Path(changed).name == path.name
 
-        # The parent folder reports when the path itself appears, goes or is replaced.
+        # The parent folder reports when the path itself is created or replaced.
         return [
             asyncio.create_task(self._hint_at_changes(path, None)),
             asyncio.create_task(self._hint_at_changes(path.parent, is_path)),
@@ -125,7 +125,7 @@ class Watcher:
     ) -> None:
         """Set the hint at changes below a path.
 
-        only: consider just the entries of the path itself that it returns True for.
+        With only, just at changes of direct entries for which it returns True.
         """
         rearm = asyncio.Event()
         self._rearms.append(rearm)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from gomlx.cli import app
 from tests.cli.test_cli import ROOT, write
-from tests.support import families, saved_models
+from tests.support import saved_models
+from tests.support.families import buckets, comparisons, parts
 from tests.support.saved_models import save, spec
 
 Run = Callable[..., Result]
@@ -99,14 +100,14 @@ def test_inspect_shows_why_not_and_follows_the_config(tmp_path: Path, run: Run) 
     }
     assert document["inputs"][0]["proof"] == "the config says wildcard"
     assert document["key_space"] is None
-    families.bucketized_and_used(tmp_path / "exact")
+    buckets.bucketized_and_used(tmp_path / "exact")
     table = shown(run("inspect", "exact"))
     assert "AddV2 (add) takes its value" in table
     assert "keys: no bound" in table
 
 
 def test_a_key_space_that_no_cache_can_hold(tmp_path: Path, run: Run) -> None:
-    table = families.static_table(["a", "b"])
+    table = parts.static_table(["a", "b"])
 
     def f(w: Any) -> Any:
         return {"y": table.lookup(w)}
@@ -150,7 +151,7 @@ def test_errors_are_one_sentence(
 
 
 def test_key_shows_what_collapsed_and_what_differs(tmp_path: Path, run: Run) -> None:
-    families.masked(tmp_path / "m")
+    comparisons.masked(tmp_path / "m")
     write(tmp_path, "models: [{id: a, url: ./m}]")
 
     def key(*rows: str) -> str:
@@ -170,7 +171,7 @@ def _documents(text: str) -> list[str]:
 
 
 def test_key_shows_canonical_rows_that_can_be_sent(tmp_path: Path, run: Run) -> None:
-    table = families.static_table(["a", b"\xff"])
+    table = parts.static_table(["a", b"\xff"])
 
     def f(w: Any) -> Any:
         return {"y": table.lookup(w[:, 0])}

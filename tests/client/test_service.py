@@ -22,15 +22,16 @@ from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, ModelNotFound
 from tests.client.fake import QUIET
-from tests.support import families, redis_servers, saved_models
+from tests.support import redis_servers, saved_models
+from tests.support.families import buckets, comparisons, control_flow, tables
 from tests.support.service import Service, running, wait_for
 
 FAMILIES = {
-    "masked": families.masked,
-    "branches": families.branches,
-    "buckets": families.buckets,
-    "integers": families.integers,
-    "vectors": families.vectors,
+    "masked": comparisons.masked,
+    "branches": control_flow.branches,
+    "buckets": buckets.buckets,
+    "integers": tables.integers,
+    "vectors": tables.vectors,
     "keras": saved_models.keras,
 }
 ROWS = 1700  # of each: some 10,000 in all

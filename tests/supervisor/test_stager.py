@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.errors import StageFailed
-from gomlx.models.staging.source import Snapshot
+from gomlx.models.source import Snapshot
 from gomlx.models.version import StageRequest
 from gomlx.supervisor.stager import Stager, remove_unfinished
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.models.staging.source import Snapshot
+from gomlx.models.source import Snapshot
 from gomlx.supervisor.watcher import Observation, Watcher
-from tests.models.staging.test_source import model
+from tests.models.test_source import model
 
 pytestmark = pytest.mark.asyncio
 NEVER = 60.0  # seconds: longer than any test

@@ -1,48 +1,65 @@
-"""Whether one row can decide which branch another one takes.
+"""Whether the elements of one row can decide which branch runs for another row.
 
-Rows that run together share every branch and every loop of the graph: a condition on
-the elements of one is a condition for all. A trial finds that out only for the values
-that it tries; the graph tells for all of them.
+Rows that run together share every branch and every loop of the graph: a condition that
+depends on the elements of one row holds for all. A trial run would notice it only for
+the values that it tries. The graph shows it for all values.
 """
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from gomlx.models.staging.elements import BLIND
-from gomlx.models.staging.flow import Flow, Place, Use
+from gomlx.models.staging.elements import SHAPE_ONLY
+from gomlx.models.staging.flow import Flow
+from gomlx.models.staging.frames import Place, Use
 
-# Operations that choose, and which of their inputs tells what.
-_CHOOSES = {
-    **dict.fromkeys(("If", "StatelessIf", "Case", "StatelessCase"), 0),
-    **dict.fromkeys(("Switch", "RefSwitch", "_SwitchN"), 1),
+# Operations that select a branch → the number of the input that decides which.
+_DECIDING_SLOTS = {
+    "Case": 0,
+    "If": 0,
+    "RefSwitch": 1,
+    "StatelessCase": 0,
+    "StatelessIf": 0,
+    "Switch": 1,
+    "_SwitchN": 1,
 }
 
 
-def choice(flow: Flow, feeds: Iterable[str]) -> str:
-    """Name something that the elements of an input choose, or return "".
+class Downstream(NamedTuple):
+    """All that is computed from some elements: its consumers, and the tensors."""
 
-    A choice that no output is computed from, such as that to raise an error, is none:
-    when a batch fails, its rows run again alone. Nor are sizes elements.
+    uses: list[Use]
+    places: set[Place]
+
+
+def choice(flow: Flow, feeds: Iterable[str]) -> str:
+    """Return the type of an operation that elements of an input decide, or "".
+
+    A choice that no output depends on does not count, such as whether to raise an
+    error: when a batch fails, its rows run again alone. Nor does a choice by sizes.
     """
-    for use in filter(_chooses, computed_from(flow, feeds)):
-        # In TensorFlow 1 what depends on a choice need not take anything from it.
-        if "Switch" in use.node.op or flow.is_fetched(_downstream(flow, [use])[1]):
+    for use in filter(_decides, computed_from(flow, feeds)):
+        # In TensorFlow 1 what depends on a choice may have no data edge from it.
+        if "Switch" in use.node.op or flow.is_fetched(_downstream(flow, [use]).places):
             return str(use.node.op)
     return ""
 
 
 def computed_from(flow: Flow, feeds: Iterable[str]) -> list[Use]:
-    """Return all uses of what is computed from the elements of some inputs."""
+    """Return all consumers of what is computed from the elements of some inputs."""
     ends = [use for feed in feeds for use in flow.ends(feed)[0]]
-    return _downstream(flow, [use for use in ends if use.node.op not in BLIND])[0]
+    computing = [use for use in ends if use.node.op not in SHAPE_ONLY]
+    return _downstream(flow, computing).uses
 
 
-def _chooses(use: Use) -> bool:
-    return use.is_loop_condition or _CHOOSES.get(use.node.op) == use.slot
+def _decides(use: Use) -> bool:
+    return use.is_loop_condition or _DECIDING_SLOTS.get(use.node.op) == use.slot
 
 
-def _downstream(flow: Flow, uses: Iterable[Use]) -> tuple[list[Use], set[Place]]:
-    """Return all that is computed from what some uses take: uses and places."""
-    found, todo, seen = list(uses), list(uses), set[Place]()
+def _downstream(flow: Flow, uses: Iterable[Use]) -> Downstream:
+    """Follow the outputs of some consumers, and of theirs, to the end."""
+    found = list(uses)
+    todo = list(found)
+    seen = set[Place]()
     while todo:
         use = todo.pop()
         onward = flow.onward(use)
@@ -51,4 +68,4 @@ def _downstream(flow: Flow, uses: Iterable[Use]) -> tuple[list[Use], set[Place]]
             following = list(flow.uses(place))
             found += following
             todo += following
-    return found, seen
+    return Downstream(found, seen)

@@ -1,97 +1,40 @@
-"""Where a tensor's elements go: through a graph, its functions and its branches.
+"""The dataflow of a graph: which consumers an input's elements reach.
 
-A place is a tensor in a frame; a frame is the graph, or one call of a function. All
-that follows from where elements end does not ask how often a function runs or which
-branch is taken.
+The analysis follows elements through operations that forward them (elements.py), into
+functions, branches and loops (frames.py). What is concluded from it must not depend on
+how often a function runs, or on which branch runs.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from gomlx.models.staging.elements import (
-    Tensor,
-    carrying_slots,
+    forwarded_slots,
+    forwards_first_input,
     inputs,
-    is_handed_on,
     split,
 )
+from gomlx.models.staging.frames import (
+    CALLS,
+    LOOPS,
+    Body,
+    Call,
+    Frame,
+    Place,
+    Result,
+    Use,
+)
 
-_CALLS = {
-    **dict.fromkeys(("PartitionedCall", "StatefulPartitionedCall"), (("f",), 0)),
-    **dict.fromkeys(("If", "StatelessIf"), (("then_branch", "else_branch"), 1)),
-    **dict.fromkeys(("Case", "StatelessCase"), (("branches",), 1)),
-    **dict.fromkeys(("While", "StatelessWhile"), (("cond", "body"), 0)),
-}
-_LOOPS = ("While", "StatelessWhile")
-_MAX_DEPTH = 100  # calls within calls; more is recursion
-
-
-class Body:
-    """A graph, or the body of a function, with its edges both ways."""
-
-    def __init__(
-        self,
-        nodes: Collection[Any],
-        arguments: Collection[str],
-        results: Collection[str],
-    ) -> None:
-        self.nodes = {node.name: node for node in nodes}
-        self.arguments = tuple(arguments)
-        self.results = [split(name) for name in results]
-        self.users: dict[Tensor, list[tuple[Any, int]]] = defaultdict(list)
-        for node in nodes:
-            for slot, tensor in enumerate(inputs(node)):
-                self.users[tensor].append((node, slot))
-        self.outputs: dict[str, set[Tensor]] = defaultdict(set)  # those in use
-        for tensor in (*self.users, *self.results):
-            self.outputs[tensor[0]].add(tensor)
-
-
-@dataclass(frozen=True, eq=False)
-class Frame:
-    """The graph (caller is None), or one call of a function by a node of caller."""
-
-    body: Body
-    caller: "Frame | None" = None
-    node: Any = None
-    role: str = ""  # the attribute of the node that names the function
-    first: int = 0  # the input of the node that is the first argument
-    depth: int = 0
-
-
-class Place(NamedTuple):
-    """A tensor in a frame."""
-
-    frame: Frame
-    tensor: Tensor
-
-
-class Use(NamedTuple):
-    """A node that takes the tensor of a place, as its input number `slot`."""
-
-    place: Place
-    node: Any
-    slot: int
-
-    def input(self, slot: int) -> Place:
-        """Another input of the node."""
-        return Place(self.place.frame, inputs(self.node)[slot])
-
-    @property
-    def is_loop_condition(self) -> bool:
-        """True when it is the result of the function that ends a loop."""
-        return isinstance(self.node, _Result) and self.place.frame.role == "cond"
+_MAX_DEPTH = 100  # calls within calls; deeper ones are recursion
 
 
 class Flow:
-    """The flow of elements through the needed part of a graph.
+    """The dataflow through the needed part of a graph.
 
-    Made within the graph whose functions it follows. feeds are the tensors that a
-    caller replaces, fetches those that it is given.
+    feeds are the tensors that a request replaces, fetches those of its answer. Its
+    methods need the graph as TensorFlow's default graph, which knows the functions.
     """
 
     def __init__(
@@ -109,16 +52,17 @@ class Flow:
         self._root = Frame(Body(nodes, (), fetches))
 
     def ends(self, feed: str) -> tuple[list[Use], bool]:
-        """Follow a tensor of the graph to the uses that hand its elements on no more.
+        """Follow the elements of a feed downstream to the consumers that end the path.
 
-        The second value is true when such elements are fetched.
+        An end is a consumer that computes with the elements instead of forwarding
+        them. The second value is true if elements are fetched as they are.
         """
         start = Place(self._root, split(feed))
-        seen, todo = {start}, [start]
+        seen = {start}
+        todo = [start]
         found: list[Use] = []
         while todo:
-            place = todo.pop()
-            for use in self.uses(place):
+            for use in self.uses(todo.pop()):
                 onward = self.onward(use)
                 if onward is None:
                     found.append(use)
@@ -128,117 +72,125 @@ class Flow:
         return found, self.is_fetched(seen)
 
     def is_fetched(self, places: Collection[Place]) -> bool:
-        """True when one of these places is what a caller is given."""
+        """True if one of these places is part of the answer."""
         return any(Place(self._root, t) in places for t in self._root.body.results)
 
     def source(self, place: Place) -> Place:
-        """Return where elements come from, as far back as one place is the answer."""
+        """Follow elements upstream, as long as they have exactly one origin."""
         while (before := self._before(place)) is not None:
             place = before
         return place
 
     def node(self, place: Place) -> Any:
-        """Return the node that makes a tensor; None when a caller may replace it."""
+        """Return the node that produces a tensor; None if a request replaces it."""
         if place.frame is self._root and place.tensor in self._feeds:
             return None
         return place.frame.body.nodes.get(place.tensor[0])
 
     def uses(self, place: Place) -> Iterator[Use]:
-        """Yield the uses of a tensor as data."""
+        """Yield the consumers of a tensor, without control dependencies."""
         frame = place.frame
         for node, slot in frame.body.users.get(place.tensor, ()):
             yield Use(place, node, slot)
         for i, result in enumerate(frame.body.results):
             if frame.caller and result == place.tensor:
-                yield Use(place, _Result(i), i)
+                yield Use(place, Result(i), i)
 
     def outputs(self, use: Use) -> list[Place]:
-        """Return what a node puts out; a loop's condition: what the loop does."""
-        frame, node = use.place.frame, use.node
-        if isinstance(node, _Result):
+        """Return the outputs of a consumer. A loop's condition has the loop's."""
+        frame = use.place.frame
+        node = use.node
+        if isinstance(node, Result):
             assert frame.caller is not None
-            frame, node = frame.caller, frame.node
-        return [Place(frame, tensor) for tensor in frame.body.outputs[node.name]]
+            node = frame.node
+            frame = frame.caller
+        return _outputs(frame, node)
 
     def onward(self, use: Use) -> list[Place] | None:
-        """Return the places that take the elements on; None: they end here."""
+        """Return the places one step downstream that hold the same elements.
+
+        None: the consumer does not forward them.
+        """
         frame, node, slot = use.place.frame, use.node, use.slot
-        if isinstance(node, _Result):
+        if isinstance(node, Result):
             return self._leave(frame, slot)
         if node.op == "IdentityN":
             return [Place(frame, (node.name, slot))]
-        if slot in carrying_slots(node):
-            return [Place(frame, tensor) for tensor in frame.body.outputs[node.name]]
+        if slot in forwarded_slots(node):
+            return _outputs(frame, node)
         return self._enter(frame, node, slot)
 
     def _enter(self, frame: Frame, node: Any, slot: int) -> list[Place] | None:
-        """Follow an input of a call into the functions that are called."""
+        """Follow an input of a call into the functions that it calls."""
         called = self._called(frame, node)
         if not called or slot < called[0].first:
-            return None  # no call of ours, or the choice of a branch
+            return None  # not a known call, or the input that selects a branch
         places = [
             Place(inner, (inner.body.arguments[slot - inner.first], 0))
             for inner in called
         ]
-        if node.op in _LOOPS:
+        if node.op in LOOPS:
             places.append(Place(frame, (node.name, slot)))
         return places
 
     def _leave(self, frame: Frame, i: int) -> list[Place] | None:
         """Follow result number i of a function to the output of its call."""
         assert frame.caller is not None
-        if frame.node.op in _LOOPS:
+        if frame.node.op in LOOPS:
             if frame.role == "cond":
                 return None
             return self._enter(frame.caller, frame.node, i)
         return [Place(frame.caller, (frame.node.name, i))]
 
     def _before(self, place: Place) -> Place | None:
-        """Return the one place that a place has its elements from."""
-        frame, (name, i) = place
+        """Return the place one step upstream, if all elements come from one place."""
+        frame = place.frame
+        name, i = place.tensor
         node = self.node(place)
         if frame.caller and name in frame.body.arguments:
             slot = frame.body.arguments.index(name) + frame.first
-            if frame.node.op in _LOOPS and not self._is_steady(frame, slot):
+            if frame.node.op in LOOPS and not self._is_invariant(frame, slot):
                 return None
             return Place(frame.caller, inputs(frame.node)[slot])
-        if node is None or not (is_handed_on(node) or node.op == "IdentityN"):
+        if node is None:
             return None
-        return Place(frame, inputs(node)[i if node.op == "IdentityN" else 0])
+        if node.op == "IdentityN":
+            return Place(frame, inputs(node)[i])
+        if forwards_first_input(node):
+            return Place(frame, inputs(node)[0])
+        return None
 
-    def _is_steady(self, frame: Frame, i: int) -> bool:
-        """True when every turn of a loop gives variable number i to the next as is."""
+    def _is_invariant(self, frame: Frame, i: int) -> bool:
+        """True if every iteration of a loop passes variable number i on unchanged."""
         assert frame.caller is not None
-        turn = next(
-            f for f in self._called(frame.caller, frame.node) if f.role == "body"
-        )
-        tensor = turn.body.results[i]
-        while tensor[0] not in turn.body.arguments:
-            node = turn.body.nodes[tensor[0]]
-            if not is_handed_on(node):
+        calls = self._called(frame.caller, frame.node)
+        body = next(call.body for call in calls if call.role == "body")
+        tensor = body.results[i]
+        while tensor[0] not in body.arguments:
+            node = body.nodes[tensor[0]]
+            if not forwards_first_input(node):
                 return False
             tensor = inputs(node)[0]
-        return tensor[0] == turn.body.arguments[i]
+        return tensor[0] == body.arguments[i]
 
     def _called(self, frame: Frame, node: Any) -> list[Frame]:
         """Return the frames of the functions that a node calls; none if unknown."""
         if frame.depth > _MAX_DEPTH:
             return []
         if node.op in self._library:
-            return [self._frame(frame, node, "", node.op, 0)]
-        roles, first = _CALLS.get(node.op, ((), 0))
+            return [self._frame(frame, node, "", node.op)]
         return [
-            self._frame(frame, node, role, function.name, first)
-            for role in roles
+            self._frame(frame, node, role, function.name)
+            for role in CALLS.get(node.op, Call()).roles
             for function in _functions(node.attr[role])
         ]
 
-    def _frame(
-        self, caller: Frame, node: Any, role: str, function: str, first: int
-    ) -> Frame:
+    def _frame(self, caller: Frame, node: Any, role: str, function: str) -> Frame:
         key = caller, node.name, role, function
         if key not in self._frames:
-            body, depth = self._body(function), caller.depth + 1
+            first = CALLS.get(node.op, Call()).first
+            body = self._body(function)
+            depth = caller.depth + 1
             self._frames[key] = Frame(body, caller, node, role, first, depth)
         return self._frames[key]
 
@@ -255,11 +207,8 @@ class Flow:
         return self._bodies[function]
 
 
-class _Result(NamedTuple):
-    """The use of a tensor as result number i of its function."""
-
-    i: int
-    op: str = "the condition of a loop"
+def _outputs(frame: Frame, node: Any) -> list[Place]:
+    return [Place(frame, tensor) for tensor in frame.body.outputs[node.name]]
 
 
 def _functions(attribute: Any) -> list[Any]:

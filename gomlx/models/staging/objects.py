@@ -1,22 +1,56 @@
-"""State that a SavedModel's graph does not restore, from the objects saved beside it.
+"""Fills state that a SavedModel's graph does not restore, from the saved objects.
 
-TensorFlow 2 writes objects, and a graph made of them. Keras 3 models that
-`tf.saved_model.save` wrote have every variable twice in that graph: restoring fills one
-handle, and serving reads the other. Which object serving means is on record: what the
-function of a signature captures is listed in the order in which the node that calls
-the function takes it.
+TensorFlow 2 saves objects, and a graph made from them. Keras 3 models that were saved
+with `tf.saved_model.save` have every variable twice in that graph: restoring fills one
+handle, and serving reads the other. Which object serving reads is recorded: the values
+that a signature's function captures are listed in the same order as the inputs of the
+node that calls the function.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from gomlx.contract.signature import Signature
 from gomlx.errors import StageFailed
+from gomlx.models.graph import init_op, needed_nodes, restore_op
 from gomlx.models.serving import session as tf_session
 from gomlx.models.staging.elements import inputs
+
+# Operations that hold state which a checkpoint fills. The graph fills static tables.
+_CHECKPOINTED = frozenset(
+    {
+        "MutableDenseHashTableV2",
+        "MutableHashTableOfTensorsV2",
+        "MutableHashTableV2",
+        "VarHandleOp",
+    }
+)
+
+
+def unfilled_nodes(meta_graph: Any, needed: Collection[str]) -> list[Any]:
+    """Return the needed nodes whose state neither restoring nor initializing fills.
+
+    There are none unless the SavedModel has objects, which hold the values.
+    """
+    if not meta_graph.object_graph_def.nodes:
+        return []
+    nodes = {node.name: node for node in meta_graph.graph_def.node}
+    filled = needed_nodes(meta_graph, [*restore_op(meta_graph), *init_op(meta_graph)])
+    return [
+        nodes[name]
+        for name in sorted(set(needed) - filled)
+        if nodes[name].op in _CHECKPOINTED
+    ]
+
+
+class _Captured(NamedTuple):
+    """A handle that a function captures: its position among them, and its object."""
+
+    position: int
+    saved: Any
 
 
 class Objects:
@@ -25,36 +59,38 @@ class Objects:
     def __init__(
         self, saved_model: Path, meta_graph: Any, signature: Signature, name: str
     ) -> None:
-        self._meta_graph, self._signature, self._name = meta_graph, signature, name
-        # The function does not keep alive what it captures.
+        self._meta_graph = meta_graph
+        self._signature = signature
+        self._name = name
+        # The function holds no reference to what it captures: keep the model alive.
         self._model = tf_session.load_objects(saved_model)
         self._function = self._model.signatures[name]
 
     def call(self, *arrays: Any) -> list[Any]:
-        """Run the signature on an array per input; return one per output."""
+        """Run the signature on one array per input; return one array per output."""
         fed = zip(self._signature.inputs, arrays, strict=True)
         found = self._function(**{t.name: tf.constant(array) for t, array in fed})
         return [found[tensor.name].numpy() for tensor in self._signature.outputs]
 
     def fill(self, session: Any, unfilled: Sequence[Any]) -> None:
-        """Give nodes of the session's graph the values of the objects they stand for.
+        """Give nodes of the session's graph the values of their objects.
 
-        Raises StageFailed when it is not certain which these are.
+        Raises StageFailed if it is not certain which object belongs to a node.
         """
         captured = dict(self._captured())
         for node in unfilled:
-            position, saved = captured.get(node.name, (-1, None))
-            if saved is None or not _is_for(node, saved):
+            found = captured.get(node.name)
+            if found is None or not _is_for(node, found.saved):
                 raise StageFailed(
                     f"restoring the graph gives {node.name} no value, and no object "
-                    "of the SavedModel is known to belong there (model.export writes "
-                    "a graph that can be restored)"
+                    "of the SavedModel certainly holds it: export the model with "
+                    "model.export, whose graphs can be restored"
                 )
-            handle = self._function.captured_inputs[position]
+            handle = self._function.captured_inputs[found.position]
             _assign(session, node, handle)
 
-    def _captured(self) -> Iterator[tuple[str, tuple[int, Any]]]:
-        """Yield handle → its place among the captured, and the object it stands for."""
+    def _captured(self) -> Iterator[tuple[str, _Captured]]:
+        """Yield the name of each captured handle's node, and what it stands for."""
         objects = self._meta_graph.object_graph_def
         function = _function_name(objects, self._name)
         bound = objects.concrete_functions[function].bound_inputs
@@ -64,14 +100,17 @@ class Objects:
             if "f" in node.attr and node.attr["f"].func.name == function
         ]
         if len(calls) != 1 or len(bound) != len(self._function.captured_inputs):
-            raise StageFailed(f"the graph does not call {function} in the known way")
-        taken = inputs(calls[0])[-len(bound) :]
-        for position, ((name, _), child) in enumerate(zip(taken, bound, strict=True)):
-            yield name, (position, objects.nodes[child])
+            raise StageFailed(
+                f"the graph does not call {function} exactly once with all that it "
+                "captures: export the model with model.export"
+            )
+        handles = inputs(calls[0])[-len(bound) :]
+        for position, ((name, _), child) in enumerate(zip(handles, bound, strict=True)):
+            yield name, _Captured(position, objects.nodes[child])
 
 
 def _function_name(objects: Any, signature: str) -> str:
-    """Walk from the root of the objects to the function of a signature."""
+    """Return the name of a signature's function, from the root of the objects."""
     signatures = _child(objects, objects.nodes[0], "signatures")
     function = _child(objects, signatures, signature).bare_concrete_function
     return str(function.concrete_function_name)
@@ -82,14 +121,16 @@ def _child(objects: Any, node: Any, name: str) -> Any:
 
 
 def _is_for(node: Any, saved: Any) -> bool:
-    """True when a node holds a variable of the dtype and shape of a saved one."""
+    """True if a node holds a variable of the dtype and shape of the saved one."""
     if node.op != "VarHandleOp" or saved.WhichOneof("kind") != "variable":
         return False
-    dtype, shape = node.attr["dtype"].type, node.attr["shape"].shape
+    dtype = node.attr["dtype"].type
+    shape = node.attr["shape"].shape
     return bool(saved.variable.dtype == dtype and saved.variable.shape == shape)
 
 
 def _assign(session: Any, node: Any, handle: Any) -> None:
+    """Copy a value from a handle of TensorFlow 2 to a variable of the session."""
     dtype = tf.as_dtype(node.attr["dtype"].type)
     value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype).numpy()
     graph = session.graph

@@ -1,8 +1,8 @@
-"""The part of a SavedModel that is served, so that workers load nothing else.
+"""Reduces a SavedModel to the part that is served, so that workers load nothing else.
 
-While a graph is imported TensorFlow keeps the interpreter, and the event loop that
-serves the older version waits: in proportion to the graph (ARCHITECTURE.md). A
-SavedModel also holds what saves, restores and trains it, and other signatures.
+While TensorFlow imports a graph it holds the interpreter lock, and the event loop that
+serves the older version stalls, for longer the larger the graph (ARCHITECTURE.md). A
+SavedModel also holds other signatures, and what saves, restores and trains it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,40 +13,49 @@ from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from gomlx.models.graph import INIT, OLDER_INITS, init_op, needed_nodes
-from gomlx.models.staging.graph import called
+from gomlx.models.staging.elements import called_functions
 
 _OLDER_ASSETS = "saved_model_assets"  # a collection
 
 
 def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
-    """Rewrite a SavedModel: what a signature and the initialisation depend on stays.
+    """Rewrite a SavedModel to what a signature and the initialization depend on.
 
-    Its variables must come from elsewhere: nothing restores them any more.
+    Nothing restores its variables any more: their values must come from elsewhere.
     """
     fetches = [t.name for t in meta_graph.signature_def[signature].outputs.values()]
     kept = needed_nodes(meta_graph, [*fetches, *init_op(meta_graph)])
     new = SavedModel(saved_model_schema_version=1)
-    graph = new.meta_graphs.add()
-    graph.meta_info_def.CopyFrom(meta_graph.meta_info_def)
-    graph.graph_def.versions.CopyFrom(meta_graph.graph_def.versions)
-    for node in meta_graph.graph_def.node:
-        if node.name in kept:
-            _free(graph.graph_def.node.add(), node, kept)
-    _add_functions(graph.graph_def, meta_graph.graph_def.library)
-    for name in {signature, INIT} & meta_graph.signature_def.keys():
-        graph.signature_def[name].CopyFrom(meta_graph.signature_def[name])
-    for key in OLDER_INITS:
-        if key in meta_graph.collection_def:
-            graph.collection_def[key].CopyFrom(meta_graph.collection_def[key])
+    pruned = new.meta_graphs.add()
+    pruned.meta_info_def.CopyFrom(meta_graph.meta_info_def)
+    _copy_graph(pruned.graph_def, meta_graph.graph_def, kept)
+    _copy_entry_points(pruned, meta_graph, signature)
     for asset in _assets(meta_graph):
         if asset.tensor_info.name.split(":")[0] in kept:
-            graph.asset_file_def.add().CopyFrom(asset)
+            pruned.asset_file_def.add().CopyFrom(asset)
     (saved_model / "saved_model.pbtxt").unlink(missing_ok=True)
     (saved_model / "saved_model.pb").write_bytes(new.SerializeToString())
 
 
+def _copy_graph(pruned: Any, graph_def: Any, kept: set[str]) -> None:
+    pruned.versions.CopyFrom(graph_def.versions)
+    for node in graph_def.node:
+        if node.name in kept:
+            _copy_node(pruned.node.add(), node, kept)
+    _add_functions(pruned, graph_def.library)
+
+
+def _copy_entry_points(pruned: Any, meta_graph: Any, signature: str) -> None:
+    """Copy the signature, and the definitions of what initializes the graph."""
+    for name in {signature, INIT} & meta_graph.signature_def.keys():
+        pruned.signature_def[name].CopyFrom(meta_graph.signature_def[name])
+    for key in OLDER_INITS:
+        if key in meta_graph.collection_def:
+            pruned.collection_def[key].CopyFrom(meta_graph.collection_def[key])
+
+
 def _assets(meta_graph: Any) -> Iterator[Any]:
-    """Yield the definition of each asset file; TensorFlow 1 keeps them elsewhere."""
+    """Yield the definition of each asset file, which TensorFlow 1 packs elsewhere."""
     yield from meta_graph.asset_file_def
     if _OLDER_ASSETS in meta_graph.collection_def and not meta_graph.asset_file_def:
         for packed in meta_graph.collection_def[_OLDER_ASSETS].any_list.value:
@@ -55,35 +64,38 @@ def _assets(meta_graph: Any) -> Iterator[Any]:
             yield asset
 
 
-def _free(new: Any, node: Any, kept: set[str]) -> None:
-    """Copy a node, without its wish to be placed beside nodes that are gone."""
+def _copy_node(new: Any, node: Any, kept: set[str]) -> None:
+    """Copy a node, without constraints to be placed on the device of removed nodes."""
     new.CopyFrom(node)
-    if "_class" in new.attr:
-        wishes = new.attr["_class"].list.s
-        there = [w for w in wishes if w.removeprefix(b"loc:@").decode() in kept]
-        del wishes[:]
-        wishes.extend(there)
-        if not there:
-            del new.attr["_class"]
+    if "_class" not in new.attr:
+        return
+    constraints = new.attr["_class"].list.s
+    valid = [c for c in constraints if c.removeprefix(b"loc:@").decode() in kept]
+    del constraints[:]
+    constraints.extend(valid)
+    if not valid:
+        del new.attr["_class"]
 
 
 def _add_functions(graph: Any, library: Any) -> None:
     """Add the functions that nodes call, and that those call, with their gradients."""
-    known = {function.signature.name: function for function in library.function}
-    names = dict.fromkeys(_called_in(graph.node, known))
-    todo = list(names)
-    while todo:
-        found = _called_in(known[todo.pop()].node_def, known)
-        new = [name for name in found if name not in names]
-        names.update(dict.fromkeys(new))
-        todo += new
+    names = _reachable(graph.node, library)
     for function in library.function:
         if function.signature.name in names:
             graph.library.function.add().CopyFrom(function)
     for gradient in library.gradient:
-        if {gradient.function_name, gradient.gradient_func} <= names.keys():
+        if {gradient.function_name, gradient.gradient_func} <= names:
             graph.library.gradient.add().CopyFrom(gradient)
 
 
-def _called_in(nodes: Iterable[Any], known: dict[str, Any]) -> Iterator[str]:
-    return (name for node in nodes for name in called(node) if name in known)
+def _reachable(nodes: Iterable[Any], library: Any) -> set[str]:
+    """Return the names of the functions that nodes call, directly or not."""
+    functions = {function.signature.name: function for function in library.function}
+    todo = list(nodes)
+    names = set[str]()
+    while todo:
+        new = set(called_functions(todo.pop(), functions)) - names
+        names |= new
+        for name in new:
+            todo += functions[name].node_def
+    return names

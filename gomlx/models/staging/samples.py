@@ -1,8 +1,8 @@
-"""Rows to try a model with, drawn from what the model can tell apart.
+"""Rows to try a model with, drawn from the values that it distinguishes.
 
-Two values that the model takes for one show nothing: words that no table knows are all
-the same to it. So each input is given words that it knows, values on both sides of
-what it is compared with, and, where it is a number like any other, some of several
+Values that the model does not distinguish show nothing: all words outside its tables
+are the same to it. So each input gets words that its tables hold, values on both sides
+of what it is compared with, and, if the model computes with it, numbers of several
 magnitudes.
 """
 
@@ -19,26 +19,32 @@ from tensorflow.python.framework import tensor_util
 from gomlx.contract.canonical import Auxiliary, Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
 from gomlx.models.staging.choices import computed_from
+from gomlx.models.staging.elements import scalars
 from gomlx.models.staging.flow import Flow
-from gomlx.models.staging.kinds import scalars
 
 _ROWS = 16
-_CROWD = 256
-_MOST = 1000.0
-_SMALL = 16  # elements of a constant that is looked at
-# Mild ones first: a model may refuse what lies outside the range of its numbers.
+_CROWD_VALUES = 256  # of each input
+_MAX_SCALE = 1000.0
+_SMALL = 16  # elements of a constant that is considered
+# Mild ones first: a model may refuse numbers outside a range.
 _NUMBERS = (0, 1, 2, 0.5, 3, -1, 5, 10, -20, 100, 1000, 0.001)
 _TEXTS = ("", "a", "1", "-1", "3", "B, c", "1000")
 _COMPARISONS = frozenset(
     {
-        *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"),
-        *("Minimum", "Maximum"),
+        "Equal",
+        "Greater",
+        "GreaterEqual",
+        "Less",
+        "LessEqual",
+        "Maximum",
+        "Minimum",
+        "NotEqual",
     }
 )
 
 
 def constants(flow: Flow, feeds: Iterable[str]) -> list[Scalar]:
-    """Return the constants that something computed from the inputs is compared with."""
+    """Return the small constants that values computed from inputs are compared with."""
     found: dict[Scalar, None] = {}
     for use in computed_from(flow, feeds):
         if use.node.op not in _COMPARISONS:
@@ -53,11 +59,11 @@ def constants(flow: Flow, feeds: Iterable[str]) -> list[Scalar]:
 
 @dataclass(frozen=True)
 class Samples:
-    """The values to try of every input, in row order.
+    """The values to try for every input, in row order.
 
-    known: some of those that a table, a constant or a threshold tells from others;
-    tried: these and others, for rows of which each is looked at. measured: places of
-    numbers that a model computes with.
+    known: some of those that a table, a constant or a threshold distinguishes.
+    tried: these and others, for rows whose answers are compared. measured: positions
+    of inputs whose numbers the model computes with. example is a row that it accepts.
     """
 
     known: tuple[Sequence[Scalar], ...]
@@ -66,7 +72,7 @@ class Samples:
     example: Row
 
     def rows(self) -> Iterator[Row]:
-        """Rows of the shapes of the example, with other values."""
+        """Yield rows of the shapes of the example, with other values."""
         pairs = enumerate(zip(self.example, self.tried, strict=True))
         columns = [self._column(i, value, values) for i, (value, values) in pairs]
         yield from zip(*columns, strict=True)
@@ -75,12 +81,12 @@ class Samples:
         if not values:
             return [value] * _ROWS
         column = list(islice(cycle(values), _ROWS))
-        if i not in self.measured:  # numbers stay in order: mild ones together
-            Random(i).shuffle(column)  # the same for every staging
+        if i not in self.measured:  # numbers stay in order: mild ones share rows
+            Random(i).shuffle(column)  # seeded: every staging tries the same rows
         return _values(value, column)
 
     def crowd(self) -> list[Row]:
-        """Rows that hold as many of the known values as there may be."""
+        """Return rows that together hold all the known values."""
         count = max(map(len, self.known), default=0)
         columns = [
             _values(value, list(islice(cycle(values), count))) if values else [value]
@@ -89,26 +95,32 @@ class Samples:
         return list(zip(*(islice(cycle(c), count) for c in columns), strict=True))
 
     def scale(self, row: Row) -> float:
-        """How large the numbers are that are computed with: 1 to 1000.
+        """Return the magnitude of the numbers that are computed with, from 1 to 1000.
 
-        No more: what a large one identifies, rather than measures, is not summed.
+        Larger numbers do not count: they identify something and are not summed.
         """
         numbers = chain.from_iterable(_leaves(row[i]) for i in self.measured)
-        return float(min(max(chain((1.0,), map(abs, numbers))), _MOST))
+        return float(min(max(chain((1.0,), map(abs, numbers))), _MAX_SCALE))
 
 
 def samples(
     fields: Sequence[Tensor],
     kinds: Sequence[Kind],
-    told_apart: Sequence[Iterable[Scalar]],
+    distinguished: Sequence[Iterable[Scalar]],
     compared: Sequence[Scalar],
     example: Row,
 ) -> Samples:
-    """Return what to try. told_apart: values of each input that some use knows."""
-    known, tried, measured = [], [], []
+    """Choose the values to try.
+
+    distinguished: for each input of the model, the values that some consumer knows.
+    compared: the constants that computed values are compared with.
+    """
+    known = []
+    tried = []
+    measured = []
     for i, (tensor, kind) in enumerate(zip(fields, kinds, strict=True)):
-        told = told_apart[i] if i < len(told_apart) else ()
-        some = _known(tensor, kind, told, compared)
+        own = distinguished[i] if i < len(distinguished) else ()
+        some = _known(tensor, kind, own, compared)
         known.append(some)
         tried.append(_tried(tensor, kind, some, compared, example[i]))
         if not isinstance(kind, Vocabulary | Buckets | Auxiliary) and tensor.bounds:
@@ -117,16 +129,16 @@ def samples(
 
 
 def _known(
-    tensor: Tensor, kind: Kind, told: Iterable[Scalar], compared: Sequence[Scalar]
+    tensor: Tensor, kind: Kind, own: Iterable[Scalar], compared: Sequence[Scalar]
 ) -> list[Scalar]:
-    """Values that the model tells from others; first those that stand in its graph."""
+    """Return values that the model distinguishes, first those compared in its graph."""
     if isinstance(kind, Auxiliary):
         return []
     if isinstance(kind, Buckets):
-        return [kind.below, *_sample(kind.thresholds, _CROWD)]
-    of = kind.known if isinstance(kind, Vocabulary) else frozenset(told)
-    first = [value for value in compared if value in of]
-    return _suiting(tensor, [*first, *_sample(of, _CROWD)])
+        return [kind.below, *_sample(kind.thresholds, _CROWD_VALUES)]
+    values = kind.known if isinstance(kind, Vocabulary) else frozenset(own)
+    first = [value for value in compared if value in values]
+    return _fitting(tensor, [*first, *_sample(values, _CROWD_VALUES)])
 
 
 def _tried(
@@ -136,26 +148,43 @@ def _tried(
     compared: Sequence[Scalar],
     example: Value,
 ) -> list[Scalar]:
+    """Return the values of an input for the rows whose answers are compared."""
     if isinstance(kind, Auxiliary):
         return []
     if isinstance(kind, Buckets):
         return list(known[:_ROWS])
     if isinstance(kind, Vocabulary):
-        # Half of the rows: then each is tried beside several values of other inputs.
-        return [*known[: _ROWS // 2], *([] if kind.unknown is None else [kind.unknown])]
+        # At most half of the rows: each value then meets several of other inputs.
+        unknown = [] if kind.unknown is None else [kind.unknown]
+        return [*known[: _ROWS // 2], *unknown]
     if tensor.dtype == "bool":
         return [True, False]
-    leaf = next(iter(_leaves(example)), "" if tensor.dtype == "string" else 0)
-    others = _TEXTS if tensor.dtype == "string" else _NUMBERS
+    return _alternating(tensor, known, compared, example)
+
+
+def _alternating(
+    tensor: Tensor,
+    known: Sequence[Scalar],
+    compared: Sequence[Scalar],
+    example: Value,
+) -> list[Scalar]:
+    """Return values of an input of any value, alternately from three sources.
+
+    The sources are values near the example's and common ones; known values; and those
+    around the constants that something is compared with.
+    """
+    is_text = tensor.dtype == "string"
+    leaf = next(iter(_leaves(example)), "" if is_text else 0)
+    common = _TEXTS if is_text else _NUMBERS
     near = [*_moved(leaf, 1), *_moved(leaf, 3)]
     around = [x for value in compared for x in (value, *_moved(value, 1))]
-    turns = zip_longest([*near, *others], known, around)
+    turns = zip_longest([*near, *common], known, around)
     mixed = (value for turn in turns for value in turn if value is not None)
-    return _suiting(tensor, mixed)[:_ROWS]
+    return _fitting(tensor, mixed)[:_ROWS]
 
 
 def _moved(value: Any, step: int) -> list[Scalar]:
-    """Values beside one."""
+    """Return the values next to one, at a distance of step."""
     if isinstance(value, bool) or value is None:
         return []
     if isinstance(value, str):
@@ -165,38 +194,41 @@ def _moved(value: Any, step: int) -> list[Scalar]:
     return [value + step, value - step]
 
 
-def _suiting(tensor: Tensor, values: Iterable[Scalar]) -> list[Scalar]:
-    """Return the values that an input can take, each once."""
-    found: dict[Scalar, None] = {}
-    for value in values:
-        number = _number(value)
-        if tensor.bounds is None or number is None:
-            types = {"string": (str, bytes), "bool": (bool,)}.get(tensor.dtype, ())
-            if isinstance(value, types):
-                found[value] = None
-        elif tensor.bounds[0] <= number <= tensor.bounds[1]:
-            if "float" in tensor.dtype or isinstance(number, int):
-                found[number] = None
-    return list(found)
+def _fitting(tensor: Tensor, values: Iterable[Scalar]) -> list[Scalar]:
+    """Return the values that an input accepts, each once."""
+    fitted = (_fitted(tensor, value) for value in values)
+    return list(dict.fromkeys(value for value in fitted if value is not None))
+
+
+def _fitted(tensor: Tensor, value: Scalar) -> Scalar:
+    """Return a value as an input accepts it; None if it does not."""
+    number = _number(value)
+    if tensor.bounds is None or number is None:
+        types = {"string": (str, bytes), "bool": (bool,)}.get(tensor.dtype, ())
+        return value if isinstance(value, types) else None
+    low, high = tensor.bounds
+    is_whole = "float" in tensor.dtype or isinstance(number, int)
+    return number if is_whole and low <= number <= high else None
 
 
 def _number(value: Scalar) -> int | float | None:
-    """Return a number, whole ones as integers."""
+    """Return a number, as an integer if it is whole; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return int(value) if float(value).is_integer() else value
 
 
 def _sample(values: Iterable[Scalar], count: int) -> list[Scalar]:
-    """Return some of them: the same in every process, and from all over them."""
+    """Return some of the values: well spread, and the same in every process."""
     return nsmallest(count, values, key=lambda value: crc32(repr(value).encode()))
 
 
 def _values(example: Value, column: Sequence[Scalar]) -> list[Value]:
-    """Return values of the example's shape: of a block, two elements by turns."""
+    """Return values of the example's shape. A block alternates between two elements."""
     if not isinstance(example, Block):
         return list(column)
-    size, following = len(example.leaves), [*column[1:], *column[:1]]
+    size = len(example.leaves)
+    following = [*column[1:], *column[:1]]
     return [
         example._replace(leaves=tuple(islice(cycle(pair), size)))
         for pair in zip(column, following, strict=True)

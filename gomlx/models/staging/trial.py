@@ -1,9 +1,9 @@
-"""What a model answers when it is loaded the ordinary way: the measure for the mapped
-one, and for whether rows may run together.
+"""Trial runs of a model as TensorFlow loads it: the reference for what workers load.
+
+They also show whether a row gets the same answer in a batch as alone.
 """
 
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,57 +15,75 @@ from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.servable import Feeds, Servable
 from gomlx.models.staging.samples import Samples
 
-log = logging.getLogger(__name__)
-
 
 class Trial:
-    """The outputs for an example row and for others like it. Raises StageFailed."""
+    """The outputs for an example row, and for others that the model accepts.
 
-    def __init__(self, signature: Signature, call: Any, samples: Samples) -> None:
-        self._signature, self._call, self._samples = signature, call, samples
+    call runs the model on one array per input. Raises StageFailed if it fails for the
+    example.
+    """
+
+    def __init__(
+        self, signature: Signature, call: Callable[..., list[Any]], samples: Samples
+    ) -> None:
+        self._signature = signature
+        self._call = call
+        self._samples = samples
         self._feeds = Feeds(signature)
-        row = samples.example
-        try:
-            self._alone = [self._run([row])]
-        except tf_session.TensorFlowError as error:
-            reason = tf_session.first_line(error)
-            raise StageFailed(
-                f"the trial run failed: {reason} (if it was the row that "
-                "did not suit the model, give one that does: `example:`)"
-            ) from None
-        self._rows = [row]
-        self._check_shapes(self._alone[0])
+        self._rows = [samples.example]
+        self._alone = [self._run_example()]  # the outputs of each row, run alone
         for other in samples.rows():
-            if not self._takes(other):
-                for half in _halves(row, other):
-                    self._takes(half)
+            if not self._accepts(other):
+                for half in _halves(samples.example, other):
+                    self._accepts(half)
 
-    def joins_rows(self, choice: str) -> bool:
-        """True when rows of different values answer among each other as alone.
+    def agrees(self) -> bool:
+        """True if rows of different values get the same answers in batches as alone.
 
-        choice names what the elements of an input choose: rows then share a branch.
+        The batches: all rows, each twice and far apart; then each row in front of
+        another one, since the effects of two rows on a third may cancel out; then all
+        rows in a crowd.
         """
-        if choice:
-            log.warning("rows run one by one: the values of one decide (%s)", choice)
+        order = range(len(self._rows))
+        if len(order) == 1:
             return False
-        joins = len(self._rows) > 1 and self._agrees()
-        if not joins:
-            log.warning("rows run one by one: a batch changes, or may change, answers")
-        return joins
+        groups = [[*order, *reversed(order)]]
+        groups += [[i, i - 1] for i in order]
+        crowd = self._samples.crowd()
+        return all(map(self._agree, groups)) and self._agree(order, crowd)
 
     def compare(self, servable: Servable) -> None:
-        """Raise StageFailed unless the mapped model gives the same."""
+        """Raise StageFailed unless the mapped model gives the same outputs."""
         for i, (row, alone) in enumerate(zip(self._rows, self._alone, strict=True)):
             mapped = servable.outputs([row])
             for tensor, theirs, our in zip(
                 self._signature.outputs, alone, mapped, strict=True
             ):
                 if not self._is_alike(i, theirs, our):
-                    what = f"output {tensor.name!r}"
-                    raise StageFailed(f"{what} differs with mapped weights")
+                    raise StageFailed(
+                        f"output {tensor.name!r} differs from that of the unmodified "
+                        "SavedModel once weights are mapped"
+                    )
 
-    def _takes(self, row: Row) -> bool:
-        """Run a row alone and keep it, unless it is one that the model refuses."""
+    def _run_example(self) -> list[Any]:
+        try:
+            outputs = self._run([self._samples.example])
+        except tf_session.TensorFlowError as error:
+            reason = tf_session.first_line(error)
+            raise StageFailed(
+                f"the trial run failed: {reason} (if the model does not accept this "
+                "row, configure one that it accepts: `example:`)"
+            ) from None
+        for tensor, array in zip(self._signature.outputs, outputs, strict=True):
+            if not array.ndim or len(array) != 1:
+                raise StageFailed(
+                    f"output {tensor.name!r} has shape {list(array.shape)} for one "
+                    "row: its first dimension must be the batch"
+                )
+        return outputs
+
+    def _accepts(self, row: Row) -> bool:
+        """Run a row alone and keep it, unless the model refuses it."""
         if row in self._rows:
             return True
         try:
@@ -75,23 +93,13 @@ class Trial:
         self._rows.append(row)
         return True
 
-    def _agrees(self) -> bool:
-        """True when rows answer as alone in each of several batches.
-
-        All of them, each twice and far apart; then each in front of another one, since
-        what two rows do to a third may cancel; then all among a crowd.
-        """
-        order = range(len(self._rows))
-        groups = [[*order, *reversed(order)], *([i, i - 1] for i in order)]
-        crowd = self._samples.crowd()
-        return all(map(self._agree, groups)) and self._agree(order, crowd)
-
     def _agree(self, group: Sequence[int], crowd: Sequence[Row] = ()) -> bool:
+        """True if the rows of a group get the same answers in one batch as alone."""
         rows = [self._rows[i] for i in group]
         try:
             together = self._run([*rows, *crowd])
         except tf_session.TensorFlowError:
-            return bool(crowd)  # a row of it may be one that the model does not take
+            return bool(crowd)  # which may hold rows that the model refuses
         size = len(rows) + len(crowd)
         return all(
             among.shape[:1] == (size,)
@@ -103,31 +111,24 @@ class Trial:
     def _is_alike(self, i: int, a: Any, b: Any) -> bool:
         return _alike(a, b, self._samples.scale(self._rows[i]))
 
-    def _check_shapes(self, arrays: Sequence[Any]) -> None:
-        for tensor, array in zip(self._signature.outputs, arrays, strict=True):
-            if not array.ndim or len(array) != 1:
-                raise StageFailed(
-                    f"output {tensor.name!r} has shape {list(array.shape)} for one "
-                    "row: its first dimension must be the batch"
-                )
-
     def _run(self, rows: Sequence[Row]) -> list[Any]:
-        return self._call(*self._feeds(rows))  # type: ignore[no-any-return]
+        return self._call(*self._feeds(rows))
 
 
 def _halves(row: Row, other: Row) -> Iterator[Row]:
-    """Rows of which one half of the values is another row's."""
+    """Yield two rows of which every second value is the other row's."""
     for rest in (0, 1):
         pairs = enumerate(zip(row, other, strict=True))
         yield tuple(b if i % 2 == rest else a for i, (a, b) in pairs)
 
 
 def _alike(a: Any, b: Any, scale: float) -> bool:
-    """Equal, but for the last bits, which the order of a sum decides.
+    """True if arrays are equal, except for last bits that the order of a sum decides.
 
-    scale: of the numbers that were summed. They may cancel, their last bits do not.
+    scale is the magnitude of what was summed: terms may cancel, their last bits do not.
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a = np.asarray(a)
+    b = np.asarray(b)
     if a.shape != b.shape:
         return False
     if a.dtype.kind == "f":

@@ -13,7 +13,8 @@ import pytest
 from gomlx.errors import StageFailed, TransformFailed
 from gomlx.models.serving.servable import Servable
 from gomlx.models.version import ModelVersion, Settings, StageRequest
-from tests.support import families, saved_models
+from tests.support import saved_models
+from tests.support.families import tables
 
 Stage = Callable[..., ModelVersion]
 CODE = """\
@@ -52,7 +53,7 @@ def ask(servable: Servable, **question: Any) -> Any:
 def test_what_it_returns_is_the_answer(
     tmp_path: Path, staged: Stage, ranking: Path
 ) -> None:
-    source = families.mutable_table(tmp_path / "m")
+    source = tables.mutable_table(tmp_path / "m")
     servable = Servable(staged(source, settings=settings()))
     assert ask(servable, w=["oslo", "lima"], limit=[1.5, None], batch_size=2) == [
         {"word": "oslo", "limit": 1.5, "over": 2.0},
@@ -67,7 +68,7 @@ def test_what_it_returns_is_the_answer(
 def test_an_exception_names_model_and_function(
     tmp_path: Path, staged: Stage, ranking: Path, limit: str, message: str
 ) -> None:
-    source = families.mutable_table(tmp_path / "m")
+    source = tables.mutable_table(tmp_path / "m")
     servable = Servable(staged(source, settings=settings()))
     expected = f"model 'm': transformer 'ranking:best' failed: .*{message}"
     with pytest.raises(TransformFailed, match=expected):
@@ -149,7 +150,7 @@ def test_a_module_of_dataclasses(tmp_path: Path, staged: Stage, ranking: Path) -
 def test_a_bad_reference_is_not_staged(
     tmp_path: Path, staged: Stage, ranking: Path, reference: str
 ) -> None:
-    source = families.mutable_table(tmp_path / "m")
+    source = tables.mutable_table(tmp_path / "m")
     with pytest.raises(StageFailed, match=f"model 'm': transformer '{reference}': "):
         staged(source, settings=settings(reference))
 

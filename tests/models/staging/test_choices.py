@@ -1,4 +1,4 @@
-"""Rows that may decide what becomes of others never run with them."""
+"""Rows that can decide what other rows get run one at a time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ Build = Callable[[Any], Any]
 
 
 def rare(x: Any) -> Any:
-    """True for a value that no trial would hit upon."""
+    """True for a value that no trial run would try."""
     return tf.reduce_any(tf.equal(x, 98765.0))
 
 
@@ -38,7 +38,7 @@ def within_a_loop(x: Any) -> Any:
 
 
 def by_how_many_are_found(x: Any) -> Any:
-    """Only a size is compared, but that of what the elements decide."""
+    """Only a size is compared, but the elements decide that size."""
     found = tf.shape(tf.where(tf.equal(x, 98765.0)))[0]
     return tf.cond(found > 0, lambda: -x, lambda: x)
 
@@ -66,7 +66,7 @@ DECIDED: dict[str, Build] = {
 
 
 def checked(x: Any) -> Any:
-    """A choice that only an error comes from, within a function."""
+    """A choice that can only raise an error, within a function."""
 
     @tf.function  # type: ignore[untyped-decorator]
     def check(x: Any) -> None:
@@ -92,7 +92,7 @@ def joins_rows(version: ModelVersion) -> bool:
 
 
 @pytest.mark.parametrize("what", DECIDED)
-def test_what_elements_decide_keeps_rows_apart(
+def test_rows_run_alone_if_elements_decide_a_choice(
     tmp_path: Path, staged: Stage, what: str
 ) -> None:
     source = save(tmp_path / "m", lambda x: {"y": DECIDED[what](x)}, [spec("x")])
@@ -100,14 +100,14 @@ def test_what_elements_decide_keeps_rows_apart(
 
 
 @pytest.mark.parametrize("what", UNDECIDED)
-def test_what_they_do_not_decide_leaves_them_together(
+def test_rows_run_together_if_elements_decide_nothing(
     tmp_path: Path, staged: Stage, what: str
 ) -> None:
     source = save(tmp_path / "m", lambda x: {"y": UNDECIDED[what](x)}, [spec("x")])
     assert joins_rows(staged(source))
 
 
-def test_a_branch_on_a_variable_leaves_rows_together(
+def test_rows_run_together_if_a_variable_decides_a_branch(
     tmp_path: Path, staged: Stage
 ) -> None:
     flag = tf.Variable(True)
@@ -119,7 +119,7 @@ def test_a_branch_on_a_variable_leaves_rows_together(
 
 
 def test_a_choice_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
-    """Its branches take their values from it, or only their turn."""
+    """Branches depend on it by a data edge, or only by a control edge."""
     v1 = tf.compat.v1
     v1.disable_control_flow_v2()
     try:

@@ -1,4 +1,4 @@
-"""What the walk proves: which inputs collapse, and which must not."""
+"""What is proved of inputs: which collapse, and which must not."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +12,15 @@ from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded, Vocabulary
 from gomlx.errors import StageFailed
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.version import ModelVersion, Settings
-from tests.support import families, saved_models
-from tests.support.families import COLLAPSING, EXACT, ROWS_APART
+from tests.support import saved_models
+from tests.support.families import (
+    COLLAPSING,
+    EXACT,
+    ROWS_APART,
+    buckets,
+    keras_models,
+    parts,
+)
 from tests.support.saved_models import save, spec
 
 Stage = Callable[..., ModelVersion]
@@ -58,11 +65,10 @@ def test_models_of_tensorflow_2_4(staged: Stage, legacy_models: Path) -> None:
     assert {n: k.kind for n, k in found.items()} == {"fl": "exact", "sl": "vocabulary"}
 
 
-def test_the_vocabulary_is_all_that_any_use_knows(
-    tmp_path: Path, staged: Stage
-) -> None:
-    found = kinds(staged(families.keras_lookups(tmp_path / "m")))
-    city, day = found["city"], found["day"]
+def test_the_vocabulary_is_that_of_all_consumers(tmp_path: Path, staged: Stage) -> None:
+    found = kinds(staged(keras_models.keras_lookups(tmp_path / "m")))
+    city = found["city"]
+    day = found["day"]
     assert isinstance(city, Vocabulary) and isinstance(day, Vocabulary)
     assert city.known == {"rome", "oslo", "lima", "none"}
     assert day.known == {0, 1, 2, 3}
@@ -71,7 +77,7 @@ def test_the_vocabulary_is_all_that_any_use_knows(
 
 @pytest.mark.parametrize("form", ["export", "save"])
 def test_vocabularies_of_files(tmp_path: Path, staged: Stage, form: str) -> None:
-    """Keras keeps the files as assets; those that were given are not needed again."""
+    """Keras keeps the files as assets: the original ones are no longer needed."""
     import keras as k
 
     files = [tmp_path / "words.txt", tmp_path / "days.txt"]
@@ -94,14 +100,16 @@ def test_vocabularies_of_files(tmp_path: Path, staged: Stage, form: str) -> None
     assert words.known >= {"rome", "oslo"} and numbers.known >= {11, 12, 13}
     rows = servable.dictionary.canonical([("oslo", 13), ("lima", 14), ("rome", 11)])
     assert servable.run(rows) == [
-        *(b'{"city":2,"day":3}', b'{"city":0,"day":0}', b'{"city":1,"day":1}'),
+        b'{"city":2,"day":3}',
+        b'{"city":0,"day":0}',
+        b'{"city":1,"day":1}',
     ]
 
 
 def test_when_all_values_are_known_none_is_unknown(
     tmp_path: Path, staged: Stage
 ) -> None:
-    table = families.static_table(np.arange(-128, 128))
+    table = parts.static_table(np.arange(-128, 128))
 
     def f(n: Any) -> Any:
         return {"y": table.lookup(tf.cast(n, tf.int64))}
@@ -112,28 +120,27 @@ def test_when_all_values_are_known_none_is_unknown(
     assert kind.distinct == 256
 
 
-def test_words_that_are_not_text(tmp_path: Path, staged: Stage) -> None:
-    table = families.static_table([b"\xff", b"a"])
+def test_words_that_are_not_utf_8(tmp_path: Path, staged: Stage) -> None:
+    table = parts.static_table([b"\xff", b"a"])
     source = save(
-        tmp_path / "m", lambda w: {"y": table.lookup(w)}, [families.text()], table
+        tmp_path / "m", lambda w: {"y": table.lookup(w)}, [parts.text()], table
     )
     kind = kinds(staged(source))["w"]
     assert isinstance(kind, Vocabulary)
     assert kind.known == {b"\xff", "a"}
 
 
-def test_thresholds_are_those_of_all_uses(tmp_path: Path, staged: Stage) -> None:
-    found = kinds(staged(families.buckets(tmp_path / "m")))
-    x, n = found["x"], found["n"]
+def test_thresholds_are_those_of_all_consumers(tmp_path: Path, staged: Stage) -> None:
+    found = kinds(staged(buckets.buckets(tmp_path / "m")))
+    x = found["x"]
+    n = found["n"]
     assert isinstance(x, Buckets) and isinstance(n, Buckets)
     assert len(x.thresholds) == 5  # 0.1 is in both
     # Bucketize compares in float32, which holds no odd number there.
     assert n.thresholds == (-3, 16777219, 33554431)
 
 
-def test_an_input_that_nothing_takes_has_one_value(
-    tmp_path: Path, staged: Stage
-) -> None:
+def test_an_unused_input_has_one_value(tmp_path: Path, staged: Stage) -> None:
     def f(x: Any, unused: Any) -> Any:
         return {"y": x + number_of_rows(unused)}
 
@@ -143,11 +150,27 @@ def test_an_input_that_nothing_takes_has_one_value(
     assert kind.canonical_column(["a", ""]) == ["", ""]
 
 
+def test_an_input_that_is_a_loop_condition(tmp_path: Path, staged: Stage) -> None:
+    def f(go: Any) -> Any:
+        def turn(_: Any, turns: Any) -> Any:
+            return tf.constant(False), turns + 1.0
+
+        start = (go[0, 0], tf.constant(0.0))
+        turns = tf.while_loop(lambda go, _: go, turn, start)[1]
+        return {"y": tf.fill(tf.shape(go), turns)}
+
+    version = staged(save(tmp_path / "m", f, [spec("go", "bool")]))
+    kind = kinds(version)["go"]
+    assert isinstance(kind, Exact)
+    assert "the condition of a loop" in kind.proof
+    assert not Description.read(version.directory).joins_rows
+
+
 def number_of_rows(tensor: Any) -> Any:
     return tf.cast(tf.shape(tensor)[0] * 0, tf.float32)
 
 
-def test_the_config_comes_first(tmp_path: Path, staged: Stage) -> None:
+def test_the_config_has_precedence(tmp_path: Path, staged: Stage) -> None:
     settings = Settings({"price": 1}, ("city",))
     source = saved_models.keras(tmp_path / "m")
     found = kinds(staged(source, settings=settings))
@@ -167,7 +190,7 @@ def test_the_config_comes_first(tmp_path: Path, staged: Stage) -> None:
         (Settings(key_fields=("town",)), "key_fields: there is no input 'town'"),
     ],
 )
-def test_settings_that_do_not_suit_the_model(
+def test_settings_that_do_not_fit_the_model(
     tmp_path: Path, staged: Stage, settings: Settings, message: str
 ) -> None:
     source = saved_models.keras(tmp_path / "m")

@@ -1,4 +1,4 @@
-"""SavedModels whose graph does not restore itself: Keras 3 by tf.saved_model.save."""
+"""SavedModels whose graph cannot restore itself: Keras 3 by tf.saved_model.save."""
 
 import json
 import shutil
@@ -17,7 +17,8 @@ from gomlx.models.version import ModelVersion
 from tests.support import saved_models
 
 Stage = Callable[..., ModelVersion]
-WORDS, NUMBERS = ["rome", "oslo"], [5, 6]
+WORDS = ["rome", "oslo"]
+NUMBERS = [5, 6]
 
 
 def given(layers: Any, _: Path) -> Any:
@@ -75,7 +76,7 @@ def test_saved_keras_answers_as_tensorflow_does(
 
 
 def rename_the_function(graph_def: Any) -> None:
-    """The node that calls the signature's function is not to be found."""
+    """No node calls the signature's function any more."""
     for node in graph_def.node:
         if "signature_wrapper" in node.attr["f"].func.name:
             function = node.attr["f"].func.name
@@ -87,8 +88,8 @@ def rename_the_function(graph_def: Any) -> None:
             graph_def.library.function[-1].signature.name = f"{function}_2"
 
 
-def captured_by_none(graph_def: Any) -> None:
-    """Serving reads a variable that no object stands for."""
+def not_captured(graph_def: Any) -> None:
+    """Serving reads a variable that belongs to no object."""
     kernel = next(node for node in graph_def.node if node.name == "first/kernel")
     graph_def.node.add().CopyFrom(kernel)
     graph_def.node[-1].name = "stray"
@@ -97,7 +98,7 @@ def captured_by_none(graph_def: Any) -> None:
 
 
 def other_shape(graph_def: Any) -> None:
-    """The graph's variable is of any shape, which is not the object's."""
+    """The graph's variable has any shape, and the object's has one."""
     for node in graph_def.node:
         if node.name == "first/kernel":
             node.attr["shape"].shape.Clear()
@@ -113,7 +114,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("spoil", "message"),
     [
         (rename_the_function, "does not call __inference_signature_wrapper"),
-        (captured_by_none, "gives stray no value"),
+        (not_captured, "gives stray no value"),
         (other_shape, "gives first/kernel no value"),
     ],
 )

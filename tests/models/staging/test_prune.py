@@ -1,4 +1,4 @@
-"""What workers load is what is served, and no more."""
+"""Workers load what is served, and nothing else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Stage = Callable[..., ModelVersion]
 
 
 class Scored(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
-    """A look-up whose words are asked for as well, a branch, and what is not served."""
+    """A look-up whose words are also read directly, a branch, and unserved parts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,19 +37,19 @@ class Scored(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
 
 
 def test_only_what_is_served_is_loaded(tmp_path: Path, staged: Stage) -> None:
-    module, source = Scored(), tmp_path / "model"
+    module = Scored()
+    source = tmp_path / "model"
     signatures = {"serving_default": module.score, "other": module.other}
     tf.saved_model.save(module, str(source), signatures)
     version = staged(source)
-    whole, part = (
-        session.parse(folder) for folder in (source, version.directory / "saved_model")
-    )
+    whole = session.parse(source)
+    part = session.parse(version.directory / "saved_model")
     assert set(part.signature_def) == {"serving_default", "__saved_model_init_op"}
-    there, left = str(whole.graph_def), str(part.graph_def)
     for operation in ("Erf", "RestoreV2"):
-        assert operation in there and operation not in left
+        assert operation in str(whole.graph_def)
+        assert operation not in str(part.graph_def)
     assert part.ByteSize() < whole.ByteSize() / 2
     servable = Servable(version)
-    asked = [("red",), ("green",), ("blue",)]
-    assert servable.run(asked) == [b'{"y":2.0}', b'{"y":3.0}', b'{"y":1.0}']
+    rows = [("red",), ("green",), ("blue",)]
+    assert servable.run(rows) == [b'{"y":2.0}', b'{"y":3.0}', b'{"y":1.0}']
     servable.close()

@@ -1,4 +1,4 @@
-"""Staging: what it makes of good, odd and broken models."""
+"""Staging: dtypes, shapes, versions, batches, and the state of models."""
 
 import hashlib
 import json
@@ -23,8 +23,9 @@ from tests.support.saved_models import save, spec
 Stage = Callable[..., ModelVersion]
 
 
-def ask(servable: Servable, question: dict[str, Any]) -> list[Any]:
-    rows = servable.signature.check(question).rows
+def ask(servable: Servable, columns: dict[str, Any]) -> list[Any]:
+    """Return the answers to the rows of a request body."""
+    rows = servable.signature.check(columns).rows
     return [json.loads(answer) for answer in servable.run(rows)]
 
 
@@ -114,7 +115,7 @@ def test_keras_answers_as_tensorflow_does(tmp_path: Path, staged: Stage) -> None
                 assert np.float32(answer["score"]) == theirs.numpy()[0, 0]
 
 
-def test_the_version_is_of_the_files_not_of_their_times(
+def test_the_version_depends_on_files_and_not_on_their_times(
     tmp_path: Path, staged: Stage
 ) -> None:
     source = saved_models.scale(tmp_path / "m", 2.0)
@@ -126,10 +127,10 @@ def test_the_version_is_of_the_files_not_of_their_times(
     assert staged(copy, name="again").digest == first.digest
 
 
-def test_the_version_is_not_of_the_order_in_which_files_are_listed(
+def test_the_version_does_not_depend_on_the_order_of_files(
     tmp_path: Path, staged: Stage
 ) -> None:
-    """A folder lists its files as they were made, on most file systems."""
+    """Most file systems list files in the order of their creation."""
     source = saved_models.scale(tmp_path / "m", 2.0)
     files = [p.relative_to(source) for p in sorted(source.rglob("*")) if p.is_file()]
     digests = set()
@@ -142,7 +143,7 @@ def test_the_version_is_not_of_the_order_in_which_files_are_listed(
     assert len(digests) == 1
 
 
-def test_the_version_follows_the_weights(tmp_path: Path, staged: Stage) -> None:
+def test_the_version_depends_on_the_weights(tmp_path: Path, staged: Stage) -> None:
     source = saved_models.scale(tmp_path / "m", 2.0)
     first = staged(source)
     (data,) = (source / "variables").glob("*.data*")
@@ -155,7 +156,7 @@ def test_the_version_follows_the_weights(tmp_path: Path, staged: Stage) -> None:
     assert staged(source).digest != first.digest
 
 
-def test_weights_are_mapped_files_and_not_kept_twice(
+def test_weights_are_mapped_files_and_stored_once(
     tmp_path: Path, staged: Stage
 ) -> None:
     version = staged(saved_models.embedding(tmp_path / "m", 4))
@@ -177,13 +178,13 @@ def test_only_what_serving_needs_is_staged(tmp_path: Path, staged: Stage) -> Non
 
 
 @pytest.mark.parametrize("make", [saved_models.dice, saved_models.counter])
-def test_what_varies_is_found(tmp_path: Path, staged: Stage, make: Any) -> None:
+def test_unsteady_models_are_found(tmp_path: Path, staged: Stage, make: Any) -> None:
     version = staged(make(tmp_path / "m"))
     assert Description.read(version.directory).unsteady
 
 
 @pytest.mark.parametrize("make", [saved_models.keras, saved_models.dense])
-def test_what_is_steady_is_found(tmp_path: Path, staged: Stage, make: Any) -> None:
+def test_steady_models_are_found(tmp_path: Path, staged: Stage, make: Any) -> None:
     version = staged(make(tmp_path / "m"))
     assert not Description.read(version.directory).unsteady
 
@@ -192,7 +193,8 @@ def test_a_model_that_writes_its_variable_still_runs(
     tmp_path: Path, staged: Stage
 ) -> None:
     servable = Servable(staged(saved_models.counter(tmp_path / "m")))
-    (first,), (second,) = ask(servable, {"x": 0.0}), ask(servable, {"x": 0.0})
+    (first,) = ask(servable, {"x": 0.0})
+    (second,) = ask(servable, {"x": 0.0})
     assert second["y"] == first["y"] + 1
 
 
@@ -216,7 +218,7 @@ def test_rows_that_disturb_each_other_run_alone(
 
 
 def of_words(f: Callable[[Any], Any], count: int = 3) -> Callable[[Path], Path]:
-    """A model of what is looked up for words."""
+    """Return a function that saves a model of what is looked up for words."""
 
     def build(path: Path) -> Path:
         words = tf.constant([f"word {n}" for n in range(count)])
@@ -252,7 +254,7 @@ def after_the_first(n: Any) -> Any:
 
 
 def twice(n: Any) -> Any:
-    """What is there twice counts once."""
+    """Equal values count once."""
     _, places = tf.unique(tf.reshape(tf.cast(tf.equal(n, 7), tf.int64), [-1]))
     return tf.cast(tf.cumsum(places), tf.float32)[:, None]
 
@@ -298,19 +300,19 @@ def test_rows_that_disturb_each_other_by_words_and_numbers_run_alone(
     assert not Description.read(version.directory).joins_rows
 
 
-def test_words_of_the_config_are_tried_as_those_that_a_table_knows(
+def test_the_words_of_a_table_are_tried_for_a_wildcard(
     tmp_path: Path, staged: Stage
 ) -> None:
-    """An input that is made a wildcard has no vocabulary, but its table has."""
+    """A wildcard input has no vocabulary, but the table that it is looked up in has."""
     source = of_words(lambda z: z - tf.reduce_max(z))(tmp_path / "m")
     version = staged(source, settings=Settings(wildcards=("w",)))
     assert not Description.read(version.directory).joins_rows
 
 
-def test_only_known_words_are_taken_and_they_run_together(
+def test_rows_run_together_though_the_model_refuses_unknown_words(
     tmp_path: Path, staged: Stage
 ) -> None:
-    """Keras refuses a batch for one word when it has no index for the unknown."""
+    """Keras refuses a whole batch for one unknown word if it has no index for it."""
     import keras as k
 
     city = k.Input((1,), name="city", dtype="string")
@@ -330,7 +332,7 @@ def test_only_known_words_are_taken_and_they_run_together(
             ask(servable, example | unknown)
 
 
-def test_rows_that_leave_each_other_alone_run_together(
+def test_rows_that_do_not_disturb_each_other_run_together(
     tmp_path: Path, staged: Stage
 ) -> None:
     steady = staged(saved_models.dense(tmp_path / "d"), name="d")
@@ -377,8 +379,9 @@ def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
 def test_a_large_vocabulary_is_kept_from_the_optimizer(
     tmp_path: Path, staged: Stage, serves_words: bool
 ) -> None:
-    """But for what serving reads too."""
-    v1, words = tf.compat.v1, [f"a-word-of-some-length-{n}" for n in range(10_000)]
+    """Unless serving reads it, too."""
+    v1 = tf.compat.v1
+    words = [f"a-word-of-some-length-{n}" for n in range(10_000)]
     with v1.Graph().as_default(), v1.Session() as session:
         w = v1.placeholder(tf.string, [None, 1], name="w")
         keys = tf.constant(words, name="keys")
@@ -394,8 +397,10 @@ def test_a_large_vocabulary_is_kept_from_the_optimizer(
         v1.saved_model.simple_save(
             session, str(tmp_path / "m"), {"w": w}, outputs, legacy_init_op=init
         )
-    taken = extract_init_constants(tf_session.parse(tmp_path / "m"))
-    assert set(taken) == ({"numbers:0"} if serves_words else {"keys:0", "numbers:0"})
+    constants = extract_init_constants(tf_session.parse(tmp_path / "m"))
+    assert set(constants) == (
+        {"numbers:0"} if serves_words else {"keys:0", "numbers:0"}
+    )
     servable = Servable(staged(tmp_path / "m"))
     for word, number in ((words[9_999], 9_999), ("else", -1)):
         expected = {"y": number, "z": words[max(number, 0)]}
@@ -403,7 +408,7 @@ def test_a_large_vocabulary_is_kept_from_the_optimizer(
 
 
 def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
-    """Variables of the old reference form, and a tag set of its time."""
+    """Variables of the old reference form, and the tag set of that time."""
     v1 = tf.compat.v1
     with v1.Graph().as_default(), v1.Session() as session:
         x = v1.placeholder(tf.float32, [None, 1], name="x")

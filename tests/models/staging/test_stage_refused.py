@@ -1,4 +1,4 @@
-"""Models that staging refuses, and why."""
+"""Models that staging refuses, and the reasons it gives."""
 
 import shutil
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.support.saved_models import save, spec
 Stage = Callable[..., ModelVersion]
 
 
-def test_an_example_for_a_model_that_zeros_do_not_suit(
+def test_an_example_for_a_model_that_refuses_zeros(
     tmp_path: Path, staged: Stage
 ) -> None:
     def f(x: Any) -> Any:
@@ -25,7 +25,7 @@ def test_an_example_for_a_model_that_zeros_do_not_suit(
             return {"y": tf.math.log(x)}
 
     source = save(tmp_path / "m", f, [spec("x")])
-    with pytest.raises(StageFailed, match="give one that does: `example:`"):
+    with pytest.raises(StageFailed, match="configure one that it accepts: `example:`"):
         staged(source)
     given = staged(source, name="given", example={"x": 2.0})
     assert Servable(given).warm()
@@ -34,7 +34,7 @@ def test_an_example_for_a_model_that_zeros_do_not_suit(
 
 
 def test_weights_that_do_not_fit_the_graph(tmp_path: Path, staged: Stage) -> None:
-    """What TensorFlow calls an invalid argument, at the run and not before."""
+    """TensorFlow reports an invalid argument, and not before the run."""
     weight = tf.Variable([[1.0]], shape=tf.TensorShape(None))
     source = save(tmp_path / "m", lambda x: {"y": x @ weight}, [spec("x")], weight)
     servable = Servable(staged(source))
@@ -86,7 +86,7 @@ def two_names_for_one(folder: Path) -> Path:
     return folder
 
 
-# Models that must not be served, and what is said of them.
+# Models that must not be served, and the error of each.
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (truncated, "cannot"),
     "no variables": (without_variables, "cannot be loaded"),
@@ -116,7 +116,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_what_cannot_be_served_is_said_and_leaves_nothing(
+def test_a_broken_model_is_refused_and_leaves_nothing_behind(
     tmp_path: Path, staged: Stage, what: str
 ) -> None:
     make, message = BROKEN[what]
@@ -127,7 +127,7 @@ def test_what_cannot_be_served_is_said_and_leaves_nothing(
     assert not into.exists() or not list(into.iterdir())
 
 
-def test_an_unknown_signature_names_those_there_are(
+def test_the_error_of_an_unknown_signature_names_the_existing_ones(
     tmp_path: Path, staged: Stage
 ) -> None:
     source = saved_models.scale(tmp_path / "m", 1.0)

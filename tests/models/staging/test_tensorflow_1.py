@@ -1,4 +1,4 @@
-"""Exports in the manner of TensorFlow 1's estimators."""
+"""Exports in the style of TensorFlow 1's estimators."""
 
 import json
 from collections.abc import Callable
@@ -16,11 +16,12 @@ from gomlx.models.version import ModelVersion
 Stage = Callable[..., ModelVersion]
 v1 = tf.compat.v1
 columns = v1.feature_column
-CITIES, COLORS = ["rome", "oslo", "lima"], ["red", "green"]
+CITIES = ["rome", "oslo", "lima"]
+COLORS = ["red", "green"]
 
 
 def features(words: Path) -> tuple[dict[str, Any], list[Any]]:
-    """What a serving input receiver takes, and columns over it."""
+    """The placeholders of a serving input receiver, and columns over them."""
     placeholders = {
         "city": v1.placeholder(tf.string, [None, 1], "city"),
         "color": v1.placeholder(tf.string, [None, 1], "color"),
@@ -39,7 +40,7 @@ def features(words: Path) -> tuple[dict[str, Any], list[Any]]:
     ]
 
 
-def answers(words: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def graph(words: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """An estimator's graph: variables of both forms, tables, feature columns."""
     given, used = features(words)
     dense = columns.input_layer(given, used)
@@ -57,7 +58,7 @@ def answers(words: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     score = tf.matmul(dense, tf.convert_to_tensor(kernel)) + size + shift
     names = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
-            tf.constant([0, 1], tf.int64), tf.constant(["cheap", "dear"])
+            tf.constant([0, 1], tf.int64), tf.constant(["cheap", "expensive"])
         ),
         "?",
     )
@@ -74,7 +75,7 @@ def signature(inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
 
 
 def built(session: Any, path: Path, given: Any, found: Any) -> None:
-    """As an estimator exports: two signatures, and the tables in a main op."""
+    """Save as an estimator exports: two signatures, and the tables in a main op."""
     builder = v1.saved_model.Builder(str(path))
     score = {"score": found["score"]}
     builder.add_meta_graph_and_variables(
@@ -92,7 +93,7 @@ def built(session: Any, path: Path, given: Any, found: Any) -> None:
 
 
 def simple(session: Any, path: Path, given: Any, found: Any) -> None:
-    """As simple_save does, with the tables in its older legacy_init_op."""
+    """Save as simple_save does, with the tables in its older legacy_init_op."""
     v1.saved_model.simple_save(
         session, str(path), given, found, legacy_init_op=initialize()
     )
@@ -103,7 +104,7 @@ def export(folder: Path, save: Any) -> Path:
     words.write_text("\n".join(CITIES))
     with v1.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(4)
-        given, found = answers(words)
+        given, found = graph(words)
         session.run([v1.global_variables_initializer(), initialize()])
         save(session, folder / "m", given, found)
     words.unlink()  # the export has its own
@@ -111,15 +112,16 @@ def export(folder: Path, save: Any) -> Path:
 
 
 def ordinary(source: Path, name: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
-    """What TensorFlow 1's loader and session give."""
+    """Return the outputs of TensorFlow 1's own loader and session."""
     with v1.Graph().as_default(), v1.Session() as session:
         loaded = v1.saved_model.load(session, ["serve"], str(source)).signature_def
         fed = {
             info.name: [[value] for value in rows[key]]
             for key, info in loaded[name].inputs.items()
         }
-        asked = {key: info.name for key, info in loaded[name].outputs.items()}
-        return {key: v.ravel().tolist() for key, v in session.run(asked, fed).items()}
+        fetches = {key: info.name for key, info in loaded[name].outputs.items()}
+        found = session.run(fetches, fed)
+        return {key: values.ravel().tolist() for key, values in found.items()}
 
 
 ROWS: dict[str, list[Any]] = {
@@ -144,8 +146,9 @@ def test_it_is_proved_and_answers_as_tensorflow_does(
     assert isinstance(color, Vocabulary) and color.known == {"", *COLORS}
     assert isinstance(price, Buckets) and price.thresholds == (1.0, 5.0)
     assert isinstance(size, Vocabulary) and size.known == {"S", "M"}
-    asked = servable.signature.check(ROWS | {"batch_size": 6}).rows
-    found = [json.loads(a) for a in servable.run(servable.dictionary.canonical(asked))]
+    rows = servable.signature.check(ROWS | {"batch_size": 6}).rows
+    answers = servable.run(servable.dictionary.canonical(rows))
+    found = [json.loads(answer) for answer in answers]
     theirs = ordinary(source, name, ROWS)
     assert found[0].keys() == theirs.keys()
     assert [row["score"] for row in found] == pytest.approx(theirs["score"], rel=1e-5)
@@ -154,7 +157,7 @@ def test_it_is_proved_and_answers_as_tensorflow_does(
 
 
 def variable(value: Any) -> Any:
-    """A variable in the form of its time: writes to it go through a reference."""
+    """Return a variable of the old form: writes to it go through a reference."""
     return v1.get_variable("v", initializer=value, use_resource=False)
 
 
@@ -173,7 +176,7 @@ WRITES: dict[str, Callable[[Any], Any]] = {
 
 
 def within_a_loop(x: Any) -> Any:
-    """Reads a reference in a loop and in a branch."""
+    """Read a reference in a loop and in a branch."""
     weight = variable([3.0])
     some = tf.cond(tf.size(x) > 0, lambda: weight * 2.0, lambda: weight)
     _, y = tf.while_loop(lambda i, _: i < 2, lambda i, y: (i + 1, y * weight), (0, x))
@@ -211,7 +214,7 @@ def small(path: Path, f: Callable[[Any], Any]) -> Path:
 
 
 @pytest.mark.parametrize("what", WRITES)
-def test_what_writes_through_a_reference_is_not_cached(
+def test_a_model_that_writes_through_a_reference_is_not_cached(
     tmp_path: Path, staged: Stage, what: str
 ) -> None:
     servable = Servable(staged(small(tmp_path / "m", WRITES[what])))
@@ -220,6 +223,8 @@ def test_what_writes_through_a_reference_is_not_cached(
 
 
 @pytest.mark.parametrize("what", READS)
-def test_what_only_reads_is_cached(tmp_path: Path, staged: Stage, what: str) -> None:
+def test_a_model_that_only_reads_is_cached(
+    tmp_path: Path, staged: Stage, what: str
+) -> None:
     version = staged(small(tmp_path / "m", READS[what]))
     assert not Description.read(version.directory).unsteady

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from gomlx.contract.document import Contract
-from tests.support import families, saved_models
+from tests.support import saved_models
+from tests.support.families.buckets import buckets
 from tests.support.service import Service, running
 
 CODE = "def label(inputs, outputs):\n    return {'for': inputs['who'], **outputs}\n"
@@ -19,7 +20,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("meta")
     saved_models.keras(folder / "keras")
     saved_models.lookup(folder / "large", [f"word-{n:05}" for n in range(20_000)])
-    families.buckets(folder / "buckets")
+    buckets(folder / "buckets")
     (folder / "labels.py").write_text(CODE)
     inputs: list[dict[str, Any]] = [
         {"name": "price", "precision": 1},

@@ -1,4 +1,4 @@
-"""Where models come from: folders, numbered versions, other file systems."""
+"""Sources of models: folders, numbered versions, other file systems."""
 
 import functools
 import http.server
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.errors import StageFailed
-from gomlx.models.staging.source import Source
+from gomlx.models.source import Source
 
 
 def model(path: Path, text: str = "graph") -> Path:
@@ -26,10 +26,10 @@ def test_a_saved_model(tmp_path: Path) -> None:
     assert snapshot.names == ["saved_model.pb", "variables/variables.index"]
 
 
-def test_the_highest_whole_number_wins(tmp_path: Path) -> None:
+def test_the_highest_complete_number_wins(tmp_path: Path) -> None:
     for number in ("9", "10", "7"):
         model(tmp_path / "m" / number, number)
-    (tmp_path / "m" / "11" / "variables").mkdir(parents=True)  # not whole yet
+    (tmp_path / "m" / "11" / "variables").mkdir(parents=True)  # not complete yet
     (tmp_path / "m" / "latest").mkdir()
     snapshot = Source(str(tmp_path / "m")).snapshot()
     assert snapshot
@@ -57,7 +57,8 @@ def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
         assert snapshot
         return source.fetch(snapshot, tmp_path / into)
 
-    a, same = model(tmp_path / "a"), model(tmp_path / "b")
+    a = model(tmp_path / "a")
+    same = model(tmp_path / "b")
     other = model(tmp_path / "c", "grapH")
     moved = model(tmp_path / "d")
     (moved / "variables" / "variables.index").rename(moved / "variables" / "x")
@@ -68,14 +69,14 @@ def test_the_digest_is_of_names_and_bytes(tmp_path: Path) -> None:
     assert not (tmp_path / "a-copy" / "README").exists()
 
 
-def test_errors_do_not_tell_secrets() -> None:
+def test_errors_mask_secrets() -> None:
     with pytest.raises(StageFailed) as failed:
         Source("gopher://user:pa/ss@host/models?token=T0KEN")
     assert "pa/ss" not in str(failed.value)
     assert "T0KEN" not in str(failed.value)
 
 
-def test_a_scheme_that_nobody_knows() -> None:
+def test_an_unknown_scheme() -> None:
     with pytest.raises(StageFailed, match="gopher"):
         Source("gopher://host/m")
 
@@ -105,6 +106,6 @@ def test_over_http(tmp_path: Path, web: str) -> None:
     assert (tmp_path / "copy" / "saved_model.pb").read_text() == "graph"
 
 
-def test_a_web_server_that_is_gone() -> None:
+def test_an_unreachable_web_server() -> None:
     with pytest.raises(StageFailed):
         Source("http://127.0.0.1:9/models").snapshot()

@@ -1,7 +1,7 @@
 """Where a model comes from: a SavedModel, or a folder of numbered versions.
 
-Local paths and every URL that fsspec knows (s3, gs, http, …). Only the files that
-serving reads count: saved_model.pb, variables/ and assets/.
+It may be a local path or any URL that fsspec supports (s3, gs, http, …). Only the files
+that serving reads count: saved_model.pb, variables/ and assets/.
 """
 
 import re
@@ -19,12 +19,26 @@ from gomlx.errors import StageFailed
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
 _CHUNK_BYTES = 4 << 20
+# What local files have, and what the stores of fsspec have, each its own.
+_STAMP_KEYS = (
+    "size",
+    "mtime",
+    "ino",
+    "LastModified",
+    "ETag",
+    "etag",
+    "md5Hash",
+    "updated",
+)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a source looked like at one moment: its root, and its files with
-    everything that changes when they do (size, time, …)."""
+    """The state of a source at one moment.
+
+    root is the SavedModel that would be served; files holds the name of each file, and
+    a stamp that changes with its content.
+    """
 
     root: str
     files: tuple[tuple[str, str], ...]
@@ -35,7 +49,7 @@ class Snapshot:
 
 
 class Source:
-    """A model's url, opened."""
+    """A model's URL, opened. Raises StageFailed if fsspec does not support it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -46,25 +60,28 @@ class Source:
 
     @property
     def local_path(self) -> Path | None:
-        """The path, when it is one that this machine's kernel can watch."""
+        """The path, if it is on this machine, whose kernel can then watch it."""
         is_local = "file" in _protocols(self._files)
         return Path(self._root) if is_local else None
 
     def snapshot(self) -> Snapshot | None:
-        """Return the newest version's files; None when there is no SavedModel.
+        """Return the state of the newest version; None if there is no SavedModel.
 
-        Raises StageFailed when the source cannot be read.
+        Raises StageFailed if the source cannot be read.
         """
         with self._translated():
             self._files.invalidate_cache()
             for root in self._candidates():
-                files = tuple(sorted(self._served(root)))
+                files = tuple(sorted(self._served_files(root)))
                 if any(name.startswith("saved_model.pb") for name, _ in files):
                     return Snapshot(root, files)
         return None
 
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
-        """Copy a snapshot's files, and return the digest of their names and bytes."""
+        """Copy a snapshot's files, and return the digest of their names and bytes.
+
+        Raises StageFailed if the source cannot be read.
+        """
         digest = blake2b(digest_size=16)
         with self._translated():
             for name in snapshot.names:
@@ -83,7 +100,7 @@ class Source:
         return digest.hexdigest()
 
     def _candidates(self) -> Iterator[str]:
-        """The root itself, or its numbered folders, highest first."""
+        """Yield the root if it is a SavedModel; numbered folders, highest first."""
         if not self._files.isdir(self._root):
             return
         children = {
@@ -95,7 +112,7 @@ class Source:
         for number in sorted(filter(str.isdecimal, children), key=int, reverse=True):
             yield f"{self._root.rstrip('/')}/{number}"
 
-    def _served(self, root: str) -> Iterator[tuple[str, str]]:
+    def _served_files(self, root: str) -> Iterator[tuple[str, str]]:
         prefix = self._files._strip_protocol(root).rstrip("/") + "/"
         for path, info in self._files.find(root, detail=True).items():
             name = path.removeprefix(prefix)
@@ -104,9 +121,10 @@ class Source:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        """Raise StageFailed instead of an error of the store."""
         try:
             yield
-        except Exception as error:  # every store raises its own kinds
+        except Exception as error:  # every store raises types of its own
             message = f"{self.url}: {type(error).__name__}: {error}"
             raise StageFailed(masked(message)) from None
 
@@ -117,9 +135,5 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    """All that a store tells about a file and that changes with its content."""
-    local, remote = (
-        ("size", "mtime", "ino"),
-        ("LastModified", "ETag", "etag", "md5Hash"),
-    )
-    return " ".join(str(info.get(key)) for key in (*local, *remote, "updated"))
+    """Return all that a store says of a file and that changes with its content."""
+    return " ".join(str(info.get(key)) for key in _STAMP_KEYS)

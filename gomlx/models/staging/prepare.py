@@ -1,0 +1,166 @@
+"""Makes a staged version of a fetched SavedModel: check ─► prove ─► export ─► try.
+
+check     signature, settings, example                       check.py
+prove     steady? the kind of each input? which inputs       steadiness.py, kinds.py,
+          decide what other rows get?                        choices.py
+export    weights to files; the graph without the rest       objects.py, prune.py
+try       the model as TensorFlow loads it, alone and in     samples.py, trial.py
+          batches, then as workers load it
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from gomlx.contract.canonical import Kind, dump
+from gomlx.models.graph import needed_nodes
+from gomlx.models.serving import session as tf_session
+from gomlx.models.serving import weights
+from gomlx.models.serving.servable import Description, Servable
+from gomlx.models.serving.weights import SavedState
+from gomlx.models.staging.check import bound_signature, example_row
+from gomlx.models.staging.choices import choice
+from gomlx.models.staging.flow import Flow
+from gomlx.models.staging.kinds import Walk
+from gomlx.models.staging.objects import Objects, unfilled_nodes
+from gomlx.models.staging.prune import prune
+from gomlx.models.staging.samples import Samples, constants, samples
+from gomlx.models.staging.steadiness import may_write, unsteady_ops
+from gomlx.models.staging.trial import Trial
+from gomlx.models.version import ModelVersion, StageRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A fetched model whose signature, settings and example fit together.
+
+    folder is the work folder, which is to become the staged version; needed are the
+    names of the nodes that serving depends on.
+    """
+
+    request: StageRequest
+    folder: Path
+    meta_graph: Any
+    needed: set[str]
+    description: Description
+
+    @property
+    def saved_model(self) -> Path:
+        return self.folder / "saved_model"
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What the graph shows: kinds of inputs, values to try, a choice by elements."""
+
+    kinds: list[Kind]
+    samples: Samples
+    choice: str
+
+
+def prepare(work: Path, request: StageRequest) -> None:
+    """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
+    model = _checked(work, request)
+    with tf_session.loaded(model.saved_model) as session:
+        call = _callable(model, session)
+        state = _export_weights(model, session)
+        proof = _proof(model, session)
+        trial = Trial(model.description.signature, call, proof.samples)
+        joins_rows = _joins_rows(model, trial, proof.choice)
+    (work / "dictionary").write_bytes(dump(proof.kinds))
+    replace(model.description, state=state, joins_rows=joins_rows).write(work)
+    if not state.restores:
+        shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
+        prune(model.saved_model, model.meta_graph, request.signature)
+    _try_as_served(model, trial)
+
+
+def _checked(work: Path, request: StageRequest) -> _Model:
+    meta_graph = tf_session.parse(work / "saved_model")
+    bound = bound_signature(meta_graph, request)
+    example = example_row(bound.signature, request.example)
+    unsteady = tuple(sorted(unsteady_ops(meta_graph, bound.fetches)))
+    if unsteady:
+        varies = ", ".join(unsteady)
+        log.warning(
+            "model %s is not cached: its answers may vary (%s)", request.name, varies
+        )
+    description = Description(
+        signature=bound.signature,
+        feeds=bound.feeds,
+        fetches=bound.fetches,
+        state=SavedState((), (), restores=False),  # until it is exported
+        unsteady=unsteady,
+        joins_rows=False,  # until it is tried
+        example=example,
+        transformer=request.settings.transformer,
+    )
+    needed = needed_nodes(meta_graph, bound.fetches)
+    return _Model(request, work, meta_graph, needed, description)
+
+
+def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
+    """Return the model as TensorFlow loads it, from arrays to arrays."""
+    description = model.description
+    unfilled = unfilled_nodes(model.meta_graph, model.needed)
+    if not unfilled:
+        return tf_session.make_callable(session, description.feeds, description.fetches)
+    objects = Objects(
+        model.saved_model,
+        model.meta_graph,
+        description.signature,
+        model.request.signature,
+    )
+    objects.fill(session, unfilled)
+    return objects.call
+
+
+def _export_weights(model: _Model, session: Any) -> SavedState:
+    folder = model.folder / "weights"
+    folder.mkdir()
+    can_map = not may_write(model.description.unsteady)
+    return weights.export(session, folder, model.needed, can_map)
+
+
+def _proof(model: _Model, session: Any) -> _Proof:
+    description = model.description
+    signature = description.signature
+    feeds = description.feeds
+    flow = Flow(model.meta_graph.graph_def, model.needed, feeds, description.fetches)
+    walk = Walk(session, flow, may_vary=bool(description.unsteady))
+    kinds = walk.kinds(signature, feeds, model.request.settings)
+    example = signature.check(description.example).rows[0]
+    distinguished = [
+        walk.distinguished(tensor, feed)
+        for tensor, feed in zip(signature.inputs, feeds, strict=True)
+    ]
+    with session.graph.as_default():
+        chosen = choice(flow, feeds)
+        compared = constants(flow, feeds)
+    tried = samples(signature.fields, kinds, distinguished, compared, example)
+    return _Proof(kinds, tried, chosen)
+
+
+def _joins_rows(model: _Model, trial: Trial, chosen: str) -> bool:
+    """True if rows of different requests may run together; else log why not."""
+    if chosen:
+        reason = f"the values of one decide what runs for all ({chosen})"
+    elif not trial.agrees():
+        reason = "a batch changes, or may change, the answer to a row"
+    else:
+        return True
+    log.warning("model %s runs rows one at a time: %s", model.request.name, reason)
+    return False
+
+
+def _try_as_served(model: _Model, trial: Trial) -> None:
+    """Load the version as workers do, and compare its answers. Raises StageFailed."""
+    servable = Servable(ModelVersion(model.request.name, "trial", model.folder))
+    if not model.description.unsteady:
+        trial.compare(servable)
+    servable.close()
