@@ -26,9 +26,9 @@ from gomlx.models.serving.batcher import Batcher, BatchLimits
 from gomlx.models.serving.cost import Cost, Spent
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.run import RunCounts
-from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 
 _REPEATS, _AT_ONCE, _TURNS = 15, 16, 500
 

@@ -24,9 +24,10 @@ from gomlx.models.serving.cost import Cost, Spent
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.run import RunCounts
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import PendingRequest, Reply
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import PendingRequest
 from tests.support import saved_models
 
 

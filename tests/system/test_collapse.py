@@ -27,9 +27,9 @@ from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.stage import stage
 from gomlx.models.version import ModelVersion, StageRequest
-from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from tests.conftest import LEGACY
 from tests.models.serving.test_batcher import batcher_of
 from tests.support.families import COLLAPSING, EXACT

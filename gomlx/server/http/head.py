@@ -77,7 +77,7 @@ def _parse(
     headers = _Headers()
     try:
         httptools.HttpRequestParser(headers).feed_data(head)
-        seconds = deadlines.seconds_of(headers.timeout, max_seconds)
+        seconds = deadlines.timeout_seconds(headers.timeout, max_seconds)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
         return None
     is_get = line[0] == b"GET"

@@ -41,7 +41,8 @@ from gomlx.server.http.response import (
     TooManyConnections,
     response,
 )
-from gomlx.server.predict.request import PendingRequest, Reply
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import PendingRequest
 
 _PROBE_SECONDS = 0.05  # for the reset of a peer that has disconnected to arrive
 
@@ -83,7 +84,7 @@ class HotProtocol(asyncio.Protocol):
         self.pending: PendingRequest | None = None
 
     @property
-    def seconds(self) -> float:
+    def timeout_seconds(self) -> float:
         """How long the request waits for its answer."""
         return self.head.timeout_seconds
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from gomlx.errors import GomlxError
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 
 # Means nothing, and may precede any answer.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -1,7 +1,8 @@
-"""When requests want their answers at the latest."""
+"""How long requests wait for their answers; 504 for those that wait too long."""
 
 import asyncio
 import re
+from collections.abc import Callable
 from time import perf_counter
 
 from gomlx.errors import DeadlineExceeded, InvalidInput, excerpt
@@ -9,11 +10,13 @@ from gomlx.server.predict.request import PendingRequest
 
 HEADER = "Request-Timeout-Ms"
 _MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,11}")
-_SWEEP_SECONDS = 0.025
 
 
-def seconds_of(header: str | None, most: float) -> float:
-    """Return how long a request waits for its answer. Raises InvalidInput."""
+def timeout_seconds(header: str | None, most: float) -> float:
+    """Return how long a request waits; most: what the config allows.
+
+    Raises InvalidInput.
+    """
     if header is None:
         return most
     if not _MILLISECONDS.fullmatch(header):
@@ -25,33 +28,42 @@ def seconds_of(header: str | None, most: float) -> float:
 
 
 class Deadlines:
-    """Answers 504 to requests whose time is up while they wait.
+    """Ends pending requests whose deadline has passed: DeadlineExceeded.
 
-    One timer for all of them, while there are any: answers are late by its period at
-    most. A timer each would cost every miss more than all else that is done here.
+    One timer sweeps over all of them, as long as there are any, so they end late by its
+    period at most. PERF: a timer each would cost a miss more than all else here.
     """
 
-    def __init__(self) -> None:
-        self._waiting: set[PendingRequest] = set()
+    def __init__(
+        self,
+        sweep_seconds: float = 0.025,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._sweep_seconds = sweep_seconds
+        self._clock = clock
+        self._pending: set[PendingRequest] = set()
         self._is_sweeping = False
-        # Let go of one that is answered, or was never watched.
-        self.discard = self._waiting.discard
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        # Watch a request no longer; one that is not watched is ignored.
+        self.discard = self._pending.discard
 
     def add(self, pending: PendingRequest) -> None:
         """Watch a request until `discard`."""
-        self._waiting.add(pending)
+        self._pending.add(pending)
         if not self._is_sweeping:
-            self._is_sweeping = True
-            asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._is_sweeping = True
+        asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
     def _sweep(self) -> None:
-        now = perf_counter()
-        for pending in [p for p in self._waiting if p.deadline <= now]:
-            self._waiting.discard(pending)
-            pending.end(DeadlineExceeded.of(pending.name))
-        self._is_sweeping = bool(self._waiting)
-        if self._is_sweeping:
-            asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+        now = self._clock()
+        late = [pending for pending in self._pending if pending.deadline <= now]
+        try:
+            for pending in late:
+                self._pending.discard(pending)
+                pending.end(DeadlineExceeded.of(pending.name))
+        finally:  # a requester's bug must not stop the timer
+            self._is_sweeping = False
+            if self._pending:
+                self._schedule()

@@ -1,7 +1,7 @@
-"""What a request asks: decoded, checked, collapsed to canonical rows, keyed.
+"""From the text of a request to its canonical rows and their keys.
 
-A pure function of the request's text and of the version, so what it made of a text can
-be kept: the same question comes again and again, often in the same words.
+A pure function of the text and the version, so what was made of a text can be kept:
+the same request comes again and again, often byte for byte.
 """
 
 import json
@@ -15,12 +15,13 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
 from gomlx.errors import InvalidInput
+from gomlx.server.predict.recent import RecentTexts
 
-_KEPT_TEXTS, _KEPT_LENGTH, _KEPT_ROWS = 2048, 1024, 8
+_MAX_FIELDS = 10_000  # of a query string
 
 
 class ParsedRequest(NamedTuple):
-    """The canonical rows of one request, and their keys if answers are cached."""
+    """The canonical rows of one request; a key for each, or none without a cache."""
 
     rows: list[Row]
     keys: list[bytes]
@@ -28,9 +29,10 @@ class ParsedRequest(NamedTuple):
 
 
 class RequestParser:
-    """Makes what requests ask of one version. Keeps what it made of short texts.
+    """Parses the requests for one version.
 
-    max_rows: of one request. is_keyed: make keys too.
+    max_rows: of one request. is_keyed: make keys. recent: texts that are not parsed
+    again; `VersionLookup` fills it.
     """
 
     def __init__(
@@ -40,53 +42,58 @@ class RequestParser:
         max_rows: int,
         is_keyed: bool,
     ) -> None:
-        self._signature, self._dictionary = signature, dictionary
-        self._max_rows, self._is_keyed = max_rows, is_keyed
-        # Texts that were asked lately. Only who knows that a text recurs adds to it:
-        # what is asked once would push out what is asked again.
-        self.recent: dict[bytes | str, ParsedRequest] = {}
-        self._older: dict[bytes | str, ParsedRequest] = {}
+        self._signature = signature
+        self._dictionary = dictionary
+        self._max_rows = max_rows
+        self._is_keyed = is_keyed
+        self.recent = RecentTexts[ParsedRequest]()
 
     def parse(self, texts: Sequence[bytes | str]) -> list[ParsedRequest | Exception]:
-        """Return what each text asks, or what is wrong with it.
+        """Parse JSON bodies (bytes) and query strings (str), together.
 
-        bytes: a JSON body; str: a query. Wrong are InvalidInput and TooLarge; another
-        exception is a bug, and hurts no other text.
+        In the place of a text that cannot be parsed is the error: InvalidInput,
+        TooLarge; another exception is a bug, and the other texts are parsed all the
+        same.
         """
-        recent, older = self.recent.get, self._older.get
-        found: list[ParsedRequest | Exception | None] = [
-            recent(t) or older(t) for t in texts
+        recent = self.recent.get
+        older = self.recent.older.get
+        parsed: list[ParsedRequest | Exception | None] = [
+            recent(text) or older(text) for text in texts
         ]
-        if None in found:
-            self._fill(found, texts)
-        return cast(list[ParsedRequest | Exception], found)
+        if None in parsed:
+            self._fill(parsed, texts)
+        return cast(list[ParsedRequest | Exception], parsed)
 
     def _fill(
         self,
-        found: list[ParsedRequest | Exception | None],
+        parsed: list[ParsedRequest | Exception | None],
         texts: Sequence[bytes | str],
     ) -> None:
-        """Make what was not made of these texts before."""
-        rows, places = [], []
+        """Parse the texts in whose places there is None."""
+        rows: list[Row] = []
+        places: list[int] = []
         plain_row = self._signature.plain_row
         for i, text in enumerate(texts):
-            if found[i] is not None:
+            if parsed[i] is not None:
                 continue
             try:
-                value = self._decoded(text)
-                # PERF: one row, right as it is, as most are.
-                if (row := plain_row(value)) is None:
-                    found[i] = self._made(value)
-                else:
+                value = self._decode(text)
+                row = plain_row(value)
+                if row is None:
+                    parsed[i] = self._check(value)
+                else:  # PERF: as for most; their keys are made together
                     rows.append(row)
                     places.append(i)
             except Exception as error:
-                found[i] = error
-        for i, one in zip(places, self._each(rows), strict=True):
-            found[i] = one
+                parsed[i] = error
+        for i, one in zip(places, self._singles(rows), strict=True):
+            parsed[i] = one
 
-    def _each(self, rows: list[Row]) -> Iterable[ParsedRequest | Exception]:
-        """Make what asks for one row each, together."""
+    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
+        """Make a request of each row.
+
+        PERF: column by column, for all requests of one turn of the event loop.
+        """
         if not rows:
             return []
         try:
@@ -97,28 +104,21 @@ class RequestParser:
         except Exception as error:
             if len(rows) == 1:
                 return [error]
-            return [one for row in rows for one in self._each([row])]
-        # PERF: column by column, for all that is asked in one turn of the loop.
+            return [one for row in rows for one in self._singles([row])]
         pairs = zip(canonical, keys, strict=True)
         return [ParsedRequest([row], [key], False) for row, key in pairs]
 
-    def remember(self, text: bytes | str, asked: ParsedRequest) -> None:
-        """Keep what was made of a text that is likely to come again."""
-        if len(text) <= _KEPT_LENGTH and len(asked.rows) <= _KEPT_ROWS:
-            if len(self.recent) >= _KEPT_TEXTS:
-                self.recent, self._older = {}, self.recent
-            self.recent[text] = asked
-
-    def _decoded(self, text: bytes | str) -> Any:
+    def _decode(self, text: bytes | str) -> Any:
         if isinstance(text, bytes):
             return decoded(text, self._signature, self._max_rows)
-        return _parsed(text, self._signature)
+        return _decoded_query(text, self._signature)
 
-    def _made(self, value: Any) -> ParsedRequest:
-        question = self._signature.check(value, self._max_rows)
-        rows = self._dictionary.canonical(question.rows)
+    def _check(self, value: Any) -> ParsedRequest:
+        """Parse what is no plain row: a batch, values that need a closer look."""
+        checked = self._signature.check_closely(value, self._max_rows)
+        rows = self._dictionary.canonical(checked.rows)
         keys = self._dictionary.keys(rows) if self._is_keyed else []
-        return ParsedRequest(rows, keys, question.is_batch)
+        return ParsedRequest(rows, keys, checked.is_batch)
 
 
 def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
@@ -133,19 +133,25 @@ def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
 def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
     """Raise an error that names the input, if NaN or Infinity is what is wrong.
 
-    Python's own parser admits them, and the signature then tells where they are.
+    Python's own parser admits them, and the signature says where they are.
     """
     try:
-        asked = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return
-    signature.check(asked, max_rows)
+    signature.check(value, max_rows)
 
 
-def _parsed(query: str, signature: Signature) -> Any:
-    """Parse a query string. Raises InvalidInput."""
+def _decoded_query(query: str, signature: Signature) -> Any:
+    """Decode a query string. Raises InvalidInput."""
     try:
-        pairs = parse_qsl(query, True, True, errors="strict", max_num_fields=10_000)
+        pairs = parse_qsl(
+            query,
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
     except ValueError as error:
         raise InvalidInput(f"malformed query: {error}") from None
     return signature.parse(pairs)

@@ -1,44 +1,43 @@
-"""One request under way, and the reply that comes of it."""
+"""One request on its path: who sent it, and what it waits for.
 
-from collections.abc import Callable, Iterable, Sequence
+A request whose rows are not all cached becomes a `PendingRequest`:
+
+    waiting ─┬─ the last outcome ───────────────────────────► ended, completed
+             └─ a failed row, the deadline, a disconnect ───► ended
+                                         ended ─ the last outcome ─► completed
+
+It gets its reply when it ends, unless its client has disconnected. It holds the live
+version until it is completed: a run that has begun goes on, and its answer is cached.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-import orjson
-
 from gomlx.cache.tier import Hit
-from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.serving.run import RowResult
+from gomlx.server.predict.parse import ParsedRequest
+from gomlx.server.predict.reply import (
+    COLLAPSED,
+    STORED,
+    Reply,
+    answered,
+    bypass_status,
+    hit_status,
+    miss_status,
+)
 
-_STORED = "gomlx; fwd=miss; stored"
-_COLLAPSED = "gomlx; fwd=miss; collapsed"
-
-
-@dataclass(slots=True)
-class Reply:
-    """What a protocol must send."""
-
-    status: int
-    body: bytes
-    cache_status: str = ""
-    version: str = ""
-    retry_after: int | None = None
-
-
-def refusal(error: GomlxError) -> Reply:
-    """Return the reply that says what went wrong."""
-    body = orjson.dumps({"status": "error", "error": str(error)})
-    return Reply(error.status, body, retry_after=error.retry_after)
+OnReply = Callable[[Reply], None]
 
 
 class Requester(Protocol):
-    """Who asks: one request that has arrived.
+    """One request that has arrived, and who gets its reply.
 
-    text: a JSON body (bytes) or a query string (str). arrived: when, by perf_counter.
-    seconds: how long it waits from then on. prediction: of its answer, while that has
-    to wait; `Predictor.leave` takes it.
+    text: a JSON body (bytes) or a query string (str). arrived: a time of
+    `perf_counter`. timeout_seconds: from then on. pending: set while the request waits;
+    what `Predictor.abandon` needs.
     """
 
     text: bytes | str
@@ -46,65 +45,71 @@ class Requester(Protocol):
     pending: "PendingRequest | None"
 
     @property
-    def seconds(self) -> float: ...
+    def timeout_seconds(self) -> float: ...
 
     def reply(self, reply: Reply, /) -> None:
-        """Take the reply: at once or later, once, unless it has left before."""
-
-
-Done = Callable[[Reply], None]
+        """Send the reply. Called once, at once or later; never once abandoned."""
 
 
 @dataclass(slots=True)
-class Call:
-    """A request whose reply a function takes."""
+class CallbackRequester:
+    """A requester whose reply goes to a function."""
 
     text: bytes | str
-    reply: Done
+    reply: OnReply
     arrived: float
-    seconds: float
+    timeout_seconds: float
     pending: "PendingRequest | None" = None
 
 
 class Owner(Protocol):
     """Who answers a request that had to wait."""
 
-    def ended(self, pending: "PendingRequest", /) -> None:
-        """It waits no longer: with all of its answers, or an error. Called once."""
-
-    def all_completed(self, pending: "PendingRequest", /) -> None:
-        """No computation is for it any more. Called once, maybe long after."""
+    def ended(self, pending: "PendingRequest", error: GomlxError | None, /) -> None:
+        """Reply with the answers of all rows, or with the error. Called once."""
 
 
 class PendingRequest:
-    """One request under way: the answers it has, and how many it still lacks.
+    """A request with rows that are being computed, or fetched from shared tiers.
 
-    done takes its reply; owner is told what becomes of it, and makes that.
+    answers: one a row; None where it is missing. missing: how many are. hits: how many
+    the cache had. collapsed: how many come from flights of other requests. deadline: by
+    `perf_counter`; 0.0 once it has ended. detail: of its Cache-Status: the tier that
+    had the last hit, or why the cache is not used.
     """
 
     __slots__ = (
-        *("answers", "bypass", "collapsed", "done", "error", "hits", "is_batch"),
-        *("live", "missing", "owner", "started", "tier", "deadline"),
+        "answers",
+        "collapsed",
+        "deadline",
+        "detail",
+        "hits",
+        "live",
+        "missing",
+        "owner",
+        "parsed",
+        "requester",
     )
 
     def __init__(
         self,
+        owner: Owner,
         live: LiveVersion,
-        known: list[bytes | None],
-        is_batch: bool,
-        until: tuple[float, float],
-        then: tuple[Owner, Done],
+        requester: Requester,
+        parsed: ParsedRequest,
+        answers: list[bytes | None],
     ) -> None:
-        """until: when it came, and until when it is wanted."""
-        self.live, self.is_batch = live, is_batch
-        self.started, self.deadline = until  # 0 when it has ended
-        self.owner, self.done = then
-        self.answers = known  # this list is ours now
-        self.missing = missing = known.count(None)
-        self.hits = len(known) - missing
+        """answers: those that the cache had. The list is changed."""
+        self.owner = owner
+        self.live = live
+        self.requester = requester
+        self.parsed = parsed
+        self.answers = answers
+        self.detail = ""
+        self.deadline = requester.arrived + requester.timeout_seconds
+        self.missing = missing = answers.count(None)
+        self.hits = len(answers) - missing
         self.collapsed = 0
-        self.bypass = self.tier = ""
-        self.error: GomlxError | None = None
 
     @property
     def name(self) -> str:
@@ -112,23 +117,27 @@ class PendingRequest:
         return self.live.servable.version.name
 
     @property
-    def seconds(self) -> float:
-        """How long it waits for its answers."""
-        return self.deadline - self.started
+    def timeout_seconds(self) -> float:
+        """From its arrival to its deadline."""
+        return self.deadline - self.requester.arrived
 
     def places(self) -> Iterable[int]:
-        """Where answers are missing."""
+        """The rows whose answers are missing."""
         if not self.hits:
             return range(len(self.answers))
         return [i for i, answer in enumerate(self.answers) if answer is None]
 
-    def complete(self, i: int, outcome: RowResult | Hit) -> None:
-        """Take the outcome of one row; the last one, or a failure, ends it."""
+    def complete(self, place: int, outcome: RowResult | Hit, /) -> None:
+        """Receive the outcome of one row. Called once for each that was missing.
+
+        The last outcome ends the request, and so does the first error.
+        """
         self.missing -= 1
         if isinstance(outcome, bytes):
-            self.answers[i] = outcome
+            self.answers[place] = outcome
         elif isinstance(outcome, Hit):
-            self.answers[i], self.tier = outcome
+            self.answers[place] = outcome.answer
+            self.detail = outcome.tier
             self.hits += 1
         elif self.deadline:
             self.end(outcome)
@@ -137,52 +146,36 @@ class PendingRequest:
                 if self.deadline:
                     self.end()
             finally:
-                self.owner.all_completed(self)
+                self.live.unpin()
 
     def end(self, error: GomlxError | None = None) -> None:
-        """It waits no longer. Rows of it that have not begun to run never will."""
+        """Have it answered. Its rows that have not begun to run are dropped."""
         self.deadline = 0.0
-        self.error = error
-        self.owner.ended(self)
+        self.owner.ended(self, error)
+
+    def abandon(self) -> bool:
+        """End it without a reply; False if it has ended before."""
+        was_waiting = self.deadline > 0
+        self.deadline = 0.0
+        return was_waiting
 
     def reply(self, seconds: float) -> Reply:
-        """Join the answers into the response."""
+        """Join the answers into the reply; seconds: what the request took."""
+        parsed = self.parsed
+        if parsed.is_batch or self.hits or not parsed.keys:
+            status = self._cache_status()
+        else:  # PERF: as for most
+            status = COLLAPSED if self.collapsed else STORED
         answers = cast(list[bytes], self.answers)
-        if self.is_batch or self.hits or self.bypass:
-            how = self._cache_status()
-        else:  # PERF: as most are
-            how = _COLLAPSED if self.collapsed else _STORED
         live = self.live
-        return answered(
-            live, live.response_prefix(seconds), answers, self.is_batch, how
-        )
+        prefix = live.response_prefix(seconds)
+        return answered(live.digest, prefix, answers, parsed.is_batch, status)
 
     def _cache_status(self) -> str:
-        """Say where the answer is from, as RFC 9211 has it."""
         rows = len(self.answers)
-        if self.bypass:
-            return f"gomlx; fwd=bypass; detail={self.bypass}"
+        is_batch = self.parsed.is_batch
+        if not self.parsed.keys:
+            return bypass_status(self.detail)
         if self.hits == rows:
-            return hit_status(rows, self.is_batch, self.tier)
-        kind = "partial" if self.hits else "miss"
-        how = "collapsed" if self.collapsed == rows - self.hits else "stored"
-        detail = f'; detail="rows={rows},hits={self.hits}"' if self.is_batch else ""
-        return f"gomlx; fwd={kind}; {how}{detail}"
-
-
-def hit_status(rows: int, is_batch: bool, tier: str) -> str:
-    """Say that all answers were known, and where."""
-    detail = f'"rows={rows},hits={rows}"' if is_batch else tier
-    return f"gomlx; hit; detail={detail}"
-
-
-def answered(
-    live: LiveVersion,
-    start: bytes,
-    answers: Sequence[bytes],
-    is_batch: bool,
-    cache_status: str,
-) -> Reply:
-    """Return the reply that holds the answers, in the rows' order, after its start."""
-    data = joined(answers) if is_batch else answers[0]
-    return Reply(200, start + data + b"}", cache_status, live.digest)
+            return hit_status(rows, is_batch, self.detail)
+        return miss_status(rows, is_batch, self.hits, self.collapsed)

@@ -24,7 +24,7 @@ from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.connections import Connections
-from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.loading import VersionLoader, import_tensorflow

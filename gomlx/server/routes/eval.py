@@ -8,7 +8,7 @@ from gomlx.errors import TooLarge
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.response import send
 
 
@@ -34,7 +34,7 @@ class EvalRoute:
     ) -> Reply:
         """Submit a request to the predictor, and wait for its reply."""
         header = request.get_header(deadlines.HEADER)
-        seconds = deadlines.seconds_of(header, self._limits.request_seconds)
+        seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         pending = self._predictor.submit(name, text, reply.set_result, seconds)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import orjson
 
 from gomlx.errors import TooLarge
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 
 
 class LineSplitter:

@@ -9,7 +9,7 @@ from typing import Any
 import falcon.asgi
 import orjson
 
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 
 _MIN_GZIP_BYTES = 1024
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)

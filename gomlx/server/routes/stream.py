@@ -17,7 +17,7 @@ import falcon.asgi
 
 from gomlx.errors import TooLarge
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
 from gomlx.server.routes.window import Line, Window
 

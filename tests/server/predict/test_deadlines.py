@@ -9,8 +9,8 @@ import pytest
 from gomlx.cache.coalesce import Coalescer, HostLeases
 from gomlx.errors import InvalidInput
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.deadlines import seconds_of
-from gomlx.server.predict.misses import CachePolicy
+from gomlx.server.predict.deadlines import timeout_seconds
+from gomlx.server.predict.policy import CachePolicy
 from tests.cache.test_coalesce import holder
 from tests.server.conftest import Gate, Path_, ask, asked, until
 
@@ -261,7 +261,7 @@ async def test_hits_are_served_while_misses_are_shed(
 async def test_the_header_asks_for_less_than_the_config_allows(
     header: str | None, seconds: float
 ) -> None:
-    assert seconds_of(header, 30.0) == seconds
+    assert timeout_seconds(header, 30.0) == seconds
 
 
 @pytest.mark.parametrize(
@@ -269,4 +269,4 @@ async def test_the_header_asks_for_less_than_the_config_allows(
 )
 async def test_a_header_that_is_no_time(header: str) -> None:
     with pytest.raises(InvalidInput, match="header Request-Timeout-Ms: expected"):
-        seconds_of(header, 30.0)
+        timeout_seconds(header, 30.0)

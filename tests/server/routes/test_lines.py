@@ -5,7 +5,7 @@ import json
 import pytest
 
 from gomlx.errors import TooLarge
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.request import Call, Reply
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import CallbackRequester
 from tests.server.conftest import Path_, asked, until
 
 pytestmark = pytest.mark.asyncio
@@ -61,7 +62,7 @@ async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
     ]
     replies: dict[int, Reply] = {}
     calls = [
-        Call(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
+        CallbackRequester(text, partial(replies.__setitem__, n), perf_counter(), 30.0)
         for n, (text, *_) in enumerate(bodies)
     ]
     path.predictor.predict("m", calls)

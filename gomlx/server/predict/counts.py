@@ -1,0 +1,51 @@
+"""What is counted about requests, by model."""
+
+from gomlx.errors import GomlxError
+from gomlx.metrics.metrics import Metrics
+from gomlx.server.predict.reply import Reply, refusal
+
+_CLIENT_LEFT = "499"  # nginx' status for it; no client sees it
+
+
+class RefusalCounts:
+    """Counts the requests under one label that get no answer.
+
+    The label is a model's name, or one for all unknown names. Each counter begins to
+    exist with its first count.
+    """
+
+    def __init__(self, metrics: Metrics, label: str) -> None:
+        self._metrics = metrics
+        self._label = label
+
+    def refusal(self, error: GomlxError, seconds: float) -> Reply:
+        """Count a request that is refused after so many seconds; return the reply."""
+        self._count(str(error.status), seconds)
+        return refusal(error)
+
+    def abandoned(self, seconds: float) -> None:
+        """Count a request whose client disconnected after so many seconds."""
+        self._count(_CLIENT_LEFT, seconds)
+        self.canceled()
+
+    def canceled(self) -> None:
+        """Count a request whose client closed its side before the reply."""
+        self._metrics.counter("gomlx_requests_canceled", self._label).n += 1
+
+    def _count(self, code: str, seconds: float) -> None:
+        self._metrics.counter("gomlx_requests", self._label, code).n += 1
+        self._metrics.histogram("gomlx_refusal_seconds", self._label).add(seconds)
+
+
+class ModelCounts:
+    """What is counted about the requests for one model.
+
+    ok: requests that are answered. seconds: what these took. collapsed: rows that
+    joined a flight that was under way.
+    """
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self.ok = metrics.counter("gomlx_requests", name, "200")
+        self.seconds = metrics.histogram("gomlx_request_seconds", name)
+        self.collapsed = metrics.counter("gomlx_flights_collapsed", name)
+        self.refusals = RefusalCounts(metrics, name)

@@ -1,0 +1,164 @@
+"""The path of the requests for one model, from their texts to their replies.
+
+predict           the requests of one turn of the event loop, together:
+ ├ parse          texts → canonical rows → keys (parse.py)
+ ├ cached         keys → the answers in this host's cache (lookup.py)
+ ├ _answer        all rows are cached: reply at once; nothing is held
+ └ _start         pin the version, have the other rows computed (misses.py)
+    └ ended       reply, when the last answer has come or something is wrong
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
+
+from gomlx.errors import GomlxError, InternalError
+from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.server.predict.counts import ModelCounts
+from gomlx.server.predict.lookup import VersionLookup
+from gomlx.server.predict.misses import Misses
+from gomlx.server.predict.parse import ParsedRequest
+from gomlx.server.predict.policy import CachePolicy
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import PendingRequest, Requester
+
+log = logging.getLogger(__name__)
+
+
+class ModelPredictor:
+    """Answers the requests for one model. For one thread: the event loop's."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: CachePolicy,
+        max_rows: int,
+        current: Current,
+        misses: Misses,
+        counts: ModelCounts,
+    ) -> None:
+        """max_rows: of one request. current, misses: shared by all models."""
+        self._name = name
+        self._policy = policy
+        self._max_rows = max_rows
+        self._current = current
+        self._misses = misses
+        self._counts = counts
+        self._lookup: VersionLookup | None = None  # of the version that was live last
+
+    def predict(self, requesters: Sequence[Requester]) -> None:
+        """Answer requests together.
+
+        PERF: what they have in common is done once, and each step for all of them
+        before the next one (ARCHITECTURE.md).
+        """
+        try:
+            live = self._current.require(self._name)
+            lookup = self._lookup
+            if lookup is None or lookup.digest is not live.digest:
+                lookup = self._change_version(live)
+            parsed = lookup.parser.parse([requester.text for requester in requesters])
+            cached = lookup.cached(parsed)
+        except Exception as error:
+            for requester in requesters:
+                self._refuse(requester, error)
+            return
+        pairs = zip(requesters, parsed, strict=True)
+        self._start(lookup, self._answer(live, lookup, pairs, cached))
+
+    def ended(self, pending: PendingRequest, error: GomlxError | None) -> None:
+        """Reply to a request that had to wait."""
+        self._misses.end(pending)
+        counts = self._counts
+        if pending.collapsed:
+            counts.collapsed.n += pending.collapsed
+        requester = pending.requester
+        seconds = perf_counter() - requester.arrived
+        if error is None:
+            counts.ok.n += 1
+            counts.seconds.add(seconds)
+            requester.reply(pending.reply(seconds))
+        else:
+            requester.reply(counts.refusals.refusal(error, seconds))
+
+    def _change_version(self, live: LiveVersion) -> VersionLookup:
+        policy = self._policy.in_effect(bool(live.servable.description.unsteady))
+        self._lookup = VersionLookup(live, policy, self._max_rows)
+        return self._lookup
+
+    def _answer(
+        self,
+        live: LiveVersion,
+        lookup: VersionLookup,
+        pairs: Iterable[tuple[Requester, ParsedRequest | Exception]],
+        cached: Mapping[bytes, bytes],
+    ) -> list[PendingRequest]:
+        """Reply where all rows are cached or something is wrong; return the others."""
+        waiting: list[PendingRequest] = []
+        counts = self._counts
+        now = perf_counter()
+        arrived = seconds = 0.0
+        prefix = b""
+        for requester, one in pairs:
+            if isinstance(one, Exception):
+                self._refuse(requester, one)
+                continue
+            keys = one.keys
+            answers: list[bytes | None]
+            if len(keys) == 1:  # PERF: as in most requests
+                answers = [cached.get(keys[0])]
+            else:
+                answers = [cached.get(key) for key in keys] or [None] * len(one.rows)
+            if None in answers:
+                waiting.append(PendingRequest(self, live, requester, one, answers))
+                continue
+            if requester.arrived != arrived:  # PERF: most have come in one turn
+                arrived = requester.arrived
+                seconds = now - arrived
+                prefix = live.response_prefix(seconds)
+            counts.ok.n += 1
+            counts.seconds.add(seconds)
+            # PERF: none of them is None, but cast() is a call.
+            reply = lookup.hit(requester.text, one, prefix, answers)  # type: ignore[arg-type]
+            self._reply(requester, reply)
+        return waiting
+
+    def _start(self, lookup: VersionLookup, waiting: Iterable[PendingRequest]) -> None:
+        """Have the missing rows computed, of as many requests as there is room for."""
+        for pending in waiting:
+            try:
+                self._compute(lookup, pending)
+            except Exception as error:
+                self._refuse(pending.requester, error)
+                continue
+            pending.detail = lookup.detail
+            pending.live.pin()  # until it is completed
+            pending.requester.pending = pending
+
+    def _compute(self, lookup: VersionLookup, pending: PendingRequest) -> None:
+        """Raises Overloaded."""
+        policy = lookup.policy
+        if lookup.is_local and len(pending.answers) == 1:  # PERF: as in most requests
+            self._misses.join_flight(pending, policy)
+        elif policy.cache is None:
+            self._misses.run_uncached(pending)
+        else:
+            self._misses.join_flights(pending, policy)
+
+    def _refuse(self, requester: Requester, error: Exception) -> None:
+        if not isinstance(error, GomlxError):
+            _log_bug(self._name, error)
+            error = InternalError()
+        seconds = perf_counter() - requester.arrived
+        self._reply(requester, self._counts.refusals.refusal(error, seconds))
+
+    def _reply(self, requester: Requester, reply: Reply) -> None:
+        try:
+            requester.reply(reply)
+        except Exception as error:  # a requester's bug must not affect the others
+            _log_bug(self._name, error)
+
+
+def _log_bug(name: str, error: Exception) -> None:
+    """Log an exception that is no GomlxError, with its traceback."""
+    log.error("model %s: a bug", name, exc_info=error)

@@ -1,0 +1,39 @@
+"""Whether and how the answers of one model are cached."""
+
+from typing import NamedTuple
+
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.tiered import Tiered
+
+
+class CachePolicy(NamedTuple):
+    """How one model's answers are cached.
+
+    cache: None when they are not; bypass_reason says why, in Cache-Status. coalescer:
+    agrees with other processes on who computes a row; None: each computes for itself.
+    """
+
+    cache: Tiered | None
+    coalescer: Coalescer | None = None
+    bypass_reason: str = "no-datastore"
+
+    @property
+    def is_local(self) -> bool:
+        """True when a row that misses in this host's memory is computed at once."""
+        return self.coalescer is None and not (self.cache and self.cache.remotes)
+
+    def in_effect(self, is_unsteady: bool) -> "CachePolicy":
+        """Return the policy for a version; unsteady: equal rows have many answers."""
+        if is_unsteady:
+            return CachePolicy(None, bypass_reason="unsteady-model")
+        return self
+
+    def should_fetch(self, rows: int) -> bool:
+        """Tell whether rows are to be fetched before they are computed.
+
+        From shared tiers that are usable, and from whoever computes them already. Rows
+        that skip all shared tiers are counted there.
+        """
+        if self.coalescer is not None:
+            return True
+        return self.cache is not None and self.cache.asks_further(rows)

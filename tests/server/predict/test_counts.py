@@ -1,0 +1,36 @@
+"""Every request without an answer is counted, by model and status."""
+
+from typing import Any
+
+from gomlx.errors import InvalidInput
+from gomlx.server.predict.counts import ModelCounts, RefusalCounts
+from tests.server.conftest import Counts
+
+
+def test_refusals_are_counted_by_status() -> None:
+    counts: Any = Counts()
+    refusals = RefusalCounts(counts, "m")
+    assert not counts.counts  # no series before there is something to count
+    reply = refusals.refusal(InvalidInput("wrong"), 0.25)
+    assert reply.status == 400
+    assert counts.counter("gomlx_requests", "m", "400").n == 1
+    assert counts.histogram("gomlx_refusal_seconds", "m").sums.total == 0.25
+
+
+def test_an_abandoned_request_is_a_canceled_one_with_a_time() -> None:
+    counts: Any = Counts()
+    refusals = RefusalCounts(counts, "m")
+    refusals.abandoned(0.5)
+    refusals.canceled()
+    assert counts.counter("gomlx_requests", "m", "499").n == 1
+    assert counts.counter("gomlx_requests_canceled", "m").n == 2
+    assert counts.histogram("gomlx_refusal_seconds", "m").sums.total == 0.5
+
+
+def test_the_series_of_a_model_exist_from_the_start() -> None:
+    counts: Any = Counts()
+    ModelCounts(counts, "m")
+    assert counts.counts.keys() == {
+        ("gomlx_requests", "m", "200"),
+        ("gomlx_flights_collapsed", "m"),
+    }

@@ -1,0 +1,60 @@
+"""Hits are answered from this host's cache, and their texts remembered."""
+
+from typing import Any
+
+from gomlx.errors import InvalidInput
+from gomlx.server.predict.lookup import VersionLookup
+from gomlx.server.predict.policy import CachePolicy
+from tests.server.predict.fakes import (
+    ANSWER,
+    DIGEST,
+    FakeBatcher,
+    FakeCache,
+    live_version,
+    parsed_of,
+)
+
+
+def lookup_of(policy: CachePolicy, kept_rows: int = 8) -> VersionLookup:
+    return VersionLookup(live_version(FakeBatcher()), policy, 100, kept_rows)
+
+
+def cached_lookup(kept_rows: int = 8) -> tuple[VersionLookup, FakeCache]:
+    cache: Any = FakeCache()
+    return lookup_of(CachePolicy(cache), kept_rows), cache
+
+
+def test_the_rows_of_all_requests_are_looked_up_together() -> None:
+    lookup, cache = cached_lookup()
+    one, two = parsed_of(1), parsed_of(2, 3)
+    cache.known = {one.keys[0]: ANSWER, two.keys[1]: ANSWER}
+    assert lookup.cached([one, InvalidInput("wrong"), two]) == cache.known
+    assert cache.lookups == [[*one.keys, *two.keys]]
+    assert lookup.cached([InvalidInput("wrong")]) == {}
+    assert len(cache.lookups) == 1
+
+
+def test_without_a_cache_there_are_no_hits() -> None:
+    lookup = lookup_of(CachePolicy(None, bypass_reason="unsteady-model"))
+    assert not lookup.is_local
+    assert lookup.detail == "unsteady-model"
+    (parsed,) = lookup.parser.parse([b'{"city":"rome","x":1}'])
+    assert lookup.cached([parsed]) == {}
+
+
+def test_a_hit() -> None:
+    lookup, _ = cached_lookup()
+    reply = lookup.hit(b"text", parsed_of(1), b'{"data":', [ANSWER])
+    assert reply.body == b'{"data":' + ANSWER + b"}"
+    assert reply.cache_status == "gomlx; hit; detail=L1"
+    assert reply.version == DIGEST
+    batch = lookup.hit(b"texts", parsed_of(1, 2), b'{"data":', [ANSWER] * 2)
+    assert batch.body == b'{"data":[' + ANSWER + b"," + ANSWER + b"]}"
+    assert batch.cache_status == 'gomlx; hit; detail="rows=2,hits=2"'
+
+
+def test_the_texts_of_hits_are_not_parsed_again() -> None:
+    lookup, _ = cached_lookup(kept_rows=2)
+    lookup.hit(b"two", parsed_of(1, 2), b"", [ANSWER] * 2)
+    lookup.hit(b"three", parsed_of(1, 2, 3), b"", [ANSWER] * 3)
+    assert lookup.parser.recent == {b"two": parsed_of(1, 2)}

@@ -1,0 +1,145 @@
+"""Texts become canonical rows and keys; what is wrong with one hurts no other."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gomlx.contract.canonical import Exact
+from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Row
+from gomlx.errors import InvalidInput, TooLarge
+from gomlx.server.predict.parse import ParsedRequest, RequestParser
+from tests.server.predict.fakes import DICTIONARY, SIGNATURE, parsed_of
+
+MAX_ROWS = 100
+
+
+def parser_of(signature: Signature = SIGNATURE, is_keyed: bool = True) -> RequestParser:
+    return RequestParser(signature, DICTIONARY, MAX_ROWS, is_keyed)
+
+
+def parse_one(text: bytes | str, is_keyed: bool = True) -> ParsedRequest | Exception:
+    (parsed,) = parser_of(is_keyed=is_keyed).parse([text])
+    return parsed
+
+
+@dataclass(frozen=True)
+class CountingSignature(Signature):
+    """A signature that keeps what it looked for plain rows in."""
+
+    values: list[Any] = field(default_factory=list)
+
+    def plain_row(self, asked: Any) -> Row | None:
+        self.values.append(asked)
+        return super().plain_row(asked)
+
+
+def test_plain_rows_are_looked_for_once_in_each_text() -> None:
+    """A batch, a row that is not plain, an error: none is looked at again."""
+    signature = CountingSignature(SIGNATURE.inputs, SIGNATURE.outputs)
+    texts: list[bytes | str] = [
+        b'{"city":["rome","oslo"],"x":[1,2],"batch_size":2}',
+        b'{"city":"rome","x":1}',
+        b'{"city":"rome","x":[1]}',
+        b'{"city":1,"x":1}',
+        "city=oslo&x=2",
+    ]
+    parsed = parser_of(signature).parse(texts)
+    assert parsed[0] == parsed_of_cities(("rome", 1.0), ("oslo", 2.0))
+    assert len(signature.values) == len(texts)
+
+
+def parsed_of_cities(*rows: Row) -> ParsedRequest:
+    canonical = DICTIONARY.canonical(rows)
+    return ParsedRequest(canonical, DICTIONARY.keys(canonical), len(rows) > 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"city":"rome","x":1}',
+        b'{"x":1.0,"city":"rome"}',
+        b'{"city":"rome","x":1,"batch_size":null}',
+        "city=rome&x=1",
+        "x=1.0&city=rome&batch_size=3",
+    ],
+)
+def test_one_row(text: bytes | str) -> None:
+    assert parse_one(text) == parsed_of(1.0)
+
+
+def test_a_batch_of_one_row_is_a_batch() -> None:
+    text = b'{"city":["rome"],"x":[1],"batch_size":1}'
+    assert parse_one(text) == parsed_of(1.0, is_batch=True)
+
+
+def test_values_out_of_vocabulary_have_one_key() -> None:
+    lima, cairo = parser_of().parse([b'{"city":"lima","x":1}', "city=cairo&x=1"])
+    assert lima == cairo == parsed_of_cities(("UNK", 1.0))
+
+
+def test_without_a_cache_there_are_no_keys() -> None:
+    for text in (b'{"city":"rome","x":1}', b'{"city":"rome","x":1,"batch_size":null}'):
+        parsed = parse_one(text, is_keyed=False)
+        assert isinstance(parsed, ParsedRequest)
+        assert (parsed.rows, parsed.keys) == ([("rome", 1.0)], [])
+
+
+def test_recent_texts_are_not_parsed_again() -> None:
+    parser = parser_of()
+    for texts in (parser.recent, parser.recent.older):
+        texts[b"any text"] = parsed_of(3.0)
+        assert parser.parse([b"any text"]) == [parsed_of(3.0)]
+        parser.recent.clear()
+
+
+WRONG: list[tuple[bytes | str, type[Exception], str]] = [
+    (b"{", InvalidInput, "malformed JSON"),
+    (
+        b'{"city":"rome","x":NaN}',
+        InvalidInput,
+        "'x': expected float32 (a finite number)",
+    ),
+    (b"[1]", InvalidInput, "expected a JSON object"),
+    (b'{"city":"rome"}', InvalidInput, "missing"),
+    ("city=rome&x", InvalidInput, "malformed query"),
+    ("city=rome&x=one", InvalidInput, "got"),
+    (b'{"city":["a"],"x":[1],"batch_size":101}', TooLarge, "at most 100 rows"),
+]
+
+
+def test_each_text_has_its_own_error() -> None:
+    fine = b'{"city":"rome","x":1}'
+    texts: list[bytes | str] = [text for wrong, _, _ in WRONG for text in (wrong, fine)]
+    parsed = parser_of().parse(texts)
+    assert parsed[1::2] == [parsed_of(1.0)] * len(WRONG)
+    for error, (_, kind, message) in zip(parsed[::2], WRONG, strict=True):
+        assert isinstance(error, kind)
+        assert message in str(error)
+
+
+def test_a_row_without_a_key_hurts_no_other() -> None:
+    """Keys of a turn's rows are made together, and again apart if that fails."""
+    kinds = [Exact("string", ""), Exact("float32", "")]
+    dictionary = Dictionary("v", SIGNATURE, kinds)
+    parser = RequestParser(SIGNATURE, dictionary, MAX_ROWS, is_keyed=True)
+    first, wrong, last = parser.parse(["city=a&x=1", "city=\ud800&x=1", "city=b&x=1"])
+    assert isinstance(wrong, InvalidInput)
+    assert "surrogate" in str(wrong)
+    for parsed, city in ((first, "a"), (last, "b")):
+        assert isinstance(parsed, ParsedRequest)
+        assert parsed.rows == [(city, 1.0)]
+        assert parsed.keys == dictionary.keys(parsed.rows)
+
+
+def test_a_bug_hurts_no_other_text() -> None:
+    class Broken(Signature):
+        def check_closely(self, asked: Any, max_rows: int = 0) -> Any:
+            raise ZeroDivisionError
+
+    parser = parser_of(Broken(SIGNATURE.inputs, SIGNATURE.outputs))
+    bug, fine = parser.parse([b"[]", b'{"city":"rome","x":1}'])
+    assert isinstance(bug, ZeroDivisionError)
+    assert fine == parsed_of(1.0)
