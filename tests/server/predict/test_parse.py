@@ -31,9 +31,9 @@ class CountingSignature(Signature):
 
     values: list[Any] = field(default_factory=list)
 
-    def plain_row(self, asked: Any) -> Row | None:
-        self.values.append(asked)
-        return super().plain_row(asked)
+    def plain_row(self, body: Any) -> Row | None:
+        self.values.append(body)
+        return super().plain_row(body)
 
 
 def test_plain_rows_are_looked_for_once_in_each_text() -> None:
@@ -136,7 +136,7 @@ def test_a_row_without_a_key_hurts_no_other() -> None:
 
 def test_a_bug_hurts_no_other_text() -> None:
     class Broken(Signature):
-        def check_closely(self, asked: Any, max_rows: int = 0) -> Any:
+        def check_closely(self, body: Any, max_rows: int = 0) -> Any:
             raise ZeroDivisionError
 
     parser = parser_of(Broken(SIGNATURE.inputs, SIGNATURE.outputs))
