@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -74,6 +73,7 @@ class Path_:
     predictor: Predictor
     current: Current
     cache: Tiered
+    local: Local
     counts: Counts
     live: Callable[..., LiveVersion]
     reconfigure: Callable[[CachePolicy], Predictor]
@@ -112,7 +112,8 @@ async def path(
     create_store(shared_folder / "store", 4 << 20)
     tier = SharedMemory(shared_folder / "store")
     tier_counts = LocalCounts(counts.counter, counts.histogram("lookup seconds"))
-    cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 60)
+    local = Local(tier, tier_counts, 1 << 20)
+    cache = Tiered(local, [], 60)
     current = Current(["m", "unloaded"])
 
     def live(
@@ -134,32 +135,33 @@ async def path(
         )
 
     current.swap("m", live(servables[2.0]), lambda _: None)
-    metrics: Any = counts
     max_rows = {"m": 100, "unloaded": 100}
 
     def predictor(caching: CachePolicy) -> Predictor:
         models = dict.fromkeys(max_rows, caching)
-        return Predictor(current, models, max_rows, metrics)
+        return Predictor(current, models, max_rows, counts)
 
-    yield Path_(predictor(CachePolicy(cache)), current, cache, counts, live, predictor)
+    yield Path_(
+        predictor(CachePolicy(cache)), current, cache, local, counts, live, predictor
+    )
     if (last := current.get("m")) is not None:
         last.batcher.close()
     await cache.close()
 
 
-def ask(
+def submit(
     path: Path_, body: bytes, model: str = "m", seconds: float = inf
 ) -> tuple[PendingRequest | None, asyncio.Future[Reply]]:
-    """Put a question: what can leave, and the reply to come."""
+    """Submit a request: what can be abandoned if it waits, and the reply to come."""
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     return path.predictor.submit(model, body, future.set_result, seconds), future
 
 
-async def asked(
+async def predict(
     path: Path_, body: bytes, model: str = "m", seconds: float = inf
 ) -> Reply:
-    """Put a question, and wait for the reply."""
-    return await asyncio.wait_for(ask(path, body, model, seconds)[1], 30)
+    """Submit a request and wait for the reply."""
+    return await asyncio.wait_for(submit(path, body, model, seconds)[1], 30)
 
 
 async def until(condition: Callable[[], object]) -> None:

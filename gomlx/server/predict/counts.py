@@ -1,10 +1,22 @@
 """What is counted about requests, by model."""
 
+from typing import Protocol
+
 from gomlx.errors import GomlxError
-from gomlx.metrics.metrics import Metrics
+from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.server.predict.reply import Reply, refusal
 
 _CLIENT_LEFT = "499"  # nginx' status for it; no client sees it
+
+
+class RequestMetrics(Protocol):
+    """Where counters and histograms come from: as much of `Metrics` as is needed."""
+
+    def counter(self, name: str, /, *labels: str) -> Counter:
+        """Return the counter with these label values."""
+
+    def histogram(self, name: str, /, *labels: str) -> Histogram:
+        """Return the histogram with these label values."""
 
 
 class RefusalCounts:
@@ -14,7 +26,7 @@ class RefusalCounts:
     exist with its first count.
     """
 
-    def __init__(self, metrics: Metrics, label: str) -> None:
+    def __init__(self, metrics: RequestMetrics, label: str) -> None:
         self._metrics = metrics
         self._label = label
 
@@ -44,7 +56,7 @@ class ModelCounts:
     joined a flight that was under way.
     """
 
-    def __init__(self, metrics: Metrics, name: str) -> None:
+    def __init__(self, metrics: RequestMetrics, name: str) -> None:
         self.ok = metrics.counter("gomlx_requests", name, "200")
         self.seconds = metrics.histogram("gomlx_request_seconds", name)
         self.collapsed = metrics.counter("gomlx_flights_collapsed", name)

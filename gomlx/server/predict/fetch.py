@@ -71,9 +71,9 @@ class Fetch:
         if coalescer:
             remaining_seconds = pending.deadline - perf_counter()
             wait_seconds = min(coalescer.seconds, remaining_seconds)
-        until = asyncio.get_running_loop().time() + wait_seconds
+        deadline = asyncio.get_running_loop().time() + wait_seconds
         namespace = self._live.namespace
-        cache.fetch(namespace, self._rows, coalescer, until, self.complete)
+        cache.fetch(namespace, self._rows, coalescer, deadline, self.complete)
 
     def complete(self, key: bytes, hit: Hit | None) -> None:
         """End the flight of a row with a hit, or have the row computed.

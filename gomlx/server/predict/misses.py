@@ -49,8 +49,8 @@ class Misses:
         rows, keys, _ = pending.parsed
         places = pending.places()
         new = {keys[i]: rows[i] for i in places if keys[i] not in flights}
-        should_fetch = policy.should_fetch(len(new))
-        if should_fetch:
+        is_fetched = policy.can_fetch(len(new))
+        if is_fetched:
             self._fetched.check_room(pending.name, len(new))
         else:
             live.batcher.check_room(len(new), pending.timeout_seconds)
@@ -59,10 +59,10 @@ class Misses:
             waiting = flights.join(keys[i], pending, i)
             if waiting is None:
                 pending.collapsed += 1
-            elif not should_fetch:
+            elif not is_fetched:
                 job = FlightJob(flights, live, policy, keys[i], waiting)
                 live.batcher.add(rows[i], job)
-        if should_fetch and new:
+        if is_fetched and new:
             Fetch(flights, self._fetched, live, policy, new).start(pending)
 
     def join_flight(self, pending: PendingRequest, policy: CachePolicy) -> None:

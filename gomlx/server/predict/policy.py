@@ -28,11 +28,11 @@ class CachePolicy(NamedTuple):
             return CachePolicy(None, bypass_reason="unsteady-model")
         return self
 
-    def should_fetch(self, rows: int) -> bool:
-        """Tell whether rows are to be fetched before they are computed.
+    def can_fetch(self, rows: int) -> bool:
+        """Tell whether rows may be elsewhere, and are to be fetched before they run.
 
-        From shared tiers that are usable, and from whoever computes them already. Rows
-        that skip all shared tiers are counted there.
+        In shared tiers that are usable, or at whoever computes them already. If not,
+        the rows are counted as skipped.
         """
         if self.coalescer is not None:
             return True

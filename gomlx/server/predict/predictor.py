@@ -10,9 +10,8 @@ from math import inf
 from time import perf_counter
 
 from gomlx.errors import GomlxError, ModelNotFound
-from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
-from gomlx.server.predict.counts import ModelCounts, RefusalCounts
+from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.model import ModelPredictor
 from gomlx.server.predict.policy import CachePolicy
@@ -36,7 +35,7 @@ class Predictor:
         current: Current,
         policies: Mapping[str, CachePolicy],
         max_rows: Mapping[str, int],
-        metrics: Metrics,
+        metrics: RequestMetrics,
     ) -> None:
         """policies, max_rows: by model. max_rows: of one request, and of its queue."""
         self.stopping = asyncio.Event()

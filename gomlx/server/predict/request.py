@@ -2,11 +2,10 @@
 
 A request whose rows are not all cached becomes a `PendingRequest`:
 
-    waiting ─┬─ the last outcome ───────────────────────────► ended, completed
-             └─ a failed row, the deadline, a disconnect ───► ended
-                                         ended ─ the last outcome ─► completed
+    waiting ── the last outcome ─────────────────────────────► ended, completed
+        └───── an error, the deadline, a disconnect ──► ended ── the last outcome ──┘
 
-It gets its reply when it ends, unless its client has disconnected. It holds the live
+It gets its reply when it ends, unless its client has disconnected. It pins the live
 version until it is completed: a run that has begun goes on, and its answer is cached.
 """
 
@@ -72,10 +71,10 @@ class Owner(Protocol):
 class PendingRequest:
     """A request with rows that are being computed, or fetched from shared tiers.
 
-    answers: one a row; None where it is missing. missing: how many are. hits: how many
-    the cache had. collapsed: how many come from flights of other requests. deadline: by
-    `perf_counter`; 0.0 once it has ended. detail: of its Cache-Status: the tier that
-    had the last hit, or why the cache is not used.
+    answers: one a row; None where it is missing. missing: how many rows have no outcome
+    yet. hits: how many answers were cached. collapsed: how many rows joined the flights
+    of other requests. deadline: by `perf_counter`; 0.0 once the request has ended.
+    detail: of its Cache-Status: the tier of the last hit, or why there is no cache.
     """
 
     __slots__ = (

@@ -9,7 +9,7 @@ import pytest_asyncio
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.server.http.response import CONTINUE
-from gomlx.server.predict.request import Reply
+from gomlx.server.predict.reply import Reply
 from tests.server.conftest import Gate, Path_, until
 from tests.server.http.conftest import Server
 from tests.server.http.messages import answers, post, ys

@@ -1,7 +1,7 @@
 """Replies as bytes."""
 
 from gomlx.server.http.response import HeadTooLarge, TooManyConnections, response
-from gomlx.server.predict.request import Reply, refusal
+from gomlx.server.predict.reply import Reply, refusal
 
 DATE = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
 

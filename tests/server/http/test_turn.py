@@ -7,7 +7,8 @@ import pytest
 
 from gomlx.server.http.head import Head
 from gomlx.server.http.turn import Turn
-from gomlx.server.predict.request import PendingRequest, Reply
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import PendingRequest
 
 REPLY = Reply(200, b"{}")
 
@@ -19,7 +20,7 @@ class Requester:
         self.head = Head(model, None, 0, True, 5.0)
         self.text: Any = b""
         self.arrived = 0.0
-        self.seconds = 5.0
+        self.timeout_seconds = 5.0
         self.pending: PendingRequest | None = None
         self.unsent: list[bytes] = []
         self.sent: list[bytes] = []

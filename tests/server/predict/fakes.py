@@ -89,7 +89,7 @@ class FakeCache:
     known: dict[bytes, bytes] = field(default_factory=dict)
     lookups: list[Sequence[bytes]] = field(default_factory=list)
     fetched: list[bytes] = field(default_factory=list)
-    until: float = 0.0
+    deadline: float = 0.0
     on_found: OnFound | None = None
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -107,11 +107,11 @@ class FakeCache:
         space: object,
         keys: Collection[bytes],
         coalescer: object,
-        until: float,
+        deadline: float,
         complete: OnFound,
     ) -> None:
         self.fetched += keys
-        self.until = until
+        self.deadline = deadline
         self.on_found = complete
 
     def find(self, key: bytes, answer: bytes | None) -> None:

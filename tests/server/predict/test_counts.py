@@ -1,14 +1,12 @@
 """Every request without an answer is counted, by model and status."""
 
-from typing import Any
-
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.counts import ModelCounts, RefusalCounts
 from tests.server.conftest import Counts
 
 
 def test_refusals_are_counted_by_status() -> None:
-    counts: Any = Counts()
+    counts = Counts()
     refusals = RefusalCounts(counts, "m")
     assert not counts.counts  # no series before there is something to count
     reply = refusals.refusal(InvalidInput("wrong"), 0.25)
@@ -18,7 +16,7 @@ def test_refusals_are_counted_by_status() -> None:
 
 
 def test_an_abandoned_request_is_a_canceled_one_with_a_time() -> None:
-    counts: Any = Counts()
+    counts = Counts()
     refusals = RefusalCounts(counts, "m")
     refusals.abandoned(0.5)
     refusals.canceled()
@@ -28,7 +26,7 @@ def test_an_abandoned_request_is_a_canceled_one_with_a_time() -> None:
 
 
 def test_the_series_of_a_model_exist_from_the_start() -> None:
-    counts: Any = Counts()
+    counts = Counts()
     ModelCounts(counts, "m")
     assert counts.counts.keys() == {
         ("gomlx_requests", "m", "200"),

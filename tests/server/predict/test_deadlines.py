@@ -1,18 +1,27 @@
-"""What nobody waits for any more does not run: deadlines, clients that have gone."""
+"""Abandoned work is dropped: after deadlines, and when clients disconnect."""
 
 import asyncio
 import json
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from gomlx.cache.coalesce import Coalescer, HostLeases
-from gomlx.errors import InvalidInput
+from gomlx.errors import DeadlineExceeded, InvalidInput
 from gomlx.models.serving.servable import Servable
-from gomlx.server.predict.deadlines import timeout_seconds
+from gomlx.server.predict.deadlines import Deadlines, timeout_seconds
 from gomlx.server.predict.policy import CachePolicy
 from tests.cache.test_coalesce import holder
-from tests.server.conftest import Gate, Path_, ask, asked, until
+from tests.server.conftest import Gate, Path_, predict, submit, until
+from tests.server.predict.fakes import (
+    ANSWER,
+    FakeBatcher,
+    FakeOwner,
+    live_version,
+    parsed_of,
+    pending_of,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,10 +32,10 @@ SHORT = 0.03  # seconds
 async def running(
     path: Path_, servables: Servables
 ) -> tuple[Gate, asyncio.Task[bytes]]:
-    """A model that runs the row 0 until it is let go on, so that others queue."""
+    """A model that runs the row 0 until the gate opens, so that other rows queue."""
 
     async def first() -> bytes:
-        return (await asked(path, b'{"x":0}')).body
+        return (await predict(path, b'{"x":0}')).body
 
     gate = path.gated(servables[2.0])
     task = asyncio.create_task(first())
@@ -35,33 +44,33 @@ async def running(
 
 
 async def late(path: Path_, gate: Gate, body: bytes) -> None:
-    """Ask, and have the time be up once the run has begun."""
-    left, reply = ask(path, body, seconds=3600)
-    assert left
+    """Have a request's deadline pass once its run has begun."""
+    pending, reply = submit(path, body)
+    assert pending
     await gate.wait()
-    left.deadline = 1e-9
+    pending.end(DeadlineExceeded.of("m"))
     assert (await reply).status == 504
 
 
-async def test_a_row_whose_time_is_up_in_the_queue_never_runs(
+async def test_a_row_whose_deadline_passes_in_the_queue_never_runs(
     path: Path_, servables: Servables
 ) -> None:
     gate, first = await running(path, servables)
-    reply = await asked(path, b'{"x":1}', seconds=SHORT)
+    reply = await predict(path, b'{"x":1}', seconds=SHORT)
     assert reply.status == 504
     assert "Request-Timeout-Ms" in json.loads(reply.body)["error"]
     gate.go.set()
     await first
-    assert (await asked(path, b'{"x":2}')).status == 200
+    assert (await predict(path, b'{"x":2}')).status == 200
     assert gate.rows == [0.0, 2.0]
     assert path.counts.counter("gomlx_requests", "m", "504").n == 1
 
 
-async def test_a_row_that_is_late_when_it_is_taken_is_not_run(
+async def test_a_row_that_is_late_when_its_run_begins_is_dropped(
     path: Path_, servables: Servables
 ) -> None:
     gate, first = await running(path, servables)
-    _, reply = ask(path, b'{"x":1}', seconds=1e-9)  # before any sweep
+    _, reply = submit(path, b'{"x":1}', seconds=1e-9)  # before any sweep
     gate.go.set()
     assert (await reply).status == 504
     await first
@@ -76,7 +85,7 @@ async def test_the_late_answer_of_a_run_is_cached(
     assert gate.rows == [1.0]
     gate.go.set()
     await until(lambda: no_pins(path))
-    reply = await asked(path, b'{"x":1}', seconds=SHORT)
+    reply = await predict(path, b'{"x":1}', seconds=SHORT)
     assert reply.cache_status == "gomlx; hit; detail=L1"
     assert gate.rows == [1.0]
 
@@ -86,24 +95,24 @@ def no_pins(path: Path_) -> bool:
     return live is not None and live.pins == 0
 
 
-async def test_a_shared_flight_runs_for_the_last_who_wants_it(
+async def test_a_flight_runs_while_one_request_waits_for_it(
     path: Path_, servables: Servables
 ) -> None:
     gate, first = await running(path, servables)
-    _, patient = ask(path, b'{"x":1}')
-    _, joined = ask(path, b'{"x":1}', seconds=SHORT)
+    _, patient = submit(path, b'{"x":1}')
+    _, joined = submit(path, b'{"x":1}', seconds=SHORT)
     assert (await joined).status == 504
     gate.go.set()
     assert json.loads((await patient).body)["data"] == {"y": 2.0}
     await first
 
 
-async def test_one_who_joins_late_keeps_a_flight_alive(
+async def test_a_request_that_joins_late_keeps_a_flight_alive(
     path: Path_, servables: Servables
 ) -> None:
     gate, first = await running(path, servables)
-    assert (await asked(path, b'{"x":1}', seconds=SHORT)).status == 504
-    _, joined = ask(path, b'{"x":1}')
+    assert (await predict(path, b'{"x":1}', seconds=SHORT)).status == 504
+    _, joined = submit(path, b'{"x":1}')
     gate.go.set()
     assert (await joined).status == 200
     await first
@@ -125,7 +134,7 @@ async def test_the_rows_of_a_failed_request_do_not_run(
 ) -> None:
     gate, first = await running(path, servables)
     rows = ",".join(map(str, [13, *range(100, 180)]))
-    _, failing = ask(path, b'{"x":[%b],"batch_size":81}' % rows.encode())
+    _, failing = submit(path, b'{"x":[%b],"batch_size":81}' % rows.encode())
     gate.go.set()
     reply = await failing
     assert reply.status == 500
@@ -137,17 +146,17 @@ async def test_the_rows_of_a_failed_request_do_not_run(
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
-async def test_what_a_client_that_left_asked_for_does_not_run(
+async def test_the_rows_of_a_client_that_disconnected_do_not_run(
     path: Path_, servables: Servables, is_cached: bool
 ) -> None:
     if not is_cached:
         path.predictor = path.reconfigure(CachePolicy(None))
     gate, first = await running(path, servables)
-    leaving, reply = ask(path, b'{"x":[1,2,3],"batch_size":3}')
-    _, staying = ask(path, b'{"x":2}')
-    assert leaving
-    path.predictor.abandon(leaving)
-    path.predictor.abandon(leaving)
+    abandoned, reply = submit(path, b'{"x":[1,2,3],"batch_size":3}')
+    _, staying = submit(path, b'{"x":2}')
+    assert abandoned
+    path.predictor.abandon(abandoned)
+    path.predictor.abandon(abandoned)
     gate.go.set()
     assert (await staying).status == 200
     await first
@@ -157,16 +166,14 @@ async def test_what_a_client_that_left_asked_for_does_not_run(
     assert path.counts.counter("gomlx_requests_canceled", "m").n == 1
 
 
-async def test_rows_of_those_who_left_keep_nobody_out(
-    path: Path_, servables: Servables
-) -> None:
+async def test_abandoned_rows_take_no_room(path: Path_, servables: Servables) -> None:
     gate, first = await running(path, servables)
     rows = ",".join(map(str, range(1, 101)))
-    leaving, _ = ask(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
-    assert leaving
-    assert (await asked(path, b'{"x":1000}')).status == 429
-    path.predictor.abandon(leaving)
-    _, other = ask(path, b'{"x":1000}')
+    abandoned, _ = submit(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    assert abandoned
+    assert (await predict(path, b'{"x":1000}')).status == 429
+    path.predictor.abandon(abandoned)
+    _, other = submit(path, b'{"x":1000}')
     gate.go.set()
     assert (await other).status == 200
     await first
@@ -176,37 +183,34 @@ async def test_rows_of_those_who_left_keep_nobody_out(
 async def test_waiting_for_another_process_ends_with_the_deadline(
     path: Path_, shared_folder: Path
 ) -> None:
-    local = path.cache._local
-    assert local
-    leases = HostLeases(shared_folder / "leases", local)
+    leases = HostLeases(shared_folder / "leases", path.local)
     coalescer = Coalescer(leases, 1000, path.cache.peek_local)
     path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     live = path.current.get("m")
     assert live
-    question = live.signature.check({"x": 1}, 1)
-    (key,) = live.dictionary.keys(live.dictionary.canonical(question.rows))
+    checked = live.signature.check({"x": 1}, 1)
+    (key,) = live.dictionary.keys(live.dictionary.canonical(checked.rows))
     with holder(shared_folder, key):
-        assert (await asked(path, b'{"x":1}', seconds=SHORT)).status == 504
-        await until(lambda: no_pins(path))  # nor does anybody wait on its behalf
+        assert (await predict(path, b'{"x":1}', seconds=SHORT)).status == 504
+        await until(lambda: no_pins(path))  # and nothing waits on its behalf
         assert path.runs() == 0
-        _, patient = ask(path, b'{"x":1}')
+        _, patient = submit(path, b'{"x":1}')
     assert (await patient).status == 200
 
 
-async def test_rows_looked_for_elsewhere_do_not_keep_each_other_out(
+async def test_fetched_rows_do_not_keep_each_other_out(
     path: Path_, servables: Servables, shared_folder: Path
 ) -> None:
-    """They are more than a run takes, and a run takes longer than may be queued."""
+    """They need more than one run, and a run is longer than rows may be queued."""
     gate = Gate(servables[2.0])
     gate.go.set()
     live = path.live(servables[2.0], gate, 0.01)
     path.current.swap("m", live, lambda _: None)
-    assert path.cache._local
-    leases = HostLeases(shared_folder / "leases", path.cache._local)
+    leases = HostLeases(shared_folder / "leases", path.local)
     coalescer = Coalescer(leases, 30, path.cache.peek_local)
     path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     rows = ",".join(map(str, range(101, 201)))
-    reply = await asked(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    reply = await predict(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
     assert reply.status == 200, reply.body
 
 
@@ -215,15 +219,14 @@ async def test_a_row_that_could_not_run_in_time_is_shed_at_once(
 ) -> None:
     gate, first = await running(path, servables)
     rows = ",".join(map(str, range(101, 165)))
-    _, batch = ask(path, b'{"x":[%b],"batch_size":64}' % rows.encode())
-    left, refused = ask(path, b'{"x":1000}', seconds=0.5)  # a run takes a second
-    assert left is None
+    _, batch = submit(path, b'{"x":[%b],"batch_size":64}' % rows.encode())
+    pending, refused = submit(path, b'{"x":1000}', seconds=0.5)  # a run takes a second
+    assert pending is None
     assert refused.result().status == 429
-    _, joined = ask(
-        path, b'{"x":101}', seconds=0.5
-    )  # may be answered, and takes no room
+    # It joins a flight that may end in time, and takes no room.
+    _, joined = submit(path, b'{"x":101}', seconds=0.5)
     assert not joined.done()
-    _, patient = ask(path, b'{"x":2000}', seconds=30)
+    _, patient = submit(path, b'{"x":2000}', seconds=30)
     gate.go.set()
     assert (await patient).status == (await batch).status == 200
     await first
@@ -234,31 +237,33 @@ async def test_a_row_that_could_not_run_in_time_is_shed_at_once(
 async def test_hits_are_served_while_misses_are_shed(
     path: Path_, servables: Servables
 ) -> None:
-    await asked(path, b'{"x":500}')
+    await predict(path, b'{"x":500}')
     gate, first = await running(path, servables)
     rows = ",".join(map(str, range(101, 201)))
-    _, batch = ask(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    _, batch = submit(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
     for body in (b'{"x":1000}', b'{"x":[500,1000],"batch_size":2}'):
-        left, refused = ask(path, body)
-        assert left is None
+        pending, refused = submit(path, body)
+        assert pending is None
         reply = refused.result()  # at once
         assert reply.status == 429
         assert reply.retry_after
-    assert ask(path, b'{"x":500}')[1].result().cache_status == "gomlx; hit; detail=L1"
-    # What is computed anyway takes no room.
-    _, joined = ask(path, b'{"x":[500,101,102],"batch_size":3}')
+    assert (
+        submit(path, b'{"x":500}')[1].result().cache_status == "gomlx; hit; detail=L1"
+    )
+    # Rows that are computed already take no room.
+    _, joined = submit(path, b'{"x":[500,101,102],"batch_size":3}')
     gate.go.set()
     assert (await joined).status == (await batch).status == 200
     await first
     assert 1000.0 not in gate.rows
-    assert (await asked(path, b'{"x":1000}')).status == 200
+    assert (await predict(path, b'{"x":1000}')).status == 200
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [(None, 30.0), ("1", 0.001), ("007", 0.007), ("30000", 30.0), ("9" * 12, 30.0)],
 )
-async def test_the_header_asks_for_less_than_the_config_allows(
+async def test_the_header_shortens_what_the_config_allows(
     header: str | None, seconds: float
 ) -> None:
     assert timeout_seconds(header, 30.0) == seconds
@@ -270,3 +275,74 @@ async def test_the_header_asks_for_less_than_the_config_allows(
 async def test_a_header_that_is_no_time(header: str) -> None:
     with pytest.raises(InvalidInput, match="header Request-Timeout-Ms: expected"):
         timeout_seconds(header, 30.0)
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def swept() -> None:
+    """Wait for several sweeps of a timer without a period."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_requests_end_once_their_deadline_has_passed() -> None:
+    clock, owner = Clock(), FakeOwner()
+    deadlines = Deadlines(0, clock)
+    live = live_version(FakeBatcher())
+    soon, later, answered = (
+        pending_of(live, parsed_of(1), owner=owner, timeout_seconds=seconds)
+        for seconds in (10, 20, 10)
+    )
+    for pending in (soon, later, answered):
+        deadlines.add(pending)
+    answered.complete(0, ANSWER)
+    deadlines.discard(answered)
+    deadlines.discard(answered)
+    clock.now = soon.deadline - 1
+    await swept()
+    assert owner.endings == [None]
+    clock.now = soon.deadline
+    await swept()
+    assert [type(error) for error in owner.endings] == [type(None), DeadlineExceeded]
+    clock.now = later.deadline
+    await swept()
+    assert len(owner.endings) == 3
+
+
+async def test_the_timer_starts_again_with_the_next_request() -> None:
+    clock, owner = Clock(), FakeOwner()
+    deadlines = Deadlines(0, clock)
+    live = live_version(FakeBatcher())
+    clock.now = inf
+    for n in (1, 2):
+        deadlines.add(pending_of(live, parsed_of(1), owner=owner))
+        await swept()
+        assert len(owner.endings) == n
+
+
+async def test_a_bug_in_one_reply_stops_no_other_deadline() -> None:
+    class Broken(FakeOwner):
+        def ended(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+    bugs: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: bugs.append(context))
+    clock, owner = Clock(), FakeOwner()
+    deadlines = Deadlines(0, clock)
+    live = live_version(FakeBatcher())
+    clock.now = inf
+    deadlines.add(pending_of(live, parsed_of(1), owner=Broken()))
+    for _ in range(3):
+        deadlines.add(pending_of(live, parsed_of(1), owner=owner))
+    await swept()
+    assert len(bugs) == 1
+    assert len(owner.endings) == 3

@@ -108,11 +108,11 @@ async def test_the_deadline_bounds_the_wait_for_other_processes() -> None:
         def release(self, key: bytes) -> None: ...
 
     now = asyncio.get_running_loop().time()
-    assert fetching().cache.until - now < 1  # nobody computes for another
+    assert fetching().cache.deadline - now < 1  # no other process computes
     short = fetching(coalescer=FakeCoalescer(), timeout_seconds=5)
-    assert 4 < short.cache.until - now < 6
+    assert 4 < short.cache.deadline - now < 6
     long = fetching(coalescer=FakeCoalescer(), timeout_seconds=50)
-    assert 9 < long.cache.until - now < 11
+    assert 9 < long.cache.deadline - now < 11
     late = fetching(coalescer=FakeCoalescer(), timeout_seconds=-1)
     late.cache.find(ONE, None)
     (error,) = late.owner.endings

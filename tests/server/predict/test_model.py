@@ -36,7 +36,6 @@ class Model:
         self.cache = FakeCache()
         self.counts = Counts()
         self.current = Current(["m"])
-        metrics: Any = self.counts
         cache: Any = self.cache
         self.predictor = ModelPredictor(
             "m",
@@ -44,7 +43,7 @@ class Model:
             100,
             self.current,
             Misses({"m": 100}),
-            ModelCounts(metrics, "m"),
+            ModelCounts(self.counts, "m"),
         )
         self.swap(live_version(self.batcher))
 
@@ -154,13 +153,12 @@ async def test_a_requester_that_fails_hurts_no_other(
 async def test_nothing_is_live() -> None:
     model = Model()
     model.current = Current(["m"])
-    metrics: Any = model.counts
     model.predictor = ModelPredictor(
         "m",
         CachePolicy(None),
         100,
         model.current,
         Misses({"m": 100}),
-        ModelCounts(metrics, "m"),
+        ModelCounts(model.counts, "m"),
     )
     assert statuses(model.predict(ONE, TWO)) == [[503], [503]]

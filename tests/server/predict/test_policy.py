@@ -25,12 +25,12 @@ def test_rows_are_fetched_from_shared_tiers_and_from_who_computes_them(
     policy: CachePolicy, is_local: bool
 ) -> None:
     assert policy.is_local == is_local
-    assert policy.should_fetch(1) != is_local
+    assert policy.can_fetch(1) != is_local
 
 
 def test_without_a_cache_nothing_is_fetched() -> None:
-    assert not CachePolicy(None).should_fetch(1)
-    assert not CachePolicy(SHARED).should_fetch(0)
+    assert not CachePolicy(None).can_fetch(1)
+    assert not CachePolicy(SHARED).can_fetch(0)
 
 
 def test_the_answers_of_unsteady_versions_are_not_cached() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from gomlx.errors import ModelNotFound, NotReady, TooLarge
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import CallbackRequester
-from tests.server.conftest import Path_, asked, until
+from tests.server.conftest import Path_, predict, submit, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -21,16 +22,16 @@ def data(reply: Reply) -> Any:
     return json.loads(reply.body)["data"]
 
 
-async def test_a_hit_is_answered_in_the_call_that_asks(path: Path_) -> None:
-    await asked(path, b'{"x":1}')
+async def test_a_hit_is_answered_within_submit(path: Path_) -> None:
+    await predict(path, b'{"x":1}')
     replies: list[Reply] = []
     path.predictor.submit("m", b'{"x":1}', replies.append)
     assert data(replies[0]) == {"y": 2.0}
     assert replies[0].cache_status == "gomlx; hit; detail=L1"
 
 
-async def test_equal_questions_at_once_are_computed_once(path: Path_) -> None:
-    replies = await asyncio.gather(*(asked(path, b'{"x":5}') for _ in range(20)))
+async def test_equal_requests_at_once_are_computed_once(path: Path_) -> None:
+    replies = await asyncio.gather(*(predict(path, b'{"x":5}') for _ in range(20)))
     assert [data(reply) for reply in replies] == [{"y": 10.0}] * 20
     assert path.counts.histograms["gomlx_batch_rows",].sums.total == 1
     assert replies[0].cache_status == "gomlx; fwd=miss; stored"
@@ -38,16 +39,16 @@ async def test_equal_questions_at_once_are_computed_once(path: Path_) -> None:
     assert path.counts.counter("gomlx_flights_collapsed", "m").n == 19
 
 
-async def test_different_questions_at_once_run_together(path: Path_) -> None:
+async def test_different_requests_at_once_run_together(path: Path_) -> None:
     bodies = [b'{"x":%d}' % n for n in range(10)]
-    replies = await asyncio.gather(*(asked(path, body) for body in bodies))
+    replies = await asyncio.gather(*(predict(path, body) for body in bodies))
     assert [data(reply)["y"] for reply in replies] == [2.0 * n for n in range(10)]
     assert path.runs() == 1
 
 
-async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
-    """Known and new rows, batches and what is wrong: each has its own answer."""
-    await asked(path, b'{"x":1}')
+async def test_requests_of_one_turn_have_their_own_replies(path: Path_) -> None:
+    """Hits, misses, batches and errors."""
+    await predict(path, b'{"x":1}')
     bodies: list[tuple[bytes | str, int, Any]] = [
         (b'{"x":1}', 200, {"y": 2.0}),
         (b"{", 400, None),
@@ -66,7 +67,7 @@ async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
         for n, (text, *_) in enumerate(bodies)
     ]
     path.predictor.predict("m", calls)
-    assert {0, 1, 3, 6, 8, 9} == replies.keys()  # the others are being computed
+    assert {0, 1, 3, 6, 8, 9} == replies.keys()  # the others have to be computed
     await until(lambda: len(replies) == len(bodies))
     for n, (_, status, expected) in enumerate(bodies):
         assert replies[n].status == status, replies[n].body
@@ -79,29 +80,29 @@ async def test_what_is_asked_together_is_answered_apart(path: Path_) -> None:
 
 
 async def test_a_batch_with_one_row_twice_computes_it_once(path: Path_) -> None:
-    reply = await asked(path, b'{"x":[7,8,7,7],"batch_size":4}')
+    reply = await predict(path, b'{"x":[7,8,7,7],"batch_size":4}')
     assert [row["y"] for row in data(reply)] == [14.0, 16.0, 14.0, 14.0]
     assert path.counts.histograms["gomlx_batch_rows",].sums.total == 2
 
 
-@pytest.mark.parametrize("known", range(8))
-async def test_every_mix_of_hits_and_misses(path: Path_, known: int) -> None:
+@pytest.mark.parametrize("cached", range(8))
+async def test_every_mix_of_hits_and_misses(path: Path_, cached: int) -> None:
     for n in range(3):
-        if known >> n & 1:
-            await asked(path, b'{"x":%d}' % n)
-    reply = await asked(path, b'{"x":[0,1,2],"batch_size":3}')
+        if cached >> n & 1:
+            await predict(path, b'{"x":%d}' % n)
+    reply = await predict(path, b'{"x":[0,1,2],"batch_size":3}')
     assert [row["y"] for row in data(reply)] == [0.0, 2.0, 4.0]
-    assert f"hits={known.bit_count()}" in reply.cache_status
+    assert f"hits={cached.bit_count()}" in reply.cache_status
 
 
-async def test_a_swap_under_way_answers_from_the_version_it_pinned(
+async def test_a_request_is_answered_from_the_version_it_pinned(
     path: Path_, servables: dict[float, Servable]
 ) -> None:
     drained: list[object] = []
-    before = asyncio.create_task(asked(path, b'{"x":1}'))
+    before = asyncio.create_task(predict(path, b'{"x":1}'))
     await asyncio.sleep(0)
     path.current.swap("m", path.live(servables[3.0]), drained.append)
-    after = await asked(path, b'{"x":1}')
+    after = await predict(path, b'{"x":1}')
     old = await before
     assert data(old) == {"y": 2.0}
     assert data(after) == {"y": 3.0}
@@ -114,42 +115,81 @@ async def test_a_rollback_finds_its_cache_warm(
 ) -> None:
     for factor in (2.0, 3.0, 2.0):
         path.current.swap("m", path.live(servables[factor]), lambda _: None)
-        reply = await asked(path, b'{"x":1}')
+        reply = await predict(path, b'{"x":1}')
         assert data(reply) == {"y": factor}
     assert "hit" in reply.cache_status
 
 
 async def test_more_rows_than_the_queue_takes_are_shed_at_once(path: Path_) -> None:
-    waiting = [asyncio.create_task(asked(path, b'{"x":%d}' % n)) for n in range(100)]
+    waiting = [asyncio.create_task(predict(path, b'{"x":%d}' % n)) for n in range(100)]
     replies: list[Reply] = []
-    await asyncio.sleep(0)  # all have asked, none has run
+    await asyncio.sleep(0)  # all are queued, none has run
     path.predictor.submit("m", b'{"x":1000}', replies.append)
     done = await asyncio.gather(*waiting)
     assert {reply.status for reply in done} == {200}
     assert [reply.status for reply in replies] == [429]
     assert replies[0].retry_after
-    assert data(await asked(path, b'{"x":1000}')) == {"y": 2000.0}
+    assert data(await predict(path, b'{"x":1000}')) == {"y": 2000.0}
 
 
-async def test_an_unloaded_model(path: Path_) -> None:
-    reply = await asked(path, b'{"x":1}', "unloaded")
+async def test_a_model_that_is_not_loaded_yet(path: Path_) -> None:
+    reply = await predict(path, b'{"x":1}', "unloaded")
     assert reply.status == 503
     assert reply.retry_after
 
 
 async def test_requests_are_counted_by_status(path: Path_) -> None:
     for body in (b'{"x":1}', b'{"x":1}', b"{", b'{"x":"a"}'):
-        await asked(path, body)
-    await asked(path, b"{}", "unknown-model")
+        await predict(path, body)
+    await predict(path, b"{}", "unknown-model")
     counts = path.counts.counts
     assert counts["gomlx_requests", "m", "200"].n == 2
     assert counts["gomlx_requests", "m", "400"].n == 2
     assert counts["gomlx_requests", "unknown", "404"].n == 1
 
 
-async def test_every_pin_is_let_go(path: Path_) -> None:
+async def test_every_pin_is_released(path: Path_) -> None:
     live = path.current.get("m")
     assert live
     bodies = [b'{"x":1}', b"{", b'{"x":[1,2],"batch_size":2}', b'{"z":1}']
-    await asyncio.gather(*(asked(path, body) for body in bodies))
+    await asyncio.gather(*(predict(path, body) for body in bodies))
     assert live.pins == 0
+
+
+async def test_an_unknown_model_is_refused_and_counted_apart(path: Path_) -> None:
+    with pytest.raises(ModelNotFound):
+        path.predictor.check("n")
+    with pytest.raises(NotReady):
+        path.predictor.check("unloaded")
+    path.predictor.check("m")
+    reply = path.predictor.refusal("n", TooLarge("too large"))
+    assert reply.status == 413
+    assert path.counts.counter("gomlx_requests", "unknown", "413").n == 1
+
+
+async def test_there_is_room_until_the_queue_is_full(path: Path_) -> None:
+    assert path.predictor.has_room("unloaded")
+    assert path.predictor.has_room("m")
+    rows = ",".join(map(str, range(100)))
+    _, reply = submit(path, b'{"x":[%b],"batch_size":100}' % rows.encode())
+    assert not path.predictor.has_room("m")
+    assert (await reply).status == 200
+    assert path.predictor.has_room("m")
+
+
+async def test_a_request_is_abandoned_once(path: Path_) -> None:
+    pending, reply = submit(path, b'{"x":1}')
+    assert pending
+    for _ in range(2):
+        path.predictor.abandon(pending)
+    assert not reply.done()
+    other, answered = submit(path, b'{"x":2}')
+    assert other
+    await answered
+    path.predictor.abandon(other)
+    assert path.counts.counter("gomlx_requests", "m", "499").n == 1
+    assert path.counts.counter("gomlx_requests_canceled", "m").n == 1
+    path.predictor.count_abandoned("m", 0.5)
+    path.predictor.count_canceled("m")
+    assert path.counts.counter("gomlx_requests", "m", "499").n == 2
+    assert path.counts.counter("gomlx_requests_canceled", "m").n == 3
