@@ -6,7 +6,7 @@ read it, with those of all other connections. Any other request, or anything unu
 hands the connection over for good to Gunicorn's ASGI protocol and so to Falcon, with
 the bytes that are not answered yet.
 
-    data_received ─► Reader ─► _ask ─► Turn ─► Predictor ─► reply ─► Turn ─► Peer
+    data_received ─► Reader ─► _begin ─► Turn ─► Predictor ─► reply ─► Turn ─► Peer
                        └► _hand_over
 
 One request at a time: pipelined ones wait in the Reader, so answers keep their order.
@@ -106,7 +106,7 @@ class HotProtocol(asyncio.Protocol):
             # PERF: nearly always this is one whole request.
             request = reader.read_one(data)
             if request is not None:
-                self._ask(request)
+                self._begin(request)
                 return
         if self._state is _IDLE or self._state is _ANSWERING:
             if not reader.buffer:
@@ -149,7 +149,7 @@ class HotProtocol(asyncio.Protocol):
         if self._state is _IDLE and reader.buffer and not peer.is_blocked:
             event = reader.next_event()
             if isinstance(event, tuple):
-                self._ask(event)
+                self._begin(event)
             elif event is NOT_OURS:
                 self._hand_over()
             elif event is not NEED_DATA:
@@ -157,8 +157,8 @@ class HotProtocol(asyncio.Protocol):
         if peer.inflow is _PAUSED:
             self._bound_buffer()
 
-    def _ask(self, request: Request) -> None:
-        """Have a request answered."""
+    def _begin(self, request: Request) -> None:
+        """Have a request answered at the end of this turn."""
         head, body = request
         self.head = head
         self.text = body if head.query is None else head.query
@@ -213,17 +213,17 @@ class HotProtocol(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Close the connection if it has been idle, or incomplete, for too long."""
-        waited = now - self._since
+        elapsed = now - self._since
         limits = self._connections.limits
         if self._state is _ANSWERING:
             self._peer.abort_if_reset()
         elif self._state is State.CLOSING or self._peer.is_blocked:
-            if waited > limits.keepalive_seconds:
+            if elapsed > limits.keepalive_seconds:
                 self._peer.abort()  # it does not read the rest
         elif self._reader.buffer:
-            if waited > limits.receive_seconds:
+            if elapsed > limits.receive_seconds:
                 self._refuse(ReceiveTimeout())
-        elif waited > limits.keepalive_seconds or self._connections.is_stopping:
+        elif elapsed > limits.keepalive_seconds or self._connections.is_stopping:
             self._close()
 
     def _abort_if_reset(self) -> None:
