@@ -107,7 +107,9 @@ class AsyncClient(ClientBase):
 
         bar = Bar(self._core.address.model, rows) if progress else None
         options = StreamOptions(window, errors)
-        return iterate_async(only_rows(rows), Window(self._core, submit, options, bar))
+        return iterate_async(
+            only_rows(rows), Window(self._core.lookup, submit, options, bar)
+        )
 
     async def start(self) -> Self:
         """Connect and learn the model now instead of on the first call."""

@@ -148,7 +148,7 @@ class Client(ClientBase):
 
         bar = Bar(self._core.address.model, rows) if progress else None
         options = StreamOptions(window, errors)
-        return iterate(only_rows(rows), Window(self._core, submit, options, bar))
+        return iterate(only_rows(rows), Window(self._core.lookup, submit, options, bar))
 
     def start(self) -> Self:
         """Connect and learn the model now instead of on the first call."""

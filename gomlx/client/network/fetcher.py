@@ -1,29 +1,35 @@
 """The rows that are not known locally: each is fetched once, whoever waits for it.
 
     Fetcher.fetch ─► loads under way     a row that is being fetched is joined
-                     └ RowLoader.run     the others: shared tier ─► requests to hosts
+                     └ Loader.run        the others: shared tier ─► requests to hosts
 
 A load is a task of its own, so a caller that is cancelled does not disturb the others.
 """
 
 import asyncio
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from gomlx.client.answer import AnswerEntry
 from gomlx.client.local.client_model import ClientModel
 from gomlx.client.local.rows import MissingRow
 from gomlx.client.network.load import Load
-from gomlx.client.network.row_loader import RowLoader
 from gomlx.errors import DeadlineExceeded
 
 _GRACE_SECONDS = 0.25  # a load ends at its own deadline, with an error that says more
 
 
+class Loader(Protocol):
+    """RowLoader, or one of a test."""
+
+    async def run(self, load: Load) -> None:
+        """End every flight of a load with an answer or with the error of its row."""
+
+
 class Fetcher:
     """The loads that are under way. For one event loop."""
 
-    def __init__(self, loader: RowLoader) -> None:
+    def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._loads: dict[tuple[str, Hashable], Load] = {}  # by version and row
 

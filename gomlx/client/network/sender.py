@@ -30,6 +30,7 @@ class Sender:
     """Sends to the hosts of one client. For one event loop.
 
     hedges: whether to try a second host when the first is slower than 95 % of requests.
+    budget: of the retries and hedges of all requests.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Sender:
         self._hedges = hedges
         self._random = random
         self._attempts = Attempts(hosts, transport, metrics)
-        self._budget = RetryBudget()
+        self.budget = RetryBudget()
 
     async def send(
         self, request: Request, read: Callable[[Response], T], deadline: float
@@ -56,7 +57,7 @@ class Sender:
         on the loop's clock. Raises what the service refused with, NoHost, BadResponse
         or DeadlineExceeded.
         """
-        self._budget.deposit()
+        self.budget.deposit()
         call = Call(request, read, deadline)
         pauses = _pauses(self._random)
         error: GomlxError | None = None
@@ -94,7 +95,7 @@ class Sender:
         """
         is_requested = isinstance(error, BUSY) and error.retry_after
         is_free = is_requested and not self._hosts.has_untried(call.tried)
-        if not is_free and not self._budget.try_withdraw():
+        if not is_free and not self.budget.try_withdraw():
             raise error
         self._metrics.requests["retried"] += 1
 
@@ -120,7 +121,7 @@ class Sender:
     def _second_host(self, call: Call[T]) -> Host | None:
         # The budget first: a host that was picked must be tried, or its breaker would
         # wait for the outcome for ever.
-        if not self._hosts.has_untried(call.tried) or not self._budget.try_withdraw():
+        if not self._hosts.has_untried(call.tried) or not self.budget.try_withdraw():
             return None
         host = self._hosts.pick(call.tried)
         if host is not None:

@@ -15,7 +15,6 @@ from concurrent.futures import Future
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from gomlx.client.answer import Answer, RowOutcome
-from gomlx.client.core import Core
 from gomlx.client.progress import Bar
 from gomlx.client.stream.outcomes import ROW_ERRORS
 from gomlx.errors import GomlxError
@@ -50,15 +49,20 @@ class _Batch:
 class Window(Generic[F]):
     """A queue of slots, one a row, for one thread or one event loop. True unless empty.
 
-    submit: starts the request of a batch; its future has an outcome a row. Raises
-    ValueError for options that cannot be.
+    lookup: returns the answer of a row that is kept locally, or None. submit: starts
+    the request of a batch; its future has an outcome a row. Raises ValueError for
+    invalid options.
     """
 
     def __init__(
-        self, core: Core, submit: Submit[F], options: StreamOptions, bar: Bar | None
+        self,
+        lookup: Callable[[Mapping[str, Any]], Answer | None],
+        submit: Submit[F],
+        options: StreamOptions,
+        bar: Bar | None = None,
     ) -> None:
         _check(options)
-        self._lookup = core.lookup
+        self._lookup = lookup
         self._submit: Submit[F] = submit
         self._options = options
         self._bar = bar
