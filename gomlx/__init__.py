@@ -1,4 +1,4 @@
-"""gomlx: TensorFlow predictions, each question computed once."""
+"""gomlx: TensorFlow predictions, each row computed once."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client when it is first asked for: `import gomlx` stays light."""
+    """Import a client's class on its first use: `import gomlx` stays light."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"gomlx.client.{_LAZY[name]}"), name)

@@ -1,11 +1,11 @@
 """What a call of the client costs: python -m loadtests.client [URL MODEL]
 
-Rows of ten inputs as in loadtests/keys.py, all known locally; best of several repeats
-of the median, in microseconds. Where the extra `bench` is installed, the same row is
-asked of the service in loadtests/ordinary_service.py, over one kept connection of the
-standard library, which costs less than any other client; the two take turns, so that
-what else the machine does meets both. With the URL of a service and a model of one
-number, x: the median of calls that have to ask it, one after the other.
+Rows of ten inputs as in loadtests/keys.py, all kept locally; best of several repeats of
+the median, in microseconds. Where the extra `bench` is installed, the same row is also
+sent to the service in loadtests/ordinary_service.py, over one kept connection of the
+standard library, which costs less than any other client; the two alternate, so that
+other load on the machine affects both. With the URL of a service and a model of one
+number, x: the median of calls that have to request it, one after the other.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ def median(call: Callable[[], Any], number: int) -> float:
     return min(best) * 1e6
 
 
-def tell(what: str, microseconds: float) -> None:
+def report(what: str, microseconds: float) -> None:
     print(f"{what:34}{microseconds:8.2f} us")  # noqa: T201
 
 
@@ -70,18 +70,18 @@ def local() -> None:
         client.predict_batch(columns)
         assert client.predict(**row).tier == "local"
         assert all(a.tier == "local" for a in client.predict_batch(columns))
-        tell("local hit, keywords", median(lambda: client.predict(**row), 5000))
-        tell("local hit, a mapping", median(lambda: client.predict(row), 5000))
+        report("local hit, keywords", median(lambda: client.predict(**row), 5000))
+        report("local hit, a mapping", median(lambda: client.predict(row), 5000))
         took = median(lambda: client.predict_batch(columns), 200)
-        tell("batch of 100, all local, a row", took / 100)
+        report("batch of 100, all local, a row", took / 100)
 
 
-Ask = Callable[[], bytes]
+Send = Callable[[], bytes]
 
 
 @contextmanager
-def ordinary() -> Iterator[Ask]:
-    """Run the ordinary service, and yield what asks it for the row."""
+def ordinary() -> Iterator[Send]:
+    """Run the ordinary service, and yield a function that sends the row to it."""
     with tempfile.TemporaryDirectory() as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -95,7 +95,7 @@ def ordinary() -> Iterator[Ask]:
             connection = http.client.HTTPConnection("127.0.0.1", port)
             body = json.dumps(dict(zip(NAMES, ROW, strict=True)))
 
-            def ask() -> bytes:
+            def send() -> bytes:
                 headers = {"Content-Type": "application/json"}
                 connection.request("POST", "/T", body, headers)
                 response = connection.getresponse()
@@ -103,7 +103,7 @@ def ordinary() -> Iterator[Ask]:
                 assert response.status == 200, text
                 return text
 
-            yield ask
+            yield send
             connection.close()
         finally:
             process.terminate()
@@ -123,20 +123,20 @@ def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def compared() -> None:
-    """Tell how much a local hit saves, in one run: five rounds of each in turns."""
+    """Print how much a local hit saves: five rounds of each, alternating."""
     transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
     row: dict[str, Any] = dict(zip(NAMES, ROW, strict=True))
     client = Client("m", "http://x", contract=contract(), transport=transport)
-    with ordinary() as ask, client:
+    with ordinary() as send, client:
         client.predict(row)
-        median(ask, 20)  # it traces the model at first
+        median(send, 20)  # at first it traces the model
         rounds = [
-            (median(lambda: client.predict(**row), 2000), median(ask, 60))
+            (median(lambda: client.predict(**row), 2000), median(send, 60))
             for _ in range(5)
         ]
     local, remote = map(statistics.median, zip(*rounds, strict=True))
-    tell("local hit, keywords", local)
-    tell("the same, ordinary service", remote)
+    report("local hit, keywords", local)
+    report("the same, ordinary service", remote)
     print(f"{'ratio':34}{remote / local:8.0f}")  # noqa: T201
 
 
@@ -144,7 +144,7 @@ def remote(url: str, model: str) -> None:
     with Client(model, url) as client:
         rows = iter(range(10**9))
         took = median(lambda: client.predict(x=next(rows) / 1000), 300)
-        tell("remote, Client", took)
+        report("remote, Client", took)
     asyncio.run(remote_async(url, model))
 
 
@@ -155,7 +155,7 @@ async def remote_async(url: str, model: str) -> None:
             started = perf_counter()
             await client.predict(x=-n / 1000)
             times.append(perf_counter() - started)
-        tell("remote, AsyncClient", statistics.median(times) * 1e6)
+        report("remote, AsyncClient", statistics.median(times) * 1e6)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What one POST costs with each HTTP library: python -m loadtests.http_libraries URL
 
 URL is that of a running service with a model `m` that takes one number, x. Every
-library that is installed sends the same row over one kept connection, in turns, so
-that what else the machine does meets all alike. Prints the median, in microseconds:
+library that is installed sends the same row over one kept connection; they alternate,
+so that other load on the machine affects all alike. Prints the median, in microseconds:
 of wall time one after the other, and of this process's CPU time with 16 at once.
 """
 
@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 BODY = b'{"x":1.5}'
 PATH = "/v1/api/model/m/eval"
-ROUNDS, CALLS, AT_ONCE = 9, 96, 16
+ROUNDS = 9
+CALLS = 96
+AT_ONCE = 16
 Send = Callable[[], bytes]
 AsyncSend = Callable[[], Awaitable[bytes]]
 
@@ -39,7 +41,7 @@ def standard_library(url: str) -> Iterator[Send]:
 
 @contextmanager
 def aiohttp_in_a_thread(url: str) -> Iterator[Send]:
-    """What our blocking client does: a loop in a thread of its own."""
+    """As our blocking client does it: a loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -210,7 +212,7 @@ ASYNC: dict[str, Any] = {
 }
 
 
-def tell(text: str) -> None:
+def report(text: str) -> None:
     print(text)  # noqa: T201
 
 
@@ -225,19 +227,20 @@ def time_sync(url: str) -> None:
             try:
                 ready[name] = stack.enter_context(open_(url))
             except ImportError:
-                tell(f"{name}: not installed")
+                report(f"{name}: not installed")
         wall: dict[str, list[float]] = {name: [] for name in ready}
         cpu: dict[str, list[float]] = {name: [] for name in ready}
         for _ in range(ROUNDS):
             for name, send in ready.items():
                 assert b'"ok"' in send()
-                started, started_cpu = perf_counter(), process_time()
+                started = perf_counter()
+                started_cpu = process_time()
                 for _ in range(CALLS):
                     send()
                 wall[name].append(perf_counter() - started)
                 cpu[name].append(process_time() - started_cpu)
     for name in ready:
-        tell(
+        report(
             f"sync  {name:20}{median_us(wall[name], CALLS):7.0f} us wall"
             f"{median_us(cpu[name], CALLS):7.0f} us CPU"
         )
@@ -250,11 +253,11 @@ async def time_async(url: str) -> None:
             try:
                 ready[name] = await stack.enter_async_context(open_(url))
             except ImportError:
-                tell(f"{name}: not installed")
+                report(f"{name}: not installed")
         wall: dict[str, list[float]] = {name: [] for name in ready}
         cpu: dict[str, list[float]] = {name: [] for name in ready}
 
-        async def ask(send: AsyncSend, n: int) -> None:
+        async def repeat(send: AsyncSend, n: int) -> None:
             for _ in range(n):
                 await send()
 
@@ -262,14 +265,14 @@ async def time_async(url: str) -> None:
             for name, send in ready.items():
                 assert b'"ok"' in await send()
                 started = perf_counter()
-                await ask(send, CALLS)
+                await repeat(send, CALLS)
                 wall[name].append(perf_counter() - started)
                 started_cpu = process_time()
                 each = CALLS // AT_ONCE
-                await asyncio.gather(*(ask(send, each) for _ in range(AT_ONCE)))
+                await asyncio.gather(*(repeat(send, each) for _ in range(AT_ONCE)))
                 cpu[name].append((process_time() - started_cpu) * CALLS / each / 16)
     for name in ready:
-        tell(
+        report(
             f"async {name:20}{median_us(wall[name], CALLS):7.0f} us wall"
             f"{median_us(cpu[name], CALLS):7.0f} us CPU at {AT_ONCE}"
         )

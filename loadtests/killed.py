@@ -1,10 +1,10 @@
 """Two hosts, one of them killed again and again: python -m loadtests.killed [SECONDS]
 
-A client asks both without a pause, each time for a row that is not known, for so many
+A client calls both without a pause, each time with a row that is not known, for so many
 seconds (30). Every 2 s one of them is killed with SIGKILL, and started again 1 s later;
-they are processes that answer as services do (tests/client/fake.py). With --services
+they are processes that respond as services do (tests/client/fake.py). With --services
 SECONDS they are real services, and one of them is killed 2 s after it was ready. Prints
-the calls, how long the longest took, and those that failed; ends with 1 if any did.
+the calls, how long the longest took, and those that failed; exits with 1 if any did.
 """
 
 import asyncio
@@ -21,8 +21,9 @@ from gomlx import AsyncClient, GomlxError
 from tests.support import saved_models
 from tests.support.service import Service, wait_for
 
-AT_ONCE, PERIOD = 8, 2.0
-# A process of its own that imports little, so it is there soon.
+AT_ONCE = 8
+PERIOD = 2.0  # seconds
+# A process of its own that imports little, so it starts soon.
 HOST = """
 import asyncio, sys
 from tests.client.fake import Host, works
@@ -84,14 +85,16 @@ class RealService:
     def kill(self) -> None:
         self._service.process.kill()
         self._service.process.wait()
-        wait_for(lambda: not self._service.worker_pids())  # they end with it
+        wait_for(lambda: not self._service.worker_pids())  # which end with it
 
 
 async def come_and_go(host: Process | RealService, seconds: float) -> int:
     """Return how often it was killed; it runs at the end."""
-    until, times = perf_counter() + seconds, 0
-    up, down = (PERIOD / 2,) * 2 if isinstance(host, Process) else (PERIOD, 0.0)
-    while perf_counter() < until:
+    end = perf_counter() + seconds
+    times = 0
+    up = PERIOD / 2 if isinstance(host, Process) else PERIOD
+    down = PERIOD - up
+    while perf_counter() < end:
         await asyncio.sleep(up)
         await asyncio.to_thread(host.kill)
         times += 1
@@ -101,17 +104,20 @@ async def come_and_go(host: Process | RealService, seconds: float) -> int:
 
 
 class Calls:
-    """What was asked, and what came of it."""
+    """The calls that were made, and how they ended."""
 
     def __init__(self) -> None:
-        self.count, self.longest, self.failures = 0, 0.0, list[str]()
+        self.count = 0
+        self.longest = 0.0  # seconds
+        self.failures: list[str] = []
 
-    async def ask(
+    async def repeat(
         self, predict: Callable[..., Awaitable[object]], ended: asyncio.Event
     ) -> None:
         while not ended.is_set():
             self.count += 1
-            x, started = self.count / 8, perf_counter()
+            x = self.count / 8
+            started = perf_counter()
             try:
                 assert await predict(x=x) == {"y": 2 * x}
             except GomlxError as error:
@@ -120,7 +126,8 @@ class Calls:
 
 
 async def main(seconds: float, kind: type[Process] | type[RealService]) -> int:
-    calls, ended = Calls(), asyncio.Event()
+    calls = Calls()
+    ended = asyncio.Event()
     async with AsyncExitStack() as stack:
         hosts = [kind(), kind()]
         for host in hosts:
@@ -129,13 +136,13 @@ async def main(seconds: float, kind: type[Process] | type[RealService]) -> int:
         client = await stack.enter_async_context(AsyncClient("m", urls))
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
-                group.create_task(calls.ask(client.predict, ended))
+                group.create_task(calls.repeat(client.predict, ended))
             times = await come_and_go(hosts[0], seconds)
             ended.set()
-        told = client.metrics()["requests"]
+        requests = client.metrics()["requests"]
     print(  # noqa: T201
         f"killed {times} times in {seconds:g} s: {calls.count:,} calls, the longest"
-        f" {calls.longest * 1000:.0f} ms; {len(calls.failures)} failed; {told}"
+        f" {calls.longest * 1000:.0f} ms; {len(calls.failures)} failed; {requests}"
     )
     for failure in calls.failures[:5]:
         print(failure)  # noqa: T201

@@ -167,7 +167,7 @@ class Client(ClientBase):
             opening.thread.stop()
 
     def __del__(self) -> None:
-        # Nobody can close it any more. A garbage collection must not wait.
+        # It can no longer be closed, and a garbage collection must not wait.
         if self._opening:
             self._opening.thread.stop_soon()
 

@@ -1,4 +1,4 @@
-"""Clients in the child of a fork: each starts afresh, and leaves its parent's alone."""
+"""Clients in the child of a fork connect again; the parent's connections stay open."""
 
 import os
 from collections.abc import Callable

@@ -140,7 +140,7 @@ class Collector:
         yield from map(self._counter, _COUNTERS)
 
     def _call_seconds(self) -> Any:
-        # Whoever has a registry to register this with has the library.
+        # A caller with a registry to register this with has the library.
         from prometheus_client.core import HistogramMetricFamily
 
         family = HistogramMetricFamily(

@@ -14,7 +14,7 @@ class Options:
     Raises ValueError for a value that an option cannot have.
     """
 
-    timeout_seconds: float = 5.0  # of a call that does not say
+    timeout_seconds: float = 5.0  # of a call without its own
     ttl_seconds: float = 300.0  # of an answer here; never longer than the service's
     max_entries: int = 100_000  # rows kept, of each of the two latest versions
     max_bytes: int = 64 << 20  # about what they take

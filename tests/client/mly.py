@@ -79,7 +79,8 @@ class MlyHost(Host):
 
     def _data(self, pairs: list[tuple[str, Any]]) -> Any:
         names = [one["Name"] for one in self.config["Inputs"]]
-        size, columns = 0, dict[str, list[Any]]()
+        size = 0
+        columns: dict[str, list[Any]] = {}
         for name, value in pairs:
             if name == "batch_size":
                 size = value

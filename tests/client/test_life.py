@@ -235,7 +235,7 @@ COMMAND = """
 import signal
 from gomlx.__main__ import main
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run may ignore it
 main()
 """
 
@@ -246,11 +246,11 @@ async def test_ctrl_c_ends_a_command_whose_host_does_not_respond(
 ) -> None:
     """Although the rows under way have a minute until their deadline."""
 
-    async def is_silent(_: bytes, __: asyncio.StreamWriter) -> bytes:
+    async def never_responds(_: bytes, __: asyncio.StreamWriter) -> bytes:
         await asyncio.Event().wait()
         raise AssertionError
 
-    (host,) = await hosts(stack, is_silent)
+    (host,) = await hosts(stack, never_responds)
     (tmp_path / "rows.csv").write_text("x\n1\n2\n")
     words = ["predict", "--host", host.url, "m", "-i", "rows.csv", "-o", "out.csv"]
     process = await asyncio.create_subprocess_exec(

@@ -60,7 +60,8 @@ def test_only_unknown_rows_are_requested(client: Client) -> None:
 
 
 def test_endless_rows_are_read_as_answers_are_consumed(client: Client) -> None:
-    rows, window = Counting(), 100
+    rows = Counting()
+    window = 100
     stream = client.stream(rows, window=window)
     for n, answer in enumerate(itertools.islice(stream, 5000)):
         assert answer["y"] == 2 * n

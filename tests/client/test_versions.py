@@ -43,7 +43,8 @@ async def test_responses_of_a_new_version_start_one_check(
     (host,) = await hosts(stack, works)
     client = await connected(stack, [host])
     assert await client.predict(x=1) == {"y": 2}
-    host.respond, host.contract = trebles, contract(NEW)
+    host.respond = trebles
+    host.contract = contract(NEW)
     answers = await asyncio.gather(*(client.predict(x=n) for n in range(2, 30)))
     assert [(a["y"], a.version) for a in answers] == [
         (3 * n, NEW) for n in range(2, 30)
@@ -59,7 +60,8 @@ async def test_a_batch_is_of_one_version(stack: AsyncExitStack) -> None:
     (host,) = await hosts(stack, works)
     client = await connected(stack, [host])
     await client.predict_batch({"x": [1, 2, 3]})
-    host.respond, host.contract = trebles, contract(NEW)
+    host.respond = trebles
+    host.contract = contract(NEW)
     answers = await client.predict_batch({"x": [1, 2, 3, 4]})
     assert [a["y"] for a in answers] == [3, 6, 9, 12]
     assert {a.version for a in answers} == {NEW}
@@ -69,10 +71,12 @@ async def test_hits_alone_do_not_hide_a_new_version(stack: AsyncExitStack) -> No
     (host,) = await hosts(stack, works)
     client = await connected(stack, [host], refresh_seconds=0.05)
     await client.predict(x=1)
-    host.respond, host.contract = trebles, contract(NEW)
+    host.respond = trebles
+    host.contract = contract(NEW)
     await until(lambda: client.version == NEW)
     assert await client.predict(x=1) == {"y": 3}
-    host.respond, host.contract = works, contract()  # a rollback finds the kept answers
+    host.respond = works  # a rollback finds the kept answers
+    host.contract = contract()
     await until(lambda: client.version == VERSION)
     back = await client.predict(x=1)
     assert (back, back.tier) == ({"y": 2}, "local")
@@ -165,7 +169,8 @@ async def test_a_new_version_during_a_stream(
         assert answer["y"] == x * factors[answer.version]
         seen.append(answer.version)
         if len(seen) == 200:
-            host.respond, host.contract = trebles, contract(NEW)
+            host.respond = trebles
+            host.contract = contract(NEW)
         if seen[-100:] == [NEW] * 100 and client.version == NEW:
             break
         await asyncio.sleep(0)

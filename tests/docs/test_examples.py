@@ -1,4 +1,4 @@
-"""The page of examples does what it says, against a real service."""
+"""The examples of the client's page run as they are, against a real service."""
 
 import re
 from collections.abc import Callable
@@ -23,11 +23,11 @@ PATIENT = gomlx.Options(timeout_seconds=30, redis_seconds=30)
 
 @pytest.fixture
 def here(flying: Service, near: redis_servers.Server) -> Callable[[str], str]:
-    """A function that puts real addresses and long patience into an example."""
+    """A function that puts real addresses and long timeouts into an example."""
     instead = {
         "http://a:8080": flying.url,
         "http://b:8080": "http://127.0.0.1:9",
-        # With the patience that a busy machine needs.
+        # With the timeouts that a busy machine needs.
         'redis="redis://a:6379/0"': f'redis="{near.url}", options=PATIENT',
         "timeout_seconds=1.0": "timeout_seconds=30.0",
         "timeout_seconds=2.0": "timeout_seconds=30.0",
@@ -50,7 +50,7 @@ def test_an_example(
     assert blocks, title
 
     def is_written() -> bool:
-        """No other test asks for this row: L1 alone cannot have it."""
+        """No other test requests this row: L1 alone cannot have it."""
         with gomlx.Client(
             "flights", flying.url, redis=near.url, options=PATIENT
         ) as client:

@@ -3,8 +3,8 @@
 A tuple of a row's values is a key that needs no digest, but tuples that are equal must
 then be rows that are equal. Text is. Numbers are not always: 1, 1.0 and True are equal,
 and so are 0.0 and -0.0. So a row is found as it came only if the types of its numbers
-were valid for the model before, and if it has no -0.0 where the model can tell that
-from 0.0. Rows with blocks or auxiliary inputs, whose 1 and 1.0 differ, are kept under
+were valid for the model before, and if it has no -0.0 where the model may treat that
+differently. Rows with blocks or auxiliary inputs, whose 1 and 1.0 differ, are kept under
 their digests only.
 """
 
@@ -143,7 +143,7 @@ def _picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 
 def _signed(fields: Sequence[Tensor], kinds: Sequence[Kind]) -> list[int]:
-    """Return the places of inputs for which a model may tell -0.0 from 0.0."""
+    """Return the places of inputs where -0.0 and 0.0 may differ for a model."""
     return [
         i
         for i, (tensor, kind) in enumerate(zip(fields, kinds, strict=True))

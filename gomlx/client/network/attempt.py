@@ -1,4 +1,4 @@
-"""One attempt of a call: one request to one host, and what it says about that host."""
+"""One attempt of a call: one request to one host, which shows how that host does."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""The rows that are not known locally: each is fetched once, whoever waits for it.
+"""The rows that are not known locally: each is fetched once for all its callers.
 
     Fetcher.fetch ─► loads under way     a row that is being fetched is joined
                      └ Loader.run        the others: shared tier ─► requests to hosts

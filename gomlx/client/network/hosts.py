@@ -96,7 +96,7 @@ class Hosts:
     def pick(self, tried: Collection[Host] = ()) -> Host | None:
         """Return a host to try now, rather one not tried yet; None if none is usable.
 
-        Its outcome must be noted: a half-open breaker allows nobody else until then.
+        Its outcome must be noted: a half-open breaker allows no other request before.
         """
         usable = [host for host in self.all if host.is_usable]
         fresh = [host for host in usable if host not in tried] or usable

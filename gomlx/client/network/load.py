@@ -1,4 +1,4 @@
-"""Rows that are fetched together, and who waits for them."""
+"""Rows that are fetched together, and how many callers wait for them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Mapping

@@ -153,5 +153,5 @@ async def _first_good(tasks: set["asyncio.Task[T]"]) -> T:
 
 def _too_late(error: GomlxError | None) -> GomlxError:
     if error is None or isinstance(error, DeadlineExceeded):
-        return error or DeadlineExceeded("no time was left")
+        return error or DeadlineExceeded("no time remained")
     return DeadlineExceeded(f"no answer in time; the last failure: {error}")

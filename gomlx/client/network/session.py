@@ -26,7 +26,7 @@ class ModelAddress(NamedTuple):
 
 
 class Session:
-    """The way to the hosts and to the shared tier, and the tasks that run beside calls.
+    """Ways to the hosts and to the shared tier, and the tasks in the background.
 
     refresher learns contracts; fetcher gets the answers of rows that are not known.
     """
@@ -56,7 +56,7 @@ class Session:
         await self.refresher.start()
 
     async def close(self) -> None:
-        """End the tasks that run beside calls, and close connections."""
+        """End the tasks in the background, and close connections."""
         await self.refresher.close()
         await self._transport.close()
         if self._shared:

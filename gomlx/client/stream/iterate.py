@@ -1,7 +1,7 @@
 """An iterable of rows → an iterator of outcomes: in a thread, or on an event loop.
 
-A program that blocks has its rows read in its own thread; on an event loop they are
-read by a task beside the answers.
+A program that blocks has its rows read in its own thread; on an event loop a task of
+their own reads them.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Rows are fetched once, whoever waits for them, and for as long as anybody does."""
+"""Rows are fetched once for all callers, and for as long as one of them waits."""
 
 import asyncio
 from collections.abc import Hashable

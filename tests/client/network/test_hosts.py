@@ -39,7 +39,7 @@ async def hangs_up(_: bytes, __: asyncio.StreamWriter) -> None:
     return None
 
 
-async def is_silent(_: bytes, __: asyncio.StreamWriter) -> bytes:
+async def never_responds(_: bytes, __: asyncio.StreamWriter) -> bytes:
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -80,7 +80,7 @@ WRONG: dict[str, tuple[Respond, type[Exception]]] = {
     "429": (always(error("429 Too Many", "queue", Retry_After="9")), Overloaded),
     "503": (always(error("503 Unavailable", "loading", Retry_After="9")), NotReady),
     "504": (always(error("504 Timeout", "late")), DeadlineExceeded),
-    "silent": (is_silent, DeadlineExceeded),
+    "unresponsive": (never_responds, DeadlineExceeded),
 }
 
 
@@ -89,8 +89,8 @@ async def test_another_host_answers(stack: AsyncExitStack, fault: str) -> None:
     respond, _ = WRONG[fault]
     pair = await hosts(stack, always(b""), works)
     pair[0].respond = respond
-    # A silent host is waited for, for half of the time.
-    calls, seconds = (2, 6.0) if fault == "silent" else (30, 30.0)
+    # A host that does not respond has half of the time.
+    calls, seconds = (2, 6.0) if fault == "unresponsive" else (30, 30.0)
     client = await connected(stack, pair, timeout_seconds=seconds)
     for n in range(calls):
         assert await client.predict(x=n + 0.5) == {"y": 2 * n + 1}
@@ -203,7 +203,7 @@ async def test_the_deadline_is_sent_and_respected(stack: AsyncExitStack) -> None
         line for line in host.heads[-1].splitlines() if line.startswith("Request-Time")
     )
     assert 30_000 < int(line.split()[-1]) <= 60_000
-    host.respond = is_silent
+    host.respond = never_responds
     async with asyncio.timeout(60):
         with pytest.raises(DeadlineExceeded):
             await client.predict(x=2, timeout_seconds=0.1)
@@ -277,11 +277,12 @@ async def test_a_budget_fills_with_calls() -> None:
 
 
 async def test_a_host_that_comes_and_goes_fails_no_call(stack: AsyncExitStack) -> None:
-    steady, other = Host(works), Host(works)
-    await stack.enter_async_context(steady.running())
+    stable = Host(works)
+    other = Host(works)
+    await stack.enter_async_context(stable.running())
     port = free_port()
     other.url = f"http://127.0.0.1:{port}"
-    client = await connected(stack, [steady, other])
+    client = await connected(stack, [stable, other])
     stop = asyncio.Event()
 
     n = 0

@@ -39,7 +39,7 @@ async def refuses() -> Response:
 
 
 class Service:
-    """Hosts that behave as functions say, and a Sender to them: a Transport."""
+    """Hosts that are functions, as a Transport, and a Sender to them."""
 
     def __init__(self, *behaviors: Behavior, hedges: bool = False) -> None:
         self.behaviors = list(behaviors)

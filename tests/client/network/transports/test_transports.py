@@ -46,7 +46,8 @@ async def test_tls_with_certificates_of_our_own(
 ) -> None:
     made = Certificates(tmp_path / "certificates")
     host = await opened(stack, http2, made.context(asks_clients=True))
-    ca, cert = str(made.ca), str(made.client)
+    ca = str(made.ca)
+    cert = str(made.client)
     trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
     client = await connected(stack, [host], **trusted)
     answers = await asyncio.gather(*(client.predict(x=n) for n in range(50)))
