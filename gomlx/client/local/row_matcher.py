@@ -4,8 +4,8 @@ A tuple of a row's values is a key that needs no digest, but tuples that are equ
 then be rows that are equal. Text is. Numbers are not always: 1, 1.0 and True are equal,
 and so are 0.0 and -0.0. So a row is found as it came only if the types of its numbers
 were valid for the model before, and if it has no -0.0 where the model may treat that
-differently. Rows with blocks or auxiliary inputs, whose 1 and 1.0 differ, are kept under
-their digests only.
+differently. Rows with blocks or auxiliary inputs, whose 1 and 1.0 differ, are kept
+under their digests only.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence

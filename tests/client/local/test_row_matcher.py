@@ -10,8 +10,9 @@ from gomlx.client.columns import InputColumns
 from gomlx.client.local.kept_answers import KeptAnswers, KeptLimits, Lifetimes
 from gomlx.client.local.row_matcher import RowMatcher
 from gomlx.contract.canonical import Auxiliary, Exact, Kind, Rounded
+from gomlx.contract.dtypes import ANY
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import ANY, Tensor
+from gomlx.contract.tensor import Tensor
 
 FETCHED = AnswerEntry(b"{}", {}, AnswerOrigin("v", "model", False))
 WORD = Tensor("word", "string", (1,))
