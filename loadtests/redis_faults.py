@@ -18,7 +18,8 @@ from pathlib import Path
 import orjson
 
 from tests.support import saved_models
-from tests.support.redis_servers import Relay, server
+from tests.support.redis_servers import server
+from tests.support.relay import Relay
 from tests.support.service import Service, running
 from tests.system.test_tiers import FAULTS, Faulty, config_of
 

@@ -17,7 +17,8 @@ from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
 from gomlx.cache.tiered import Tiered
 from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
-from tests.support.redis_servers import Relay, Server, server
+from tests.support.redis_servers import Server, server
+from tests.support.relay import Relay
 from tests.support.service import state_of
 
 pytestmark = pytest.mark.asyncio

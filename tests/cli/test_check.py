@@ -12,14 +12,9 @@ import pytest
 import yaml
 
 from tests.cli.test_cli import ROOT, gomlx
-from tests.support.redis_servers import (
-    Certificates,
-    Relay,
-    Server,
-    cluster,
-    replica,
-    server,
-)
+from tests.support.certificates import Certificates
+from tests.support.redis_servers import Server, cluster, replica, server
+from tests.support.relay import Relay
 
 DEPLOY = ROOT / "deploy" / "redis"
 SECRETS = ("swordfish", "hunter2")

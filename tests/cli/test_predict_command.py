@@ -18,7 +18,7 @@ from gomlx import Client
 from gomlx.cli import app
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS, ROW
-from tests.support.redis_servers import Relay
+from tests.support.relay import Relay
 from tests.support.service import Service, wait_for
 
 Run = Callable[..., Result]

@@ -1,12 +1,42 @@
-"""An endpoint's certificates, as files, and clients that trust them."""
+"""Certificates of servers and clients, as files, and contexts that trust them."""
 
 import ssl
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import trustme
 
-from tests.support.redis_servers import Certificates
+
+@dataclass
+class Certificates:
+    """An authority of our own and a client's certificate, as files."""
+
+    folder: Path
+    authority: trustme.CA = field(default_factory=trustme.CA)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority.cert_pem.write_to_path(self.ca)
+        issued = self.authority.issue_cert("client@example.com")
+        issued.private_key_and_cert_chain_pem.write_to_path(self.client)
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def client(self) -> Path:
+        return self.folder / "client.pem"
+
+    def context(self, verifies_clients: bool = False) -> ssl.SSLContext:
+        """Return a server's context; verifies_clients: require a certificate."""
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.authority.issue_cert("127.0.0.1", "localhost").configure_cert(made)
+        if verifies_clients:
+            self.authority.configure_trust(made)
+            made.verify_mode = ssl.CERT_REQUIRED
+        return made
 
 
 class Endpoint(Certificates):
@@ -48,7 +78,8 @@ class Endpoint(Certificates):
 
 def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> ssl.SSLObject:
     """Shake hands in memory, and return the client's side. Raises SSLError."""
-    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    there = ssl.MemoryBIO()
+    back = ssl.MemoryBIO()
     sides = [
         client.wrap_bio(back, there, server_hostname="localhost"),
         server.wrap_bio(there, back, server_side=True),

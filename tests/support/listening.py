@@ -1,11 +1,11 @@
-"""Servers of a test's own making, that are gone without a trace when it ends."""
+"""Servers that a test implements, of which nothing remains when it ends."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-_TURNS = 10  # of the loop, in which a connection begins to be served, or is closed
+_TURNS = 10  # of the loop: within these a connection begins to be served, or is closed
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -16,10 +16,10 @@ async def listening(
     tls: ssl.SSLContext | None = None,
     where: str = "127.0.0.1",
 ) -> AsyncIterator[int]:
-    """Serve each connection of a port, which is yielded.
+    """Listen, serve each connection, and yield the port.
 
-    At the end the connections are cut and what serves them is cancelled: one that
-    outlived its loop would fail whatever test runs when it is collected.
+    At the end connections are closed and their tasks are cancelled: a task that
+    outlives its loop would fail the test that runs when it is garbage-collected.
     """
     serving = set[asyncio.Task[None]]()
 
@@ -34,7 +34,7 @@ async def listening(
             writer.close()
             await writer.wait_closed()
         except (asyncio.CancelledError, asyncio.IncompleteReadError, ConnectionError):
-            pass  # the peer left, or the test ends
+            pass  # the peer disconnected, or the test ends
         finally:
             serving.remove(task)
             writer.transport.abort()

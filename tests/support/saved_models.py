@@ -29,14 +29,15 @@ def spec(name: str, dtype: str = "float32", shape: Any = (None, 1)) -> Any:
 
 
 def scale(path: Path, factor: float) -> Path:
-    """y = x * factor: the answer tells which version gave it."""
+    """y = x * factor: the answer identifies the version."""
     weight = tf.Variable([factor], name="factor")
     return save(path, lambda x: {"y": x * weight}, [spec("x")], weight)
 
 
 def lookup(path: Path, words: list[str], shift: float = 0.0) -> Path:
-    """y = the number of a word + shift, -1 + shift for one not known."""
-    keys, values = tf.constant(words), tf.range(len(words), dtype=tf.int64)
+    """y = the index of a word + shift; -1 + shift for an unknown word."""
+    keys = tf.constant(words)
+    values = tf.range(len(words), dtype=tf.int64)
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(keys, values), default_value=-1
     )
@@ -53,7 +54,7 @@ def echo(path: Path, dtype: str, shape: Any) -> Path:
 
 
 def embedded(path: Path) -> Path:
-    """emb = x, 2x, 3x; label = a word for 2, and bytes that are no text for others."""
+    """emb = x, 2x, 3x; label = a word for 2, for others bytes that are not UTF-8."""
 
     def f(x: Any) -> Any:
         emb = tf.reshape(x, [-1, 1]) * tf.constant([[1.0, 2.0, 3.0]])
@@ -64,7 +65,7 @@ def embedded(path: Path) -> Path:
 
 
 def embedding(path: Path, megabytes: int) -> Path:
-    """y = the mean of row x of a table of so many megabytes."""
+    """y = the mean of row x of a variable of so many megabytes."""
     rows = megabytes * 2**20 // (64 * 4)
     generator = np.random.default_rng(7)
     table = tf.Variable(generator.random((rows, 64), np.float32), name="table")
@@ -77,7 +78,7 @@ def embedding(path: Path, megabytes: int) -> Path:
 
 
 def dense(path: Path, units: int = 8, seed: int = 1) -> Path:
-    """Two inputs through two layers: what a small ranking model costs."""
+    """Two inputs through two layers: as expensive as a small ranking model."""
     rng = np.random.default_rng(seed)
     a = tf.Variable(rng.standard_normal((2, units)).astype("float32"))
     b = tf.Variable(rng.standard_normal((units, 1)).astype("float32"))
@@ -89,7 +90,7 @@ def dense(path: Path, units: int = 8, seed: int = 1) -> Path:
 
 
 def dice(path: Path) -> Path:
-    """A model that never answers twice the same."""
+    """A model that draws random numbers."""
     return save(path, lambda x: {"y": x + tf.random.uniform(tf.shape(x))}, [spec("x")])
 
 
@@ -104,7 +105,7 @@ def counter(path: Path) -> Path:
 
 
 def pick(path: Path) -> Path:
-    """Fails for an x that is not 0, 1 or 2."""
+    """A model that fails for an x other than 0, 1 and 2."""
     table = tf.constant([10.0, 11.0, 12.0])
 
     def f(x: Any) -> Any:
@@ -117,7 +118,7 @@ def pick(path: Path) -> Path:
 
 
 def sleeper(path: Path, size: int = 1500) -> Path:
-    """A dear model: tens of milliseconds a row."""
+    """A slow model: tens of milliseconds a row."""
     matrix = tf.Variable(tf.eye(size))
 
     def f(x: Any) -> Any:
@@ -128,7 +129,7 @@ def sleeper(path: Path, size: int = 1500) -> Path:
 
 
 def keras(path: Path) -> Path:
-    """A Keras 3 model with vocabularies given and adapted, and a Discretization."""
+    """A Keras 3 model with a given and an adapted vocabulary, and a Discretization."""
     for name, content in _keras_files().items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_bytes(content)
@@ -137,7 +138,7 @@ def keras(path: Path) -> Path:
 
 @cache
 def _keras_files() -> dict[Path, bytes]:
-    """Its files. It takes half a second to build, and many tests want one."""
+    """Return its files. Building it takes half a second, and many tests need it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _export_keras(folder)
@@ -178,7 +179,7 @@ def saved_keras(path: Path, lookup: Any, trained: bool = False) -> Path:
     x = k.Input((2,), name="x")
     found = k.layers.Flatten()(k.layers.Embedding(3, 2)(lookup(word)))
     hidden = k.layers.Concatenate()([found, x])
-    for name in ("first", "second", "third"):  # alike: a guess would mix them up
+    for name in ("first", "second", "third"):  # of one shape: guesses would mix them up
         hidden = k.layers.Dense(4, activation="tanh", name=name)(hidden)
     model = k.Model([word, x], k.layers.Dense(1)(hidden))
     if trained:

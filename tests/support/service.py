@@ -1,4 +1,4 @@
-"""A real service for tests: `gomlx serve` as a process of its own."""
+"""A real service for tests: `gomlx serve` in a process of its own."""
 
 import json
 import os
@@ -24,27 +24,27 @@ from gomlx.errors import StageFailed
 from gomlx.runtime.rundir import RunDir
 
 T = TypeVar("T")
-# For clients of services without TLS: to read the certificates of the world's
-# authorities, which httpx does for each client, takes 40 ms.
+# For clients of services without TLS: httpx would load the system's certificate
+# authorities for each client, which takes 40 ms.
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def wait_for(condition: Callable[[], T], seconds: float = 90, what: str = "") -> T:
-    """Return the first true value of a condition; fail when the time is up."""
+    """Return the first true value of a condition; fail after so many seconds."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain: {what or condition}")
+            raise AssertionError(f"still false after {seconds} s: {what or condition}")
         time.sleep(0.05)
 
 
 class Service:
     """A running service: its URL, its processes, its log.
 
-    trust: how its own client takes TLS.
+    trust is the TLS context of its own client.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class Service:
         prefix: Sequence[str] = (),
         trust: ssl.SSLContext = PLAIN,
     ) -> None:
-        self.folder, self.run_dir = folder, folder / "run"
-        self._prefix, self._trust = prefix, trust
+        self.folder = folder
+        self.run_dir = folder / "run"
         self.log = folder / "log"
+        self._prefix = prefix
+        self._trust = trust
         self._client: httpx.Client | None = None
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
@@ -69,26 +71,27 @@ class Service:
         self.workers: int = document["endpoint"]["workers"]
 
     def stage_all(self) -> None:
-        """Leave the staged versions that an earlier run of the service would have."""
+        """Stage every model, as an earlier run of the service would have done."""
         self.run_dir.mkdir(mode=0o700)
         (self.run_dir / "lock").touch()  # the folder is a run directory
         for model in load_config(self.folder / "config.yaml").models:
-            with suppress(StageFailed):  # the service will say so
+            with suppress(StageFailed):  # the service will report it
                 self.stage(model.id)
 
     def stage(self, model: str, source: Path | None = None) -> None:
-        """Stage what a model's source, or another, holds; the service need not then.
+        """Stage a model from its source, or another, in place of the service.
 
-        This process has imported TensorFlow; the service's would first take seconds to.
+        This process has already imported TensorFlow, which takes seconds.
         """
         from gomlx.models.staging.stage import stage
 
-        asked = request_of(model, self.folder / "config.yaml")
-        url, into = str(source or asked.url), RunDir(self.run_dir).models / model
-        stage(replace(asked, url=url, into=into))
+        request = request_of(model, self.folder / "config.yaml")
+        url = str(source or request.url)
+        into = RunDir(self.run_dir).models / model
+        stage(replace(request, url=url, into=into))
 
     def start(self) -> None:
-        self._let_go()
+        self._close_client()
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -112,17 +115,17 @@ class Service:
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """Stop it, and return the exit code."""
-        self._let_go()
+        self._close_client()
         self.process.send_signal(signum)
         return self.process.wait(120)
 
     @property
     def client(self) -> httpx.Client:
-        """A client of a service that has started."""
+        """A client of the service, which must have started."""
         assert self._client
         return self._client
 
-    def _let_go(self) -> None:
+    def _close_client(self) -> None:
         if self._client:
             self._client.close()
 
@@ -130,18 +133,18 @@ class Service:
         return self.log.read_text()
 
     def connect(self, **options: Any) -> httpx.Client:
-        """A client with connections of its own, so to whichever worker takes them."""
+        """Return a client with new connections, which any worker may accept."""
         return httpx.Client(
             base_url=self.url, timeout=30, verify=self._trust, **options
         )
 
-    def post(self, model: str, question: Any, **kwargs: Any) -> httpx.Response:
-        return self.client.post(f"/v1/api/model/{model}/eval", json=question, **kwargs)
+    def post(self, model: str, columns: Any, **kwargs: Any) -> httpx.Response:
+        return self.client.post(f"/v1/api/model/{model}/eval", json=columns, **kwargs)
 
-    def post_anew(self, model: str, question: Any) -> httpx.Response:
-        """Ask on a new connection."""
+    def post_anew(self, model: str, columns: Any) -> httpx.Response:
+        """Post on a new connection."""
         with self.connect() as client:
-            return client.post(f"/v1/api/model/{model}/eval", json=question)
+            return client.post(f"/v1/api/model/{model}/eval", json=columns)
 
     def get(self, path: str) -> httpx.Response:
         return self.client.get(path)
@@ -153,17 +156,16 @@ class Service:
 
     @contextmanager
     def only(self, pid: int) -> Iterator[None]:
-        """Stop the other workers for a while: new connections come to this one.
+        """Suspend the other workers, so that this one accepts new connections.
 
-        Whichever is the quickest takes a connection, and the one that lags behind, of
-        which a test has to know, takes none.
+        Otherwise the quickest worker accepts them, and a test never sees a slow one.
         """
         others = [other for other in self.worker_pids() if other != pid]
         for other in others:
             os.kill(other, signal.SIGSTOP)
         try:
             for other in others:
-                wait_for(partial(_stands_still, other))
+                wait_for(partial(_is_suspended, other))
             yield
         finally:
             for other in others:
@@ -171,7 +173,7 @@ class Service:
                     os.kill(other, signal.SIGCONT)
 
     def states(self) -> list[dict[str, Any]]:
-        """What each worker says of every model."""
+        """Return what each worker reports of every model."""
         models: list[dict[str, Any]] = []
         for pid in self.worker_pids():
             with self.only(pid):
@@ -183,7 +185,7 @@ class Service:
         return document
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples that have these labels."""
+        """Return the sum of a metric's samples with these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         samples = (
             line.rpartition(" ")
@@ -194,13 +196,13 @@ class Service:
         return sum(float(value) for _, _, value in samples)
 
     def version(self, model: str) -> str:
-        """The digest that the manifest names for a model."""
+        """Return the digest that the manifest names for a model, or ""."""
         manifest = json.loads((self.run_dir / "manifest.json").read_text())
         digest: str = manifest["versions"].get(model, {}).get("digest", "")
         return digest
 
     def worker_pids(self) -> list[int]:
-        """The workers that have announced themselves and still run."""
+        """Return the running workers that have announced themselves."""
         pids = [int(path.name) for path in (self.run_dir / "workers").iterdir()]
         return [pid for pid in pids if is_running(pid)]
 
@@ -226,12 +228,12 @@ def is_running(pid: int) -> bool:
     return state_of(pid) not in ("", "Z")
 
 
-def _stands_still(pid: int) -> bool:
+def _is_suspended(pid: int) -> bool:
     return state_of(pid) in ("T", "Z", "")
 
 
 def state_of(pid: int) -> str:
-    """What the kernel says of a process: R, S, T (stopped), Z…; nothing: it is gone."""
+    """Return the kernel's state of a process: R, S, T (stopped), Z…; "" if it ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -243,7 +245,7 @@ def parent_of(pid: int) -> int:
 
 
 def processes_of(folder: Path) -> list[int]:
-    """Every process whose command line names the folder."""
+    """Return every process whose command line names the folder."""
     found = []
     for path in Path("/proc").iterdir():
         if path.name.isdecimal() and int(path.name) != os.getpid():
@@ -264,11 +266,11 @@ def running(
     trust: ssl.SSLContext = PLAIN,
     stages: bool = False,
 ) -> Iterator[Service]:
-    """A service that is stopped at the end, whatever happens.
+    """Run a service, and stop it at the end, whatever happens.
 
-    prefix: a command that runs the service's, in a network namespace, say. stages:
-    whether it has to stage its models itself, as one that is started for the first
-    time; what changes while it runs it always does.
+    prefix: a command that runs the service's, for example in a network namespace.
+    stages: let the service stage its models at the start, as on its first run. It
+    always stages what changes while it runs.
     """
     service = Service(folder, config, prefix, trust)
     if not stages:

@@ -1,4 +1,4 @@
-"""Processes that die: the service goes on, and nothing is left behind."""
+"""Processes that are killed: the service recovers, and nothing remains of it."""
 
 import os
 import signal
@@ -51,7 +51,7 @@ def numbers(service: Service) -> dict[str, Any]:
 
 
 def answers_are_counted(service: Service, before: int) -> bool:
-    """Ask, each time on a new connection; true when so many more are counted."""
+    """Send 8 requests on new connections; return whether exactly these were counted."""
     for _ in range(8):
         assert answers(service)
     wait_for(lambda: numbers(service).get("Count", 0) >= before + 8)
@@ -69,7 +69,8 @@ def test_a_worker_is_killed(service: Service) -> None:
 
 
 def test_gunicorns_master_is_killed(service: Service) -> None:
-    master, workers = service.master_pid(), service.worker_pids()
+    master = service.master_pid()
+    workers = service.worker_pids()
     counted = numbers(service).get("Count", 0)
     os.kill(master, signal.SIGKILL)
     wait_for(lambda: not any(map(is_running, workers)))
@@ -78,7 +79,7 @@ def test_gunicorns_master_is_killed(service: Service) -> None:
     assert answers_are_counted(service, counted)
 
 
-def test_a_reload_still_reaches_the_workers_that_came_after(service: Service) -> None:
+def test_a_reload_still_reaches_restarted_workers(service: Service) -> None:
     before = service.version("m")
     saved_models.scale(service.folder / "model", 2.0 + 1e-7)
     wait_for(lambda: service.version("m") != before)
@@ -104,8 +105,8 @@ def recycle_a_worker(service: Service) -> None:
     wait_for(lambda: len(service.worker_pids()) == 2)
 
 
-def stop_and_look(service: Service, meanwhile: Callable[[], None]) -> None:
-    """Stop a service: nothing of it is left but its answers."""
+def stop_and_check(service: Service, meanwhile: Callable[[], None]) -> None:
+    """Stop a service: only its cached answers remain."""
     shared = RunDir(service.run_dir).shared
     assert shared.is_dir()
     service.client.close()
@@ -117,8 +118,8 @@ def stop_and_look(service: Service, meanwhile: Callable[[], None]) -> None:
     clean = [sys.executable, "-m", "gomlx", "clean", "-c", "config.yaml"]
     subprocess.run(clean, cwd=service.folder, check=True)
     assert not shared.exists()
-    left = {path.name for path in service.run_dir.iterdir()}
-    assert left <= {"lock", "models"}
+    remaining = {path.name for path in service.run_dir.iterdir()}
+    assert remaining <= {"lock", "models"}
 
 
 def test_answers_outlive_the_service(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ HERE = Path.cwd()  # of the service
 
 
 def hold(inputs, outputs):
-    time.sleep(0.005)  # dear: it runs in a thread
+    time.sleep(0.005)  # expensive: it runs in a thread
     (HERE / "running").touch()
     while (HERE / "held").exists():
         time.sleep(0.01)
@@ -153,7 +154,7 @@ def hold(inputs, outputs):
 """
 
 
-def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
+def test_running_requests_are_answered_before_the_end(tmp_path: Path) -> None:
     saved_models.scale(tmp_path / "model", 2.0)
     (tmp_path / "holding.py").write_text(HOLDING)
     model = {"id": "m", "url": "./model", "datastore": "s", "batch": {"max_rows": 1}}
@@ -164,27 +165,28 @@ def test_requests_under_way_are_answered_before_the_end(tmp_path: Path) -> None:
     with running(tmp_path, config) as service, ThreadPoolExecutor(1) as pool:
         xs = [*range(50)]
         rows = {"x": xs, "batch_size": len(xs)}
-        connection, idle = service.connect(), kept_alive(service)
+        connection = service.connect()
+        idle = kept_alive(service)
         (tmp_path / "running").unlink()  # the version was tried and warmed
         (tmp_path / "held").touch()
-        asking = pool.submit(connection.post, "/v1/api/model/m/eval", json=rows)
+        posting = pool.submit(connection.post, "/v1/api/model/m/eval", json=rows)
         wait_for((tmp_path / "running").exists)
 
-        def let_go() -> None:
+        def release() -> None:
             assert idle.recv(1) == b""  # closed: the worker has begun to stop
             (tmp_path / "held").unlink()
 
-        stop_and_look(service, let_go)
-        reply = asking.result()
+        stop_and_check(service, release)
+        response = posting.result()
         connection.close()
         idle.close()
-    assert reply.status_code == 200
-    assert [row["y"] for row in reply.json()["data"]] == [2.0 * x for x in xs]
-    assert reply.headers["connection"] == "close"
+    assert response.status_code == 200
+    assert [row["y"] for row in response.json()["data"]] == [2.0 * x for x in xs]
+    assert response.headers["connection"] == "close"
 
 
 def kept_alive(service: Service) -> socket.socket:
-    """A connection that has had its answer."""
+    """Return a connection that has received an answer and is kept alive."""
     address = httpx.URL(service.url)
     made = socket.create_connection((address.host, address.port or 0), 60)
     made.sendall(b"GET /v1/api/model/m/eval?x=-1 HTTP/1.1\r\nhost: h\r\n\r\n")

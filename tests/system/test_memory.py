@@ -10,12 +10,14 @@ WEIGHTS_MB = 256
 
 
 def own_mb(pid: int) -> tuple[float, float]:
-    """What a process takes: its private pages and its share of the weights that it
-    maps; and how much of the weights it has read.
+    """Return the memory of a process in MB, and how much of the weights it has read.
 
-    TensorFlow's own code is left out: who else runs it decides what a share of it is.
+    Its memory is its private pages and its share of the weights that it maps, without
+    TensorFlow's code, of which its share depends on other processes.
     """
-    own, read, is_weights = 0, 0, False
+    own = 0
+    read = 0
+    is_weights = False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         name, _, value = line.partition(":")
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
@@ -28,7 +30,7 @@ def own_mb(pid: int) -> tuple[float, float]:
 
 
 def workers_mb(service: Service, model: str, megabytes: int) -> float:
-    """What two workers together take once each has read all of a model's weights."""
+    """Return the memory of all workers, once each has read all of a model's weights."""
     pids = service.worker_pids()
     for pid in pids:
         with service.only(pid):
@@ -39,17 +41,17 @@ def workers_mb(service: Service, model: str, megabytes: int) -> float:
 
 
 def read_all_weights(service: Service, model: str) -> None:
-    """Ask for one row a page: the same rows of every model, whatever its size."""
+    """Request one row per page: the same rows of every model, whatever its size."""
     rows = WEIGHTS_MB * 2**20 // (64 * 4)
     for start in range(0, rows, 16 * 1000):
         part = list(range(start, min(start + 16 * 1000, rows), 16))
-        question = {"x": part, "batch_size": len(part)}
-        # A connection of its own, for it to come to the worker that runs.
-        assert service.post_anew(model, question).status_code == 200
+        columns = {"x": part, "batch_size": len(part)}
+        # A new connection is accepted by the worker that is not suspended.
+        assert service.post_anew(model, columns).status_code == 200
 
 
-def test_two_workers_take_the_weights_once(tmp_path: Path) -> None:
-    """How much more they take when a big model comes to a tiny one."""
+def test_two_workers_share_the_weights(tmp_path: Path) -> None:
+    """Compare their memory before and after a big model is added to a tiny one."""
     saved_models.embedding(tmp_path / "tiny", 1)
     models = [{"id": model, "url": f"./{model}"} for model in ("tiny", "big")]
     config = {"endpoint": {"workers": 2}, "models": models}

@@ -1,4 +1,4 @@
-"""Models that change while they are asked: no failed request, no old answer."""
+"""Models that change under load: no failed request, no outdated answer."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def replace(service: Service, factor: float, stages: bool = False) -> None:
-    """Put a new version in the place of the old one, as a deployment would.
+    """Replace the model with a new version, as a deployment would.
 
     stages: whether the service has to stage it.
     """
@@ -50,7 +50,7 @@ def swap_in(target: Path, new: Path) -> None:
 Answer = tuple[int, str, float, float]  # status, version, x, y
 
 
-async def ask(
+async def send_requests(
     client: httpx.AsyncClient, answers: list[Answer], stop: asyncio.Event
 ) -> None:
     x = 0
@@ -76,7 +76,7 @@ async def replaced_five_times(
         asyncio.TaskGroup() as tasks,
     ):
         for _ in range(200):
-            tasks.create_task(ask(client, answers, stop))
+            tasks.create_task(send_requests(client, answers, stop))
         for factor in (2.0, 3.0, 4.0, 5.0, 6.0):
             await asyncio.to_thread(
                 replaced, service, factor, lambda: answers[-1][1], versions
@@ -117,19 +117,20 @@ def test_two_hundred_concurrent_requests_and_five_replacements(
 
 
 def live_versions(service: Service) -> set[str]:
-    """The versions that any worker answers with."""
+    """Return the versions that any worker answers with."""
     return {model["version"] for model in service.states()}
 
 
 def reloads(service: Service, outcome: str) -> int:
-    """How often the supervisor has had this outcome."""
+    """Return how often a staging had this outcome."""
     manifest = json.loads((service.run_dir / "manifest.json").read_text())
     count: int = manifest["reloads"]["m"].get(outcome, 0)
     return count
 
 
 def test_touched_files_are_the_same_version(service: Service) -> None:
-    before, published = service.version("m"), reloads(service, "published")
+    before = service.version("m")
+    published = reloads(service, "published")
     unchanged = reloads(service, "unchanged")
     for path in (service.folder / "model").rglob("*"):
         os.utime(path)
@@ -139,17 +140,17 @@ def test_touched_files_are_the_same_version(service: Service) -> None:
 
 
 def truncated(model: Path) -> None:
-    """A graph that is cut off."""
+    """Cut the graph's file off."""
     graph = model / "saved_model.pb"
     graph.write_bytes(graph.read_bytes()[: graph.stat().st_size // 2])
 
 
-def half_the_variables(model: Path) -> None:
+def without_data(model: Path) -> None:
     (data,) = (model / "variables").glob("*.data*")
     data.write_bytes(b"")
 
 
-@pytest.mark.parametrize("damage", [truncated, half_the_variables])
+@pytest.mark.parametrize("damage", [truncated, without_data])
 def test_a_damaged_model_never_replaces_a_good_one(
     service: Service, damage: Any
 ) -> None:
@@ -177,7 +178,7 @@ def replace_damaged(target: Path, damage: Any) -> None:
     swap_in(target, new)
 
 
-def test_a_file_that_still_grows_is_waited_for(service: Service) -> None:
+def test_growing_files_are_not_staged(service: Service) -> None:
     target = service.folder / "model"
     before = service.version("m")
     wait_for(lambda: live_versions(service) == {before})
@@ -198,4 +199,4 @@ def test_a_file_that_still_grows_is_waited_for(service: Service) -> None:
 
 def test_staged_versions_do_not_pile_up(service: Service) -> None:
     staged = service.run_dir / "models" / "m"
-    wait_for(lambda: len(list(staged.iterdir())) <= 2)  # what was live goes last
+    wait_for(lambda: len(list(staged.iterdir())) <= 2)  # and its predecessor

@@ -18,7 +18,8 @@ from gomlx import Client
 from gomlx.client.local.client_model import ClientModel
 from tests.client.fake import QUIET
 from tests.support import saved_models
-from tests.support.redis_servers import Relay, Server, server
+from tests.support.redis_servers import Server, server
+from tests.support.relay import Relay
 from tests.support.service import Service, running, wait_for
 
 

@@ -14,10 +14,9 @@ import pytest_asyncio
 
 from gomlx.cache.redis.tier import NEVER, RedisTier
 from gomlx.errors import TierFailed
+from tests.support.certificates import Certificates
 from tests.support.listening import listening
 from tests.support.redis_servers import (
-    Certificates,
-    Relay,
     Server,
     cluster,
     cluster_url,
@@ -27,6 +26,7 @@ from tests.support.redis_servers import (
     until,
     watched,
 )
+from tests.support.relay import Relay
 from tests.support.service import state_of
 
 pytestmark = pytest.mark.asyncio
@@ -85,7 +85,7 @@ def _unix(stack: ExitStack, here: Path) -> dict[str, Any]:
 def _tls(stack: ExitStack, here: Path) -> dict[str, Any]:
     one = stack.enter_context(server(here))
     known = Certificates(here / "tls")
-    relay = stack.enter_context(Relay(one.port, known.context(asks_clients=True)))
+    relay = stack.enter_context(Relay(one.port, known.context(verifies_clients=True)))
     files = {"ca_file": str(known.ca), "cert_file": str(known.client)}
     return {"url": f"rediss://localhost:{relay.port}/0"} | files
 

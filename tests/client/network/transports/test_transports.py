@@ -12,7 +12,7 @@ from gomlx import AsyncClient, Options
 from gomlx.errors import BadResponse, DeadlineExceeded, NoHost
 from tests.client.fake import Host, connected, hosts, http, works
 from tests.client.h2 import Http2
-from tests.support.redis_servers import Certificates
+from tests.support.certificates import Certificates
 
 pytestmark = pytest.mark.asyncio
 both = pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
@@ -45,7 +45,7 @@ async def test_tls_with_certificates_of_our_own(
     stack: AsyncExitStack, tmp_path: Path, http2: bool
 ) -> None:
     made = Certificates(tmp_path / "certificates")
-    host = await opened(stack, http2, made.context(asks_clients=True))
+    host = await opened(stack, http2, made.context(verifies_clients=True))
     ca = str(made.ca)
     cert = str(made.client)
     trusted = {"ca_file": ca, "cert_file": cert, "http2": http2}
