@@ -135,5 +135,5 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 
 def _stamp(info: dict[str, Any]) -> str:
-    """Return all that a store says of a file and that changes with its content."""
+    """Return all that a store reports of a file and that changes with its content."""
     return " ".join(str(info.get(key)) for key in _STAMP_KEYS)

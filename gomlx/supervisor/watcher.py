@@ -114,7 +114,8 @@ class Watcher:
         def is_path(_: Change, changed: str) -> bool:
             return Path(changed).name == path.name
 
-        # The parent folder reports when the path itself is created or replaced.
+        # The parent folder reports when the path itself is created, removed or
+        # replaced.
         return [
             asyncio.create_task(self._hint_at_changes(path, None)),
             asyncio.create_task(self._hint_at_changes(path.parent, is_path)),

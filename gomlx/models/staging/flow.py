@@ -34,7 +34,7 @@ class Flow:
     """The dataflow through the needed part of a graph.
 
     feeds are the tensors that a request replaces, fetches those of its answer. Its
-    methods need the graph as TensorFlow's default graph, which knows the functions.
+    methods need the graph as TensorFlow's default graph, where functions are found.
     """
 
     def __init__(
@@ -111,7 +111,9 @@ class Flow:
 
         None: the consumer does not forward them.
         """
-        frame, node, slot = use.place.frame, use.node, use.slot
+        frame = use.place.frame
+        node = use.node
+        slot = use.slot
         if isinstance(node, Result):
             return self._leave(frame, slot)
         if node.op == "IdentityN":

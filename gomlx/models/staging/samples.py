@@ -112,8 +112,8 @@ def samples(
 ) -> Samples:
     """Choose the values to try.
 
-    distinguished: for each input of the model, the values that some consumer knows.
-    compared: the constants that computed values are compared with.
+    distinguished: of each input of the model, the values that some consumer treats in
+    a way of their own. compared: the constants that computed values are compared with.
     """
     known = []
     tried = []

@@ -132,3 +132,12 @@ def test_a_choice_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
     finally:
         v1.enable_control_flow_v2()
     assert not joins_rows(staged(tmp_path / "m"))
+
+
+def test_the_log_names_the_model_and_what_decides(
+    tmp_path: Path, staged: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = save(tmp_path / "m", lambda x: {"y": by_a_loop(x)}, [spec("x")])
+    staged(source, name="ranker")
+    assert "model ranker runs rows one at a time" in caplog.text
+    assert "the condition of a loop" in caplog.text

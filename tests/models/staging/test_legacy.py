@@ -28,8 +28,8 @@ def test_served_beside_keras_3(tmp_path: Path, legacy_models: Path) -> None:
     config = {"models": models, "datastores": [{"id": "s", "memory_mb": 8}]}
     with running(tmp_path, config) as service:
 
-        def body(model: str, question: dict[str, Any]) -> bytes:
-            return service.post(model, question).content
+        def body(model: str, row: dict[str, Any]) -> bytes:
+            return service.post(model, row).content
 
         lookups, floats = names
         expected = b'"data":{"expand":3.5714285}}'
@@ -41,13 +41,13 @@ def test_served_beside_keras_3(tmp_path: Path, legacy_models: Path) -> None:
         assert body(floats, {"fl": 1.2, "sl": "a"}).endswith(expected)
         expected = b'"data":{"expand":3.4571428}}'
         assert body(floats, {"fl": 14.4, "sl": "a"}).endswith(expected)
-        question = {"city": "rome", "day": 1, "price": 1.0}
+        row = {"city": "rome", "day": 1, "price": 1.0}
         theirs = tf.saved_model.load(str(keras)).signatures["serving_default"](
             city=tf.constant([["rome"]]),
             day=tf.constant([[1]], tf.int64),
             price=tf.constant([[1.0]]),
         )["score"]
-        score = service.post("keras", question).json()["data"]["score"]
+        score = service.post("keras", row).json()["data"]["score"]
         assert np.float32(score) == theirs.numpy()[0, 0]
 
 

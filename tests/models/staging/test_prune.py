@@ -42,13 +42,13 @@ def test_only_what_is_served_is_loaded(tmp_path: Path, staged: Stage) -> None:
     signatures = {"serving_default": module.score, "other": module.other}
     tf.saved_model.save(module, str(source), signatures)
     version = staged(source)
-    whole = session.parse(source)
-    part = session.parse(version.directory / "saved_model")
-    assert set(part.signature_def) == {"serving_default", "__saved_model_init_op"}
+    original = session.parse(source)
+    pruned = session.parse(version.directory / "saved_model")
+    assert set(pruned.signature_def) == {"serving_default", "__saved_model_init_op"}
     for operation in ("Erf", "RestoreV2"):
-        assert operation in str(whole.graph_def)
-        assert operation not in str(part.graph_def)
-    assert part.ByteSize() < whole.ByteSize() / 2
+        assert operation in str(original.graph_def)
+        assert operation not in str(pruned.graph_def)
+    assert pruned.ByteSize() < original.ByteSize() / 2
     servable = Servable(version)
     rows = [("red",), ("green",), ("blue",)]
     assert servable.run(rows) == [b'{"y":2.0}', b'{"y":3.0}', b'{"y":1.0}']

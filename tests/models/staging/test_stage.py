@@ -23,7 +23,7 @@ from tests.support.saved_models import save, spec
 Stage = Callable[..., ModelVersion]
 
 
-def ask(servable: Servable, columns: dict[str, Any]) -> list[Any]:
+def predict(servable: Servable, columns: dict[str, Any]) -> list[Any]:
     """Return the answers to the rows of a request body."""
     rows = servable.signature.check(columns).rows
     return [json.loads(answer) for answer in servable.run(rows)]
@@ -53,7 +53,7 @@ SHAPES: dict[str, tuple[Any, Callable[[Any], Any]]] = {
 def test_every_dtype_goes_in_and_out(tmp_path: Path, staged: Stage, dtype: str) -> None:
     servable = Servable(staged(saved_models.echo(tmp_path / "m", dtype, (None, 1))))
     values = DTYPES[dtype]
-    answers = ask(servable, {"x": values, "batch_size": len(values)})
+    answers = predict(servable, {"x": values, "batch_size": len(values)})
     found = [answer["y"] for answer in answers]
     if dtype == "float16":  # its shortest digits are few: 65500 is 65504
         found = [float(np.float16(value)) for value in found]
@@ -68,7 +68,7 @@ def test_every_rank_goes_in_and_out(
     dims, nested = SHAPES[shape]
     servable = Servable(staged(saved_models.echo(tmp_path / "m", dtype, dims)))
     columns = [nested({"string": "q", "int32": 3, "float32": 1.5}[dtype])] * 3
-    answers = ask(servable, {"x": columns, "batch_size": 3})
+    answers = predict(servable, {"x": columns, "batch_size": 3})
     assert [answer["y"] for answer in answers] == columns
 
 
@@ -77,13 +77,13 @@ def test_rows_of_different_shapes_in_one_batch(tmp_path: Path, staged: Stage) ->
         staged(saved_models.echo(tmp_path / "m", "int64", (None, None)))
     )
     columns: list[Any] = [[1], [1, 2], [], [3], [4, 5]]
-    answers = ask(servable, {"x": columns, "batch_size": 5})
+    answers = predict(servable, {"x": columns, "batch_size": 5})
     assert [answer["y"] for answer in answers] == columns
 
 
 def test_binary_strings(tmp_path: Path, staged: Stage) -> None:
     servable = Servable(staged(saved_models.echo(tmp_path / "m", "string", (None, 1))))
-    assert ask(servable, {"x": {"b64": "//4="}}) == [{"y": {"b64": "//4="}}]
+    assert predict(servable, {"x": {"b64": "//4="}}) == [{"y": {"b64": "//4="}}]
 
 
 def test_many_outputs_in_the_order_of_their_names(
@@ -106,7 +106,9 @@ def test_keras_answers_as_tensorflow_does(tmp_path: Path, staged: Stage) -> None
     for city in ("rome", "oslo", "nowhere", ""):
         for day in (1, 3, 99):
             for price in (0.5, 1.0, 7.0):
-                (answer,) = ask(servable, {"city": city, "day": day, "price": price})
+                (answer,) = predict(
+                    servable, {"city": city, "day": day, "price": price}
+                )
                 (theirs,) = ordinary(
                     city=tf.constant([[city]]),
                     day=tf.constant([[day]], tf.int64),
@@ -193,8 +195,8 @@ def test_a_model_that_writes_its_variable_still_runs(
     tmp_path: Path, staged: Stage
 ) -> None:
     servable = Servable(staged(saved_models.counter(tmp_path / "m")))
-    (first,) = ask(servable, {"x": 0.0})
-    (second,) = ask(servable, {"x": 0.0})
+    (first,) = predict(servable, {"x": 0.0})
+    (second,) = predict(servable, {"x": 0.0})
     assert second["y"] == first["y"] + 1
 
 
@@ -326,10 +328,10 @@ def test_rows_run_together_though_the_model_refuses_unknown_words(
     assert servable.description.joins_rows
     several = {"city": ["oslo", "rome"], "day": [13, 11], "batch_size": 2}
     known = [{"city": 1, "day": 2}, {"city": 0, "day": 0}]
-    assert ask(servable, several) == known
+    assert predict(servable, several) == known
     for unknown in ({"city": "lima"}, {"day": 1}):
         with pytest.raises(RunFailed, match="should be in vocabulary"):
-            ask(servable, example | unknown)
+            predict(servable, example | unknown)
 
 
 def test_rows_that_do_not_disturb_each_other_run_together(
@@ -350,7 +352,7 @@ def test_variables_of_strings_and_of_no_elements(tmp_path: Path, staged: Stage) 
         }
 
     source = save(tmp_path / "m", f, [spec("x", "int64")], [names, nothing])
-    assert ask(Servable(staged(source)), {"x": 1}) == [{"name": "one", "size": 1}]
+    assert predict(Servable(staged(source)), {"x": 1}) == [{"name": "one", "size": 1}]
 
 
 def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
@@ -372,7 +374,7 @@ def test_a_table_from_an_asset_file(tmp_path: Path, staged: Stage) -> None:
     words.unlink()
     version = staged(source)
     shutil.rmtree(source)
-    assert ask(Servable(version), {"w": "green"}) == [{"y": 1}]
+    assert predict(Servable(version), {"w": "green"}) == [{"y": 1}]
 
 
 @pytest.mark.parametrize("serves_words", [False, True])
@@ -404,7 +406,7 @@ def test_a_large_vocabulary_is_kept_from_the_optimizer(
     servable = Servable(staged(tmp_path / "m"))
     for word, number in ((words[9_999], 9_999), ("else", -1)):
         expected = {"y": number, "z": words[max(number, 0)]}
-        assert ask(servable, {"w": word}) == [{k: expected[k] for k in outputs}]
+        assert predict(servable, {"w": word}) == [{k: expected[k] for k in outputs}]
 
 
 def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
@@ -416,4 +418,4 @@ def test_a_model_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:
         y = tf.matmul(x, weight)
         session.run(v1.global_variables_initializer())
         v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
-    assert ask(Servable(staged(tmp_path / "m")), {"x": 2.5}) == [{"y": 10.0}]
+    assert predict(Servable(staged(tmp_path / "m")), {"x": 2.5}) == [{"y": 10.0}]
