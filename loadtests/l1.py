@@ -1,12 +1,11 @@
 """What L1 costs and how well it chooses: python -m loadtests.l1
 
 Times are the best of several repeats, in microseconds, for answers of 100 bytes. The
-hit ratio is that of a stream of questions over ten times as many things as fit, beside
-that of an exact LRU of as many entries as the same bytes hold. Last, how long others
-wait when processes are killed in the middle of a write.
+hit ratio is that of a stream of look-ups of ten times as many keys as fit, beside that
+of an exact LRU of as many entries as the same bytes hold. Last, how long other
+processes wait when some are killed in the middle of a write.
 """
 
-import mmap
 import multiprocessing
 import os
 import random
@@ -15,17 +14,19 @@ import signal
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import blake2b
 from itertools import accumulate
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from timeit import repeat
 from typing import NamedTuple
 
 import lmdb
 
+from gomlx.cache.shared_memory.lock import WriterLock
 from gomlx.cache.shared_memory.store import create_store, environment
 from gomlx.cache.shared_memory.tier import SharedMemory
 
@@ -67,29 +68,27 @@ def fill(store: SharedMemory, numbers: range, batch: int) -> None:
 
 
 class Ratios(NamedTuple):
-    """Hits of the questions, of a store and of an exact LRU."""
+    """Hits of look-ups, of a store and of an exact LRU."""
 
     store: float
     lru: float
     entries: int  # of the LRU
 
 
-def hit_ratios(megabytes: int, questions: int, seed: int, skew: float = 0.9) -> Ratios:
-    """Ask both the same Zipf stream; the first half only warms them."""
+def hit_ratios(megabytes: int, lookups: int, seed: int, skew: float = 0.9) -> Ratios:
+    """Give both the same Zipf stream; its first half only warms them."""
     entries = entries_that_fit(megabytes)
-    things = 10 * entries
-    weights = list(accumulate((rank + 1) ** -skew for rank in range(things)))
-    stream = random.Random(seed).choices(
-        range(things), cum_weights=weights, k=questions
-    )
+    keys = 10 * entries
+    weights = list(accumulate((rank + 1) ** -skew for rank in range(keys)))
+    stream = random.Random(seed).choices(range(keys), cum_weights=weights, k=lookups)
     with fresh_store(megabytes) as store:
         ours = hits_of_store(store, stream)
-    measured = questions - questions // 2
+    measured = lookups - lookups // 2
     return Ratios(ours / measured, hits_of_lru(entries, stream) / measured, entries)
 
 
 def entries_that_fit(megabytes: int) -> int:
-    """How many entries one table takes until the same bytes are full."""
+    """Return how many entries one table takes until the same bytes are full."""
     folder = Path(tempfile.mkdtemp(prefix="gomlx-load-", dir="/dev/shm"))
     entry = bytes(8) + answer(0) + bytes(4)
     number = 0
@@ -134,7 +133,7 @@ def hits_of_lru(entries: int, stream: Sequence[int]) -> int:
 
 
 class Kills(NamedTuple):
-    """What others saw while writers were killed."""
+    """What another process saw while writers were killed."""
 
     writers: int
     found: int  # answers, all of them right
@@ -148,29 +147,29 @@ def kill_writers(directory: Path, times: int, seed: int = 0) -> Kills:
     """
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload(["gomlx.cache.shared_memory.tier"])
-    dice, watcher = random.Random(seed), Watcher(directory)
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(bytes(2))
-        file.flush()
-        mark = mmap.mmap(file.fileno(), 2)
-        for number in range(times):
-            mark[:] = bytes(2)
-            arguments = (directory, file.name, number)
-            victim = forking.Process(target=write_forever, args=arguments)
-            victim.start()
-            while not mark[1]:  # it has written once
-                assert victim.is_alive(), "the writer has ended"
-                watcher.look(number)
-            pause_in_a_write(victim.pid or 0, mark, dice, partial(watcher.look, number))
-            victim.kill()
-            watcher.look(number)
-            victim.join()
+    dice = random.Random(seed)
+    watcher = Watcher(directory)
+    lock = WriterLock(directory)
+    for number in range(times):
+        watch = partial(watcher.look, number)
+        has_written = forking.Event()
+        arguments = (directory, has_written, number)
+        victim = forking.Process(target=write_forever, args=arguments)
+        victim.start()
+        while not has_written.is_set():
+            assert victim.is_alive(), "the writer has ended"
+            watch()
+        pause_in_a_write(victim.pid or 0, lock, dice, watch)
+        victim.kill()
+        watch()
+        victim.join()
+    lock.close()
     watcher.close()
     return Kills(times, watcher.found, watcher.longest_ms)
 
 
 def pause_in_a_write(
-    pid: int, mark: mmap.mmap, dice: random.Random, meanwhile: Callable[[], None]
+    pid: int, lock: WriterLock, dice: random.Random, meanwhile: Callable[[], None]
 ) -> None:
     """Stop a process at random moments until it has stopped with the lock held."""
     while True:
@@ -179,8 +178,9 @@ def pause_in_a_write(
         os.kill(pid, signal.SIGSTOP)
         while (state := state_of(pid)) != "T":
             assert state != "Z", "the writer has ended"
-        if mark[0]:
+        if not lock.try_acquire():
             return
+        lock.release()
         os.kill(pid, signal.SIGCONT)
 
 
@@ -188,33 +188,17 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def write_forever(directory: Path, mark: str, number: int) -> None:
-    """Write; the first byte of a file tells when this process holds the lock."""
-    with Path(mark).open("r+b") as file:
-        marked = mmap.mmap(file.fileno(), 2)
+def write_forever(directory: Path, has_written: Event, number: int) -> None:
     store = SharedMemory(directory)
-    look, write = store._look, store._write
-
-    def marking_look(transaction: lmdb.Transaction) -> int:
-        marked[0] = 1
-        return look(transaction)
-
-    def marking_write(entries: Mapping[bytes, bytes], most: int) -> None:
-        try:
-            write(entries, most)
-        finally:
-            marked[:] = b"\0\1"
-
-    store._look, store._write = marking_look, marking_write  # type: ignore[method-assign]
     start = number * 1000
     while True:
         with suppress(lmdb.MapFullError):  # a watcher that stands still holds the pages
             fill(store, range(start, start + 500), 500)
-        marked[0] = 0
+            has_written.set()
 
 
 class Watcher:
-    """Reads and writes what writers write, and measures how long that takes."""
+    """Reads and writes beside other writers, and measures how long that takes."""
 
     def __init__(self, directory: Path) -> None:
         self._store = SharedMemory(directory)
@@ -275,8 +259,8 @@ def costs() -> Iterator[tuple[str, float]]:
 def report() -> Iterator[str]:
     for name, cost in costs():
         yield f"{name:20} {cost:6.2f} us a key"
-    for megabytes, questions in ((2, 250_000), (8, 800_000), (32, 3_000_000)):
-        ratios = hit_ratios(megabytes, questions, seed=1)
+    for megabytes, lookups in ((2, 250_000), (8, 800_000), (32, 3_000_000)):
+        ratios = hit_ratios(megabytes, lookups, seed=1)
         yield (
             f"{megabytes:3} MB: hit ratio {ratios.store:.3f}, an exact LRU of "
             f"{ratios.entries} entries {ratios.lru:.3f}"

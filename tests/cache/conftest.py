@@ -1,4 +1,4 @@
-"""A store in real shared memory."""
+"""Stores in real shared memory."""
 
 import os
 import shutil
@@ -10,17 +10,8 @@ import pytest
 
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
+from tests.cache.clock import Clock
 from tests.cache.entries import SIZE, TTL, entries, key
-
-
-class Clock:
-    """Time that passes when told."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -32,7 +23,7 @@ def directory(shared_folder: Path) -> Path:
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(float(int(time.time())))
 
 
 @pytest.fixture
@@ -44,7 +35,7 @@ def store(directory: Path, clock: Clock) -> Iterator[SharedMemory]:
 
 @pytest.fixture(scope="package")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store, on disk, that has been full, with answers of one page and of many."""
+    """A store on disk that has been full, with answers of one page and of many."""
     directory = tmp_path_factory.mktemp("written") / "store"
     create_store(directory, SIZE)
     store = SharedMemory(directory)
@@ -56,8 +47,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def left(written: Path, shared_folder: Path) -> Path:
-    """What an earlier run has left."""
+def leftover(written: Path, shared_folder: Path) -> Path:
+    """The store of an earlier run."""
     directory = shared_folder / "store"
     shutil.copytree(written, directory)
     with (directory / "data.mdb").open("r+b") as file:

@@ -10,7 +10,8 @@ import pytest
 
 from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
-from gomlx.cache.shared_memory.store import WriterLock, create_store
+from gomlx.cache.shared_memory.lock import WriterLock
+from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
@@ -278,7 +279,7 @@ async def test_who_writes_now_is_not_waited_for(
     """Another process does, and may stand still: the event loop goes on."""
     cache, store = over_shared_memory(counts, shared_folder / "store", 1)
     other = WriterLock(shared_folder / "store")
-    other.take()
+    other.acquire()
     cache.set(b"k" * 16, b"1", 60)
     assert store.set_some({b"l" * 16: (b"2", 60.0)}) == ()
     await asyncio.sleep(0.05)  # it has been tried by now; if not, no harm is done

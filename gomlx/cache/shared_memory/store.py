@@ -13,7 +13,7 @@ Tables in data.mdb:
                                little-endian) of key, expiry and answer
     "meta"                     "format" → FORMAT
                                "state" → a byte a part: which of its tables is young
-                               (0 or 1); a byte: the part that is to rotate next
+                               (0 or 1); a byte: the part that rotates next
 
 Not safe: opening a store before a fork, or twice in one process.
 """
@@ -29,7 +29,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import IO
-from zlib import crc32
 
 import lmdb
 
@@ -41,14 +40,13 @@ FORMAT = b"2"
 PARTS = 8
 TABLES = [(b"%da" % part, b"%db" % part) for part in range(PARTS)]
 META = b"meta"
-EXPIRY_BYTES, CHECKSUM_BYTES = 8, 4
 _CHECK = "gomlx.cache.shared_memory.check"
 _MAX_READERS = 1024
-_PATIENCE_SECONDS = 5.0  # for processes of a killed service to end
+_PATIENCE_SECONDS = 5.0  # until the processes of a killed service have ended
 
 
 def create_store(directory: Path, size_bytes: int) -> None:
-    """Make an empty store in place of what is there, and reserve all of its space.
+    """Make an empty store in place of whatever is there, and reserve all of its space.
 
     Raises StoreUnavailable when the file system has too little: writing past its
     end later would be a SIGBUS instead of an error.
@@ -97,11 +95,6 @@ def environment(directory: Path, size_bytes: int) -> lmdb.Environment:
     )
 
 
-def checksum(key: bytes, rest: bytes) -> bytes:
-    """Return what ends an entry; rest is its expiry and answer."""
-    return crc32(key + rest).to_bytes(CHECKSUM_BYTES, "little")
-
-
 def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:
     """Open a store; it is in use until both that are returned are closed.
 
@@ -125,40 +118,18 @@ def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:
     return opened, users
 
 
-class WriterLock:
-    """The right to write, which LMDB's own lock can only be waited for.
+def adopt_store(
+    directory: Path, size_bytes: int, patience_seconds: float = _PATIENCE_SECONDS
+) -> bool:
+    """Keep the store of an earlier run if it is sound, and remove it otherwise.
 
-    The kernel frees that of a process that dies. For one thread at a time.
+    Return whether it is kept. patience_seconds is how long its last users are waited
+    for.
     """
-
-    def __init__(self, directory: Path) -> None:
-        self._file = (directory / "writer").open("ab")
-
-    def take(self) -> None:
-        """Wait until no other process writes."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-
-    def take_now(self) -> bool:
-        """Take it, unless another process writes."""
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def adopt_store(directory: Path, size_bytes: int) -> bool:
-    """Keep the store that an earlier run has left, if it is sound; else remove it."""
     if not directory.is_symlink() and not directory.exists():
         return False
     try:
-        flaw = _flaw(directory, size_bytes)
+        flaw = _flaw(directory, size_bytes, patience_seconds)
     except OSError as error:
         flaw = str(error)
     if not flaw:
@@ -171,8 +142,20 @@ def adopt_store(directory: Path, size_bytes: int) -> bool:
     return False
 
 
-def _flaw(directory: Path, size_bytes: int) -> str:
-    """Say why a store cannot be kept, or nothing."""
+def _flaw(directory: Path, size_bytes: int, patience_seconds: float) -> str:
+    """Return why a store cannot be kept, or nothing."""
+    if flaw := _flaw_of_files(directory, size_bytes):
+        return flaw
+    with (directory / "users").open("rb") as users:
+        lock = users.fileno()
+        if not _locked(lock, fcntl.LOCK_EX, patience_seconds):
+            return "processes of an earlier run still use it"
+        # No reader and no writer of an earlier run is alive.
+        (directory / "lock.mdb").unlink(missing_ok=True)
+        return _damage(directory, size_bytes, lock)
+
+
+def _flaw_of_files(directory: Path, size_bytes: int) -> str:
     for path, is_kind in (
         (directory, stat.S_ISDIR),
         (directory / "users", stat.S_ISREG),
@@ -180,37 +163,25 @@ def _flaw(directory: Path, size_bytes: int) -> str:
     ):
         found = path.lstat()
         if not is_kind(found.st_mode) or found.st_mode & 0o077:
-            return f"{path.name} is not what it was, or not for us alone"
+            return f"{path.name} is of another kind, or others may open it"
         if found.st_uid != os.geteuid():
             return f"{path.name} belongs to user {found.st_uid}"
     if found.st_size != size_bytes or found.st_blocks * 512 < size_bytes:
-        return f"it has not the {size_bytes >> 20} MB that memory_mb says"
-    with (directory / "users").open("rb") as users:
-        lock = users.fileno()
-        if not _locked(lock, fcntl.LOCK_EX, _PATIENCE_SECONDS):
-            return "processes of an earlier run still use it"
-        # Its readers and its writer are gone.
-        (directory / "lock.mdb").unlink(missing_ok=True)
-        return _damage(directory, size_bytes, lock)
+        return f"it does not take the {size_bytes >> 20} MB of memory_mb"
+    return ""
 
 
 def _damage(directory: Path, size_bytes: int, lock: int) -> str:
-    """Have a process of its own check the pages: LMDB may crash over damaged ones."""
+    """Check the pages in a process of its own: LMDB may crash over damaged ones."""
     check = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            _CHECK,
-            str(directory),
-            str(size_bytes),
-        ],
+        [sys.executable, "-m", _CHECK, str(directory), str(size_bytes)],
         capture_output=True,
         text=True,
-        pass_fds=[lock],  # nobody else opens the store while it lives
+        pass_fds=[lock],  # no other process opens the store while it lives
         check=False,
     )
     if check.returncode < 0:
-        return f"the check was ended by signal {-check.returncode}"
+        return f"the check was killed by signal {-check.returncode}"
     if check.returncode:
         return (check.stderr.strip() or "the check failed").splitlines()[-1]
     log.info("%s: %s", directory.name, check.stdout.strip())

@@ -1,4 +1,4 @@
-"""What an earlier run has left, damaged: nobody crashes, and no answer is wrong."""
+"""Damaged stores of an earlier run: no process crashes, and no answer is wrong."""
 
 import os
 import random
@@ -11,7 +11,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from gomlx.cache.shared_memory.check import Damaged, Pages, check
+from gomlx.cache.shared_memory.check import check
+from gomlx.cache.shared_memory.lmdb_pages import Damaged, Pages
 from gomlx.cache.shared_memory.store import adopt_store, create_store, environment
 from tests.cache.entries import SIZE, held, overwrite
 from tests.support.service import processes_of, wait_for
@@ -104,24 +105,37 @@ def of_another_user(directory: Path) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        *(truncated, truncated_and_grown, truncated_and_filled, emptied, all_random),
-        *(without_first_meta, without_second_meta, without_metas),
-        *(of_another_format, of_another_program, a_link, a_linked_file, a_file),
-        *(without_users, open_to_all, file_open_to_all, of_another_user),
+        truncated,
+        truncated_and_grown,
+        truncated_and_filled,
+        emptied,
+        all_random,
+        without_first_meta,
+        without_second_meta,
+        without_metas,
+        of_another_format,
+        of_another_program,
+        a_link,
+        a_linked_file,
+        a_file,
+        without_users,
+        open_to_all,
+        file_open_to_all,
+        of_another_user,
     ],
 )
-def test_what_cannot_be_trusted_goes(
-    left: Path, damage: Callable[[Path], None]
+def test_a_store_that_cannot_be_trusted_is_removed(
+    leftover: Path, damage: Callable[[Path], None]
 ) -> None:
-    damage(left)
-    assert not adopt_store(left, SIZE)
-    assert not left.exists()
-    create_store(left, SIZE)
-    assert held(left) == set()
+    damage(leftover)
+    assert not adopt_store(leftover, SIZE)
+    assert not leftover.exists()
+    create_store(leftover, SIZE)
+    assert held(leftover) == set()
 
 
 def scribbled(data: bytes, seed: int) -> bytearray:
-    """The same with random bytes over some pages."""
+    """Return the data with random bytes over some pages."""
     dice = random.Random(seed)
     damaged = bytearray(data)
     for _ in range(dice.choice((1, 1, 3, 30))):
@@ -132,12 +146,12 @@ def scribbled(data: bytes, seed: int) -> bytearray:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_bytes_do_no_harm(left: Path, seed: int) -> None:
-    damaged = scribbled((left / "data.mdb").read_bytes(), seed)
-    overwrite(left, 0, bytes(damaged))
-    if not adopt_store(left, SIZE):
-        create_store(left, SIZE)
-    held(left)
+def test_random_bytes_do_no_harm(leftover: Path, seed: int) -> None:
+    damaged = scribbled((leftover / "data.mdb").read_bytes(), seed)
+    overwrite(leftover, 0, bytes(damaged))
+    if not adopt_store(leftover, SIZE):
+        create_store(leftover, SIZE)
+    held(leftover)
 
 
 def test_random_bytes_are_found_wherever_they_matter(written: Path) -> None:
@@ -149,7 +163,7 @@ def test_random_bytes_are_found_wherever_they_matter(written: Path) -> None:
             verdicts.append(check(memoryview(scribbled(data, seed))))
         except Damaged:
             verdicts.append(-1)
-    # What remains sound was damaged in free pages, or in the gap within a page.
+    # Those that are still sound were damaged in free pages, or in the gap of a page.
     assert set(verdicts) == {-1, count}
     assert verdicts.count(-1) > 75
 
@@ -165,7 +179,7 @@ def test_a_free_list_that_names_a_page_in_use_is_found(written: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
 def test_a_check_that_dies_condemns_the_store(
-    left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int
+    leftover: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int
 ) -> None:
     # It would have ended before it is found: Python begins with this file.
     (tmp_path / "sitecustomize.py").write_text("import signal\nsignal.pause()\n")
@@ -173,10 +187,10 @@ def test_a_check_that_dies_condemns_the_store(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
 
     def kill() -> None:
-        os.kill(wait_for(lambda: processes_of(left))[0], signum)
+        os.kill(wait_for(lambda: processes_of(leftover))[0], signum)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    assert not adopt_store(left, SIZE)
+    assert not adopt_store(leftover, SIZE)
     killer.join()
-    assert not left.exists()
+    assert not leftover.exists()

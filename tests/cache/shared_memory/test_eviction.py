@@ -1,4 +1,4 @@
-"""What a store forgets when it is full."""
+"""What a full store evicts."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import pytest
 
 from gomlx.cache.shared_memory.tier import SharedMemory
 from loadtests.l1 import hit_ratios
-from tests.cache.conftest import Clock
-from tests.cache.entries import SIZE, TTL, entries, key, known
+from tests.cache.clock import Clock
+from tests.cache.entries import SIZE, TTL, entries, hits, key
 
-_AT_HAND = 1.1  # seconds, after which nothing is
+_L0_SECONDS = 1.1  # after which L0 has forgotten all
 
 
 def test_writing_far_more_than_fits_keeps_the_newest(
@@ -18,10 +18,10 @@ def test_writing_far_more_than_fits_keeps_the_newest(
     before = _blocks(directory)
     for start in range(0, 50_000, 100):
         store.set_many(entries(range(start, start + 100)))
-        assert len(known(store, range(start, start + 100))) == 100
-    clock.now += _AT_HAND
-    assert len(known(store, range(48_500, 50_000))) == 1500
-    assert known(store, range(10_000)) == set()
+        assert len(hits(store, range(start, start + 100))) == 100
+    clock.now += _L0_SECONDS
+    assert len(hits(store, range(48_500, 50_000))) == 1500
+    assert hits(store, range(10_000)) == set()
     assert _blocks(directory) == before
 
 
@@ -39,30 +39,30 @@ def test_large_answers_are_evicted_as_well(store: SharedMemory, share: float) ->
     assert store.get_many([key(n) for n in range(75)]) == {}
 
 
-def test_what_is_asked_for_lives_while_the_rest_goes(
+def test_hot_answers_live_while_the_rest_is_evicted(
     store: SharedMemory, clock: Clock
 ) -> None:
     store.set_many(entries(range(2)))
     for start in range(1000, 40_000, 100):
-        clock.now += _AT_HAND
-        assert known(store, range(1)) == {0}
+        clock.now += _L0_SECONDS
+        assert hits(store, range(1)) == {0}
         store.set_many(entries(range(start, start + 100)))
-    clock.now += _AT_HAND
-    assert known(store, range(2)) == {0}
+    clock.now += _L0_SECONDS
+    assert hits(store, range(2)) == {0}
 
 
-def test_what_is_asked_for_still_expires(store: SharedMemory, clock: Clock) -> None:
+def test_hot_answers_still_expire(store: SharedMemory, clock: Clock) -> None:
     store.set_many(entries(range(1)))
     for start in range(1000, 20_000, 100):
-        clock.now += _AT_HAND
-        assert known(store, range(1)) == {0}
+        clock.now += _L0_SECONDS
+        assert hits(store, range(1)) == {0}
         store.set_many(entries(range(start, start + 100)))
     clock.now += TTL
-    assert known(store, range(1)) == set()
+    assert hits(store, range(1)) == set()
 
 
 def test_it_chooses_nearly_as_well_as_an_exact_lru() -> None:
-    ratios = hit_ratios(megabytes=2, questions=250_000, seed=1)
+    ratios = hit_ratios(megabytes=2, lookups=250_000, seed=1)
     assert ratios.entries > 9000
     assert ratios.lru > 0.5
     assert ratios.store > ratios.lru - 0.05

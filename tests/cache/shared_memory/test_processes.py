@@ -1,4 +1,4 @@
-"""Stores that several processes write, read, and die over."""
+"""Stores that several processes write and read, and processes that die."""
 
 import mmap
 import multiprocessing
@@ -17,16 +17,16 @@ import pytest
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from loadtests.l1 import kill_writers
-from tests.cache.entries import SIZE, TTL, entries, known
+from tests.cache.entries import SIZE, TTL, entries, hits
 
 spawning = multiprocessing.get_context("spawn")
 
 
-def _write_when_asked(directory: Path, parent: Connection) -> None:
+def _write_on_request(directory: Path, parent: Connection) -> None:
     store = SharedMemory(directory)
     while (numbers := parent.recv()) is not None:
         store.set_many(entries(numbers))
-        parent.send(known(store, range(100_000, 100_010)))
+        parent.send(hits(store, range(100_000, 100_010)))
     store.close()
 
 
@@ -73,12 +73,12 @@ class Process:
         self._process.start()
         theirs.close()
 
-    def ask(self, numbers: range) -> Any:
+    def request(self, numbers: range) -> Any:
         self.pipe.send(numbers)
         return self.pipe.recv()
 
     def kill(self) -> Any:
-        """Kill it, and return the last thing that it has sent."""
+        """Kill it, and return the last thing that it sent."""
         self._process.kill()
         self._process.join()
         last = None
@@ -113,35 +113,37 @@ def test_a_reader_that_stands_still_costs_no_answers(
     with pytest.raises(lmdb.MapFullError):
         for start in range(3000, 6000, 10):
             store.set_many(entries(range(start, start + 10)))
-    assert len(known(store, range(3000))) > 2500
+    assert len(hits(store, range(3000))) > 2500
     reader.kill()
     store.set_many(entries(range(7000, 9000)))
-    assert len(known(store, range(7000, 9000))) == 2000
+    assert len(hits(store, range(7000, 9000))) == 2000
 
 
 def test_processes_find_each_others_answers(store: SharedMemory, run: Run) -> None:
     store.set_many(entries(range(100_000, 100_003)))
-    other = run(_write_when_asked)
-    assert other.ask(range(3)) == {100_000, 100_001, 100_002}
-    assert known(store, range(10)) == {0, 1, 2}
+    other = run(_write_on_request)
+    assert other.request(range(3)) == {100_000, 100_001, 100_002}
+    assert hits(store, range(10)) == {0, 1, 2}
 
 
-def test_what_is_read_while_another_process_evicts_is_right(
+def test_answers_read_while_another_process_evicts_are_right(
     store: SharedMemory, run: Run
 ) -> None:
     other = run(_write_forever)
     while (start := other.pipe.recv()) < 15_000:
-        known(store, range(start, start + 500))
+        hits(store, range(start, start + 500))
 
 
-def test_who_only_read_for_long_can_write(store: SharedMemory, run: Run) -> None:
-    other = run(_write_when_asked)
+def test_a_process_that_only_read_for_long_can_write(
+    store: SharedMemory, run: Run
+) -> None:
+    other = run(_write_on_request)
     for start in range(0, 30_000, 100):
         numbers = range(start, start + 100)
-        other.ask(numbers)
-        assert known(store, numbers) == set(numbers)
+        other.request(numbers)
+        assert hits(store, numbers) == set(numbers)
     store.set_many(entries(range(1)))
-    assert known(store, range(1)) == {0}
+    assert hits(store, range(1)) == {0}
 
 
 @pytest.mark.parametrize("batches", [1, 2, 5, 20, 60])
@@ -153,12 +155,12 @@ def test_a_store_survives_the_death_of_a_writer(
         last = writer.pipe.recv()
     last = writer.kill() or last
     reader = SharedMemory(directory)
-    assert known(reader, range(20_000)) >= set(range(last, last + 50))
+    assert hits(reader, range(20_000)) >= set(range(last, last + 50))
     reader.close()
     store = SharedMemory(directory)
     for start in range(30_000, 35_000, 100):
         store.set_many(entries(range(start, start + 100)))
-    assert known(store, range(34_000, 35_000)) == set(range(34_000, 35_000))
+    assert hits(store, range(34_000, 35_000)) == set(range(34_000, 35_000))
     store.close()
 
 
@@ -166,10 +168,10 @@ def test_the_lock_of_a_dead_writer_is_free(store: SharedMemory, run: Run) -> Non
     store.set_many(entries(range(3)))
     writer = run(_die_while_writing)
     assert writer.pipe.recv() == "in the middle"
-    assert known(store, range(3)) == {0, 1, 2}
+    assert hits(store, range(3)) == {0, 1, 2}
     writer.kill()
     store.set_many(entries(range(3, 6)))
-    assert known(store, range(6)) == set(range(6))
+    assert hits(store, range(6)) == set(range(6))
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -214,7 +216,7 @@ def _read_what_is_written(directory: Path, parent: Connection) -> None:
     hits = wrong = written = 0
     while written < BATCHES:
         written = int.from_bytes(progress[:], "little")
-        # Also what is being written, what is in the old tables, what is gone.
+        # Also those being written, those in the old tables, those evicted.
         ago = random.choice((-1, 0, 1, 10, 100, 500, 1000))
         found = store.get_many(numbered(max(written - ago, 0)))
         hits += len(found)

@@ -1,4 +1,4 @@
-"""Stores that are made, and kept from one run to the next."""
+"""Stores that are created, and kept from one run to the next."""
 
 import random
 import signal
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache.shared_memory import store as stores
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.errors import StoreUnavailable
@@ -20,17 +19,17 @@ from tests.cache.entries import (
     answer,
     entries,
     held,
+    hits,
     key,
-    known,
 )
 
 
-def test_making_a_store_empties_it(directory: Path, store: SharedMemory) -> None:
+def test_creating_a_store_empties_it(directory: Path, store: SharedMemory) -> None:
     store.set_many(entries(range(3)))
     store.close()
     create_store(directory, SIZE)
     fresh = SharedMemory(directory)
-    assert known(fresh, range(3)) == set()
+    assert hits(fresh, range(3)) == set()
     fresh.close()
 
 
@@ -51,7 +50,7 @@ def test_the_space_is_reserved_private_and_never_exceeded(directory: Path) -> No
     store.close()
 
 
-def test_too_little_memory_is_said_and_leaves_nothing(shared_folder: Path) -> None:
+def test_too_little_memory_is_reported_and_leaves_nothing(shared_folder: Path) -> None:
     with pytest.raises(StoreUnavailable) as caught:
         create_store(shared_folder / "store", 10 << 40)
     message = str(caught.value)
@@ -61,27 +60,27 @@ def test_too_little_memory_is_said_and_leaves_nothing(shared_folder: Path) -> No
     assert list(shared_folder.iterdir()) == []
 
 
-def test_a_sound_store_is_kept(left: Path) -> None:
-    assert adopt_store(left, SIZE)
-    assert len(held(left)) > 1900
-    assert adopt_store(left, SIZE)
+def test_a_sound_store_is_kept(leftover: Path) -> None:
+    assert adopt_store(leftover, SIZE)
+    assert len(held(leftover)) > 1900
+    assert adopt_store(leftover, SIZE)
 
 
-def test_the_store_of_no_earlier_run_is_not_there(shared_folder: Path) -> None:
+def test_without_an_earlier_run_there_is_nothing_to_keep(shared_folder: Path) -> None:
     assert not adopt_store(shared_folder / "store", SIZE)
     assert list(shared_folder.iterdir()) == []
 
 
-def test_garbage_in_the_lock_file_does_no_harm(left: Path) -> None:
-    (left / "lock.mdb").write_bytes(random.Random(1).randbytes(70_000))
-    assert adopt_store(left, SIZE)
-    assert len(held(left)) > 1900
+def test_garbage_in_the_lock_file_does_no_harm(leftover: Path) -> None:
+    (leftover / "lock.mdb").write_bytes(random.Random(1).randbytes(70_000))
+    assert adopt_store(leftover, SIZE)
+    assert len(held(leftover)) > 1900
 
 
 @pytest.mark.parametrize("size", [SIZE // 2, SIZE * 2])
-def test_a_store_of_another_size_goes(left: Path, size: int) -> None:
-    assert not adopt_store(left, size)
-    assert not left.exists()
+def test_a_store_of_another_size_is_removed(leftover: Path, size: int) -> None:
+    assert not adopt_store(leftover, size)
+    assert not leftover.exists()
 
 
 USE = """
@@ -104,28 +103,25 @@ def using(directory: Path) -> "subprocess.Popen[bytes]":
     return user
 
 
-def test_the_last_users_of_an_earlier_run_are_waited_for(left: Path) -> None:
-    with using(left) as user:
+def test_the_last_users_of_an_earlier_run_are_waited_for(leftover: Path) -> None:
+    with using(leftover) as user:
         killer = threading.Timer(0.3, user.kill)
         killer.start()
-        assert adopt_store(left, SIZE)
+        assert adopt_store(leftover, SIZE)
         assert user.wait(10) == -signal.SIGKILL
-    assert len(held(left)) > 1900
+    assert len(held(leftover)) > 1900
 
 
-def test_a_store_that_stays_in_use_is_left_to_its_users(
-    left: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stores, "_PATIENCE_SECONDS", 0.1)
-    old = SharedMemory(left)
-    assert not adopt_store(left, SIZE)
-    create_store(left, SIZE)
-    with using(left) as user:
-        assert len(known(old, NEWEST)) > 1900
+def test_a_store_that_stays_in_use_is_left_to_its_users(leftover: Path) -> None:
+    old = SharedMemory(leftover)
+    assert not adopt_store(leftover, SIZE, patience_seconds=0.1)
+    create_store(leftover, SIZE)
+    with using(leftover) as user:
+        assert len(hits(old, NEWEST)) > 1900
         old.set_many({key(1): (answer(1), TTL)})
-        assert known(old, range(1, 2)) == {1}
+        assert hits(old, range(1, 2)) == {1}
         assert user.stdin
         user.stdin.close()
     old.close()
-    assert adopt_store(left, SIZE)
-    assert held(left) == set()
+    assert adopt_store(leftover, SIZE)
+    assert held(leftover) == set()

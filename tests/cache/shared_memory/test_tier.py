@@ -1,15 +1,19 @@
 """L1 in real shared memory: what is found, and for how long."""
 
+import time
 from pathlib import Path
 
 import lmdb
 import pytest
 
-from gomlx.cache.shared_memory.store import PARTS, create_store
+from gomlx.cache.shared_memory.entry import encode
+from gomlx.cache.shared_memory.in_process import InProcessCache
+from gomlx.cache.shared_memory.refresh import RefreshQueue
+from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.errors import StoreUnavailable, TooLarge
-from tests.cache.conftest import Clock
-from tests.cache.entries import SIZE, TTL, answer, entries, key, known
+from tests.cache.clock import Clock
+from tests.cache.entries import SIZE, TTL, answer, entries, hits, key
 
 
 def test_a_new_store_is_empty(store: SharedMemory) -> None:
@@ -19,7 +23,7 @@ def test_a_new_store_is_empty(store: SharedMemory) -> None:
 
 def test_what_was_set_is_found_and_nothing_else(store: SharedMemory) -> None:
     store.set_many(entries(range(3)))
-    assert known(store, range(5)) == {0, 1, 2}
+    assert hits(store, range(5)) == {0, 1, 2}
 
 
 @pytest.mark.parametrize("value", [b"", b"\0", b"x" * 100_000])
@@ -37,9 +41,9 @@ def test_a_later_value_replaces_an_earlier_one(store: SharedMemory) -> None:
 def test_an_answer_expires(store: SharedMemory, clock: Clock) -> None:
     store.set_many(entries(range(1)))
     clock.now += TTL - 0.001
-    assert known(store, range(1)) == {0}
+    assert hits(store, range(1)) == {0}
     clock.now += 0.001
-    assert known(store, range(1)) == set()
+    assert hits(store, range(1)) == set()
 
 
 def test_every_answer_has_its_own_time_to_live(
@@ -48,13 +52,13 @@ def test_every_answer_has_its_own_time_to_live(
     start = clock.now
     lives = (-1.0, 0.0, 0.001, 1.5, 1e9)
     store.set_many({key(n): (answer(n), life) for n, life in enumerate(lives)})
-    assert known(store, range(5)) == {2, 3, 4}
+    assert hits(store, range(5)) == {2, 3, 4}
     clock.now = start + 0.001
-    assert known(store, range(5)) == {3, 4}
+    assert hits(store, range(5)) == {3, 4}
     clock.now = start + 1.499
-    assert known(store, range(5)) == {3, 4}
+    assert hits(store, range(5)) == {3, 4}
     clock.now = start + 1.5
-    assert known(store, range(5)) == {4}
+    assert hits(store, range(5)) == {4}
 
 
 def test_an_answer_that_is_set_again_lives_on(
@@ -64,7 +68,7 @@ def test_an_answer_that_is_set_again_lives_on(
     clock.now += TTL / 2
     store.set_many(entries(range(1)))
     clock.now += TTL / 2
-    assert known(store, range(2)) == {0}
+    assert hits(store, range(2)) == {0}
 
 
 def test_a_store_outlives_those_who_opened_it(directory: Path) -> None:
@@ -72,7 +76,7 @@ def test_a_store_outlives_those_who_opened_it(directory: Path) -> None:
     first.set_many(entries(range(3)))
     first.close()
     second = SharedMemory(directory)
-    assert known(second, range(3)) == {0, 1, 2}
+    assert hits(second, range(3)) == {0, 1, 2}
     second.close()
 
 
@@ -81,35 +85,33 @@ def test_an_answer_larger_than_the_store_is_refused(store: SharedMemory) -> None
     for number in range(100, 103):
         with pytest.raises(TooLarge):
             store.set_many({key(number): (b"x" * 2 * SIZE, TTL)})
-        assert known(store, range(3)) == {0, 1, 2}
+        assert hits(store, range(3)) == {0, 1, 2}
     store.set_many(entries(range(3, 6)))
-    assert known(store, range(6)) == set(range(6))
+    assert hits(store, range(6)) == set(range(6))
 
 
 def test_a_process_opens_a_store_once(directory: Path, store: SharedMemory) -> None:
     with pytest.raises(lmdb.Error, match="already open"):
         SharedMemory(directory)
     store.set_many(entries(range(1)))
-    assert known(store, range(1)) == {0}
+    assert hits(store, range(1)) == {0}
 
 
-def test_a_store_that_is_not_there_is_not_made(shared_folder: Path) -> None:
+def test_a_store_that_is_not_there_is_not_created(shared_folder: Path) -> None:
     with pytest.raises(StoreUnavailable):
         SharedMemory(shared_folder / "store")
     assert list(shared_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
-def test_what_is_asked_for_lives_on_whatever_its_size(
-    directory: Path, size: int
-) -> None:
+def test_hot_answers_live_on_whatever_their_size(directory: Path, size: int) -> None:
     create_store(directory, 4 << 20)
     store, hot = SharedMemory(directory), key(1)
     store.set_many({hot: (b"x" * size, TTL)})
     for start in range(1000, 80_000, 100):
         assert store.get_many([hot]) == {hot: b"x" * size}
         rest = dict(entries(range(start, start + 100)))
-        while rest:  # as an event loop does
+        while rest:  # as Local does
             written = store.set_some(rest)
             if written is None:
                 store.set_many(rest)
@@ -121,45 +123,74 @@ def test_what_is_asked_for_lives_on_whatever_its_size(
 
 def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
     create_store(directory, 8 << 20)
-    store = SharedMemory(directory)
+    refresh = RefreshQueue()
+    store = SharedMemory(directory, refresh=refresh)
     store.set_many(entries(range(3)))
-    hot, large = entries(range(3)), {key(9): (b"x" * 1_000_000, TTL)}
-    with store._environment.begin() as transaction:
-        for one in hot:
-            entry = transaction.get(one, db=store._young_old[one[0] % PARTS][0])
-            store._again.add(one, entry or b"")
+    expiry = time.time() + TTL
+    for one, (value, _) in entries(range(3)).items():
+        refresh.add(one, encode(one, expiry, value))
+    large = {key(9): (b"x" * 1_000_000, TTL)}
     assert store.set_some(large) is None
-    assert len(store._again.take_all()) == 3
+    assert len(refresh) == 3
     store.set_many(large)
-    assert known(store, range(3)) == {0, 1, 2}
+    assert hits(store, range(3)) == {0, 1, 2}
     assert store.get_many([key(9)]) == {key(9): b"x" * 1_000_000}
     store.close()
 
 
-def test_what_is_at_hand_is_bounded_and_forgotten(
-    store: SharedMemory, clock: Clock
+def test_hot_answers_are_written_with_nothing_else(
+    directory: Path, clock: Clock
 ) -> None:
+    refresh = RefreshQueue()
+    store = SharedMemory(directory, clock, refresh=refresh)
+    refresh.add(key(1), encode(key(1), clock.now + TTL, answer(1)))
+    assert hits(store, range(1, 2)) == set()
+    assert store.set_some({}) is not None
+    assert len(refresh) == 0
+    assert hits(store, range(1, 2)) == {1}
+    store.close()
+
+
+def test_l0_is_bounded_and_forgets(directory: Path, clock: Clock) -> None:
+    l0 = InProcessCache()
+    store = SharedMemory(directory, clock, l0)
     for start in range(0, 6000, 100):
         store.set_many(entries(range(start, start + 100)))
-        known(store, range(start, start + 100))
-    assert 0 < len(store._near) <= 4096
+        hits(store, range(start, start + 100))
+    assert 0 < len(l0.answers) <= 4096
     clock.now += 1.1
-    known(store, range(1))
-    assert len(store._near) <= 1
+    hits(store, range(1))
+    assert len(l0.answers) <= 1
+    store.close()
+
+
+def test_l0_answers_only_for_a_second(directory: Path, clock: Clock) -> None:
+    l0 = InProcessCache()
+    store = SharedMemory(directory, clock, l0)
+    store.set_many({key(1): (b"old", TTL)})
+    assert store.get_many([key(1)]) == {key(1): b"old"}
+    store.set_many({key(1): (b"new", TTL)})
+    assert store.get_many([key(1)]) == {key(1): b"old"}
+    clock.now += 1.1
+    assert store.get_many([key(1)]) == {key(1): b"new"}
+    store.close()
 
 
 def test_a_clock_that_is_set_back_loses_nothing(
     store: SharedMemory, clock: Clock
 ) -> None:
     store.set_many(entries(range(2)))
-    assert known(store, range(2)) == {0, 1}
+    assert hits(store, range(2)) == {0, 1}
     clock.now -= 1000
-    assert known(store, range(2)) == {0, 1}
+    assert hits(store, range(2)) == {0, 1}
     clock.now += 1000 + TTL
-    assert known(store, range(2)) == set()
+    assert hits(store, range(2)) == set()
 
 
-def test_a_large_answer_is_not_kept_at_hand(store: SharedMemory) -> None:
+def test_a_large_answer_is_not_kept_in_l0(directory: Path) -> None:
+    l0 = InProcessCache()
+    store = SharedMemory(directory, l0=l0)
     store.set_many({key(1): (b"x" * 2000, TTL)})
     assert store.get_many([key(1)]) == {key(1): b"x" * 2000}
-    assert not store._near
+    assert not l0.answers
+    store.close()
