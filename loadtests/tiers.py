@@ -18,8 +18,11 @@ from typing import Any
 import uvloop
 
 from gomlx.cache.local import Local, LocalCounts
+from gomlx.cache.redis.options import RedisOptions
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
+from gomlx.cache.remote.counts import RemoteCounts
+from gomlx.cache.remote.limits import TierLimits
+from gomlx.cache.remote.tier import Remote
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
@@ -41,16 +44,7 @@ def counter(*_: str) -> Counter:
 
 
 def redis_tier(url: str) -> Remote:
-    tier = RedisTier(
-        url,
-        username=None,
-        password=None,
-        ca_file=None,
-        cert_file=None,
-        key_file=None,
-        timeout_seconds=5,
-        max_connections=8,
-    )
+    tier = RedisTier(RedisOptions(url, timeout_seconds=5))
     limits = TierLimits(1.0, 600, 1 << 20, 1 << 20, is_read_only=False)
     return Remote(
         "redis", tier, limits, RemoteCounts(counter, Histogram(SECONDS), Gauge())
@@ -114,7 +108,7 @@ async def measure_redis(name: str, url: str) -> None:
     await asyncio.sleep(1)  # written, and a cluster's map is known
 
     async def ask(rows: int) -> int:
-        return len(await tiers.look_further(SPACE, KEYS[:rows]))
+        return len(await tiers.get_shared(SPACE, KEYS[:rows]))
 
     await best(ask)
     await tiers.close()

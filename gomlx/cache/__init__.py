@@ -1,1 +1,1 @@
-"""Bytes to bytes: the tiers of the cache, which know no models."""
+"""The tiers of the cache: bytes to bytes, without knowledge of models."""

@@ -1,8 +1,8 @@
-"""A circuit breaker: what keeps failing is left alone, and tried now and then.
+"""A circuit breaker: skips what keeps failing, and tries it again now and then.
 
 closed ──(failures in a row)──► open ──(a wait)──► half-open: one try
   ▲                               ▲                   │
-  └───────────(it succeeds)───────┼───────────────────┤
+  └─────────(it succeeds)─────────┼───────────────────┤
                                   └──(it fails: wait longer)
 """
 
@@ -14,7 +14,8 @@ from random import Random
 from gomlx.runtime.randomness import RANDOM
 
 _FAILURES = 5  # in a row, that open it
-_FIRST_WAIT, _LAST_WAIT = 0.25, 5.0  # seconds; each is twice the one before
+_FIRST_WAIT_SECONDS = 0.25  # each wait is twice the one before,
+_LAST_WAIT_SECONDS = 5.0  # up to this
 _JITTER = 0.2  # so that many processes do not try at the same moment
 
 
@@ -27,7 +28,7 @@ class BreakerState(IntEnum):
 
 
 class Breaker:
-    """For one thread. Ask `allows` before each try, and say how it went."""
+    """For one thread. Call `allows` before each try, and report its outcome."""
 
     def __init__(
         self,
@@ -37,19 +38,19 @@ class Breaker:
         self._clock = clock
         self._random = random
         self._failures = 0
-        self._wait = _FIRST_WAIT
-        self._until = 0.0  # when an open one lets somebody try
+        self._wait_seconds = _FIRST_WAIT_SECONDS
+        self._retry_at = 0.0  # when an open one becomes half-open
         self.state = BreakerState.CLOSED
 
     @property
     def may_allow(self) -> bool:
-        """What `allows` would return, without taking the one try."""
+        """What `allows` would return, without claiming the one try."""
         return self.state is BreakerState.CLOSED or (
-            self.state is BreakerState.OPEN and self._clock() >= self._until
+            self.state is BreakerState.OPEN and self._clock() >= self._retry_at
         )
 
     def allows(self) -> bool:
-        """True when a try may be made; when it has been open, for one caller only."""
+        """Return True when a try may be made; after a wait, to one caller only."""
         if self.state is BreakerState.CLOSED:
             return True
         if not self.may_allow:
@@ -58,19 +59,20 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """It works: close."""
+        """Close."""
         self._failures = 0
         if self.state is not BreakerState.CLOSED:
-            self.state, self._wait = BreakerState.CLOSED, _FIRST_WAIT
+            self.state = BreakerState.CLOSED
+            self._wait_seconds = _FIRST_WAIT_SECONDS
 
     def failed(self) -> None:
-        """Open after failures in a row, or again when the one try was one."""
+        """Open after several failures in a row, and after one when half-open."""
         self._failures += 1
         if self.state is BreakerState.CLOSED and self._failures < _FAILURES:
             return
         if self.state is BreakerState.OPEN:
-            return  # a try from before it opened
+            return  # a try that began before it opened
         jitter = self._random.uniform(1 - _JITTER, 1 + _JITTER)
-        self._until = self._clock() + self._wait * jitter
-        self._wait = min(self._wait * 2, _LAST_WAIT)
+        self._retry_at = self._clock() + self._wait_seconds * jitter
+        self._wait_seconds = min(self._wait_seconds * 2, _LAST_WAIT_SECONDS)
         self.state = BreakerState.OPEN

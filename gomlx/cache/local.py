@@ -1,8 +1,10 @@
-"""The nearest tier, in this host's memory: read in line, and written a little later.
+"""The nearest tier, in this host's memory: read in line, written a little later.
 
-Values that were set are found at once by this process (they wait in `_waiting`) and
-by the others as soon as the tier has them. What takes a moment is written by the event
-loop itself, a millisecond at a time; what has to wait for room, by a thread.
+Values that were set are found at once by this process (they are in `queue`), and by the
+others as soon as the tier has them. Short writes run on the event loop, a millisecond
+at a time; a write that has to wait for room runs in a thread.
+
+    idle ──(set, tick)──► flushing ──(the queue is empty)──► idle
 """
 
 import asyncio
@@ -12,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter
 
+from gomlx.cache.queue import ByteBoundedQueue
 from gomlx.cache.tier import Tier
 from gomlx.metrics.instruments import Counter, Histogram
 
@@ -23,50 +26,57 @@ _GATHER_SECONDS = 0.005
 # event loop take the interpreter from each other (ARCHITECTURE.md).
 _LOOP_SECONDS = 0.001
 _BATCH_BYTES = 1 << 20
-_ENTRY_BYTES = 250  # what Python takes for a short one, besides its answer
 
 
 class LocalCounts:
-    """What became of rows looked up and of writes. counter: (metric, outcome) → count.
+    """Outcomes of look-ups, by row, and of writes; seconds: how long look-ups take.
 
-    seconds: of look-ups.
+    counter: (metric, outcome) → counter.
     """
 
     def __init__(
         self, counter: Callable[[str, str], Counter], seconds: Histogram
     ) -> None:
         self.seconds = seconds
-        self.hit, self.miss, self.lookup_failed = (
-            counter("gomlx_cache_lookups", o) for o in ("hit", "miss", "failed")
-        )
-        self.written, self.dropped, self.failed = (
-            counter("gomlx_cache_writes", o) for o in ("written", "dropped", "failed")
-        )
+        self.hit = counter("gomlx_cache_lookups", "hit")
+        self.miss = counter("gomlx_cache_lookups", "miss")
+        self.lookup_failed = counter("gomlx_cache_lookups", "failed")
+        self.written = counter("gomlx_cache_writes", "written")
+        self.dropped = counter("gomlx_cache_writes", "dropped")
+        self.failed = counter("gomlx_cache_writes", "failed")
 
 
 class Local:
-    """The L1 of one datastore, and what waits for it. For one thread: the loop's.
+    """The L1 of one datastore, and its queue. For one thread: the event loop's.
 
-    queue_bytes bounds what waits to be written: beyond it the oldest is dropped.
-    when_written is called with keys that have left the queue, whatever became of them.
+    queue_bytes bounds the entries that wait to be written, batch_bytes those that the
+    thread writes at once.
     """
 
-    def __init__(self, tier: Tier, counts: LocalCounts, queue_bytes: int) -> None:
+    def __init__(
+        self,
+        tier: Tier,
+        counts: LocalCounts,
+        queue_bytes: int,
+        batch_bytes: int = _BATCH_BYTES,
+    ) -> None:
         self.name = tier.name
-        self.when_written: Callable[[Collection[bytes]], None] = _nothing
-        self._tier, self._counts, self._queue_bytes = tier, counts, queue_bytes
-        self._waiting: dict[bytes, tuple[bytes, float]] = {}
-        self._waiting_bytes = 0
+        self.queue = ByteBoundedQueue[float](queue_bytes)
+        self._tier = tier
+        self._counts = counts
+        self._queued = self.queue.entries  # PERF: one attribute less for each look-up
+        self._batch_bytes = batch_bytes
         self._is_failing = False
+        self._is_flushing = False  # or about to
+        self._flushed = asyncio.Event()
         self._writer = ThreadPoolExecutor(1, "write-behind")
-        self._idle = asyncio.Event()  # nothing waits, nothing is being written
-        self._idle.set()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return what is known of keys; a tier that fails knows nothing."""
+        """Return the values of those keys that are cached; none if the tier fails."""
         started = perf_counter()
-        found = self.peek(keys) if self._waiting else self._ask(keys)
-        counts, rows = self._counts, len(keys)
+        found = self.peek(keys) if self._queued else self._look_up(keys)
+        counts = self._counts
+        rows = len(keys)
         counts.seconds.add(perf_counter() - started)
         if len(found) == rows:
             counts.hit.n += rows
@@ -78,47 +88,43 @@ class Local:
         return found
 
     def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Do the same, uncounted."""
-        waiting = self._waiting
-        if not waiting:
-            return self._ask(keys)
-        found = {key: waiting[key][0] for key in keys if key in waiting}
+        """Do the same without counting it."""
+        found = self.queue.find(keys)
+        if not found:
+            return self._look_up(keys)
         rest = [key for key in keys if key not in found]
-        return found | self._ask(rest) if rest else found
+        return found | self._look_up(rest) if rest else found
 
-    def set(self, key: bytes, value: bytes, seconds: float) -> None:
-        """Have a value written, soon, to be known for so long."""
-        if key in self._waiting:
-            return  # a key has one answer
-        self._waiting[key] = value, seconds
-        self._waiting_bytes += _ENTRY_BYTES + len(value)
-        while self._waiting_bytes > self._queue_bytes:
-            oldest = next(iter(self._waiting))
-            self._forget((oldest,))
-            self._counts.dropped.n += 1
-        if self._idle.is_set():
-            self._idle.clear()
+    def set(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
+        """Queue a value to be written, unless its key is queued: it has one answer."""
+        dropped = self.queue.add(key, value, ttl_seconds)
+        if dropped:
+            self._counts.dropped.n += len(dropped)
+        if not self._is_flushing:
+            self._is_flushing = True
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._flush)
 
     def tick(self) -> None:
-        """Once a second: let the tier write what it has held back for a write."""
-        if self._idle.is_set():
-            self._idle.clear()
+        """Once a second: let the tier write what it keeps back until a write."""
+        if not self._is_flushing:
+            self._is_flushing = True
             self._flush()
 
     async def close(self, timeout_seconds: float = 2) -> None:
-        """Write what waits, then let go of the tier."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), timeout_seconds)
-        self._writer.shutdown(wait=self._idle.is_set())
-        if self._idle.is_set():  # else the writer is still in there
+        """Write the queue, for at most timeout_seconds, and close the tier."""
+        if self._is_flushing:
+            self._flushed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._flushed.wait(), timeout_seconds)
+        self._writer.shutdown(wait=not self._is_flushing)
+        if not self._is_flushing:  # else the thread still uses the tier
             self._tier.close()
 
-    def _ask(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         try:
             found = self._tier.get_many(keys)
         except Exception as error:
-            if not self._is_failing:  # said once is enough
+            if not self._is_failing:  # logged once, until a look-up succeeds
                 log.error("%s: look-ups fail: %s", self.name, error)
             self._is_failing = True
             return {}
@@ -126,64 +132,48 @@ class Local:
         return found
 
     def _flush(self) -> None:
-        """Write what takes a moment; have the thread write what does not."""
-        waiting, until = self._waiting, perf_counter() + _LOOP_SECONDS
+        """Write what takes a moment; leave the rest to the thread."""
+        queued = self._queued
+        deadline = perf_counter() + _LOOP_SECONDS
         while True:
             try:
-                keys = self._tier.set_some(waiting)
+                keys = self._tier.set_some(queued)
             except Exception as error:
                 log.debug("%s: not written at once: %s", self.name, error)
-                keys = None  # the thread will say what is wrong
+                keys = None  # the thread's try logs the error
             if keys is None:
                 self._write_in_thread()
                 return
             self._counts.written.n += len(keys)
-            self._forget(keys)
-            if not keys or not waiting:
-                self._go_on(_GATHER_SECONDS)
+            self.queue.discard(keys)
+            if not keys or not queued:
+                self._continue_after(_GATHER_SECONDS)
                 return
-            if perf_counter() > until:
-                self._go_on(_LOOP_SECONDS)
+            if perf_counter() > deadline:
+                self._continue_after(_LOOP_SECONDS)
                 return
 
-    def _go_on(self, seconds: float) -> None:
-        if self._waiting:
+    def _continue_after(self, seconds: float) -> None:
+        if self._queued:
             asyncio.get_running_loop().call_later(seconds, self._flush)
         else:
-            self._idle.set()
+            self._is_flushing = False
+            self._flushed.set()
 
     def _write_in_thread(self) -> None:
-        batch: dict[bytes, tuple[bytes, float]] = {}
-        size = 0
-        for key, entry in self._waiting.items():
-            batch[key] = entry
-            size += len(key) + len(entry[0])
-            if size > _BATCH_BYTES:
-                break
+        batch = self.queue.first(self._batch_bytes)
         loop = asyncio.get_running_loop()
         written = self._writer.submit(self._tier.set_many, batch)
         written.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._written, batch, done)
+            lambda done: loop.call_soon_threadsafe(self._end_batch, batch.keys(), done)
         )
 
-    def _written(
-        self, batch: dict[bytes, tuple[bytes, float]], done: "Future[None]"
-    ) -> None:
+    def _end_batch(self, keys: Collection[bytes], done: "Future[None]") -> None:
         if error := done.exception():
-            self._counts.failed.n += len(batch)
-            log.error("%s: %d answers not kept: %s", self.name, len(batch), error)
+            self._counts.failed.n += len(keys)
+            log.error("%s: %d answers not written: %s", self.name, len(keys), error)
         else:
-            self._counts.written.n += len(batch)
-        self._forget(batch.keys() & self._waiting.keys())
-        self._go_on(_GATHER_SECONDS)
-
-    def _forget(self, keys: Collection[bytes]) -> None:
-        """Values have left the queue."""
-        waiting = self._waiting
-        for key in keys:
-            self._waiting_bytes -= _ENTRY_BYTES + len(waiting.pop(key)[0])
-        self.when_written(keys)
-
-
-def _nothing(_: Collection[bytes]) -> None:
-    """Nobody waits to be told."""
+            self._counts.written.n += len(keys)
+        # Listeners know already of those that a full queue has dropped meanwhile.
+        self.queue.discard([key for key in keys if key in self._queued])
+        self._continue_after(_GATHER_SECONDS)

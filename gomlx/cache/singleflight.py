@@ -1,23 +1,23 @@
-"""One running computation per key; whoever asks meanwhile gets its outcome too."""
+"""One running computation per key; all who join meanwhile get its outcome too."""
 
 from collections.abc import Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
-Heard_contra = TypeVar("Heard_contra", contravariant=True)
+Result_contra = TypeVar("Result_contra", contravariant=True)
 
 
-class Waiter(Protocol[Heard_contra]):
-    """Who waits for outcomes, in a place for each one.
+class Waiter(Protocol[Result_contra]):
+    """Waits for outcomes, each with its place.
 
-    wanted_until is a time; 0 when it does not wait any more. It is told all the same.
+    deadline is a time; 0 when it does not wait any more. It gets outcomes all the same.
     """
 
     deadline: float
 
-    def complete(self, place: int, outcome: Heard_contra, /) -> None:
-        """Take the outcome for a place."""
+    def complete(self, place: int, outcome: Result_contra, /) -> None:
+        """Receive the outcome of a place."""
 
 
 Waiting = Sequence[tuple[Waiter[Result], int]]
@@ -26,16 +26,16 @@ Waiting = Sequence[tuple[Waiter[Result], int]]
 class SingleFlight(dict[Key, list[tuple[Waiter[Result], int]]], Generic[Key, Result]):
     """The flights of one process: who waits, by key. For one thread: the event loop's.
 
-    PERF: a dict, since to ask for a key through a method costs three times as much.
+    PERF: a dict, since looking up a key through a method costs three times as much.
     """
 
     def join(
         self, key: Key, waiter: Waiter[Result], place: int
     ) -> Waiting[Result] | None:
-        """Have the waiter told of the key's outcome.
+        """Have a waiter receive the key's outcome.
 
-        Return who has joined, and will, when no flight was under way: the caller must
-        start one, and end it with `complete`, whatever happens.
+        Return all who join, now and later, when no flight was under way: the caller has
+        to start one, and end it with `complete`, whatever happens.
         """
         if (waiting := self.get(key)) is not None:
             waiting.append((waiter, place))
@@ -44,7 +44,7 @@ class SingleFlight(dict[Key, list[tuple[Waiter[Result], int]]], Generic[Key, Res
         return new
 
     def complete(self, key: Key, outcome: Result) -> None:
-        """End the flight: tell everyone who joined it, in order."""
-        # Out of the dict first: one who is told may ask again, and must fly anew.
+        """End the flight: hand the outcome to all who joined, in order."""
+        # Out of the dict first: a waiter that joins again at once needs a new flight.
         for waiter, place in self.pop(key):
             waiter.complete(place, outcome)

@@ -1,8 +1,10 @@
-"""Tasks that nobody awaits: the event loop itself holds no reference to them."""
+"""Tasks that no caller awaits: the event loop itself holds no reference to them."""
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class Tasks:
@@ -11,14 +13,14 @@ class Tasks:
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine as a task of its own."""
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Run a coroutine as a task."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     def cancel(self) -> None:
-        """End all that still run."""
+        """Cancel all that still run."""
         for task in list(self._running):
             task.cancel()

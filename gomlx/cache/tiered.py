@@ -1,11 +1,11 @@
 """Down the tiers for reading, off the request path for writing.
 
-    get_many   this host's memory: in line
-    fetch      the shared tiers, nearest first; then, if the model's config says so, who
-               else is computing
+    get_many   this host's memory, in line
+    fetch      the shared tiers, nearest first; then, if the model's config says so, the
+               processes that are computing
     set        to every tier, behind
 
-A hit in a further tier is written to the nearer ones, for the rest of its time to live.
+A hit in a farther tier is promoted to the nearer ones, for its remaining time to live.
 """
 
 import asyncio
@@ -14,14 +14,12 @@ from collections.abc import Callable, Collection, Sequence
 
 from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.local import Local
-from gomlx.cache.remote import Remote
+from gomlx.cache.remote.tier import Remote
 from gomlx.cache.tasks import Tasks
-from gomlx.cache.tier import Hit, Namespace
+from gomlx.cache.tier import Hit, Namespace, OnFound
 
 log = logging.getLogger(__name__)
 
-
-OnFound = Callable[[bytes, Hit | None], None]
 GetMany = Callable[[Sequence[bytes]], dict[bytes, bytes]]
 
 
@@ -33,28 +31,29 @@ class Tiered:
     ) -> None:
         self.name = local.name if local else ""
         self.remotes = tuple(remotes)
-        self._local, self._ttl = local, ttl_seconds
+        self._local = local
+        self._ttl_seconds = ttl_seconds
         self._tasks = Tasks()
-        # What is known here and now.
+        # The answers in this host's memory. PERF: no method of ours between.
         self.get_many: GetMany = local.get_many if local else _nothing
 
     def set(self, space: Namespace, key: bytes, value: bytes) -> None:
         """Have a computed answer written to every tier, soon."""
         if self._local:
-            self._local.set(key, value, self._ttl)
+            self._local.set(key, value, self._ttl_seconds)
         if self.remotes:
             name = space.name(key)
             for remote in self.remotes:
-                remote.set(name, value, self._ttl)
+                remote.writes.put(name, value, self._ttl_seconds)
 
-    def asks_further(self, rows: int) -> bool:
-        """True when `fetch` may find what `get_many` does not; else counts the rows."""
+    def can_fetch(self, rows: int) -> bool:
+        """Return True when `fetch` may find rows; otherwise count them as skipped."""
         if not self.remotes:
             return False
-        if any(remote.is_usable for remote in self.remotes):
+        if any(remote.health.may_allow for remote in self.remotes):
             return True
         for remote in self.remotes:
-            remote.skip(rows)
+            remote.lookups.skip(rows)
         return False
 
     def fetch(
@@ -62,49 +61,49 @@ class Tiered:
         space: Namespace,
         keys: Collection[bytes],
         coalescer: Coalescer | None,
-        until: float,
+        deadline: float,
         complete: OnFound,
     ) -> None:
-        """Have land called once for each key, with its answer from elsewhere or None.
+        """Call complete once for each key, with its answer from elsewhere or None.
 
-        None: compute it, and end with `set` or the coalescer's `release`. until: when
-        waiting for others has to end, in the loop's time.
+        None: compute it, and end with `set` or the coalescer's `release`. Other
+        processes are waited for until the deadline, in the loop's time.
         """
         self._tasks.start(
-            self._fetch(space, dict.fromkeys(keys), coalescer, until, complete)
+            self._fetch(space, dict.fromkeys(keys), coalescer, deadline, complete)
         )
 
-    async def look_further(
+    async def get_shared(
         self, space: Namespace, keys: Collection[bytes]
     ) -> dict[bytes, Hit]:
-        """Ask the shared tiers, and write what they know to the nearer ones."""
+        """Return answers of the shared tiers, and promote them to the nearer ones."""
         found: dict[bytes, Hit] = {}
         for i, remote in enumerate(self.remotes):
             names = {space.name(key): key for key in keys if key not in found}
             if not names:
                 break
-            values = await remote.get_many(names, space.is_answer)
+            values = await remote.lookups.get_many(names, space.is_answer)
             hits = {names[n]: values[n] for n in names if n in values}
             found |= {key: Hit(value, remote.name) for key, value in hits.items()}
             if hits and (i or self._local):
                 self._tasks.start(self._promote(space, i, hits))
         return found
 
-    async def peek_local(
+    async def poll_local(
         self, _: Namespace, keys: Collection[bytes]
     ) -> dict[bytes, Hit]:
-        """Look again into this host's memory, for a coalescer."""
+        """Look again in this host's memory, for a coalescer."""
         assert self._local is not None
         found = self._local.peek(list(keys))
         return {key: Hit(value, self._local.name) for key, value in found.items()}
 
-    async def peek_nearest(
+    async def poll_nearest(
         self, space: Namespace, keys: Collection[bytes]
     ) -> dict[bytes, Hit]:
-        """Look again into the nearest shared tier, for a coalescer."""
+        """Look again in the nearest shared tier, for a coalescer."""
         nearest = self.remotes[0]
         names = {space.name(key): key for key in keys}
-        values = await nearest.peek(names, space.is_answer)
+        values = await nearest.polls.get_many(names, space.is_answer)
         hits = {names[name]: value for name, value in values.items()}
         if hits and self._local:
             self._tasks.start(self._promote(space, 0, hits))
@@ -116,7 +115,7 @@ class Tiered:
             self._local.tick()
 
     async def close(self) -> None:
-        """Write what waits, then let go of the tiers."""
+        """Write what is queued, and close the tiers."""
         self._tasks.cancel()
         closing = [tier.close() for tier in (self._local, *self.remotes) if tier]
         await asyncio.gather(*closing)
@@ -126,7 +125,7 @@ class Tiered:
         space: Namespace,
         waiting: dict[bytes, None],
         coalescer: Coalescer | None,
-        until: float,
+        deadline: float,
         complete: OnFound,
     ) -> None:
         def once(key: bytes, found: Hit | None) -> None:
@@ -134,27 +133,28 @@ class Tiered:
             complete(key, found)
 
         try:
-            for key, hit in (await self.look_further(space, waiting)).items():
+            for key, hit in (await self.get_shared(space, waiting)).items():
                 once(key, hit)
             if coalescer and waiting:
-                await coalescer.settle(space, list(waiting), until, once)
+                await coalescer.settle(space, list(waiting), deadline, once)
         except Exception:
-            log.exception("looking further failed")
+            log.exception("looking up rows elsewhere failed: they are computed")
         for key in list(waiting):
             once(key, None)
 
     async def _promote(
         self, space: Namespace, i: int, hits: dict[bytes, bytes]
     ) -> None:
+        """Write hits of the i-th shared tier to the nearer ones."""
         names = [space.name(key) for key in hits]
-        lefts = await self.remotes[i].remaining_ttl(names)
-        for (key, value), name, left in zip(hits.items(), names, lefts, strict=True):
-            if not left:  # gone by now, or nobody can say
+        ttls = await self.remotes[i].remaining_ttl(names)
+        for (key, value), name, ttl in zip(hits.items(), names, ttls, strict=True):
+            if not ttl:  # expired by now, or the tier does not say
                 continue
             if self._local:
-                self._local.set(key, value, min(left, self._ttl))
+                self._local.set(key, value, min(ttl, self._ttl_seconds))
             for nearer in self.remotes[:i]:
-                nearer.set(name, value, self._ttl, at_most=left)
+                nearer.writes.put(name, value, self._ttl_seconds, at_most=ttl)
 
 
 def _nothing(_: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -94,21 +94,11 @@ def _is_written(config: Config, connection: Connection) -> bool:
 
 async def _try(connection: Connection, is_written: bool) -> ConnectionResult:
     try:
-        password = connection.read_password()
+        tier = RedisTier.from_config(connection)
     except ConfigInvalid as error:
         return ConnectionResult(
             connection.id, problem=str(error), advice=_ADVICE["password-file"]
         )
-    tier = RedisTier(
-        connection.url,
-        username=connection.username,
-        password=password,
-        ca_file=connection.ca_file,
-        cert_file=connection.cert_file,
-        key_file=connection.key_file,
-        timeout_seconds=connection.timeout_seconds,
-        max_connections=connection.max_connections,
-    )
     try:
         return await _probe(tier, connection, is_written)
     except TierFailed as error:

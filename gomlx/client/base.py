@@ -16,13 +16,6 @@ from gomlx.client.options import Options
 from gomlx.config.masking import masked
 from gomlx.contract.document import Contract
 
-# The URL says everything else; a client reads a few rows at a time.
-_REDIS_SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file")),
-    "timeout_seconds": 1.0,
-    "max_connections": 8,
-}
-
 
 class ClientBase:
     """A client of one model, which some hosts serve."""
@@ -118,10 +111,11 @@ class ClientBase:
         tier = self._redis
         if isinstance(tier, str):
             try:
+                from gomlx.cache.redis.options import RedisOptions
                 from gomlx.cache.redis.tier import RedisTier
             except ModuleNotFoundError as error:
                 raise missing_extra("a client with redis", "redis", error) from None
-            tier = RedisTier(tier, **_REDIS_SETTINGS)
+            tier = RedisTier(RedisOptions(tier))
         if tier is None:
             return None
         return SharedReader(tier, self.options.redis_seconds)

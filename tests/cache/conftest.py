@@ -1,4 +1,4 @@
-"""Stores in real shared memory."""
+"""Stores in real shared memory, and a real Redis server."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from tests.cache.clock import Clock
 from tests.cache.entries import SIZE, TTL, entries, key
+from tests.support.redis_servers import Server, server
 
 
 @pytest.fixture
@@ -54,3 +55,16 @@ def leftover(written: Path, shared_folder: Path) -> Path:
     with (directory / "data.mdb").open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, SIZE)
     return directory
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture
+def redis(running: Server) -> Server:
+    """A server that is empty."""
+    running.ask("FLUSHALL")
+    return running

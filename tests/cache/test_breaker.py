@@ -1,18 +1,14 @@
-"""What keeps failing is left alone, and tried now and then."""
+"""A circuit breaker: what keeps failing is skipped, and tried now and then."""
+
+from random import Random
 
 from gomlx.cache.breaker import Breaker, BreakerState
+from tests.cache.clock import Clock
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def opened() -> tuple[Breaker, Clock]:
+def opened(random: Random | None = None) -> tuple[Breaker, Clock]:
     clock = Clock()
-    breaker = Breaker(clock)
+    breaker = Breaker(clock, random) if random else Breaker(clock)
     while breaker.state is BreakerState.CLOSED:
         breaker.failed()
     return breaker, clock
@@ -77,6 +73,11 @@ def test_each_try_that_fails_makes_the_wait_longer_up_to_a_bound() -> None:
 def test_breakers_that_open_together_do_not_try_together() -> None:
     tries = {waited(*opened()) for _ in range(20)}
     assert len(tries) > 1
+
+
+def test_the_wait_is_as_random_as_its_source() -> None:
+    tries = {waited(*opened(Random(1))) for _ in range(20)}
+    assert len(tries) == 1
 
 
 def test_failures_from_before_it_opened_do_not_make_the_wait_longer() -> None:

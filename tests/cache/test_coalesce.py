@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from gomlx.cache.coalesce import Coalescer, HostLeases
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.leases import HostLeases
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
@@ -40,15 +41,15 @@ class Host:
         self.local = Local(SharedMemory(folder), counts, 1 << 20)
         self.tiers = Tiered(self.local, [], 60)
         self.leases = HostLeases(folder / "leases", self.local)
-        self.coalescer = Coalescer(self.leases, 10, self.tiers.peek_local)
+        self.coalescer = Coalescer(self.leases, 10, self.tiers.poll_local)
 
     async def settled(
         self, keys: Collection[bytes], seconds: float = 600
     ) -> dict[bytes, Hit | None]:
-        landed: dict[bytes, Hit | None] = {}
-        until = asyncio.get_running_loop().time() + seconds
-        await self.coalescer.settle(SPACE, keys, until, landed.__setitem__)
-        return landed
+        settled: dict[bytes, Hit | None] = {}
+        deadline = asyncio.get_running_loop().time() + seconds
+        await self.coalescer.settle(SPACE, keys, deadline, settled.__setitem__)
+        return settled
 
 
 @pytest.fixture
@@ -86,19 +87,19 @@ def run(folder: Path, work: Callable[[Host], Any]) -> Any:
     return asyncio.run(with_host())
 
 
-def test_a_key_that_nobody_holds_is_ours(folder: Path) -> None:
+def test_a_key_that_no_process_holds_is_ours(folder: Path) -> None:
     assert run(folder, lambda host: host.settled([KEY, OTHER])) == {
         KEY: None,
         OTHER: None,
     }
 
 
-def test_what_is_known_by_now_is_not_computed_again(folder: Path) -> None:
+def test_an_answer_that_is_there_by_now_is_not_computed_again(folder: Path) -> None:
     store = SharedMemory(folder)
     store.set_many({KEY: (b"1", 60)})
     store.close()
-    landed = run(folder, lambda host: host.settled([KEY, OTHER]))
-    assert landed == {KEY: Hit(b"1", "L1"), OTHER: None}
+    settled = run(folder, lambda host: host.settled([KEY, OTHER]))
+    assert settled == {KEY: Hit(b"1", "L1"), OTHER: None}
 
 
 def test_the_answer_of_another_process_is_waited_for(folder: Path) -> None:
@@ -107,24 +108,26 @@ def test_the_answer_of_another_process_is_waited_for(folder: Path) -> None:
             waiting = asyncio.create_task(host.settled([KEY, OTHER]))
             await asyncio.sleep(0.1)
             assert not waiting.done()
-            host.local.set(KEY, b"1", 60)  # as if the other had: it is there
+            host.local.set(KEY, b"1", 60)  # as if the other process had
             return await waiting
 
     assert run(folder, work) == {KEY: Hit(b"1", "L1"), OTHER: None}
 
 
-def test_others_keys_are_computed_while_one_is_waited_for(folder: Path) -> None:
+def test_other_keys_are_computed_while_one_is_waited_for(folder: Path) -> None:
     async def work(host: Host) -> Any:
-        landed: dict[bytes, Any] = {}
-        until = asyncio.get_running_loop().time() + 600
+        settled: dict[bytes, Any] = {}
+        deadline = asyncio.get_running_loop().time() + 600
         with holder(folder, KEY):
             settling = asyncio.create_task(
-                host.coalescer.settle(SPACE, [KEY, OTHER], until, landed.__setitem__)
+                host.coalescer.settle(
+                    SPACE, [KEY, OTHER], deadline, settled.__setitem__
+                )
             )
             await asyncio.sleep(0.1)
-            assert landed == {OTHER: None}
+            assert settled == {OTHER: None}
         await settling
-        return landed
+        return settled
 
     assert run(folder, work) == {OTHER: None, KEY: None}
 
@@ -163,7 +166,7 @@ def test_a_lease_ends_when_the_answer_can_be_read(folder: Path) -> None:
     run(folder, work)
 
 
-def test_a_lease_of_which_nothing_comes_is_given_back(folder: Path) -> None:
+def test_a_lease_without_an_answer_is_released(folder: Path) -> None:
     async def work(host: Host) -> None:
         await host.settled([KEY, OTHER])
         host.coalescer.release(KEY)
@@ -174,13 +177,13 @@ def test_a_lease_of_which_nothing_comes_is_given_back(folder: Path) -> None:
 
 
 def is_free(folder: Path, key: bytes) -> bool:
-    """Whether another process could take a key's lease."""
+    """Return whether another process could acquire a key's lease."""
     code = HOLD.replace("LOCK_EX,", "LOCK_EX | fcntl.LOCK_NB,").replace("600", "0")
     command = [sys.executable, "-c", code, str(folder / "leases"), key.hex()]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_shared_names_are_told_apart_by_model_and_version() -> None:
+def test_shared_names_differ_by_model_and_version() -> None:
     spaces: list[Namespace] = [
         SharedAnswers(model, version * 32, ()) for model in "ab" for version in "01"
     ]

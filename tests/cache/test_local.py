@@ -1,4 +1,4 @@
-"""Reading down to a tier, writing behind."""
+"""Reading from a tier in this host's memory, and writing behind."""
 
 import asyncio
 import threading
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache import local
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.shared_memory.lock import WriterLock
 from gomlx.cache.shared_memory.store import create_store
@@ -17,7 +16,7 @@ from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
 
 QUEUE = 1 << 20
-PATIENCE = 30.0  # seconds for what waits to be written
+PATIENCE = 30.0  # seconds until the queue is written
 
 
 class Memory:
@@ -52,7 +51,7 @@ class Memory:
 
 
 class Broken(Memory):
-    """A tier that fails while it is told to."""
+    """A tier that fails until it is mended."""
 
     is_broken = True
 
@@ -76,15 +75,14 @@ class Counts:
         self.tier = LocalCounts(lambda *key: self._counts[key], self.seconds)
 
     @property
-    def seen(self) -> dict[str, int]:
-        """Look-ups."""
-        return self._seen("gomlx_cache_lookups")
+    def lookups(self) -> dict[str, int]:
+        return self._outcomes("gomlx_cache_lookups")
 
     @property
     def writes(self) -> dict[str, int]:
-        return self._seen("gomlx_cache_writes")
+        return self._outcomes("gomlx_cache_writes")
 
-    def _seen(self, metric: str) -> dict[str, int]:
+    def _outcomes(self, metric: str) -> dict[str, int]:
         counts = {o: count.n for (m, o), count in self._counts.items() if m == metric}
         return {outcome: n for outcome, n in counts.items() if n}
 
@@ -106,7 +104,7 @@ async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
     tier.kept = {b"a": b"1", b"b": b"2"}
     cache = Local(tier, counts.tier, QUEUE)
     assert cache.get_many([b"a", b"x", b"b", b"a"]) == {b"a": b"1", b"b": b"2"}
-    assert counts.seen == {"hit": 3, "miss": 1}
+    assert counts.lookups == {"hit": 3, "miss": 1}
     assert sum(counts.seconds.counts) == 1  # one look-up for all rows
     await cache.close(PATIENCE)
 
@@ -136,7 +134,9 @@ async def test_values_are_written_behind(counts: Counts) -> None:
 
 
 @pytest.mark.asyncio
-async def test_values_live_as_long_as_the_store_says(counts: Counts) -> None:
+async def test_values_get_the_time_to_live_that_they_are_set_with(
+    counts: Counts,
+) -> None:
     tier = Memory()
     cache = Local(tier, counts.tier, QUEUE)
     cache.set(b"a", b"1", 1.5)
@@ -166,7 +166,7 @@ async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> Non
     cache = Local(tier, counts.tier, QUEUE)
     cache.set(b"b", b"2", 1.5)
     assert cache.get_many([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"2"}
-    assert counts.seen == {"hit": 2, "miss": 1}
+    assert counts.lookups == {"hit": 2, "miss": 1}
     await cache.close(PATIENCE)
 
 
@@ -174,7 +174,7 @@ async def test_waiting_and_kept_values_are_found_together(counts: Counts) -> Non
 async def test_a_tier_that_cannot_be_read_is_a_miss(counts: Counts) -> None:
     cache = Local(Broken(), counts.tier, QUEUE)
     assert cache.get_many([b"a", b"b"]) == {}
-    assert counts.seen == {"failed": 2}
+    assert counts.lookups == {"failed": 2}
     await cache.close(PATIENCE)
 
 
@@ -185,7 +185,7 @@ async def test_own_writes_are_found_in_a_tier_that_cannot_be_read(
     cache = Local(Broken(), counts.tier, QUEUE)
     cache.set(b"a", b"1", 1.5)
     assert cache.get_many([b"a", b"b"]) == {b"a": b"1"}
-    assert counts.seen == {"hit": 1, "failed": 1}
+    assert counts.lookups == {"hit": 1, "failed": 1}
     await cache.close(PATIENCE)
 
 
@@ -207,7 +207,7 @@ async def test_a_full_queue_drops_its_oldest_values(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 2 * (250 + 4))
+    cache = Local(tier, counts.tier, 2 * (250 + 1 + 4))
     for name in (b"a", b"b", b"c", b"d"):
         cache.set(name, b"1234", 1.5)
     assert counts.writes == {"dropped": 2}
@@ -221,7 +221,7 @@ async def test_a_value_larger_than_the_queue_is_dropped(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 250 + 10)
+    cache = Local(tier, counts.tier, 250 + 1 + 10)
     cache.set(b"a", b"x" * 11, 1.5)
     cache.set(b"b", b"1234", 1.5)
     await cache.close(PATIENCE)
@@ -230,12 +230,9 @@ async def test_a_value_larger_than_the_queue_is_dropped(
 
 
 @pytest.mark.asyncio
-async def test_a_long_queue_is_written_in_parts(
-    counts: Counts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local, "_BATCH_BYTES", 50)
+async def test_a_long_queue_is_written_in_parts(counts: Counts) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, QUEUE)
+    cache = Local(tier, counts.tier, QUEUE, batch_bytes=50)
     for number in range(100):
         cache.set(b"%02d" % number, b"12345678", 1.5)
     await cache.close(PATIENCE)
@@ -244,7 +241,51 @@ async def test_a_long_queue_is_written_in_parts(
 
 
 @pytest.mark.asyncio
-async def test_closing_writes_what_waits(counts: Counts) -> None:
+async def test_listeners_learn_of_keys_that_are_written_or_dropped(
+    counts: Counts,
+) -> None:
+    tier = Memory()
+    cache = Local(tier, counts.tier, 2 * (250 + 1 + 4))
+    removed: list[bytes] = []
+    cache.queue.on_removed(removed.extend)
+    for name in (b"a", b"b", b"c"):
+        cache.set(name, b"1234", 1.5)
+    assert removed == [b"a"]
+    await cache.close(PATIENCE)
+    assert removed == [b"a", b"b", b"c"]
+
+
+@pytest.mark.asyncio
+async def test_a_key_that_is_dropped_while_it_is_written_is_reported_once(
+    counts: Counts,
+) -> None:
+    tier = Memory()
+    tier.may_write.clear()
+    cache = Local(tier, counts.tier, 250 + 1 + 4)
+    removed: list[bytes] = []
+    cache.queue.on_removed(removed.extend)
+    cache.set(b"a", b"1234", 1.5)
+    await until(tier.is_writing.is_set)
+    cache.set(b"b", b"1234", 1.5)
+    assert removed == [b"a"]
+    tier.may_write.set()
+    await cache.close(PATIENCE)
+    assert removed == [b"a", b"b"]
+
+
+@pytest.mark.asyncio
+async def test_peeking_is_not_counted(counts: Counts) -> None:
+    tier = Memory()
+    tier.kept = {b"a": b"1"}
+    cache = Local(tier, counts.tier, QUEUE)
+    cache.set(b"b", b"2", 1.5)
+    assert cache.peek([b"a", b"b", b"c"]) == {b"a": b"1", b"b": b"2"}
+    assert counts.lookups == {}
+    await cache.close(PATIENCE)
+
+
+@pytest.mark.asyncio
+async def test_closing_writes_the_queue(counts: Counts) -> None:
     tier = Memory()
     cache = Local(tier, counts.tier, QUEUE)
     cache.set(b"a", b"1", 1.5)
@@ -273,10 +314,10 @@ def over_shared_memory(
 
 
 @pytest.mark.asyncio
-async def test_who_writes_now_is_not_waited_for(
+async def test_the_event_loop_does_not_wait_for_another_writer(
     counts: Counts, shared_folder: Path
 ) -> None:
-    """Another process does, and may stand still: the event loop goes on."""
+    """Another process writes, and may stand still."""
     cache, store = over_shared_memory(counts, shared_folder / "store", 1)
     other = WriterLock(shared_folder / "store")
     other.acquire()
@@ -296,7 +337,7 @@ async def test_who_writes_now_is_not_waited_for(
 async def test_large_and_small_values_are_written(
     counts: Counts, shared_folder: Path
 ) -> None:
-    """The large ones by the thread, since they take more than a moment."""
+    """The thread writes the large ones, since they take more than a moment."""
     cache, store = over_shared_memory(counts, shared_folder / "store", 8)
     sizes = [10, 2_000, 1_000_000, 5, 700_000, 100]
     values = {b"%016d" % n: b"x" * size for n, size in enumerate(sizes)}

@@ -9,15 +9,15 @@ from gomlx.cache.singleflight import SingleFlight
 
 
 class Waiter:
-    """Remembers what it was told; then does what it was made for."""
+    """Records the outcomes that it receives, and then runs `then`."""
 
     def __init__(self) -> None:
         self.deadline = 1.0
-        self.told: list[tuple[int, int]] = []
+        self.received: list[tuple[int, int]] = []
         self.then: Callable[[], object] = lambda: None
 
     def complete(self, place: int, outcome: int) -> None:
-        self.told.append((place, outcome))
+        self.received.append((place, outcome))
         self.then()
 
 
@@ -35,10 +35,12 @@ def test_only_the_first_to_join_starts_a_flight(
     assert not flights.join("k", waiter, 1)
     assert "k" in flights
     assert len(flights) == 1
-    assert waiter.told == []
+    assert waiter.received == []
 
 
-def test_landing_tells_everyone_in_order(flights: SingleFlight[str, int]) -> None:
+def test_all_who_joined_get_the_outcome_in_order(
+    flights: SingleFlight[str, int],
+) -> None:
     order: list[int] = []
     for n in range(3):
         waiter = Waiter()
@@ -49,30 +51,30 @@ def test_landing_tells_everyone_in_order(flights: SingleFlight[str, int]) -> Non
     flights.join("k", same, 3)
     flights.complete("k", 7)
     assert order == [0, 1, 2]
-    assert same.told == [(5, 7), (3, 7)]
+    assert same.received == [(5, 7), (3, 7)]
     assert len(flights) == 0
 
 
-def test_keys_fly_apart(flights: SingleFlight[str, int]) -> None:
+def test_each_key_has_its_own_flight(flights: SingleFlight[str, int]) -> None:
     first, second = Waiter(), Waiter()
     assert flights.join("a", first, 0)
     assert flights.join("b", second, 0)
     flights.complete("b", 2)
-    assert (first.told, second.told) == ([], [(0, 2)])
+    assert (first.received, second.received) == ([], [(0, 2)])
     assert len(flights) == 1
 
 
-def test_after_landing_the_next_starts_a_flight(
+def test_after_the_outcome_the_next_starts_a_flight(
     flights: SingleFlight[str, int],
 ) -> None:
     waiter = Waiter()
     for outcome in (1, 2):
         assert flights.join("k", waiter, 0)
         flights.complete("k", outcome)
-    assert waiter.told == [(0, 1), (0, 2)]
+    assert waiter.received == [(0, 1), (0, 2)]
 
 
-def test_one_who_asks_again_while_being_told_flies_anew(
+def test_a_waiter_that_joins_again_at_once_gets_a_new_flight(
     flights: SingleFlight[str, int],
 ) -> None:
     eager, again, bystander = Waiter(), Waiter(), Waiter()
@@ -82,12 +84,12 @@ def test_one_who_asks_again_while_being_told_flies_anew(
     flights.join("k", bystander, 0)
     flights.complete("k", 1)
     assert started == [True]
-    assert (bystander.told, again.told) == ([(0, 1)], [])
+    assert (bystander.received, again.received) == ([(0, 1)], [])
     flights.complete("k", 2)
-    assert (bystander.told, again.told) == ([(0, 1)], [(0, 2)])
+    assert (bystander.received, again.received) == ([(0, 1)], [(0, 2)])
 
 
-def test_who_waits_is_seen_as_they_join(flights: SingleFlight[str, int]) -> None:
+def test_waiters_are_seen_as_they_join(flights: SingleFlight[str, int]) -> None:
     first, second = Waiter(), Waiter()
     flights.join("k", first, 0)
     waiting = flights["k"]

@@ -1,7 +1,8 @@
-"""URL → the address of a Redis, of a Sentinel's master or of a cluster."""
+"""URL → the address of a Redis server, a Sentinel's master or a cluster."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 FORMS = {
@@ -23,7 +24,7 @@ class Address:
 
     kind: Kind
     tls: bool
-    hosts: tuple[tuple[str, int], ...] = ()  # a server's is one
+    hosts: tuple[tuple[str, int], ...] = ()  # one if kind is "server"
     path: str = ""  # of a unix socket
     master: str = ""  # the name a Sentinel knows it by
     database: int = 0
@@ -34,7 +35,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Take a URL apart. Raises ValueError, whose text holds nothing of the URL."""
+    """Parse a URL. Raises ValueError, whose text holds nothing of the URL."""
     scheme, separator, _ = url.partition("://")
     if scheme not in FORMS or not separator:
         *most, last = (f"{form}://" for form in FORMS)
@@ -55,14 +56,14 @@ def _parsed(scheme: str, url: str) -> Address:
         raise ValueError
     login, _, hosts = split.netloc.rpartition("@")
     username, _, password = login.partition(":")
-    path, master, database = _located(kind, split.path, query.get("db", ""))
+    place = _PLACES[kind](split.path, query)
     return Address(
         kind=kind,
         tls=scheme.startswith("rediss"),
         hosts=_hosts(kind, hosts),
-        path=path,
-        master=master,
-        database=database,
+        path=place.path,
+        master=place.master,
+        database=place.database,
         username=unquote(username) or None,
         password=unquote(password) or None,
         sentinel_username=query.get("sentinel_username"),
@@ -78,24 +79,58 @@ def _kind(scheme: str) -> Kind:
     return "unix" if scheme == "unix" else "server"
 
 
-def _located(kind: Kind, path: str, database: str) -> tuple[str, str, int]:
-    """Return a url's path as (path of a socket, name of a master, database)."""
-    master = ""
-    if kind == "unix":
-        if path in ("", "/"):
-            raise ValueError
-        return unquote(path), "", int(database or 0)
-    parts = path.strip("/").split("/") if path.strip("/") else []
-    if kind == "sentinel":
-        master = unquote(parts.pop(0)) if parts else ""
-        if not master:
-            raise ValueError
-    database = parts.pop(0) if parts else "0"
-    if parts or not database.isascii() or not database.isdigit():
+class _Place(NamedTuple):
+    """What stands behind a url's hosts."""
+
+    path: str = ""  # of a socket
+    master: str = ""
+    database: int = 0
+
+
+def _place_of_socket(path: str, query: Mapping[str, str]) -> _Place:
+    if path in ("", "/"):
         raise ValueError
-    if kind == "cluster" and database != "0":  # a cluster has no others
+    return _Place(path=unquote(path), database=int(query.get("db") or 0))
+
+
+def _place_of_server(path: str, _: Mapping[str, str]) -> _Place:
+    return _Place(database=_database(_segments(path)))
+
+
+def _place_of_master(path: str, _: Mapping[str, str]) -> _Place:
+    master, *rest = _segments(path) or [""]
+    if not master:
         raise ValueError
-    return "", master, int(database)
+    return _Place(master=unquote(master), database=_database(rest))
+
+
+def _place_of_cluster(path: str, _: Mapping[str, str]) -> _Place:
+    if _segments(path) not in ([], ["0"]):  # a cluster has one database
+        raise ValueError
+    return _Place()
+
+
+_PLACES: dict[Kind, Callable[[str, Mapping[str, str]], _Place]] = {
+    "unix": _place_of_socket,
+    "server": _place_of_server,
+    "sentinel": _place_of_master,
+    "cluster": _place_of_cluster,
+}
+
+
+def _segments(path: str) -> list[str]:
+    stripped = path.strip("/")
+    return stripped.split("/") if stripped else []
+
+
+def _database(segments: Sequence[str]) -> int:
+    """Return the number that may be a path's last segment."""
+    if not segments:
+        return 0
+    (number,) = segments  # raises ValueError for more
+    if not number.isascii() or not number.isdigit():
+        raise ValueError
+    return int(number)
 
 
 def _hosts(kind: Kind, netloc: str) -> tuple[tuple[str, int], ...]:

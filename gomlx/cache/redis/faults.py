@@ -1,4 +1,4 @@
-"""What went wrong with a Redis, in a word for programs and a few for people."""
+"""Why a Redis failed: a word for programs, and a few words for people."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from gomlx.cache.redis.address import Address
 
-# The first that is found in the chain of causes says most; its text is shown.
+# The first that is found in the chain of causes is most specific; its text is shown.
 _FAULTS: tuple[tuple[str, type[BaseException], str], ...] = (
     ("name", socket.gaierror, ""),
     ("certificate", ssl.SSLCertVerificationError, ""),
@@ -39,29 +39,29 @@ _FAULTS: tuple[tuple[str, type[BaseException], str], ...] = (
     ("timeout", TimeoutError, ""),
     ("tls", exceptions.InvalidResponse, ""),
 )
+_CLOSED = ("closed the connection", "closed by server", "reset by peer")
 
 
 def explained(error: Exception, address: Address) -> tuple[str, str]:
-    """Return the kind of a failure, and what is known of it in a few words."""
+    """Return the fault, and its reason in a few words, which may hold passwords."""
     chain = [*_causes(error)]
     for fault, kind, words in _FAULTS:
         for cause in chain:
             if isinstance(cause, kind) and words in str(cause):
-                return fault, _said(cause)
-    said = str(error)
+                return fault, _reason(cause)
+    text = str(error)
     if isinstance(error, MasterNotFoundError):
-        return _without_master(said, address)
-    closed = "closed the connection", "closed by server", "reset by peer"
-    if any(words in said for words in closed):
+        return _without_master(text, address)
+    if any(words in text for words in _CLOSED):
         # An alert that follows the handshake (TLS 1.3) gets lost in asyncio's streams.
         fault = "client-certificate" if address.tls else "closed"
         return fault, "the server closed the connection"
-    return "other", _said(error)
+    return "other", _reason(error)
 
 
-def _without_master(said: str, address: Address) -> tuple[str, str]:
-    """Explain redis-py's text: it names a kind of error for each Sentinel asked."""
-    kinds = re.findall(r"> - [\w:]*?(\w+Error)\b", said)
+def _without_master(text: str, address: Address) -> tuple[str, str]:
+    """Explain redis-py's text: it names the kind of error of each Sentinel."""
+    kinds = re.findall(r"> - [\w:]*?(\w+Error)\b", text)
     if len(kinds) < len(address.hosts):  # one has answered
         return "no-master", f"no Sentinel knows a healthy master {address.master!r}"
     if "AuthenticationError" in kinds:
@@ -78,6 +78,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         found = found.__cause__ or found.__context__
 
 
-def _said(error: BaseException) -> str:
-    unsaid = "no answer in time" if isinstance(error, TimeoutError) else ""
-    return str(error) or unsaid or type(error).__name__
+def _reason(error: BaseException) -> str:
+    default = "no answer in time" if isinstance(error, TimeoutError) else ""
+    return str(error) or default or type(error).__name__

@@ -70,7 +70,7 @@ class Fetch:
         wait_seconds = 0.0
         if coalescer:
             remaining_seconds = pending.deadline - perf_counter()
-            wait_seconds = min(coalescer.seconds, remaining_seconds)
+            wait_seconds = min(coalescer.lease_seconds, remaining_seconds)
         deadline = asyncio.get_running_loop().time() + wait_seconds
         namespace = self._live.namespace
         cache.fetch(namespace, self._rows, coalescer, deadline, self.complete)

@@ -36,4 +36,4 @@ class CachePolicy(NamedTuple):
         """
         if self.coalescer is not None:
             return True
-        return self.cache is not None and self.cache.asks_further(rows)
+        return self.cache is not None and self.cache.can_fetch(rows)

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from gomlx.cache.coalesce import Coalescer, FleetLeases, HostLeases
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.leases import FleetLeases, HostLeases
 from gomlx.cache.local import Local, LocalCounts
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
+from gomlx.cache.remote.counts import RemoteCounts
+from gomlx.cache.remote.limits import TierLimits
+from gomlx.cache.remote.tier import Remote
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
@@ -41,8 +44,8 @@ class Store:
     def detail(self) -> dict[str, dict[str, str]]:
         """Return the state of each shared tier by name, and its problems."""
         return {
-            remote.name: {"state": remote.state.name.lower().replace("_", "-")}
-            | ({"problem": remote.problem} if remote.problem else {})
+            remote.name: {"state": remote.health.state.name.lower().replace("_", "-")}
+            | ({"problem": remote.health.problem} if remote.health.problem else {})
             | ({"writes": remote.writes.problem} if remote.writes.problem else {})
             for remote in self._remotes
         }
@@ -51,9 +54,9 @@ class Store:
         """Return what coalesces a model's missing rows; None: only its process does."""
         seconds = model.lease_ms / 1000
         if model.coalesce == "host":
-            return Coalescer(self._host_leases, seconds, self.tiers.peek_local)
+            return Coalescer(self._host_leases, seconds, self.tiers.poll_local)
         if model.coalesce == "fleet":
-            return Coalescer(self._fleet_leases, seconds, self.tiers.peek_nearest)
+            return Coalescer(self._fleet_leases, seconds, self.tiers.poll_nearest)
         return None
 
     # One of each for all models: the locks belong to the process.
@@ -92,7 +95,7 @@ class Store:
             self._metrics.histogram("gomlx_cache_seconds", self._datastore.id, name),
             self._metrics.gauge("gomlx_tier_state", self._datastore.id, name),
         )
-        return Remote(name, _connected(connection), limits, counts)
+        return Remote(name, RedisTier.from_config(connection), limits, counts)
 
     def _counter(self, tier: str) -> Callable[[str, str], Counter]:
         def counter(metric: str, outcome: str) -> Counter:
@@ -110,16 +113,3 @@ def open_stores(
         store.id: Store(store, connections, directory(store.id), metrics)
         for store in config.datastores
     }
-
-
-def _connected(connection: Connection) -> RedisTier:
-    return RedisTier(
-        connection.url,
-        username=connection.username,
-        password=connection.read_password(),
-        ca_file=connection.ca_file,
-        cert_file=connection.cert_file,
-        key_file=connection.key_file,
-        timeout_seconds=connection.timeout_seconds,
-        max_connections=connection.max_connections,
-    )

@@ -1,4 +1,4 @@
-"""The parser below redis-py: lists without an end, and values that look like one."""
+"""The parser below redis-py: endless lists, and values that look like one."""
 
 import asyncio
 from collections import defaultdict
@@ -14,14 +14,17 @@ from redis._parsers import Encoder
 from redis.exceptions import InvalidResponse
 
 from gomlx.cache.breaker import BreakerState
+from gomlx.cache.redis.options import RedisOptions
 from gomlx.cache.redis.parser import BoundedParser, Headers
 from gomlx.cache.redis.tier import RedisTier
-from gomlx.cache.remote import Remote, RemoteCounts, TierLimits
+from gomlx.cache.remote.counts import RemoteCounts
+from gomlx.cache.remote.limits import TierLimits
+from gomlx.cache.remote.tier import Remote
 from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from tests.support.redis_servers import server
 
-# Values that hold what a list without an end begins with; and such lists.
+# Values that hold what an endless list begins with; and such lists.
 LOOKALIKES = [
     b"x\r\n*1234567 no list at all",
     b"*1000000000\r\n",
@@ -50,7 +53,7 @@ class Parsing:
         self.parser.on_connect(SimpleNamespace(_reader=self.stream, encoder=encoder))
 
     async def replies(self, *pieces: bytes, count: int = 1) -> list[Any]:
-        """Feed pieces, each when all before it were read; return so many replies."""
+        """Feed pieces, each when all before it are read; return so many replies."""
         feeding = asyncio.create_task(self._feed(pieces))
         try:
             return [await self.parser.read_response() for _ in range(count)]
@@ -80,22 +83,22 @@ async def test_a_value_may_hold_what_a_list_begins_with(value: bytes) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("value", [b"good", *LOOKALIKES])
 @pytest.mark.parametrize("endless", ENDLESS)
-async def test_a_list_without_an_end_is_found_behind_any_value(
+async def test_an_endless_list_is_found_behind_any_value(
     value: bytes, endless: bytes
 ) -> None:
     reply = listed(bulk(value), endless)
     for at in range(1, len(reply)):
-        with pytest.raises(InvalidResponse, match="longer than was asked for"):
+        with pytest.raises(InvalidResponse, match="longer than requested"):
             await Parsing().replies(reply[:at], reply[at:])
     single = [reply[at : at + 1] for at in range(len(reply))]
-    with pytest.raises(InvalidResponse, match="longer than was asked for"):
+    with pytest.raises(InvalidResponse, match="longer than requested"):
         await Parsing().replies(*single)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("value", LOOKALIKES)
 async def test_one_reply_after_the_other_on_a_connection(value: bytes) -> None:
-    """Replies that came together, and one more when those were taken."""
+    """Replies that come together, and one more when those have been read."""
     parsing = Parsing()
     both = bulk(value) + listed(bulk(value), b"+OK\r\n")
     for at in range(1, len(both)):
@@ -110,7 +113,7 @@ async def test_one_reply_after_the_other_on_a_connection(value: bytes) -> None:
 
 
 @pytest.mark.asyncio
-async def test_replies_beyond_what_is_held_are_read() -> None:
+async def test_replies_longer_than_the_buffer_are_read() -> None:
     value = (LOOKALIKES[0] + b"." * 1000) * 100
     reply = listed(*[bulk(value)] * 50)
     assert await Parsing().replies(reply) == [[value] * 50]
@@ -119,7 +122,7 @@ async def test_replies_beyond_what_is_held_are_read() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_line_without_an_end_is_not_read() -> None:
+async def test_an_endless_line_is_not_read() -> None:
     with pytest.raises(InvalidResponse, match="line"):
         await Parsing().replies(b"+" + b"x" * (2 << 20))
 
@@ -151,27 +154,29 @@ def test_headers_are_found_whatever_the_pieces(
 
 
 @pytest.mark.asyncio
-async def test_such_a_value_costs_no_other_and_is_deleted(tmp_path: Path) -> None:
+async def test_a_value_that_looks_endless_costs_no_other_and_is_deleted(
+    tmp_path: Path,
+) -> None:
     with server(tmp_path / "redis") as redis:
         redis.ask("SET", "good", "{}")
         redis.ask("SET", "bad", LOOKALIKES[0].decode())
-        alone = dict.fromkeys(
-            ("username", "password", "ca_file", "cert_file", "key_file")
-        )
-        tier = RedisTier(redis.url, **alone, timeout_seconds=5.0, max_connections=2)
+        options = RedisOptions(redis.url, timeout_seconds=5.0, max_connections=2)
+        tier = RedisTier(options)
         counts = defaultdict[str, Counter](Counter)
-        told = RemoteCounts(
+        remote_counts = RemoteCounts(
             lambda metric, outcome: counts[f"{metric} {outcome}"],
             Histogram(SECONDS),
             Gauge(),
         )
         remote = Remote(
-            "near", tier, TierLimits(5.0, 60, 1 << 20, 1 << 20, False), told
+            "near", tier, TierLimits(5.0, 60, 1 << 20, 1 << 20, False), remote_counts
         )
         for _ in range(9):
-            found = await remote.get_many([b"good", b"bad"], lambda v: v == b"{}")
+            found = await remote.lookups.get_many(
+                [b"good", b"bad"], lambda v: v == b"{}"
+            )
             assert found == {b"good": b"{}"}
-        assert remote.state is BreakerState.CLOSED
+        assert remote.health.state is BreakerState.CLOSED
         await remote.close()
         assert not redis.ask("EXISTS", "bad")
         assert counts["gomlx_cache_lookups failed"].n == 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from gomlx.cache.redis.options import RedisOptions
 from gomlx.cache.redis.tier import NEVER, RedisTier
 from gomlx.errors import TierFailed
 from tests.support.certificates import Certificates
@@ -33,16 +34,8 @@ pytestmark = pytest.mark.asyncio
 
 
 def tier(url: str, **options: Any) -> RedisTier:
-    defaults: dict[str, Any] = {
-        "username": None,
-        "password": None,
-        "ca_file": None,
-        "cert_file": None,
-        "key_file": None,
-        "timeout_seconds": 30.0,
-        "max_connections": 4,
-    }
-    return RedisTier(url, **defaults | options)
+    patient: dict[str, Any] = {"timeout_seconds": 30.0, "max_connections": 4}
+    return RedisTier(RedisOptions(url, **patient | options))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +98,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def way(request: pytest.FixtureRequest, stack: ExitStack, folder: Path) -> Any:
-    """What a tier over one kind of server is made with."""
+    """The options of a tier over one kind of server."""
     kind: str = request.param
     if kind == "plain":
         return {"url": request.getfixturevalue("plain").url}
@@ -122,7 +115,7 @@ async def opened(way: dict[str, Any]) -> AsyncIterator[RedisTier]:
 
 
 def names(count: int) -> list[bytes]:
-    """Names that nobody used before; enough of them meet every node of a cluster."""
+    """Names that no test used before; enough of them meet every node of a cluster."""
     salt = random.randbytes(6).hex()
     return [f"gomlx:1:test:{salt}:{i}".encode() for i in range(count)]
 
@@ -147,19 +140,19 @@ async def test_values_are_kept_and_found(opened: RedisTier) -> None:
 
 @each_kind
 async def test_values_live_as_long_as_they_should(opened: RedisTier) -> None:
-    short, long, gone = names(3)
-    await opened.set_many({short: (b"1", 30), long: (b"2", 60_000), gone: (b"3", 0)})
-    left = await opened.remaining_ttl([short, long, gone])
-    assert 0 <= left[0] <= 30
-    assert 30_000 < left[1] <= 60_000
-    assert left[2] == 0
+    short, long, none = names(3)
+    await opened.set_many({short: (b"1", 30), long: (b"2", 60_000), none: (b"3", 0)})
+    ttls = await opened.remaining_ttl([short, long, none])
+    assert 0 <= ttls[0] <= 30
+    assert 30_000 < ttls[1] <= 60_000
+    assert ttls[2] == 0
     while (await opened.get_many([short]))[0] is not None:
         await asyncio.sleep(0.01)
     assert await opened.remaining_ttl([short]) == [0]
 
 
 @each_kind
-async def test_values_are_forgotten(opened: RedisTier) -> None:
+async def test_values_are_deleted(opened: RedisTier) -> None:
     some = names(20)
     await opened.set_many(dict.fromkeys(some, (b"1", 60000)))
     await opened.delete(some[:10])
@@ -170,29 +163,31 @@ async def test_values_are_forgotten(opened: RedisTier) -> None:
 async def test_a_lease_has_one_holder(opened: RedisTier, way: dict[str, Any]) -> None:
     some = names(20)
     other = tier(**way)
-    both = await asyncio.gather(opened.take(some, 60_000), other.take(some, 60_000))
+    both = await asyncio.gather(
+        opened.acquire(some, 60_000), other.acquire(some, 60_000)
+    )
     assert all(mine != theirs for mine, theirs in zip(*both, strict=True))
     assert 0 < min(await opened.remaining_ttl(some)) <= 60_000
     await opened.delete(some)
-    assert all(await other.take(some, 60_000))
+    assert all(await other.acquire(some, 60_000))
     await other.close()
 
 
 @each_kind
-async def test_nothing_is_asked_for_nothing(opened: RedisTier) -> None:
+async def test_without_names_nothing_is_sent(opened: RedisTier) -> None:
     assert await opened.get_many([]) == []
     assert await opened.remaining_ttl([]) == []
-    assert await opened.take([], 1) == []
+    assert await opened.acquire([], 1) == []
     await opened.set_many({})
     await opened.delete([])
 
 
 @each_kind
-async def test_a_sign_of_life_and_what_it_is(opened: RedisTier) -> None:
+async def test_a_server_answers_and_describes_itself(opened: RedisTier) -> None:
     await opened.ping()
-    told = await opened.info()
-    assert told["redis_version"]
-    assert told["role"] == "master"
+    info = await opened.info()
+    assert info["redis_version"]
+    assert info["role"] == "master"
 
 
 @each_kind
@@ -213,12 +208,14 @@ async def test_no_more_connections_than_allowed(folder: Path) -> None:
         until(lambda: "name=gomlx" not in one.ask("CLIENT", "LIST"))
 
 
-async def test_making_one_touches_no_network() -> None:
+async def test_a_tier_connects_when_it_is_first_used() -> None:
     unmade = tier("redis+cluster://nowhere.invalid:1")
     await unmade.close()
 
 
-async def test_what_never_expires_and_what_is_no_value(plain: Server) -> None:
+async def test_a_value_that_never_expires_and_a_list_that_is_no_value(
+    plain: Server,
+) -> None:
     opened = tier(plain.url)
     forever, a_list = names(2)
     plain.ask("SET", forever.decode(), "x")
@@ -293,7 +290,7 @@ async def test_a_new_master_is_found(folder: Path) -> None:
         await opened.close()
 
 
-async def test_a_master_that_became_a_replica_is_left(folder: Path) -> None:
+async def test_a_master_that_became_a_replica_is_abandoned(folder: Path) -> None:
     with watched(folder / "demoted") as all_three:
         opened = tier(all_three.url, timeout_seconds=0.5)
         (name,) = names(1)
@@ -318,7 +315,9 @@ async def test_a_server_that_came_back_is_used_without_a_failure(folder: Path) -
 
 
 @pytest.mark.parametrize("kind", ["plain", "cluster"])
-async def test_late_replies_are_nobodys(folder: Path, kind: str) -> None:
+async def test_a_connection_with_an_unread_reply_is_discarded(
+    folder: Path, kind: str
+) -> None:
     """Each name has a value of its own: a reply to another command would show."""
     port = free_port()
     with Relay(port) as relay, ExitStack() as stack:
@@ -345,7 +344,7 @@ async def test_late_replies_are_nobodys(folder: Path, kind: str) -> None:
                 relay.delay_seconds = chosen.choice((0, 0.005, 0.02, 0.04))
                 several = (chosen.sample(some, 3) for _ in range(5))
                 await asyncio.gather(
-                    *(_asked(opened, three, chosen, ends) for three in several)
+                    *(_tried(opened, three, chosen, ends) for three in several)
                 )
         relay.delay_seconds = 0
         await succeeds(opened.ping)
@@ -357,7 +356,7 @@ async def test_late_replies_are_nobodys(folder: Path, kind: str) -> None:
         await opened.close()
 
 
-async def _asked(
+async def _tried(
     opened: RedisTier, some: list[bytes], chosen: random.Random, ends: dict[str, int]
 ) -> None:
     asking = asyncio.ensure_future(opened.get_many(some))
@@ -436,7 +435,7 @@ async def test_a_replica_fails_writes_only(folder: Path, plain: Server) -> None:
         assert failed.fault == "read-only"
 
 
-async def test_all_are_tried_before_one_that_fails_is_told(folder: Path) -> None:
+async def test_all_are_tried_before_the_failure_of_one_is_raised(folder: Path) -> None:
     """A user may write some names only; those are written whatever comes first."""
     rules = "user default off", "user app on >swordfish ~mine:* +@all"
     with server(folder / "some", *rules, login=["app", "swordfish"]) as one:
@@ -450,7 +449,7 @@ async def test_all_are_tried_before_one_that_fails_is_told(folder: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["redis://{}/0", "redis+cluster://{}"])
-async def test_a_list_without_an_end_is_not_read(form: str) -> None:
+async def test_an_endless_list_is_not_read(form: str) -> None:
     """hiredis would allocate it, and take seconds of the event loop to free it."""
 
     async def endless(
@@ -463,7 +462,7 @@ async def test_a_list_without_an_end_is_not_read(form: str) -> None:
 
     async with listening(endless) as port:
         noisy = tier(form.format(f"127.0.0.1:{port}"))
-        with pytest.raises(TierFailed, match="longer than was asked for"):
+        with pytest.raises(TierFailed, match="longer than requested"):
             await noisy.get_many([b"a"])
         await noisy.close()
 
@@ -475,15 +474,15 @@ async def test_a_reply_of_another_shape_is_a_failure(reply: bytes) -> None:
     async def strange(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        while asked := await reader.read(1000):
-            is_setting = b"CLIENT" in asked
+        while request := await reader.read(1000):
+            is_setting = b"CLIENT" in request
             writer.write((b"+OK" if is_setting else reply) + b"\r\n")
 
     async with listening(strange) as port:
         noisy = tier(f"redis://127.0.0.1:{port}/0")
-        with pytest.raises(TierFailed, match="another question"):
+        with pytest.raises(TierFailed, match="another command"):
             await noisy.get_many([b"a", b"b"])
         if reply != b":1":
-            with pytest.raises(TierFailed, match="another question"):
+            with pytest.raises(TierFailed, match="another command"):
                 await noisy.remaining_ttl([b"a"])
         await noisy.close()

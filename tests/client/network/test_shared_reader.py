@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from gomlx import AsyncClient, FakeTransport
+from gomlx.cache.redis.options import RedisOptions
 from gomlx.cache.redis.tier import RedisTier
 from gomlx.client.local.client_model import ClientModel
 from gomlx.client.network.shared_reader import SharedReader
@@ -19,11 +20,10 @@ from tests.client.fake import QUIET, contract
 from tests.support import redis_servers
 
 pytestmark = pytest.mark.asyncio
-_ALONE = dict.fromkeys(("username", "password", "ca_file", "cert_file", "key_file"))
 
 
 def tier(url: str) -> RedisTier:
-    return RedisTier(url, **_ALONE, timeout_seconds=30.0, max_connections=2)
+    return RedisTier(RedisOptions(url, timeout_seconds=30.0, max_connections=2))
 
 
 async def test_lookups_of_one_turn_share_a_command(tmp_path: Path) -> None:
@@ -109,9 +109,7 @@ async def test_a_poisoned_list_or_text_fails_no_row(
     good = {"emb": [1.0, 2.0, 3.0], "label": "good"}
     transport = FakeTransport(lambda row: good, {"x": "float32"}, contract().version)
     given = replace(contract(), signature=EMBEDDED, transforms=transforms)
-    held = Holding(
-        "redis://127.0.0.1:9", **_ALONE, timeout_seconds=1, max_connections=1
-    )
+    held = Holding(RedisOptions("redis://127.0.0.1:9"))
     held.value = value
     async with AsyncClient(
         "m",

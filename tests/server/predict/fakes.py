@@ -7,8 +7,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-from gomlx.cache.tier import Hit
-from gomlx.cache.tiered import OnFound
+from gomlx.cache.tier import Hit, OnFound
 from gomlx.contract.canonical import Exact, Vocabulary
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
@@ -99,7 +98,7 @@ class FakeCache:
     def set(self, _: object, key: bytes, value: bytes) -> None:
         self.known[key] = value
 
-    def asks_further(self, rows: int) -> bool:
+    def can_fetch(self, rows: int) -> bool:
         return bool(self.remotes) and rows > 0
 
     def fetch(

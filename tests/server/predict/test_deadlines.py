@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.cache.coalesce import Coalescer, HostLeases
+from gomlx.cache.coalesce import Coalescer
+from gomlx.cache.leases import HostLeases
 from gomlx.errors import DeadlineExceeded, InvalidInput
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.deadlines import Deadlines, timeout_seconds
@@ -184,7 +185,7 @@ async def test_waiting_for_another_process_ends_with_the_deadline(
     path: Path_, shared_folder: Path
 ) -> None:
     leases = HostLeases(shared_folder / "leases", path.local)
-    coalescer = Coalescer(leases, 1000, path.cache.peek_local)
+    coalescer = Coalescer(leases, 1000, path.cache.poll_local)
     path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     live = path.current.get("m")
     assert live
@@ -207,7 +208,7 @@ async def test_fetched_rows_do_not_keep_each_other_out(
     live = path.live(servables[2.0], gate, 0.01)
     path.current.swap("m", live, lambda _: None)
     leases = HostLeases(shared_folder / "leases", path.local)
-    coalescer = Coalescer(leases, 30, path.cache.peek_local)
+    coalescer = Coalescer(leases, 30, path.cache.poll_local)
     path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))
     rows = ",".join(map(str, range(101, 201)))
     reply = await predict(path, b'{"x":[%b],"batch_size":100}' % rows.encode())

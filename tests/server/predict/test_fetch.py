@@ -103,7 +103,7 @@ async def test_rows_that_no_request_waits_for_are_dropped() -> None:
 
 async def test_the_deadline_bounds_the_wait_for_other_processes() -> None:
     class FakeCoalescer:
-        seconds = 10.0
+        lease_seconds = 10.0
 
         def release(self, key: bytes) -> None: ...
 

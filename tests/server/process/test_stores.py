@@ -66,4 +66,4 @@ async def test_a_model_coalesces_where_its_config_says(
     assert process is None
     assert host
     assert fleet
-    assert host.seconds == fleet.seconds == 0.25
+    assert host.lease_seconds == fleet.lease_seconds == 0.25

@@ -1,0 +1,80 @@
+"""Entries that wait to be written: bounded in bytes, and dropped oldest first."""
+
+from collections.abc import Callable, Collection
+from math import inf
+from typing import Generic, TypeVar
+
+Ttl = TypeVar("Ttl", int, float)
+Listener = Callable[[Collection[bytes]], None]
+
+_ENTRY_BYTES = 250  # what Python takes for a short entry, besides its key and value
+
+
+class ByteBoundedQueue(Generic[Ttl]):
+    """entries: key → value and time to live, oldest first; for others to read only.
+
+    For one thread: the event loop's.
+    """
+
+    __slots__ = ("_bytes", "_listeners", "_max_bytes", "entries")
+
+    def __init__(self, max_bytes: int) -> None:
+        self.entries: dict[bytes, tuple[bytes, Ttl]] = {}
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._listeners: list[Listener] = []
+
+    def on_removed(self, listener: Listener) -> None:
+        """Have a listener called with keys that leave, whether written or dropped."""
+        self._listeners.append(listener)
+
+    def find(self, keys: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those keys that are queued."""
+        entries = self.entries
+        return {key: entries[key][0] for key in keys if key in entries}
+
+    def add(self, key: bytes, value: bytes, ttl: Ttl) -> Collection[bytes]:
+        """Append an entry, unless its key is queued; return the keys that it displaces.
+
+        An entry larger than the queue displaces itself, too.
+        """
+        entries = self.entries
+        if key in entries:
+            return ()
+        entries[key] = value, ttl
+        self._bytes = size = self._bytes + _ENTRY_BYTES + len(key) + len(value)
+        return self._displace() if size > self._max_bytes else ()
+
+    def first(
+        self, max_bytes: int, max_entries: float = inf
+    ) -> dict[bytes, tuple[bytes, Ttl]]:
+        """Return the oldest entries: so many, or until they exceed max_bytes."""
+        batch: dict[bytes, tuple[bytes, Ttl]] = {}
+        size = 0
+        for key, entry in self.entries.items():
+            batch[key] = entry
+            size += len(key) + len(entry[0])
+            if len(batch) == max_entries or size > max_bytes:
+                break
+        return batch
+
+    def discard(self, keys: Collection[bytes]) -> None:
+        """Remove keys, and notify the listeners, also of those that are not queued."""
+        size = self._bytes
+        for key in keys:
+            if entry := self.entries.pop(key, None):
+                size -= _ENTRY_BYTES + len(key) + len(entry[0])
+        self._bytes = size
+        for listener in self._listeners:
+            listener(keys)
+
+    def _displace(self) -> Collection[bytes]:
+        excess = self._bytes - self._max_bytes
+        oldest = []
+        for key, (value, _) in self.entries.items():
+            oldest.append(key)
+            excess -= _ENTRY_BYTES + len(key) + len(value)
+            if excess <= 0:
+                break
+        self.discard(oldest)
+        return oldest

@@ -1,0 +1,14 @@
+"""What a shared tier may cost."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TierLimits:
+    """Of one shared tier. A value of more than max_value_bytes is no answer."""
+
+    deadline_seconds: float
+    ttl_seconds: float
+    max_value_bytes: int
+    queue_bytes: int
+    is_read_only: bool
