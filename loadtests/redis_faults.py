@@ -1,10 +1,11 @@
 """What each fault of Redis costs a request: python -m loadtests.redis_faults
 
-A real service without L1, so that every question goes to Redis first (deadline 5 ms),
-asked over eight connections, half of the questions new. Milliseconds from question to
-answer; what failed or was wrong is counted and must be nothing. The goal: a fault costs
-no more than the tier's deadline, so its p99 is at most that of the quiet phase, the
-deadline and a margin of 3 ms. Missed goals are shown, and change no exit code.
+A real service without L1, so that every row is looked up in Redis first (deadline
+5 ms), with eight connections; half of the rows are new. Milliseconds from request to
+response; failed and wrong answers are counted, and there must be none. The goal: a
+fault costs no more than the tier's deadline, so its p99 is at most that of the quiet
+phase, the deadline and a margin of 3 ms. Missed goals are shown, and change no exit
+code.
 """
 
 import asyncio
@@ -92,8 +93,8 @@ def measure(
     with fault:
         load = Load(faulty.service)
         asyncio.run(load.run())
-    told = "" if quiet_p99 is None else verdict(load.seconds, load.wrong, quiet_p99)
-    print(f"{name:10} {load}  {told}".rstrip())  # noqa: T201
+    goal = "" if quiet_p99 is None else verdict(load.seconds, load.wrong, quiet_p99)
+    print(f"{name:10} {load}  {goal}".rstrip())  # noqa: T201
     return quantile(load.seconds, 0.99)
 
 

@@ -1,6 +1,6 @@
 """What a hit costs in each tier: python -m loadtests.tiers
 
-In one process, as a worker asks: shared memory in line, Redis (real servers on
+In one process, as in a worker: shared memory in line, Redis (real servers on
 loopback: TCP, a unix socket, a cluster of three) through deadline, breaker and the
 check of what comes back. Microseconds a row, of time and of this process's CPU; best of
 several.
@@ -51,15 +51,15 @@ def redis_tier(url: str) -> Remote:
     )
 
 
-async def best(ask: Callable[[int], Coroutine[Any, Any, int]]) -> None:
-    """Print the cost of a row, asked for alone and among a hundred."""
+async def best(look_up: Callable[[int], Coroutine[Any, Any, int]]) -> None:
+    """Print the cost of a row, looked up alone and among a hundred."""
     for rows in ROWS:
         loops = 2000 // rows
         took = []
         for _ in range(REPEATS):
             started = time.perf_counter(), time.process_time()
             for _ in range(loops):
-                assert await ask(rows) == rows, "a miss"
+                assert await look_up(rows) == rows, "a miss"
             ended = time.perf_counter(), time.process_time()
             took.append(
                 [
@@ -93,10 +93,10 @@ async def measure_memory() -> None:
             tiers.set(SPACE, key, ANSWER)
         await asyncio.sleep(0.1)
 
-        async def ask(rows: int) -> int:
+        async def look_up(rows: int) -> int:
             return len(tiers.get_many(KEYS[:rows]))
 
-        await best(ask)
+        await best(look_up)
         await tiers.close()
 
 
@@ -105,12 +105,12 @@ async def measure_redis(name: str, url: str) -> None:
     tiers = Tiered(None, [redis_tier(url)], 600)
     for key in KEYS:
         tiers.set(SPACE, key, ANSWER)
-    await asyncio.sleep(1)  # written, and a cluster's map is known
+    await asyncio.sleep(1)  # written, and the map of a cluster is read
 
-    async def ask(rows: int) -> int:
+    async def look_up(rows: int) -> int:
         return len(await tiers.get_shared(SPACE, KEYS[:rows]))
 
-    await best(ask)
+    await best(look_up)
     await tiers.close()
 
 

@@ -48,6 +48,7 @@ LONGEST = (
     "cli/test_explain.py",
     "server/http/test_smuggling.py",
     "cli/test_check.py",
+    "cache/redis/test_failures.py",
     "cache/redis/test_tier.py",
 )
 RANKS = {Path(__file__).parent / file: rank for rank, file in enumerate(LONGEST)}

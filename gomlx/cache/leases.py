@@ -83,7 +83,7 @@ class FleetLeases:
     async def acquire(
         self, keys: Collection[bytes], lease_seconds: float
     ) -> Collection[bytes]:
-        # Taken before the command: the lease expires no earlier.
+        # The time before the command: the lease expires no earlier.
         expiry = asyncio.get_running_loop().time() + lease_seconds
         acquired = await self._leases.acquire(_names(keys), lease_seconds)
         if acquired is None:

@@ -132,7 +132,7 @@ class Local:
         return found
 
     def _flush(self) -> None:
-        """Write what takes a moment; leave the rest to the thread."""
+        """Write for a moment; leave what takes longer to the thread."""
         queued = self._queued
         deadline = perf_counter() + _LOOP_SECONDS
         while True:
@@ -174,6 +174,6 @@ class Local:
             log.error("%s: %d answers not written: %s", self.name, len(keys), error)
         else:
             self._counts.written.n += len(keys)
-        # Listeners know already of those that a full queue has dropped meanwhile.
+        # Listeners were notified of those that a full queue has dropped meanwhile.
         self.queue.discard([key for key in keys if key in self._queued])
         self._continue_after(_GATHER_SECONDS)

@@ -1,4 +1,4 @@
-"""Answers that can be told right from wrong."""
+"""Answers that show whether they are right."""
 
 from pathlib import Path
 

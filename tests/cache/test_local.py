@@ -44,7 +44,7 @@ class Memory:
         self.seconds |= {key: seconds for key, (_, seconds) in items.items()}
 
     def set_some(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
-        """All of it takes long: a thread has to write."""
+        """Leave all to the thread."""
 
     def close(self) -> None:
         self.is_closed = True

@@ -1,4 +1,4 @@
-"""Values in a shared tier that look like answers of lists and texts, and are none."""
+"""Values in a shared tier that look like answers of lists and texts, but are not."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.support import saved_models
 from tests.support.redis_servers import Server, server
 from tests.support.service import Service, running, wait_for
 
-QUESTION = {"x": 2.0}
+ROW = {"x": 2.0}
 ANSWER = {"emb": [2.0, 4.0, 6.0], "label": "two"}
 POISON = (
     '{"emb":["x",4.0,6.0],"label":"two"}',
@@ -29,24 +29,24 @@ POISON = (
 
 
 class Poisoned:
-    """A service without L1, so that each question goes to Redis; and that Redis."""
+    """A service without L1, so that each row is looked up in Redis; and that Redis."""
 
     def __init__(self, service: Service, redis: Server) -> None:
         self.service, self.redis = service, redis
 
     def tier(self) -> str:
-        """Ask; the answer has to be the model's, wherever it comes from."""
-        reply = self.service.post("m", QUESTION)
+        """Return the tier of an answer, which has to be the model's in any case."""
+        reply = self.service.post("m", ROW)
         assert reply.status_code == 200, reply.text
         assert reply.json()["data"] == ANSWER
         tier: str = reply.headers["cache-status"]
         return tier
 
-    def found(self, question: Any) -> Any:
-        """Return what the tier has of a question, once it has it."""
+    def found(self, row: Any) -> Any:
+        """Return the tier's answer to a row, once it is there."""
 
         def data() -> Any:
-            reply = self.service.post("m", question)
+            reply = self.service.post("m", row)
             is_found = "near" in reply.headers["cache-status"]
             return is_found and reply.json()["data"]
 
@@ -54,13 +54,13 @@ class Poisoned:
 
     @cached_property
     def name(self) -> str:
-        """Return under what name the answer stands."""
+        """The name of the answer in Redis."""
         self.tier()
         (name,) = wait_for(lambda: self.redis.ask("KEYS", "gomlx:1:m:*"))
         return str(name)
 
     def poison(self, value: str) -> None:
-        """Put a value where the answer stands."""
+        """Replace the answer by another value."""
         self.redis.ask("SET", self.name, value)
 
 
@@ -78,7 +78,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Poisoned]:
         }
         with running(folder, config) as service:
             poisoned = Poisoned(service, redis)
-            assert poisoned.name  # while there is no other
+            assert poisoned.name  # while there is no other name
             yield poisoned
 
 
@@ -94,28 +94,28 @@ def test_it_reaches_no_answer_of_the_service(poisoned: Poisoned, value: str) -> 
 
 @pytest.mark.parametrize("value", POISON, ids=range(len(POISON)))
 def test_it_reaches_no_answer_of_a_client(poisoned: Poisoned, value: str) -> None:
-    """The client looks itself, and gets the answer from the service then."""
+    """The client looks it up in Redis, refuses it, and gets the service's answer."""
     redis = poisoned.redis.url
     options = Options(redis_seconds=5.0)
     with Client("m", poisoned.service.url, redis=redis, options=options) as client:
         client.predict(x=3.0)  # connects
         poisoned.poison(value)
-        assert client.predict(**QUESTION) == ANSWER
+        assert client.predict(**ROW) == ANSWER
 
 
-def test_what_is_an_answer_is_one(poisoned: Poisoned) -> None:
-    """Were all of it refused, the tests above would pass, too."""
+def test_a_valid_answer_is_accepted(poisoned: Poisoned) -> None:
+    """If all values were refused, the tests above would pass, too."""
     value = {"emb": ["NaN", -1, 0.5], "label": {"b64": "/w=="}}
 
     def is_answered() -> bool:
         poisoned.poison(json.dumps(value))
-        reply = poisoned.service.post("m", QUESTION)
+        reply = poisoned.service.post("m", ROW)
         return bool(reply.json()["data"] == value)
 
     wait_for(is_answered)  # at once, but for a look-up that was late
 
 
-def test_ours_are_answers_whatever_they_hold(poisoned: Poisoned) -> None:
+def test_every_answer_of_the_model_is_valid(poisoned: Poisoned) -> None:
     """The bounds of float32 and text that is not UTF-8 come back from the tier."""
     for x in (0.0, -1.0, 1.1342745e38, -1.1342745e38, 1e-45, 3e38):
         first = poisoned.service.post("m", {"x": x}).json()["data"]

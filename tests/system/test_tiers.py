@@ -1,4 +1,4 @@
-"""A shared tier in all its moods, below a service."""
+"""A service over a shared tier with every kind of fault."""
 
 import os
 import random
@@ -23,19 +23,19 @@ from tests.support.relay import Relay
 from tests.support.service import Service, running, wait_for
 
 
-class Asker:
-    """Asks all the time, repeated questions among new ones, and keeps what it gets."""
+class SteadyLoad:
+    """Sends requests all the time, repeated rows among new ones, and checks replies."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._stop = threading.Event()
         self._random = random.Random(7)
         self.wrong: list[str] = []
-        self.asked = 0
+        self.requests = 0
         self.longest = 0.0
         self.tiers: set[str] = set()
 
-    def __enter__(self) -> "Asker":
+    def __enter__(self) -> "SteadyLoad":
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -47,32 +47,35 @@ class Asker:
     def _run(self) -> None:
         with self._service.connect() as client:
             while not self._stop.is_set():
-                self._ask(client, self._random.choice([self._random.randrange(9), 0.5]))
+                self._predict(client, self._next())
 
-    def _ask(self, client: httpx.Client, x: float) -> None:
-        x = self._random.random() if x == 0.5 else float(x)
+    def _next(self) -> float:
+        is_new = self._random.choice([False, True])
+        return self._random.random() if is_new else float(self._random.randrange(9))
+
+    def _predict(self, client: httpx.Client, x: float) -> None:
         started = time.monotonic()
         reply = client.post("/v1/api/model/m/eval", json={"x": x})
         self.longest = max(self.longest, time.monotonic() - started)
-        self.asked += 1
+        self.requests += 1
         self.tiers.add(reply.headers.get("cache-status", ""))
         if reply.status_code != 200 or abs(reply.json()["data"]["y"] - 2 * x) > 1e-5:
             self.wrong.append(f"{x}: {reply.status_code} {reply.text}")
 
-    def asks(self, requests: int) -> None:
-        """Return when so many more have been asked."""
-        goal = self.asked + requests
-        wait_for(lambda: self.asked >= goal, what="requests to be answered")
+    def wait_for_requests(self, requests: int) -> None:
+        """Return after so many more requests."""
+        goal = self.requests + requests
+        wait_for(lambda: self.requests >= goal, what="requests to be answered")
 
-    def hits_near(self) -> None:
+    def wait_for_hits(self) -> None:
         """Return when the tier answers again."""
         self.tiers.clear()
-        # A copy: what is looked at while the thread adds to it is an error.
+        # A copy: the thread adds to it meanwhile.
         wait_for(lambda: any("near" in tier for tier in set(self.tiers)), what="hits")
 
 
 class Faulty:
-    """A service without L1, so that each question goes to Redis; and that Redis."""
+    """A service without L1, so that each row is looked up in Redis; and that Redis."""
 
     def __init__(self, service: Service, redis: Server, relay: Relay) -> None:
         self.service, self.redis, self.relay = service, redis, relay
@@ -101,7 +104,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @contextmanager
 def killed(faulty: Faulty) -> Iterator[None]:
-    """Redis is gone, and comes back empty on another port."""
+    """Redis ends, and comes back empty on another port."""
     faulty.redis.process.kill()
     faulty.redis.process.wait()
     yield
@@ -148,7 +151,7 @@ def flushed(faulty: Faulty) -> Iterator[None]:
 
 @contextmanager
 def garbage(faulty: Faulty) -> Iterator[None]:
-    """Something else than Redis answers: bytes that mean nothing, or too much."""
+    """Something other than Redis answers: bytes that mean nothing, or too much."""
     noise = [
         b"\x00\xff" * 50,
         b"$-7\r\n",
@@ -187,29 +190,29 @@ FAULTS = (stopped, slow, full, read_only, flushed, garbage)
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_no_request_fails_and_no_answer_is_wrong(faulty: Faulty, fault: Any) -> None:
-    with Asker(faulty.service) as asker:
-        asker.hits_near()
+    with SteadyLoad(faulty.service) as load:
+        load.wait_for_hits()
         with fault(faulty):
-            asker.asks(300)
-        asker.hits_near()
-    assert asker.wrong == []
+            load.wait_for_requests(300)
+        load.wait_for_hits()
+    assert load.wrong == []
 
 
 def test_a_redis_that_is_killed_and_started_again(
     faulty: Faulty, tmp_path: Path
 ) -> None:
-    with server(tmp_path / "first") as first, Asker(faulty.service) as asker:
+    with server(tmp_path / "first") as first, SteadyLoad(faulty.service) as load:
         faulty.relay.target = first.port
         faulty.redis.ask("CLIENT", "KILL", "TYPE", "normal")
-        asker.hits_near()
+        load.wait_for_hits()
         first.process.kill()
         first.process.wait()
-        asker.asks(300)
+        load.wait_for_requests(300)
         with server(tmp_path / "second", port=first.port):
-            asker.hits_near()
+            load.wait_for_hits()
             faulty.relay.target = faulty.redis.port
-        asker.hits_near()
-    assert asker.wrong == []
+        load.wait_for_hits()
+    assert load.wrong == []
 
 
 CLOSED = {"state": "closed"}
@@ -232,34 +235,32 @@ POISON = (
 
 @pytest.mark.parametrize("poison", POISON, ids=range(len(POISON)))
 def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -> None:
-    question = {"x": 1234.5}
+    row = {"x": 1234.5}
     with Client("m", faulty.service.url, options=QUIET) as client:
-        client.predict(question)
+        client.predict(row)
         assert client.contract
-        (name,) = ClientModel(client.contract, QUIET).shared_names([(question["x"],)])
+        (name,) = ClientModel(client.contract, QUIET).shared_names([(row["x"],)])
 
     def is_a_miss() -> bool:
         faulty.redis.ask("SET", name.decode(), poison)
-        reply = faulty.service.post("m", question)
+        reply = faulty.service.post("m", row)
         assert reply.status_code == 200
         assert reply.json()["data"] == {"y": 2469.0}
         return "near" not in reply.headers["cache-status"]
 
     wait_for(is_a_miss)  # at once, but for an answer that was still to be written
 
-    def is_mended() -> bool:
-        """Ask again: who looked it up too late may have deleted what stood there."""
-        hits(faulty, question)
+    def is_replaced() -> bool:
+        """Repeat: a late look-up may have deleted the new value."""
+        wait_for_hit(faulty, row)
         return bool(faulty.redis.ask("GET", name.decode()) == '{"y":2469.0}')
 
-    wait_for(is_mended)
+    wait_for(is_replaced)
 
 
-def hits(faulty: Faulty, question: Any) -> None:
-    """Return when the tier has a question's answer, and gives it."""
-    wait_for(
-        lambda: "near" in faulty.service.post("m", question).headers["cache-status"]
-    )
+def wait_for_hit(faulty: Faulty, row: Any) -> None:
+    """Return when a row is a hit in the tier."""
+    wait_for(lambda: "near" in faulty.service.post("m", row).headers["cache-status"])
 
 
 def test_the_state_of_a_tier_is_shown(faulty: Faulty) -> None:
@@ -267,19 +268,19 @@ def test_the_state_of_a_tier_is_shown(faulty: Faulty) -> None:
         return faulty.service.ready()["tiers"]["s"]["near"]
 
     wait_for(lambda: faulty.service.post("m", {"x": 1}) and shown() == CLOSED)
-    with slow(faulty), Asker(faulty.service):
+    with slow(faulty), SteadyLoad(faulty.service):
         wait_for(lambda: shown()["state"] == "open")
         wait_for(lambda: "no answer in 5 ms" in shown().get("problem", ""))
         wait_for(lambda: faulty.service.metric("gomlx_tier_state", tier="near") == 2)
         assert faulty.service.ready()["ready"]  # it is only slower without
-    with Asker(faulty.service):
+    with SteadyLoad(faulty.service):
         wait_for(lambda: shown() == CLOSED)
         with full(faulty):
             wait_for(lambda: "not allowed" in shown().get("writes", ""))
         wait_for(lambda: shown() == CLOSED)
 
 
-def test_a_graceful_stop_writes_what_waits(tmp_path: Path) -> None:
+def test_a_graceful_stop_writes_the_queue(tmp_path: Path) -> None:
     source = saved_models.scale(tmp_path / "model", 2.0)
     with server(tmp_path / "redis") as redis:
         with running(tmp_path, config_of(source, redis.url, 30.0)) as service:

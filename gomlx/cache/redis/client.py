@@ -22,7 +22,7 @@ _Keywords = dict[str, Any]
 
 
 class Opened(NamedTuple):
-    """A client, and the Sentinels that it asks for the way: both are to be closed."""
+    """A client, and the Sentinels of its master: both are to be closed."""
 
     client: Redis | RedisCluster
     sentinel: Sentinel | None = None

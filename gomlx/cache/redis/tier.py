@@ -2,7 +2,7 @@
 
 Every operation is bounded in time, and a command that is cancelled or late takes its
 connection with it: redis-py closes one that owes a reply, so no later command can read
-the reply of an earlier one (tests/cache/redis/test_tier.py holds it to that).
+the reply of an earlier one (tests/cache/redis/test_failures.py verifies this).
 """
 
 import asyncio
@@ -30,8 +30,8 @@ _STRANGE = exceptions.InvalidResponse("a reply to another command")
 class RedisTier:
     """A SharedTier in Redis. For one event loop; connects when it is first used.
 
-    An operation takes at most timeout_seconds, with a Sentinel or a cluster once more
-    for each host of the url that is asked for the way, and for the way there.
+    An operation takes at most timeout_seconds; with a Sentinel or a cluster as much
+    again for each host of the url that may have to be tried, and for the one found.
     """
 
     def __init__(self, options: RedisOptions) -> None:

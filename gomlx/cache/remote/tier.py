@@ -42,7 +42,7 @@ class Remote:
         self._commands = commands
 
     async def remaining_ttl(self, names: Sequence[bytes]) -> list[float]:
-        """Return the seconds that each value has to live; 0 if that cannot be told."""
+        """Return each value's seconds to live; 0 if the tier does not say."""
         times = await self._commands.attempt(self._commands.tier.remaining_ttl(names))
         return [t / 1000 for t in times or [0] * len(names)]
 
