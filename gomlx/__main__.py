@@ -4,9 +4,9 @@ import sys
 
 
 def main() -> None:
-    """Run a command, or say what to install for it."""
-    # The service's processes start with -m, which finds a user's modules in the working
-    # directory; what explains them must find the same.
+    """Run a command; exit with what to install if a library is missing."""
+    # The service's processes start with `python -m`, which imports transformers from
+    # the working directory. `gomlx` must do the same to inspect their models.
     if "" not in sys.path and not sys.flags.safe_path:
         sys.path.insert(0, "")
     try:

@@ -165,7 +165,7 @@ class DeadlineExceeded(GomlxError):
         """Return the service's error for a model, with what the client can do."""
         return cls(
             f"model {model!r} gave no answer in time: try again when it is less busy, "
-            "ask for fewer rows at once, or allow more time with the header "
+            "send fewer rows at once, or allow more time with the header "
             "Request-Timeout-Ms (at most endpoint.request_seconds of the config)"
         )
 

@@ -39,7 +39,7 @@ OptionPairs = Annotated[
 
 
 def client_options(pairs: Sequence[str] | None, **defaults: Any) -> Options:
-    """Return a client's options from NAME=VALUE pairs; defaults where they say nothing.
+    """Return a client's options from NAME=VALUE pairs; defaults for all others.
 
     Raises typer.Exit after printing what is wrong.
     """

@@ -73,7 +73,7 @@ class Band:
 def plot(tiers: dict[str, Latency]) -> Table:
     """Return a bar for each range of seconds: the calls of each tier within it, and the
     share of all calls that were no slower."""
-    table = Table("took", "", "calls", "no slower", box=None, padding=(0, 1))
+    table = Table("latency", "", "calls", "no slower", box=None, padding=(0, 1))
     for column in (0, 2, 3):
         table.columns[column].justify = "right"
     bands = _bands(tiers)

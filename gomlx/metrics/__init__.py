@@ -1,0 +1,1 @@
+"""What workers count and measure, from the hot path to Prometheus."""

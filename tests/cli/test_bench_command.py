@@ -1,7 +1,6 @@
 """`gomlx bench` over a real service."""
 
 import json
-import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typer.testing import CliRunner, Result
 
 from gomlx import Client
 from gomlx.cli import app
-from gomlx.cli.latency import Latency, duration
 from gomlx.cli.sample_rows import SampleRows
 from tests.client.fake import QUIET
 from tests.client.flights import COLUMNS
@@ -92,18 +90,3 @@ def test_sample_rows_are_zipf_distributed_over_the_vocabulary(flying: Service) -
         assert {*columns["distance"]} <= set(map(float, range(200, 3000, 200)))
         sample = {name: column[:100] for name, column in columns.items()}
         assert len(client.predict_batch(sample)) == 100
-
-
-def test_latency() -> None:
-    latency = Latency()
-    chance = random.Random(3)
-    values = [chance.expovariate(1000) for _ in range(1000)]
-    for value in values:
-        latency.add(value)
-    values.sort()
-    for share in (0.5, 0.99):
-        exact = values[math.ceil(share * 1000) - 1]
-        assert latency.quantile(share) == pytest.approx(exact, rel=0.02)
-    assert latency.most == values[-1]
-    durations = [duration(s) for s in (2.5e-6, 1e-3, 0.25, 3)]
-    assert durations == ["2.5 us", "1 ms", "250 ms", "3 s"]

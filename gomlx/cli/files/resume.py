@@ -87,7 +87,7 @@ class ResumableOutput:
         elif size:
             raise OutputConflict(f"{self.part} is in the way; --force replaces it")
         if size < self.progress.size:
-            raise OutputConflict(f"{self.part} is damaged; --force begins anew")
+            raise OutputConflict(f"{self.part} is damaged; --force starts over")
         self._file.truncate(self.progress.size)
         self._file.seek(self.progress.size)
         self.save()
@@ -135,13 +135,13 @@ class ResumableOutput:
             progress = RunProgress(**found | {"position": position})
         except (ValueError, TypeError, KeyError):
             raise OutputConflict(
-                f"{self._position_file} is damaged; --force begins anew"
+                f"{self._position_file} is damaged; --force starts over"
             ) from None
         for name, value in settings.items():
             if (was := progress.settings.get(name)) != value:
                 raise OutputConflict(
                     f"{self.part} was begun with {name} {was!r}, not {value!r};"
-                    " --force begins anew"
+                    " --force starts over"
                 )
         return progress
 

@@ -50,7 +50,7 @@ class FileJob:
     """What a run reads and writes.
 
     constants are values of inputs that are the same in every row. prefix is put before
-    the names of the new columns. replaces: begin anew, whatever earlier runs have left.
+    the names of the new columns. replaces: start over, whatever earlier runs left.
     """
 
     source: Path
@@ -102,7 +102,7 @@ class FileRun:
         try:
             is_done = self._write_rest(output)
         except InputChanged as error:
-            raise usage_error(f"{error}; --force begins anew") from None
+            raise usage_error(f"{error}; --force starts over") from None
         except BaseException as error:
             output.save()
             if isinstance(error, GomlxError):
