@@ -4,13 +4,14 @@ VENV ?= .venv
 DEMO ?= .demo
 PORT ?= 8080
 
-.PHONY: help run demo test lint bench clean
+.PHONY: help run demo test lint docs bench clean
 help:
 	@echo "make run    train the demo model (once), serve it until Ctrl-C   PORT=$(PORT)"
 	@echo "make demo   the same, but end after two predictions"
-	@echo "make test   ruff, mypy --strict, pytest"
+	@echo "make test   ruff, mypy --strict, pytest with coverage"
 	@echo "make lint   ruff and mypy only"
-	@echo "make bench  measure all that the README's table says, in ten minutes"
+	@echo "make docs   write the generated pages of docs/, check every link"
+	@echo "make bench  measure all that docs/benchmarks.md says, in ten minutes"
 	@echo "make clean  remove $(VENV), $(DEMO) and caches"
 
 run: $(VENV)/.demo-installed
@@ -20,12 +21,16 @@ demo: $(VENV)/.demo-installed
 	@exec $(VENV)/bin/gomlx demo --directory $(DEMO) --port 0 --once
 
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.test-installed
+	$(VENV)/bin/python -m tests.docs.generate
+	$(VENV)/bin/pytest -q tests/docs/test_links.py
 
 bench: $(VENV)/.bench-installed
 	$(VENV)/bin/python -m loadtests $(BENCH) table

@@ -1,5 +1,7 @@
-"""Results on disk and in the README: results/table.json is the truth, the rest is
-written from it."""
+"""Results on disk, in docs/benchmarks.md and in the README.
+
+results/table.json is the truth; everything else is written from it.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,19 +12,30 @@ from typing import Any
 from loadtests.plot import bars
 
 FOLDER = Path(__file__).parent / "results"
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN = "<!-- python -m loadtests readme: begin -->"
 END = "<!-- python -m loadtests readme: end -->"
+# The rows that the README shows.
+_README_ROWS = (
+    "S, L1 hit, 16 connections: rate against nginx' constant answer",
+    "S, every row a miss, 64 connections",
+    "R, every row a miss, 64 connections",
+    "Overload, 2 ms a row: hits' p99 against quiet",
+    "Swap: stale answers",
+)
 _COLUMNS = ("cpu_us", "rate", "p50", "p99", "most", "waited", "hits", "joined")
 
 
 def save(results: Mapping[str, Any]) -> None:
-    """Write the JSON, and from it the tables, the plot and the README's section."""
+    """Write the JSON, and from it the tables, the plot and the sections of pages."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / "table.json").write_text(json.dumps(results, indent=1) + "\n")
     for name, text in files(results).items():
         (FOLDER / name).write_text(text)
-    _write_readme(results)
+    for path, lines in ((PAGE, page_section(results)), (README, readme(results))):
+        _write_section(path, lines)
 
 
 def files(results: Mapping[str, Any]) -> dict[str, str]:
@@ -49,21 +62,28 @@ def disturbed(results: Mapping[str, Any]) -> float:
     return float(median(run["waited"] for run in runs))
 
 
-def headline(results: Mapping[str, Any]) -> str:
-    """Return the section of the README."""
-    what = results["machine"]
-    on = f"{what['CPU']}, {what['cores']} cores, TensorFlow {_tensorflow(what)}"
-    lines = [
-        BEGIN,
-        f"Measured {results['date']}, gomlx {results['commit']}, on {on}:",
+def page_section(results: Mapping[str, Any]) -> list[str]:
+    """Return the section of docs/benchmarks.md: every goal, and the plot."""
+    return [
+        f"{_measured(results)}:",
         "the server on one core, the load on the other, all in one run (`make bench`).",
         f"Others had the server's core {disturbed(results):.0%} of the time.",
-        "All figures: `loadtests/results/table.md`.\n",
+        "All figures: [`loadtests/results/table.md`](../loadtests/results/table.md).\n",
         *goals(results),
-        "\n![CPU a request](loadtests/results/cpu.svg)",
-        END,
+        "\n![CPU a request](../loadtests/results/cpu.svg)",
     ]
-    return "\n".join(lines)
+
+
+def readme(results: Mapping[str, Any]) -> list[str]:
+    """Return the section of the README: a few rows."""
+    lines = [line for line in results["goals"] if line["path"] in _README_ROWS]
+    return [f"{_measured(results)}.\n", *goals({"goals": lines})]
+
+
+def _measured(results: Mapping[str, Any]) -> str:
+    what = results["machine"]
+    on = f"{what['CPU']}, {what['cores']} cores, TensorFlow {_tensorflow(what)}"
+    return f"Measured {results['date']}, gomlx {results['commit']}, on {on}"
 
 
 def goals(results: Mapping[str, Any]) -> list[str]:
@@ -104,12 +124,11 @@ def markdown(results: Mapping[str, Any]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _write_readme(results: Mapping[str, Any]) -> None:
-    """Put the headline where the README has room for it."""
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
+def _write_section(path: Path, lines: Iterable[str]) -> None:
+    """Replace what stands between the markers of a page."""
+    before, _, rest = path.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(before + headline(results) + after)
+    path.write_text("\n".join([before + BEGIN, *lines, END + after]))
 
 
 def number(value: float | None) -> str:

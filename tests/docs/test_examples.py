@@ -12,7 +12,7 @@ from tests.client.flights import ROW
 from tests.support import redis_servers
 from tests.support.service import Service, wait_for
 
-PAGE = (Path(gomlx.__file__).parent / "client" / "EXAMPLES.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "python-client.md").read_text()
 SECTIONS = [
     (title, re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     for title, text in re.findall(r"^##? (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M)

@@ -1,0 +1,294 @@
+"""Write the pages of docs/ that are made from the source, so that they stay true.
+
+    python -m tests.docs.generate            # write them
+    python -m tests.docs.generate --check    # exit with 1 if one is not what it should be
+
+configuration.md is made from config.example.yaml and the config's structs, cli.md from
+the commands' own help. metrics.md and python-client.md have a table each, between
+markers: `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import click
+import msgspec
+import typer.main
+from msgspec import NODEFAULT, Meta, Struct
+
+from gomlx.cli import app
+from gomlx.client.options import Options
+from gomlx.config.schema import Config
+from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+_EXAMPLE = ROOT / "config.example.yaml"
+
+
+def pages() -> dict[Path, str]:
+    """Return what each generated page should hold."""
+    metrics = DOCS / "metrics.md"
+    client = DOCS / "python-client.md"
+    return {
+        DOCS / "configuration.md": configuration(_EXAMPLE.read_text()),
+        DOCS / "cli.md": commands(),
+        metrics: between(metrics.read_text(), "metrics", metric_table()),
+        client: between(client.read_text(), "options", option_table()),
+    }
+
+
+def between(text: str, name: str, lines: Iterable[str]) -> str:
+    """Replace what stands between the markers of a name. Raises ValueError."""
+    begin = f"<!-- {name}: begin -->"
+    end = f"<!-- {name}: end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"expected one {begin} and one {end}")
+    before, _, rest = text.partition(begin)
+    after = rest.partition(end)[2]
+    return "\n".join([before + begin, *lines, end + after])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table of Markdown, a line each."""
+    rule = ["---"] * len(head)
+    return [f"| {' | '.join(line)} |" for line in (head, rule, *rows)]
+
+
+# --- configuration.md ---
+
+
+_CONFIGURATION = """\
+# Configuration
+
+`gomlx serve -c config.yaml` reads one YAML file; `gomlx check config.yaml` reports every
+problem in it at once. Unknown keys are errors that name the nearest known key. Relative
+paths are relative to the file. Keys end in their unit.
+
+The shortest config names one model:
+
+```yaml
+models:
+  - id: flights
+    url: ./models/flights
+```
+
+This page is made from [`config.example.yaml`](../config.example.yaml), which has every
+option, and from the code that reads it.
+"""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its path, as in `models[].batch.max_rows`, and what the example says."""
+
+    path: str
+    description: str
+
+
+def configuration(example: str) -> str:
+    """Return the page of all options."""
+    described = {option.path: option.description for option in options(example)}
+    parts = [_CONFIGURATION]
+    for path, struct in sections(Config, ""):
+        title = path or "Top level"
+        parts.append(f"## {title.removesuffix('[]')}\n")
+        if path and described.get(path):
+            parts.append(f"{described[path]}\n")
+        rows = [
+            (f"`{name}`", _kind(field.type), _default(field), described[f"{path}.{name}".lstrip(".")])
+            for name, field in _plain_fields(struct)
+        ]
+        parts.append("\n".join(table(("option", "values", "default", ""), rows)) + "\n")
+    return "\n".join(parts)
+
+
+def options(example: str) -> Iterator[Option]:
+    """Yield the options of the example with its comments, in order."""
+    above: list[str] = []
+    stack: list[tuple[int, str]] = []  # indentation and key
+    for line in example.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            above.append(stripped.lstrip("# "))
+            continue
+        found = re.match(r"(\s*)(- )?\{?(\w+):(.*)", line)
+        if not found:
+            above.clear()
+            continue
+        indent = len(found[1]) + len(found[2] or "")
+        while stack and stack[-1][0] >= indent:
+            stack.pop()
+        parent = "".join(f"{key}." for _, key in stack)
+        name = found[3]
+        beside = re.search(r"\s# (.*)", found[4])
+        text = " ".join([*above, *([beside[1]] if beside else [])])
+        above.clear()
+        for part in re.findall(r"(\w+):", f"{name}:{found[4]}")[:1]:
+            yield Option(f"{parent}{part}", text)
+        stack.append((indent, name))
+
+
+def sections(struct: type[Struct], path: str) -> Iterator[tuple[str, type[Struct]]]:
+    """Yield a struct and all structs below it, with their paths."""
+    yield path, struct
+    for field in msgspec.structs.fields(struct):
+        inner = _struct_of(field.type)
+        if inner:
+            yield from sections(inner, f"{path}.{field.name}".lstrip("."))
+
+
+def _plain_fields(struct: type[Struct]) -> list[tuple[str, Any]]:
+    found = msgspec.structs.fields(struct)
+    return [(field.name, field) for field in found if not _struct_of(field.type)]
+
+
+def _struct_of(kind: Any) -> type[Struct] | None:
+    inner = _inner(kind)
+    candidates = [inner, *get_args(inner)]
+    structs = [c for c in candidates if isinstance(c, type) and issubclass(c, Struct)]
+    return structs[0] if structs else None
+
+
+def _inner(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _kind(kind: Any) -> str:
+    """Say in a few words what values a type admits."""
+    bounds = [part for part in get_args(kind)[1:] if isinstance(part, Meta)]
+    inner = _inner(kind)
+    if get_origin(inner) is UnionType:
+        (some,) = [part for part in get_args(inner) if part is not NoneType]
+        return _kind(some)
+    if get_origin(inner) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(inner))
+    if get_origin(inner) is tuple:
+        return "list"
+    if inner in (int, float):
+        return _range(bounds[0]) if bounds else "number"
+    return {str: "text", bool: "`true`, `false`"}.get(inner, "mapping")
+
+
+def _range(meta: Meta) -> str:
+    low = f"≥ {meta.ge:,}" if meta.ge is not None else f"> {meta.gt:,}"
+    return f"{low}, ≤ {meta.le:,}" if meta.le is not None else low
+
+
+def _default(field: Any) -> str:
+    if field.default is not NODEFAULT:
+        value = field.default
+        if value is None:
+            return ""
+        if isinstance(value, tuple):
+            return ", ".join(f"`{one}`" for one in value)
+        return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+    return "**required**" if field.default_factory is NODEFAULT else ""
+
+
+# --- cli.md ---
+
+
+_COMMANDS = """\
+# Command line
+
+`gomlx --help` and `gomlx COMMAND --help` print what this page says. `predict` and `bench`
+need `pip install 'gomlx[cli]'` only, the others the extra `server`.
+
+Every command prints errors to standard error and exits with 0 for success, 1 for a failure
+and 2 for wrong usage or a wrong config.
+"""
+
+
+def commands() -> str:
+    """Return the page of all commands."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group)
+    parts = [_COMMANDS]
+    for name, command in group.commands.items():
+        if not command.hidden:
+            parts.append(f"## {name}\n\n{_help(command)}\n\n{_parameters(command)}\n")
+    return "\n".join(parts)
+
+
+def _help(command: click.Command) -> str:
+    text = inspect.cleandoc(command.help or "")
+    text = text.replace("\b\n", "").replace("\f", "")
+    blocks = text.split("\n\n")
+    return "\n\n".join(
+        f"```text\n{inspect.cleandoc(block)}\n```" if block.startswith("    ") else block
+        for block in blocks
+    )
+
+
+def _parameters(command: click.Command) -> str:
+    rows = []
+    for parameter in command.params:
+        names = ", ".join(f"`{one}`" for one in parameter.opts)
+        if isinstance(parameter, click.Argument):
+            names = f"`{parameter.human_readable_name.upper()}`"
+        about = getattr(parameter, "help", "") or ""
+        if parameter.required:
+            about += " Required."
+        elif parameter.default not in (None, False, (), []):
+            about += f" Default: {_shown_default(parameter.default)}."
+        rows.append((names, about.strip().replace("|", "\\|")))
+    return "\n".join(table(("", ""), rows))
+
+
+def _shown_default(value: Any) -> str:
+    return f"`{getattr(value, 'value', value)}`"
+
+
+# --- tables in other pages ---
+
+
+def metric_table() -> list[str]:
+    """Return the table of all metrics in Prometheus' format."""
+    rows = []
+    kinds = (("counter", COUNTERS), ("histogram", HISTOGRAMS), ("gauge", GAUGES))
+    for kind, declared in kinds:
+        for name, declaration in declared.items():
+            suffix = "_total" if kind == "counter" else ""
+            labels = ", ".join(declaration.labels)
+            rows.append((f"`{name}{suffix}`", kind, labels, declaration.text))
+    return table(("metric", "type", "labels", ""), rows)
+
+
+def option_table() -> list[str]:
+    """Return the table of the client's options, with the comments beside them."""
+    source = inspect.getsource(Options)
+    rows = []
+    for field in fields(Options):
+        found = re.search(rf"    {field.name}: .*?# (.*?)\n(?=    \w|\n)", source, re.S)
+        assert found, field.name
+        about = re.sub(r"\s*\n\s*\)?", " ", found[1]).strip()
+        default = "" if field.default in (None, MISSING) else f"`{field.default}`"
+        rows.append((f"`{field.name}`", default, about))
+    return table(("option", "default", ""), rows)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or tell with an exit code whether they are as they should be."""
+    wrong = [path for path, text in pages().items() if _read(path) != text]
+    if "--check" in arguments:
+        for path in wrong:
+            sys.stderr.write(f"{path}: run `make docs`\n")
+        return 1 if wrong else 0
+    for path in wrong:
+        path.write_text(pages()[path])
+    return 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
