@@ -136,6 +136,11 @@ def test_a_batch_has_a_hundred_rows_that_no_other_has() -> None:
 
 
 def test_the_readme_says_what_the_results_say() -> None:
-    assert results.headline(results.load()) in results.README.read_text()
+    found = results.load()
+    for path, lines in (
+        (results.PAGE, results.page_section(found)),
+        (results.README, results.readme(found)),
+    ):
+        assert "\n".join(lines) in path.read_text()
     for name, text in results.files(results.load()).items():
         assert (results.FOLDER / name).read_text() == text

@@ -1,8 +1,8 @@
 """The code blocks of a page of Markdown, and how each kind of them is run.
 
     python    executed, all blocks of a page in one namespace
-    console   commands after `$ `, each followed by what it prints; `…` stands for anything
-    sh        commands that are looked at, not run: do target, extra and options exist?
+    console   commands after `$ `, each with what it prints; `…` stands for anything
+    sh        commands that are checked, not run: do target, extra, options exist?
     yaml      a whole config, or sections of one; of other programs only parsed
     text      drawings and output: not code
 
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import typer.main
 import yaml
+from typer.core import TyperGroup
 
 from gomlx.cli import app
-from gomlx.config.load import load
+from gomlx.config.load import load_config
 
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.M | re.S)
@@ -95,7 +95,7 @@ def check_yaml(text: str, folder: Path) -> None:
     base["datastores"] = [{"id": name} for name in datastores if name]
     path = folder / "block.yaml"
     path.write_text(yaml.safe_dump(base | document))
-    load(path)
+    load_config(path)
 
 
 def _check_pip(arguments: list[str]) -> None:
@@ -120,9 +120,9 @@ def _check_module(arguments: list[str]) -> None:
 
 
 def _check_gomlx(arguments: list[str]) -> None:
-    """Have the command line parse the arguments. Raises click.UsageError."""
+    """Have the command line parse the arguments. Raises typer's UsageError."""
     group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    assert isinstance(group, TyperGroup)
     command = group.commands[arguments[0]]
     command.make_context(arguments[0], arguments[1:])
 

@@ -1,7 +1,7 @@
 """Write the pages of docs/ that are made from the source, so that they stay true.
 
     python -m tests.docs.generate            # write them
-    python -m tests.docs.generate --check    # exit with 1 if one is not what it should be
+    python -m tests.docs.generate --check    # exit with 1 if one is out of date
 
 configuration.md is made from config.example.yaml and the config's structs, cli.md from
 the commands' own help. metrics.md and python-client.md have a table each, between
@@ -12,15 +12,15 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import click
 import msgspec
 import typer.main
 from msgspec import NODEFAULT, Meta, Struct
+from typer.core import TyperArgument, TyperGroup
 
 from gomlx.cli import app
 from gomlx.client.options import Options
@@ -30,6 +30,7 @@ from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 _EXAMPLE = ROOT / "config.example.yaml"
+_KEY = re.compile(r"(\s*(?:- )?\{?)((\w+):.*)")  # indentation, all keys, the first key
 
 
 def pages() -> dict[Path, str]:
@@ -67,9 +68,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 _CONFIGURATION = """\
 # Configuration
 
-`gomlx serve -c config.yaml` reads one YAML file; `gomlx check config.yaml` reports every
-problem in it at once. Unknown keys are errors that name the nearest known key. Relative
-paths are relative to the file. Keys end in their unit.
+`gomlx serve -c config.yaml` reads one YAML file; `gomlx check config.yaml` reports
+every problem in it at once. Unknown keys are errors that name the nearest known key.
+Relative paths are relative to the file. Keys end in their unit.
 
 The shortest config names one model:
 
@@ -86,7 +87,7 @@ option, and from the code that reads it.
 
 @dataclass(frozen=True)
 class Option:
-    """One option: its path, as in `models[].batch.max_rows`, and what the example says."""
+    """One option: its path, as in `models.batch.max_rows`, and its comments."""
 
     path: str
     description: str
@@ -94,7 +95,9 @@ class Option:
 
 def configuration(example: str) -> str:
     """Return the page of all options."""
-    described = {option.path: option.description for option in options(example)}
+    described: dict[str, str] = {}
+    for option in options(example):
+        described[option.path] = described.get(option.path) or option.description
     parts = [_CONFIGURATION]
     for path, struct in sections(Config, ""):
         title = path or "Top level"
@@ -102,8 +105,9 @@ def configuration(example: str) -> str:
         if path and described.get(path):
             parts.append(f"{described[path]}\n")
         rows = [
-            (f"`{name}`", _kind(field.type), _default(field), described[f"{path}.{name}".lstrip(".")])
+            (f"`{name}`", _kind(field.type), _default(field), described[where])
             for name, field in _plain_fields(struct)
+            for where in [f"{path}.{name}".lstrip(".")]
         ]
         parts.append("\n".join(table(("option", "values", "default", ""), rows)) + "\n")
     return "\n".join(parts)
@@ -112,27 +116,28 @@ def configuration(example: str) -> str:
 def options(example: str) -> Iterator[Option]:
     """Yield the options of the example with its comments, in order."""
     above: list[str] = []
-    stack: list[tuple[int, str]] = []  # indentation and key
+    parents: list[tuple[int, str]] = []  # indentation and key
     for line in example.splitlines():
-        stripped = line.strip()
-        if stripped.startswith("#"):
-            above.append(stripped.lstrip("# "))
+        text, _, beside = line.partition(" # ")
+        if line.lstrip().startswith("#"):
+            above.append(line.lstrip(" #"))
             continue
-        found = re.match(r"(\s*)(- )?\{?(\w+):(.*)", line)
-        if not found:
-            above.clear()
-            continue
-        indent = len(found[1]) + len(found[2] or "")
-        while stack and stack[-1][0] >= indent:
-            stack.pop()
-        parent = "".join(f"{key}." for _, key in stack)
-        name = found[3]
-        beside = re.search(r"\s# (.*)", found[4])
-        text = " ".join([*above, *([beside[1]] if beside else [])])
+        found = _KEY.match(text)
+        if found:
+            indent = len(found[1])
+            while parents and parents[-1][0] >= indent:
+                parents.pop()
+            prefix = "".join(f"{key}." for _, key in parents)
+            comment = " ".join([*above, beside.strip()]).strip()
+            # In {a: 1, b: 2} the comment is for the last key.
+            *others, last = (
+                re.findall(r"(\w+):", found[2]) if "{" in found[1] else [found[3]]
+            )
+            yield from (Option(prefix + other, "") for other in others)
+            yield Option(prefix + last, comment)
+            if "{" not in found[1]:
+                parents.append((indent, found[3]))
         above.clear()
-        for part in re.findall(r"(\w+):", f"{name}:{found[4]}")[:1]:
-            yield Option(f"{parent}{part}", text)
-        stack.append((indent, name))
 
 
 def sections(struct: type[Struct], path: str) -> Iterator[tuple[str, type[Struct]]]:
@@ -164,7 +169,7 @@ def _kind(kind: Any) -> str:
     """Say in a few words what values a type admits."""
     bounds = [part for part in get_args(kind)[1:] if isinstance(part, Meta)]
     inner = _inner(kind)
-    if get_origin(inner) is UnionType:
+    if get_origin(inner) in (Union, UnionType):
         (some,) = [part for part in get_args(inner) if part is not NoneType]
         return _kind(some)
     if get_origin(inner) is Literal:
@@ -177,19 +182,29 @@ def _kind(kind: Any) -> str:
 
 
 def _range(meta: Meta) -> str:
-    low = f"≥ {meta.ge:,}" if meta.ge is not None else f"> {meta.gt:,}"
-    return f"{low}, ≤ {meta.le:,}" if meta.le is not None else low
+    low = f"≥ {_number(meta.ge)}" if meta.ge is not None else f"> {_number(meta.gt)}"
+    return f"{low}, ≤ {_number(meta.le)}" if meta.le is not None else low
+
+
+def _number(value: Any) -> str:
+    return f"{int(value):,}" if value == int(value) else str(value)
 
 
 def _default(field: Any) -> str:
-    if field.default is not NODEFAULT:
-        value = field.default
-        if value is None:
-            return ""
-        if isinstance(value, tuple):
-            return ", ".join(f"`{one}`" for one in value)
-        return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-    return "**required**" if field.default_factory is NODEFAULT else ""
+    if field.default is NODEFAULT:
+        return "**required**" if field.default_factory is NODEFAULT else ""
+    return _value(field.default)
+
+
+def _value(value: Any) -> str:
+    """Show a default; nothing for None and what is empty."""
+    if isinstance(value, tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, float) and value == int(value):
+        return f"`{int(value)}`"
+    return "" if value in (None, {}) else f"`{value}`"
 
 
 # --- cli.md ---
@@ -198,18 +213,18 @@ def _default(field: Any) -> str:
 _COMMANDS = """\
 # Command line
 
-`gomlx --help` and `gomlx COMMAND --help` print what this page says. `predict` and `bench`
-need `pip install 'gomlx[cli]'` only, the others the extra `server`.
+`gomlx --help` and `gomlx COMMAND --help` print what this page says. `predict` and
+`bench` need `pip install 'gomlx[cli]'` only, the others the extra `server`.
 
-Every command prints errors to standard error and exits with 0 for success, 1 for a failure
-and 2 for wrong usage or a wrong config.
+Every command prints errors to standard error and exits with 0 for success, 1 for a
+failure and 2 for wrong usage or a wrong config.
 """
 
 
 def commands() -> str:
     """Return the page of all commands."""
     group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    assert isinstance(group, TyperGroup)
     parts = [_COMMANDS]
     for name, command in group.commands.items():
         if not command.hidden:
@@ -217,22 +232,24 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-def _help(command: click.Command) -> str:
+def _help(command: Any) -> str:
     text = inspect.cleandoc(command.help or "")
     text = text.replace("\b\n", "").replace("\f", "")
     blocks = text.split("\n\n")
     return "\n\n".join(
-        f"```text\n{inspect.cleandoc(block)}\n```" if block.startswith("    ") else block
+        f"```text\n{inspect.cleandoc(block)}\n```"
+        if block.startswith("    ")
+        else block
         for block in blocks
     )
 
 
-def _parameters(command: click.Command) -> str:
+def _parameters(command: Any) -> str:
     rows = []
     for parameter in command.params:
         names = ", ".join(f"`{one}`" for one in parameter.opts)
-        if isinstance(parameter, click.Argument):
-            names = f"`{parameter.human_readable_name.upper()}`"
+        if isinstance(parameter, TyperArgument):
+            names = f"`{(parameter.metavar or parameter.name).upper()}`"
         about = getattr(parameter, "help", "") or ""
         if parameter.required:
             about += " Required."
@@ -257,7 +274,7 @@ def metric_table() -> list[str]:
         for name, declaration in declared.items():
             suffix = "_total" if kind == "counter" else ""
             labels = ", ".join(declaration.labels)
-            rows.append((f"`{name}{suffix}`", kind, labels, declaration.text))
+            rows.append((f"`{name}{suffix}`", kind, labels, declaration.help))
     return table(("metric", "type", "labels", ""), rows)
 
 
@@ -269,8 +286,7 @@ def option_table() -> list[str]:
         found = re.search(rf"    {field.name}: .*?# (.*?)\n(?=    \w|\n)", source, re.S)
         assert found, field.name
         about = re.sub(r"\s*\n\s*\)?", " ", found[1]).strip()
-        default = "" if field.default in (None, MISSING) else f"`{field.default}`"
-        rows.append((f"`{field.name}`", default, about))
+        rows.append((f"`{field.name}`", _value(field.default), about))
     return table(("option", "default", ""), rows)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import ROOT
 from tests.docs.generate import pages
-from tests.docs.test_blocks import PAGES, ROOT
+from tests.docs.test_blocks import PAGES
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
@@ -62,3 +63,31 @@ def test_every_page_can_be_reached_from_the_readme(page: Path) -> None:
         found = ((here.parent / link).resolve() for link in links if link)
         todo += [one for one in found if one.exists() and "://" not in str(one)]
     assert page in reached
+
+
+SOURCES = [path.relative_to(ROOT) for path in ROOT.glob("*/**/*.py")]
+_FILE = re.compile(r"(?<![\w.])((?:\w+/)*\w+\.py)\b")
+
+
+def missing_files(text: str) -> Iterator[str]:
+    """Yield the files that a page names and that are not there.
+
+    Pages name them from the root, from gomlx/ on, or by their name alone.
+    """
+    known = {str(path) for path in SOURCES}
+    for name in _FILE.findall(text):
+        if not any(path == name or path.endswith(f"/{name}") for path in known):
+            yield name
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=lambda page: page.name
+)
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text().replace("pricing.py", "")  # the reader's own
+    assert not [*missing_files(text)]
+
+
+def test_a_missing_file_is_found() -> None:
+    text = "gomlx/errors.py, `cache/tiered.py`, tier.py, cache/nothing.py"
+    assert [*missing_files(text)] == ["cache/nothing.py"]
