@@ -70,7 +70,7 @@ def common(
     """Load tests of gomlx.
 
     **table** measures everything beside others, in one run on this machine;
-    **scenario** and **profile** look at one thing; **open** and **closed** ask any
+    **scenario** and **profile** look at one thing; **open** and **closed** load any
     deployment. What counts is CPU a request: it is hardly disturbed by what else a
     machine does, while rates and latencies are.
     """
@@ -142,7 +142,7 @@ def profile(
     ],
     seconds: Annotated[float, typer.Option(min=1, help="Of each.")] = 5,
 ) -> None:
-    """Tell where the CPU of runs goes, by py-spy: functions by their own time.
+    """Show where the CPU of runs goes, by py-spy: functions by their own time.
 
     `python -m loadtests profile 'gomlx S hit 16' 'gomlx R miss 64'`
     """

@@ -1,4 +1,4 @@
-"""Commands that ask any deployment: open and closed loops over a model's rows."""
+"""Commands that load any deployment: open and closed loops over a model's rows."""
 
 import random
 from collections import Counter
@@ -31,12 +31,12 @@ File = Annotated[
         "--rows", help="JSON lines, a row each. Without: from its dictionary."
     ),
 ]
-Distinct = Annotated[int, typer.Option(min=1, help="How many rows there are to ask.")]
-Seconds = Annotated[float, typer.Option(min=1, help="How long to ask.")]
+Distinct = Annotated[int, typer.Option(min=1, help="How many distinct rows there are.")]
+Seconds = Annotated[float, typer.Option(min=1, help="How long to send.")]
 Connections = Annotated[int, typer.Option(min=1, help="Kept open.")]
 Pids = Annotated[
     list[int] | None,
-    typer.Option("--pid", help="Workers on this machine: tells CPU a request."),
+    typer.Option("--pid", help="Workers on this machine: shows CPU a request."),
 ]
 
 
@@ -67,7 +67,7 @@ def open_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its option
     ] = 0.001,
     pids: Pids = None,
 ) -> None:
-    """Ask a deployment at a rate; latency counts from the intended send time.
+    """Load a deployment at a rate; latency counts from the intended send time.
 
     `python -m loadtests open http://127.0.0.1:8080 flights --rate 2000`
 
@@ -86,12 +86,12 @@ def open_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its option
     before = procfs.cpu_seconds(pids or [])
     samples = openloop.run(load, procfs.cores()[-1:])
     cpu = procfs.cpu_seconds(pids or []) - before
-    told: dict[str, Any] = asdict(latency(samples.took))
-    del told["encoded"]
-    told |= {f"status {s or 'lost'}": n for s, n in Counter(samples.status).items()}
-    told["unanswered"] = samples.unanswered
-    told["generator late, longest"] = float(samples.late.max() * 1000)
-    _show(told, len(samples.due), cpu)
+    figures: dict[str, Any] = asdict(latency(samples.took))
+    del figures["encoded"]
+    figures |= {f"status {s or 'lost'}": n for s, n in Counter(samples.status).items()}
+    figures["unanswered"] = samples.unanswered
+    figures["generator late, longest"] = float(samples.late.max() * 1000)
+    _show(figures, len(samples.due), cpu)
     if samples.unanswered or (samples.status != 200).any():
         raise typer.Exit(1)
 
@@ -108,7 +108,7 @@ def closed_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its opti
     distinct: Distinct = 1000,
     pids: Pids = None,
 ) -> None:
-    """Ask a deployment as fast as it answers, by wrk or h2load.
+    """Load a deployment as fast as it answers, by wrk or h2load.
 
     `python -m loadtests closed http://127.0.0.1:8080 flights --connections 64`
 
@@ -123,8 +123,8 @@ def closed_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its opti
     run = wrk.h2load if program == Program.h2load else wrk.wrk
     seen = run(url, traffic, connections, seconds)
     cpu = procfs.cpu_seconds(pids or []) - before
-    told = seen._asdict() | {"rate": seen.requests / seen.seconds}
-    _show(told, seen.requests, cpu)
+    figures = seen._asdict() | {"rate": seen.requests / seen.seconds}
+    _show(figures, seen.requests, cpu)
     if seen.failed:
         raise typer.Exit(1)
 
@@ -156,11 +156,11 @@ def _made_up(made: SampleRows) -> Iterator[bytes]:
         yield from texts
 
 
-def _show(told: dict[str, Any], requests: int, cpu: float) -> None:
+def _show(figures: dict[str, Any], requests: int, cpu: float) -> None:
     if cpu:
-        told["CPU, us a request"] = cpu / requests * 1e6
+        figures["CPU, us a request"] = cpu / requests * 1e6
     shown = Table("ms, where nothing is said", "")
-    for name, value in told.items():
+    for name, value in figures.items():
         is_whole = isinstance(value, int)
         shown.add_row(name, f"{value:,}" if is_whole else f"{value:,.4g}")
     console.print(shown)

@@ -183,8 +183,8 @@ def main() -> None:
         found = Answers(port)
         while time.monotonic() < end:
             rng = random.Random(arguments.seed + n)
-            if told := differences(found, stream(rng), rng):
-                sys.exit(f"seed {arguments.seed + n}: {told}")
+            if difference := differences(found, stream(rng), rng):
+                sys.exit(f"seed {arguments.seed + n}: {difference}")
             n += 1
     sys.stdout.write(f"{n} streams answered alike, from seed {arguments.seed}\n")
 

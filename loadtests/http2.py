@@ -2,7 +2,7 @@
 
     python -m loadtests.http2
 
-h2load asks one worker over one connection, a hundred requests at a time. Prints the
+h2load loads one worker over one connection, a hundred requests at a time. Prints the
 worker's CPU, and fails unless every answer is a 200.
 """
 
@@ -25,11 +25,11 @@ _OK = f"status codes: {_REQUESTS} 2xx"
 def measure(service: Service, body: Path, protocol: str, method: str) -> None:
     url = f"{service.url}/v1/api/model/m/eval"
     over = ["--h1"] if protocol == "HTTP/1.1" else ["--npn-list=h2"]
-    asks = ["-d", str(body), url] if method == "POST" else [f"{url}?x=3"]
+    arguments = ["-d", str(body), url] if method == "POST" else [f"{url}?x=3"]
     pids = service.worker_pids()
     before = cpu_seconds(pids)
     done = subprocess.run(
-        [*_H2LOAD, *over, *asks], capture_output=True, text=True, check=True
+        [*_H2LOAD, *over, *arguments], capture_output=True, text=True, check=True
     )
     cost = (cpu_seconds(pids) - before) / _REQUESTS * 1e6
     assert _OK in done.stdout, done.stdout

@@ -83,12 +83,12 @@ class Meter:
         cpu = procfs.cpu_seconds(self._system.pids) - self._cpu
         waited = (_waited(self._system.pids) - self._waited) / seconds
         pss = procfs.memory(self._system.pids).pss
-        told: dict[str, float | None] = {}
+        counted: dict[str, float | None] = {}
         if self._before is not None:
             after = counters(self._system)
             assert after is not None
-            told = changes(self._before, after)
-        return Cost(seconds, cpu, waited, pss, told)
+            counted = changes(self._before, after)
+        return Cost(seconds, cpu, waited, pss, counted)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Cost:
     cpu: float
     waited: float
     pss_mb: float
-    told: Mapping[str, float | None]
+    counted: Mapping[str, float | None]
 
 
 def changes(before: Counters, after: Counters) -> dict[str, float | None]:
@@ -150,7 +150,7 @@ class Saturation:
 
 
 class Rig:
-    """Who sends, for how long, and the rows that nobody was asked for yet.
+    """Who sends, for how long, and the rows that were not requested yet.
 
     repeats: how many disturbed runs may be repeated, so that all of it ends in time.
     """
@@ -164,7 +164,7 @@ class Rig:
         """Return the first of so many new rows."""
         first, self._next = self._next, self._next + rows
         if self._next > LAST:
-            raise RuntimeError("all rows have been asked for: fewer runs, please")
+            raise RuntimeError("all rows have been requested: use fewer runs")
         return first
 
     def closed(self, system: System, traffic: Traffic, how: "Saturation") -> Run:
@@ -194,5 +194,5 @@ def result(system: System, how: Saturation, seen: wrk.Closed, cost: Cost) -> Run
         seen.most,
         cost.waited,
         cost.pss_mb,
-        **cost.told,
+        **cost.counted,
     )

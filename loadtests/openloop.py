@@ -3,7 +3,7 @@
 Arrivals are Poisson, and a latency counts from the time at which its request was meant
 to be sent: a request that had to wait for a free connection has waited. The loop is
 plain sockets and epoll, 10 us a request, in a process and on a core of its own, and
-tells how late it was itself.
+reports how late it was itself.
 """
 
 import gc
@@ -194,7 +194,7 @@ class Loop:
             self._ask(*self._waiting.popleft())
 
     def _lost(self, one: _Connection) -> None:
-        """Count a lost connection as an answer, unless nothing was asked; connect."""
+        """Count a lost connection as an answer, unless no request is open; connect."""
         was_asked = one not in self._free
         if not was_asked:
             self._free.remove(one)
@@ -218,13 +218,13 @@ class Loop:
         self._epoll.register(sock, select.EPOLLIN)
         return one
 
-    def _samples(self, asked: int) -> Samples:
+    def _samples(self, sent: int) -> Samples:
         for one in self._by_fd.values():
             one.sock.close()
         table = np.array(self._done, float).reshape(-1, 4)
         due, took, kind, status = table.T
         late = np.array(self._late)
-        missing = asked - len(table)
+        missing = sent - len(table)
         kinds, codes = kind.astype(int), status.astype(int)
         return Samples(due, took, kinds, codes, late, self._answers, missing)
 

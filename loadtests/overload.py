@@ -1,7 +1,7 @@
-"""Three times more than a service can: do hits go on, and are misses refused at once?
+"""Three times the load that a service can take: hits go on, misses are shed at once?
 
-The models are dear (D, E), half of the requests are hits. The knee is what a closed
-loop gets. Then, in an open loop: quiet, overload, quiet again.
+The models are expensive (D, E), half of the requests are hits. The knee is the rate of
+a closed loop. Then, in an open loop: quiet, overload, quiet again.
 """
 
 from contextlib import suppress
@@ -60,8 +60,8 @@ def overload(rig: Rig, system: System, traffic: Traffic, seconds: float) -> Over
         Phase(seconds, 3 * knee),
         Phase(_QUIET_SECONDS, knee / 3),
     )
-    asked = sum(phase.rate * phase.seconds for phase in phases)
-    traffic = traffic.at(rig.fresh(int(asked * 0.6) + 1000))
+    expected = sum(phase.rate * phase.seconds for phase in phases)
+    traffic = traffic.at(rig.fresh(int(expected * 0.6) + 1000))
     load = openloop.Load(system.url, traffic, phases, _CONNECTIONS)
     meter, sizes = Meter(system), []
     with openloop.started(load, rig.load_cores) as future:
@@ -70,7 +70,7 @@ def overload(rig: Rig, system: System, traffic: Traffic, seconds: float) -> Over
                 future.exception(timeout=1)
             sizes.append(procfs.memory(system.pids).pss)
     samples = future.result()
-    lag = meter.read().told["lag_ms"]
+    lag = meter.read().counted["lag_ms"]
     sleep(1)
     at = int(_QUIET_SECONDS) + 2  # the generator starts about a second late
     growth = sizes[min(at + int(seconds), len(sizes) - 1)] - sizes[at]

@@ -1,4 +1,4 @@
-"""What /proc tells of processes: CPU, memory, cores."""
+"""What /proc says of processes: CPU, memory, cores."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator

@@ -45,7 +45,7 @@ def shown(title: str, raw: str) -> Table:
         for frame in set(frames):
             whole[frame] += int(count)
     total = own.total()
-    told = Table("function", "own", "with callees", title=title)
+    shown = Table("function", "own", "with callees", title=title)
     for name, n in own.most_common(_LINES):
-        told.add_row(name, f"{n / total:.1%}", f"{whole[name] / total:.1%}")
-    return told
+        shown.add_row(name, f"{n / total:.1%}", f"{whole[name] / total:.1%}")
+    return shown

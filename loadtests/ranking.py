@@ -2,8 +2,8 @@
 
 S   two strings looked up, one float out: as small as a model gets
 R   a ranking model: ten categories and three floats, 256 and 128 hidden units
-D   the same, dear: 2048 hidden units twice; 0.2 ms a row
-E   the same, very dear: ten times; 2 ms a row
+D   the same, expensive: 2048 hidden units twice; 0.2 ms a row
+E   the same, very expensive: ten times; 2 ms a row
 F   the demo's, of flights
 
 Run as `python -m loadtests.ranking FOLDER/R …`, so that TensorFlow stays out of the
@@ -44,7 +44,7 @@ def ranking(path: Path, units: tuple[int, ...], seed: int = 1, again: int = 0) -
         index = layers.StringLookup(vocabulary=words(name))(value)
         parts.append(layers.Flatten()(layers.Embedding(WORDS + 1, _DIM)(index)))
     floats = {name: Input((1,), name=name) for name in FLOATS}
-    # What is asked is large numbers, so that there are many of them.
+    # Rows are large numbers, so that there are many of them.
     parts += [layers.Rescaling(1e-7)(value) for value in floats.values()]
     hidden = layers.Concatenate()(parts)
     for size in units:

@@ -40,10 +40,10 @@ class System:
     url: str
     pids: Sequence[int]
     paths: Mapping[str, str] = field(default_factory=dict)  # by model
-    service: Service | None = None  # of gomlx: more can be asked of it
+    service: Service | None = None  # of gomlx: it can report more
 
     def warm(self, traffic: Traffic) -> None:
-        """Ask for every known row, twice: the second time from the cache."""
+        """Request every row that is to hit, twice: the second time from the cache."""
         url = urlsplit(self.url)
         connection = http.client.HTTPConnection(url.netloc, timeout=60)
         for request in traffic.known_requests() * 2:

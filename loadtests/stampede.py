@@ -1,4 +1,4 @@
-"""Many clients ask one cold row at once: how often does the model run?"""
+"""Many clients request one cold row at once: how often does the model run?"""
 
 from dataclasses import dataclass, replace
 
@@ -14,7 +14,7 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Stampede:
-    """clients ask for the same row, rounds times; rows: of all rounds, that ran."""
+    """clients request the same row, rounds times; rows: of all rounds, that ran."""
 
     clients: int
     rounds: int
@@ -25,7 +25,7 @@ class Stampede:
 
 
 def stampede(rig: Rig, system: System, traffic: Traffic) -> Stampede:
-    """Have every client ask for the same new row, and again for another."""
+    """Have every client request the same new row, and again for another."""
     failed, worst = 0, 0.0
     before = counters(system)
     for _ in range(_ROUNDS):

@@ -1,6 +1,6 @@
 """What a row of a stream costs: python -m loadtests.stream
 
-Asks one worker for rows that are all known: one POST after the other, then over a
+Requests rows that all hit from one worker: one POST after the other, then over a
 stream, with so many lines sent before their answers are read. Prints the worker's CPU.
 """
 
@@ -21,10 +21,10 @@ _WINDOWS = (1, 16, 256, 4096)
 _EVAL = b"POST /v1/api/model/m/eval HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
 
 
-def measure(service: Service, what: str, ask: Callable[[int], None]) -> None:
+def measure(service: Service, what: str, send: Callable[[int], None]) -> None:
     pids = service.worker_pids()
     before, started = cpu_seconds(pids), perf_counter()
-    ask(_ROWS)
+    send(_ROWS)
     took, cpu = perf_counter() - started, cpu_seconds(pids) - before
     cost, rate = cpu / _ROWS * 1e6, _ROWS / took
     print(f"{what:36} {cost:6.1f} us CPU a row {rate:9,.0f} rows/s")  # noqa: T201
@@ -34,7 +34,7 @@ def line(n: int) -> bytes:
     return b'{"x":%d}' % (n % _KNOWN)
 
 
-def ask_singly(service: Service, rows: int) -> None:
+def send_singly(service: Service, rows: int) -> None:
     """A POST for each row, on one connection."""
     url = urlsplit(service.url)
     with socket.create_connection((url.hostname, url.port)) as connection:
@@ -43,11 +43,13 @@ def ask_singly(service: Service, rows: int) -> None:
             assert connection.recv(1 << 16).endswith(b"}")
 
 
-def ask_anew(connect: Callable[[], Client], window: int, rows: int) -> None:
-    ask_streaming(connect(), window, rows)
+def send_over_new_connection(
+    connect: Callable[[], Client], window: int, rows: int
+) -> None:
+    send_streaming(connect(), window, rows)
 
 
-def ask_streaming(client: Client, window: int, rows: int) -> None:
+def send_streaming(client: Client, window: int, rows: int) -> None:
     for at in range(0, rows, window):
         some = range(at, min(at + window, rows))
         client.send(b"".join(line(n) + b"\n" for n in some))
@@ -69,13 +71,13 @@ def main() -> None:
             "datastores": [{"id": "answers", "memory_mb": 16}],
         }
         with running(folder, config) as service:
-            ask_streaming(Http1(service.url, "m"), _KNOWN, _KNOWN)
-            measure(service, "POST", lambda rows: ask_singly(service, rows))
+            send_streaming(Http1(service.url, "m"), _KNOWN, _KNOWN)
+            measure(service, "POST", lambda rows: send_singly(service, rows))
             for protocol, name in ((Http1, "HTTP/1.1"), (Http2, "HTTP/2")):
                 for window in _WINDOWS:
                     client = partial(protocol, service.url, "m")
-                    ask = partial(ask_anew, client, window)
-                    measure(service, f"{name}, {window} lines at a time", ask)
+                    send = partial(send_over_new_connection, client, window)
+                    measure(service, f"{name}, {window} lines at a time", send)
 
 
 if __name__ == "__main__":

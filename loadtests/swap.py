@@ -22,13 +22,13 @@ from loadtests.traffic import Traffic
 _RATE = 500.0
 _BEFORE = 4.0  # seconds until the new version is put there
 _SECONDS = 60.0  # until it should answer
-_AFTER = 3.0  # seconds that the new version is asked
+_AFTER = 3.0  # seconds of load on the new version
 _VERSION = re.compile(rb"(?i)\r\ngomlx-version: *(\w+)")
 
 
 @dataclass(frozen=True)
 class Swap:
-    """Times in ms. stale: answers of the old version to what was asked after an answer
+    """Times in ms. stale: answers of the old version to requests sent after an answer
     of the new one; torn: answers that are not what their version says to that row."""
 
     requests: int
@@ -45,9 +45,9 @@ class Swap:
 
 
 def swap(rig: Rig, system: System, traffic: Traffic, versions: Path, new: Path) -> Swap:
-    """Put a new version beside the old one while both kinds of rows are asked."""
-    asked = int((_BEFORE + _SECONDS) * _RATE * 1.2)
-    traffic = traffic.at(rig.fresh(asked))
+    """Put a new version beside the old one under a load of hits and misses."""
+    expected = int((_BEFORE + _SECONDS) * _RATE * 1.2)
+    traffic = traffic.at(rig.fresh(expected))
     phases = (Phase(_BEFORE + _SECONDS, _RATE),)
     over = versions / ".over"
     load = openloop.Load(system.url, traffic, phases, keeps=True, until=over)
@@ -62,11 +62,11 @@ def swap(rig: Rig, system: System, traffic: Traffic, versions: Path, new: Path) 
         sleep(_AFTER)
         over.touch()
         samples = future.result()
-    return _figures(samples, meter.read().told["lag_ms"])
+    return _figures(samples, meter.read().counted["lag_ms"])
 
 
 def _version(system: System) -> str:
-    assert system.service, "only gomlx is asked for its version"
+    assert system.service, "only gomlx reports its version"
     state = system.service.ready()["models"]["R"]
     return str(state.get("version"))
 
@@ -115,5 +115,5 @@ def _torn(samples: Samples, versions: list[bytes]) -> int:
 
 
 def _same(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
-    """Tell whether answers differ by no more than a sum's order can."""
+    """Return whether answers differ by no more than a sum's order can."""
     return all(abs(one[name] - other[name]) <= 1e-5 * abs(one[name]) for name in one)

@@ -101,7 +101,7 @@ def started(
 def rounds(
     rig: Rig, systems: Sequence[System], wanted: Sequence[Cell], repeats: int
 ) -> Iterator[dict[str, Run]]:
-    """Measure every cell, again and again; the known rows are asked for before."""
+    """Measure every cell, repeatedly; rows that are to hit are requested first."""
     by_name = {system.name: system for system in systems}
     here = [cell for cell in wanted if cell.system in by_name]
     for cell in here:

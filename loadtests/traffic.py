@@ -1,4 +1,4 @@
-"""What is asked: rows that have numbers, and which numbers come in which order.
+"""What is requested: rows that have numbers, and which numbers come in which order.
 
     Rows      number → the JSON of a row: flights in time order, or made up
     Traffic   which numbers: known ones again and again, new ones, Zipf with churn
@@ -98,9 +98,9 @@ class Traffic:
     """Requests for one path.
 
     hits: the share of requests for one of the `known` rows from `first` on; the others
-    are for rows from `start` on, each asked `repeats` times. exponent: all requests are
-    for rows of a Zipf distribution over `known` rows instead; churn: so large a share
-    of requests makes one of those rows give way to a new one.
+    are for rows from `start` on, `repeats` times each. exponent: all requests are for
+    rows of a Zipf distribution over `known` rows instead; churn: the share of requests
+    that replace one of those rows by a new one.
     """
 
     path: str

@@ -119,7 +119,7 @@ def _quoted(data: bytes) -> str:
 
 
 def h2load(url: str, traffic: Traffic, streams: int, seconds: float) -> Closed:
-    """Ask for one known row over one connection with so many streams of HTTP/2."""
+    """Request one cached row over one connection with so many streams of HTTP/2."""
     body = traffic.rows.body(traffic.start)
     with tempfile.TemporaryDirectory() as folder:
         file, log = Path(folder) / "body", Path(folder) / "log"

@@ -38,7 +38,7 @@ class _Stalling(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nobody reads it."""
+        """No one reads it."""
 
 
 @pytest.fixture
@@ -102,11 +102,11 @@ def test_arrivals_are_poisson() -> None:
 
 def test_known_rows_come_again_and_new_ones_do_not() -> None:
     requests = list(islice(TRAFFIC.requests(), 1000))
-    asked = Counter(request.data for request in requests)
+    requested = Counter(request.data for request in requests)
     hits = {request.data for request in requests if request.kind == HIT}
     assert len(hits) == 10
-    assert sum(asked[data] for data in hits) == pytest.approx(500, abs=60)
-    assert all(n == 1 for data, n in asked.items() if data not in hits)
+    assert sum(requested[data] for data in hits) == pytest.approx(500, abs=60)
+    assert all(n == 1 for data, n in requested.items() if data not in hits)
 
 
 def test_zipf_with_churn_replaces_rows() -> None:

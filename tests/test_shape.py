@@ -1,0 +1,65 @@
+"""The shape of the code stays within its limits (python -m loadtests.shape)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from loadtests.shape import Measured, Shape, in_folder, shape_of
+
+ROOT = Path(__file__).parents[1]
+MOST_FILES = {"gomlx/cli": 16, "gomlx/client": 16}
+SOURCE = '''
+class Thing:
+    """It has three fields."""
+
+    size: int
+
+    def __init__(self) -> None:
+        self.size, self.left = 1, 2
+        (self.right,) = (3,) if self.size and self.left else (4,)
+'''
+
+
+@pytest.fixture(scope="module")
+def shape() -> Shape:
+    return shape_of(in_folder(ROOT, "gomlx"))
+
+
+def over(measured: Sequence[Measured], limit: int) -> list[Measured]:
+    return [one for one in measured if one.value > limit]
+
+
+def test_a_folder_shows_a_dozen_files(shape: Shape) -> None:
+    for folder in shape.folders:
+        assert folder.value <= MOST_FILES.get(folder.place, 14), folder
+
+
+def test_a_function_fits_on_a_screen(shape: Shape) -> None:
+    assert not over(shape.functions, 40)
+
+
+def test_an_object_has_few_fields(shape: Shape) -> None:
+    assert not over(shape.objects, 12)
+
+
+def test_one_assignment_a_line(shape: Shape) -> None:
+    assert sum(one.value for one in shape.tuples) < shape.lines / 1000
+
+
+def test_no_cycles(shape: Shape) -> None:
+    assert not shape.cycles
+
+
+def test_what_is_counted() -> None:
+    texts = {
+        "a/one.py": f"from a.two import x\n{SOURCE}",
+        "a/two.py": "from a import one\nx, y = 1, 2\nx, y = one.both()\n",
+    }
+    found = shape_of(texts)
+    assert [one.value for one in found.folders] == [2]
+    assert [one.value for one in found.objects] == [3]
+    assert [one.value for one in found.functions] == [3]
+    assert [one.value for one in found.complexities] == [3]
+    assert sum(one.value for one in found.tuples) == 2
+    assert [one.place for one in found.cycles] == ["a.one → a.two"]
