@@ -3,7 +3,7 @@
 live ──swap──► replaced ──the last pin is released──► drained: when_drained(version)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gomlx.contract.answer import SharedAnswers
@@ -15,19 +15,24 @@ if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
     from gomlx.models.serving.servable import Servable
 
 
+# A version's envelope, and how many microseconds the request took.
+RESPONSE_PREFIX = b'%b%d,"data":'
+
+
 class LiveVersion:
     """A servable and what is made once for it. For one thread: the event loop's.
 
     batcher: the queue of its rows. namespace: its part of the shared tiers. pins: how
     many requests still need it. digest, signature and dictionary are the servable's.
+    envelope: the first bytes of every response, for RESPONSE_PREFIX.
     """
 
     __slots__ = (
-        "_prefix",
         "_when_drained",
         "batcher",
         "dictionary",
         "digest",
+        "envelope",
         "namespace",
         "pins",
         "servable",
@@ -44,7 +49,7 @@ class LiveVersion:
         outputs = () if servable.description.transformer else self.signature.outputs
         self.namespace = SharedAnswers(version.name, version.digest, outputs)
         # dictHash names the version in every response.
-        self._prefix = (
+        self.envelope = (
             b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash
         )
         self.pins = 0
@@ -52,7 +57,7 @@ class LiveVersion:
 
     def response_prefix(self, seconds: float) -> bytes:
         """Return the first bytes of a response to a request that took so long."""
-        return b'%b%d,"data":' % (self._prefix, int(seconds * 1e6))
+        return RESPONSE_PREFIX % (self.envelope, int(seconds * 1e6))
 
     def pin(self) -> None:
         """Hold the version for one request, until `unpin`."""
@@ -75,6 +80,22 @@ class LiveVersion:
             when_drained(self)
 
 
+class Slot:
+    """The place of one model's live version; live is None while it has none."""
+
+    __slots__ = ("_name", "_reasons", "live")
+
+    def __init__(self, name: str, reasons: Mapping[str, str]) -> None:
+        self._name = name
+        self._reasons = reasons
+        self.live: LiveVersion | None = None
+
+    def not_ready(self) -> NotReady:
+        """Return the error that says why there is no live version."""
+        reason = self._reasons.get(self._name, "it is being loaded")
+        return NotReady(self._name, reason)
+
+
 class Current:
     """Which version of each model is live. For one thread: the event loop's.
 
@@ -82,24 +103,29 @@ class Current:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._live: dict[str, LiveVersion | None] = dict.fromkeys(names)
         self.reasons: dict[str, str] = {}
+        self._slots = {name: Slot(name, self.reasons) for name in names}
+
+    def slot(self, name: str) -> Slot:
+        """Return a model's slot, to look into again and again. Raises ModelNotFound."""
+        if name not in self._slots:
+            raise ModelNotFound(name, self._slots)
+        return self._slots[name]
 
     def get(self, name: str) -> LiveVersion | None:
         """Return the live version, if there is one. Pin it to use it across turns."""
-        return self._live.get(name)
+        slot = self._slots.get(name)
+        return None if slot is None else slot.live
 
     def require(self, name: str) -> LiveVersion:
         """Return the live version. Pin it to use it across turns of the event loop.
 
         Raises ModelNotFound, NotReady.
         """
-        live = self._live.get(name)
-        if live is None:
-            if name not in self._live:
-                raise ModelNotFound(name, self._live)
-            raise NotReady(name, self.reasons.get(name, "it is being loaded"))
-        return live
+        slot = self.slot(name)
+        if slot.live is None:
+            raise slot.not_ready()
+        return slot.live
 
     def swap(
         self, name: str, live: LiveVersion, when_drained: Callable[[LiveVersion], None]
@@ -108,9 +134,8 @@ class Current:
 
         Raises ModelNotFound.
         """
-        if name not in self._live:
-            raise ModelNotFound(name, self._live)
-        old = self._live[name]
-        self._live[name] = live
+        slot = self.slot(name)
+        old = slot.live
+        slot.live = live
         if old is not None:
             old.drain(when_drained)

@@ -1,7 +1,7 @@
 """One turn of the event loop: what it has read is answered together, and then sent.
 
     every connection that has read a request ─► Turn.add
-    the end of the turn ─► Predictor.predict, model by model ─► each requester's reply
+    the end of the turn ─► ModelPredictor.predict, by model ─► each requester's reply
                            └► the next request of a pipeline ─► Turn.add ─► …
                         ─► Sender.send of all that have answers to write
 
@@ -55,6 +55,7 @@ class Turn:
     ) -> None:
         self.answered = 0
         self._predictor = predictor
+        self._models = predictor.models
         self._call_soon = call_soon
         self._requesters: list[HotRequester] = []
         self._senders: list[Sender] = []
@@ -138,7 +139,8 @@ class Turn:
             by_model.setdefault(requester.head.model, []).append(requester)
         for model, requesters in by_model.items():
             try:
-                self._predictor.predict(model, requesters)
+                # PERF: a hot route is one of a model that the predictor has.
+                self._models[model].predict(requesters)
             except Exception as error:  # one model's bug is not another's
                 log.error("model %s: a bug", model, exc_info=error)
                 for requester in requesters:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter
 
 from gomlx.errors import GomlxError, InternalError
-from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.models.serving.current import LiveVersion, Slot
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.misses import Misses
@@ -33,15 +33,15 @@ class ModelPredictor:
         name: str,
         policy: CachePolicy,
         max_rows: int,
-        current: Current,
+        slot: Slot,
         misses: Misses,
         counts: ModelCounts,
     ) -> None:
-        """max_rows: of one request. current, misses: shared by all models."""
+        """max_rows: of one request. misses: shared by all models."""
         self._name = name
         self._policy = policy
         self._max_rows = max_rows
-        self._current = current
+        self._slot = slot
         self._misses = misses
         self._counts = counts
         self._lookup: VersionLookup | None = None  # of the version that was live last
@@ -53,7 +53,9 @@ class ModelPredictor:
         before the next one (ARCHITECTURE.md).
         """
         try:
-            live = self._current.require(self._name)
+            live = self._slot.live
+            if live is None:
+                raise self._slot.not_ready()
             lookup = self._lookup
             if lookup is None or lookup.digest is not live.digest:
                 lookup = self._change_version(live)
@@ -98,7 +100,6 @@ class ModelPredictor:
         counts = self._counts
         now = perf_counter()
         arrived = seconds = 0.0
-        prefix = b""
         for requester, one in pairs:
             if isinstance(one, Exception):
                 self._refuse(requester, one)
@@ -115,11 +116,10 @@ class ModelPredictor:
             if requester.arrived != arrived:  # PERF: most have come in one turn
                 arrived = requester.arrived
                 seconds = now - arrived
-                prefix = live.response_prefix(seconds)
             counts.ok.n += 1
             counts.seconds.add(seconds)
             # PERF: none of them is None, but cast() is a call.
-            reply = lookup.hit(requester.text, one, prefix, answers)  # type: ignore[arg-type]
+            reply = lookup.hit(requester.text, one, seconds, answers)  # type: ignore[arg-type]
             self._reply(requester, reply)
         return waiting
 

@@ -27,7 +27,8 @@ from gomlx.server.predict.request import (
 class Predictor:
     """Answers the requests of one worker. For one thread: the event loop's.
 
-    stopping: set when the worker stops, so that streams end.
+    stopping: set when the worker stops, so that streams end. models: by name, for
+    callers that know that a model is there.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Predictor:
         self.stopping = asyncio.Event()
         self._current = current
         self._misses = Misses(max_rows)
-        self._models: dict[str, ModelPredictor] = {}
+        self.models: dict[str, ModelPredictor] = {}
         self._refusals: dict[str, RefusalCounts] = {}
         for name, policy in policies.items():
             counts = ModelCounts(metrics, name)
             self._refusals[name] = counts.refusals
-            self._models[name] = ModelPredictor(
-                name, policy, max_rows[name], current, self._misses, counts
+            self.models[name] = ModelPredictor(
+                name, policy, max_rows[name], current.slot(name), self._misses, counts
             )
         self._unknown = RefusalCounts(metrics, "unknown")
 
@@ -62,11 +63,11 @@ class Predictor:
 
     def predict(self, name: str, requesters: Sequence[Requester]) -> None:
         """Answer requests for one model together."""
-        if (model := self._models.get(name)) is not None:
+        if (model := self.models.get(name)) is not None:
             model.predict(requesters)
         else:
             for requester in requesters:
-                requester.reply(self.refusal(name, ModelNotFound(name, self._models)))
+                requester.reply(self.refusal(name, ModelNotFound(name, self.models)))
 
     def submit(
         self,

@@ -1,6 +1,7 @@
 """What waits for the end of a turn, without a socket and without an event loop."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -54,6 +55,7 @@ class Predictor:
         self.sent: list[int] = []
         self.abandoned: list[Any] = []
         self.broken = ""  # this model's requests raise
+        self.models = Models(self)
 
     def predict(self, model: str, requesters: Sequence[Any]) -> None:
         self.calls.append((model, [one.text for one in requesters]))
@@ -69,6 +71,28 @@ class Predictor:
     def count_abandoned(self, model: str, elapsed: float) -> None:
         assert elapsed >= 0
         self.abandoned.append(model)
+
+
+class Models(dict[str, "ModelPredictor"]):
+    """Each model that is looked for."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self._predictor = predictor
+
+    def __missing__(self, name: str) -> "ModelPredictor":
+        return ModelPredictor(self._predictor, name)
+
+
+@dataclass
+class ModelPredictor:
+    """The part of the predictor for one model."""
+
+    predictor: Predictor
+    name: str
+
+    def predict(self, requesters: Sequence[Any]) -> None:
+        self.predictor.predict(self.name, requesters)
 
 
 class Site:

@@ -15,13 +15,13 @@ from tests.server.predict.fakes import (
 )
 
 
-def lookup_of(policy: CachePolicy, kept_rows: int = 8) -> VersionLookup:
-    return VersionLookup(live_version(FakeBatcher()), policy, 100, kept_rows)
+def lookup_of(policy: CachePolicy) -> VersionLookup:
+    return VersionLookup(live_version(FakeBatcher()), policy, 100)
 
 
-def cached_lookup(kept_rows: int = 8) -> tuple[VersionLookup, FakeCache]:
+def cached_lookup() -> tuple[VersionLookup, FakeCache]:
     cache: Any = FakeCache()
-    return lookup_of(CachePolicy(cache), kept_rows), cache
+    return lookup_of(CachePolicy(cache)), cache
 
 
 def test_the_rows_of_all_requests_are_looked_up_together() -> None:
@@ -44,17 +44,20 @@ def test_without_a_cache_there_are_no_hits() -> None:
 
 def test_a_hit() -> None:
     lookup, _ = cached_lookup()
-    reply = lookup.hit(b"text", parsed_of(1), b'{"data":', [ANSWER])
-    assert reply.body == b'{"data":' + ANSWER + b"}"
+    reply = lookup.hit(b"text", parsed_of(1), 0.0015, [ANSWER])
+    prefix = live_version(FakeBatcher()).response_prefix(0.0015)
+    assert b'"serviceTimeMcs":1500,' in prefix
+    assert reply.body == prefix + ANSWER + b"}"
     assert reply.cache_status == "gomlx; hit; detail=L1"
     assert reply.version == DIGEST
-    batch = lookup.hit(b"texts", parsed_of(1, 2), b'{"data":', [ANSWER] * 2)
-    assert batch.body == b'{"data":[' + ANSWER + b"," + ANSWER + b"]}"
+    batch = lookup.hit(b"texts", parsed_of(1, 2), 0.002, [ANSWER] * 2)
+    prefix = live_version(FakeBatcher()).response_prefix(0.002)
+    assert batch.body == prefix + b"[" + ANSWER + b"," + ANSWER + b"]}"
     assert batch.cache_status == 'gomlx; hit; detail="rows=2,hits=2"'
 
 
 def test_the_texts_of_hits_are_not_parsed_again() -> None:
-    lookup, _ = cached_lookup(kept_rows=2)
-    lookup.hit(b"two", parsed_of(1, 2), b"", [ANSWER] * 2)
-    lookup.hit(b"three", parsed_of(1, 2, 3), b"", [ANSWER] * 3)
-    assert lookup.parser.recent == {b"two": parsed_of(1, 2)}
+    lookup, _ = cached_lookup()
+    lookup.hit(b"eight", parsed_of(*range(8)), 0.0, [ANSWER] * 8)
+    lookup.hit(b"nine", parsed_of(*range(9)), 0.0, [ANSWER] * 9)
+    assert lookup.parser.recent == {b"eight": parsed_of(*range(8))}

@@ -41,7 +41,7 @@ class Model:
             "m",
             CachePolicy(cache),
             100,
-            self.current,
+            self.current.slot("m"),
             Misses({"m": 100}),
             ModelCounts(self.counts, "m"),
         )
@@ -157,7 +157,7 @@ async def test_nothing_is_live() -> None:
         "m",
         CachePolicy(None),
         100,
-        model.current,
+        model.current.slot("m"),
         Misses({"m": 100}),
         ModelCounts(model.counts, "m"),
     )
