@@ -30,6 +30,7 @@ lint: $(VENV)/.test-installed
 
 docs: $(VENV)/.test-installed
 	$(VENV)/bin/python -m tests.docs.generate
+	$(VENV)/bin/python -m loadtests.paths --write
 	$(VENV)/bin/pytest -q tests/docs/test_links.py
 
 bench: $(VENV)/.bench-installed

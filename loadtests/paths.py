@@ -1,6 +1,7 @@
 """The files that a hit, a miss, a streamed row, a reload and a client's row pass.
 
-    python -m loadtests.paths        # the lists of docs/internals/request.md
+    python -m loadtests.paths            # print the lists
+    python -m loadtests.paths --write    # write them to docs/internals/request.md
 
 Everything runs in this process, over real parts: a service of one model that is staged
 here, its connections with transports that only keep what is written, a store in shared
@@ -17,9 +18,10 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,6 +29,13 @@ from typing import Any
 import gomlx
 
 ROOT = Path(gomlx.__file__).parent
+PAGE = ROOT.parent / "docs" / "internals" / "request.md"
+BEGIN = "<!-- paths: begin -->"
+END = "<!-- paths: end -->"
+
+
+# Tasks of a worker that run beside every path.
+_BESIDE = ("metrics/", "server/process/service.py", "server/process/loop_lag.py")
 
 
 @dataclass
@@ -36,37 +45,50 @@ class Trace:
     files: list[str] = field(default_factory=list)
     crossings: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event != "call":
-            return
-        entered = _file(frame)
-        if entered is None:
-            return
+    def enter(self, entered: str, caller: str | None) -> None:
         if entered not in self.files:
             self.files.append(entered)
-        caller = frame.f_back and _file(frame.f_back)
         if caller and caller != entered:
             first, second = sorted((caller, entered))
             self.crossings[first, second] += 1
 
 
+class _Tracer:
+    """A profiler for this thread and those that it starts; keeps the current trace."""
+
+    def __init__(self) -> None:
+        self._trace: Trace | None = None
+        threading.setprofile(self)
+        sys.setprofile(self)
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        trace = self._trace
+        if trace is None or event != "call":
+            return
+        entered = _file(frame)
+        if entered is not None:
+            trace.enter(entered, frame.f_back and _file(frame.f_back))
+
+    @contextmanager
+    def tracing(self) -> Iterator[Trace]:
+        self._trace = found = Trace()
+        try:
+            yield found
+        finally:
+            self._trace = None
+
+
+@cache
+def _ours(path: str) -> str | None:
+    if not Path(path).is_relative_to(ROOT):
+        return None
+    file = str(Path(path).relative_to(ROOT))
+    return None if file.startswith(_BESIDE) else file
+
+
 def _file(frame: FrameType) -> str | None:
-    path = Path(frame.f_code.co_filename)
-    is_ours = path.is_relative_to(ROOT) and frame.f_code.co_name != "<module>"
-    return str(path.relative_to(ROOT)) if is_ours else None
-
-
-@contextmanager
-def traced() -> Iterator[Trace]:
-    """Trace what runs on this thread, and on those that start meanwhile."""
-    trace = Trace()
-    threading.setprofile(trace)
-    sys.setprofile(trace)
-    try:
-        yield trace
-    finally:
-        sys.setprofile(None)
-        threading.setprofile(None)
+    is_import = frame.f_code.co_name == "<module>"
+    return None if is_import else _ours(frame.f_code.co_filename)
 
 
 class _Transport(asyncio.Transport):
@@ -89,6 +111,8 @@ class _Transport(asyncio.Transport):
         self.written.set()
 
 
+_REST_SECONDS = 0.3  # until what runs behind an answer has ended
+_RELOAD_SECONDS = 3.0
 _PATH = "/v1/api/model/S"
 _WORDS = ("sa", "sl")  # the inputs of S
 
@@ -150,14 +174,14 @@ async def _stream(service: Any, row: dict[str, str]) -> None:
     await service.app(scope, receive, send)
 
 
-async def _client() -> Trace:
+async def _client(tracer: _Tracer) -> Trace:
     """Trace a batch of which the client has one row, and a host the other."""
     transport = gomlx.FakeTransport(
         lambda row: {"y": 1.0}, dict.fromkeys("ab", "string")
     )
     async with gomlx.AsyncClient("S", "http://fake", transport=transport) as client:
         await client.predict(a="1", b="1")
-        with traced() as trace:
+        with tracer.tracing() as trace:
             await client.predict_batch({"a": ["1", "2"], "b": ["1", "2"]})
     return trace
 
@@ -172,30 +196,30 @@ async def _paths(folder: Path, config: Any) -> dict[str, Trace]:
     rundir = lease.rundir
     _prepare(config, rundir)
     hooks = WorkerHooks(None, asyncio.Protocol, lambda: None, lambda change: 1)
-    with traced() as starting:  # a profiler that threads inherit
-        service = Service(config, rundir, hooks)
-        versions = _staged(config, rundir)
-        Manifest({"S": versions[0]}).write(rundir.manifest)
-        await service.startup()
-    del starting
+    tracer = _Tracer()
+    service = Service(config, rundir, hooks)
+    versions = _staged(config, rundir)
+    Manifest({"S": versions[0]}).write(rundir.manifest)
+    await service.startup()
     caller = _Caller(service)
     for n in range(3):  # what is imported and made once
         await caller.predict(_row(n))
         await _stream(service, _row(n))
-    with traced() as found["A miss"]:
+    await asyncio.sleep(_REST_SECONDS)
+    with tracer.tracing() as found["A miss"]:
         await caller.predict(_row(10))
-        await asyncio.sleep(0.05)  # the answer is written behind
+        await asyncio.sleep(_REST_SECONDS)  # the answer is written behind
     for _ in range(2):
         await caller.predict(_row(10))
-    with traced() as found["A hit"]:
+    with tracer.tracing() as found["A hit"]:
         await caller.predict(_row(10))
-    with traced() as found["A streamed row, a hit"]:
+    with tracer.tracing() as found["A streamed row, a hit"]:
         await _stream(service, _row(10))
-    found["A client's batch, partly known"] = await _client()
-    with traced() as found["A reload, in a worker"]:
+    found["A client's batch, partly known"] = await _client(tracer)
+    with tracer.tracing() as found["A reload, in a worker"]:
         Manifest({"S": versions[1]}).write(rundir.manifest)
         os.kill(os.getpid(), signal.SIGUSR2)
-        await asyncio.sleep(3)
+        await asyncio.sleep(_RELOAD_SECONDS)
     service.stop_accepting()
     await service.shutdown()
     lease.release()
@@ -243,20 +267,29 @@ def trace_all() -> dict[str, Trace]:
 
 def markdown(traces: dict[str, Trace]) -> list[str]:
     """Return the lists for docs/internals/request.md."""
-    lines = []
+    lines = [""]
     for name, trace in traces.items():
         files = ", ".join(f"`{file}`" for file in trace.files)
         lines.append(f"- **{name}** ({len(trace.files)} files): {files}")
-    return lines
+    return [*lines, ""]
 
 
-def main() -> None:
-    """Print the lists, and the pairs that are crossed most."""
+def main(arguments: Sequence[str]) -> None:
+    """Print the lists, and the pairs of files that are crossed most; or write them."""
     traces = trace_all()
-    sys.stdout.write("\n".join(markdown(traces)) + "\n")
+    lines = markdown(traces)
+    if "--write" in arguments:
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        PAGE.write_text("\n".join([before + BEGIN, *lines, END + after]))
+        return
     for name, trace in traces.items():
-        sys.stdout.write(f"\n{name}: {trace.crossings.most_common(4)}\n")
+        most = ", ".join(
+            f"{a} and {b}: {n}" for (a, b), n in trace.crossings.most_common(3)
+        )
+        lines.append(f"{name}, crossed most: {most}")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
