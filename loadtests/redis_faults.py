@@ -34,18 +34,20 @@ class Load:
 
     def __init__(self, service: Service) -> None:
         url = service.client.base_url
-        self._host, self._port = url.host, url.port
+        self._host = url.host
+        self._port = url.port
+        self._ends = 0.0
         self.seconds: list[float] = []
         self.wrong = 0
 
     async def run(self) -> None:
-        self._until = time.monotonic() + SECONDS
+        self._ends = time.monotonic() + SECONDS
         await asyncio.gather(*(self._connection(n) for n in range(CONNECTIONS)))
 
     async def _connection(self, seed: int) -> None:
         chance = random.Random(seed)
         reader, writer = await asyncio.open_connection(self._host, self._port)
-        while time.monotonic() < self._until:
+        while time.monotonic() < self._ends:
             is_new = chance.random() < 0.5
             x = chance.random() if is_new else float(chance.randrange(100))
             body = orjson.dumps({"x": x})

@@ -30,6 +30,16 @@ ARROWS = {
     "contract": {"contract", "errors"},
     "cache": {"cache", "config.masking", "errors", "metrics", "runtime.randomness"},
     "cache.redis": {"cache.redis", "config.masking", "errors"},
+    "cache.remote": {
+        "cache.remote",
+        "cache.breaker",
+        "cache.queue",
+        "cache.tasks",
+        "cache.tier",
+        "errors",
+        "metrics",
+        "runtime.randomness",
+    },
     "cache.shared_memory": {"cache.shared_memory", "errors"},
     "client": {
         "client",

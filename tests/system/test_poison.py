@@ -32,7 +32,8 @@ class Poisoned:
     """A service without L1, so that each row is looked up in Redis; and that Redis."""
 
     def __init__(self, service: Service, redis: Server) -> None:
-        self.service, self.redis = service, redis
+        self.service = service
+        self.redis = redis
 
     def tier(self) -> str:
         """Return the tier of an answer, which has to be the model's in any case."""

@@ -78,7 +78,9 @@ class Faulty:
     """A service without L1, so that each row is looked up in Redis; and that Redis."""
 
     def __init__(self, service: Service, redis: Server, relay: Relay) -> None:
-        self.service, self.redis, self.relay = service, redis, relay
+        self.service = service
+        self.redis = redis
+        self.relay = relay
 
 
 def config_of(source: Path, url: str, patience: float = 0.3) -> dict[str, Any]:

@@ -100,7 +100,8 @@ def _check_free(pages: Pages) -> None:
 def main() -> None:
     """Check a store, and print the outcome."""
     signal.alarm(SECONDS)  # its default action ends the process at once
-    directory, size = Path(sys.argv[1]), int(sys.argv[2])
+    directory = Path(sys.argv[1])
+    size = int(sys.argv[2])
     try:
         with (directory / "data.mdb").open("rb") as file:
             pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
