@@ -1,7 +1,7 @@
 """What counting costs: python -m loadtests.counting
 
 Counts what the service counts for a request of one row that hits L1, in the order of
-cache/local.py, server/predict/predictor.py and server/http/protocol.py, with their
+cache/local.py, server/predict/model.py and server/http/protocol.py, with their
 readings of the clock and with the folding of histograms; then flushes as a worker does
 four times a second. Prints the best of many short repeats, in microseconds.
 """

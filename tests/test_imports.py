@@ -77,7 +77,7 @@ ARROWS = {
         "cache",
         "contract",
         "errors",
-        "metrics",
+        "metrics.instruments",
     },
     "server.http": {
         "server.http",

@@ -61,7 +61,7 @@ class VersionLookup:
         Its text is likely to come again, and is then not parsed again. Texts that miss
         are not remembered: most come once, and would push out those that recur.
         """
-        if text not in self._recent and len(answers) <= _KEPT_ROWS:
+        if text not in self._recent.newer and len(answers) <= _KEPT_ROWS:
             self._recent.remember(text, parsed)
         if seconds != self._seconds:  # PERF: most requests have come in one turn
             self._seconds = seconds

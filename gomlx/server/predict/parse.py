@@ -55,10 +55,10 @@ class RequestParser:
         TooLarge; another exception is a bug, and the other texts are parsed all the
         same.
         """
-        recent = self.recent.get
+        newer = self.recent.newer.get
         older = self.recent.older.get
         parsed: list[ParsedRequest | Exception | None] = [
-            recent(text) or older(text) for text in texts
+            newer(text) or older(text) for text in texts
         ]
         if None in parsed:
             self._fill(parsed, texts)

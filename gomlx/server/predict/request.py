@@ -35,8 +35,8 @@ class Requester(Protocol):
     """One request that has arrived, and who gets its reply.
 
     text: a JSON body (bytes) or a query string (str). arrived: a time of
-    `perf_counter`. timeout_seconds: from then on. pending: set while the request waits;
-    what `Predictor.abandon` needs.
+    `perf_counter`. pending: set by the predictor while the request waits; what
+    `Predictor.abandon` needs.
     """
 
     text: bytes | str
@@ -44,7 +44,8 @@ class Requester(Protocol):
     pending: "PendingRequest | None"
 
     @property
-    def timeout_seconds(self) -> float: ...
+    def timeout_seconds(self) -> float:
+        """How long the request waits for its answers, from its arrival."""
 
     def reply(self, reply: Reply, /) -> None:
         """Send the reply. Called once, at once or later; never once abandoned."""

@@ -60,4 +60,4 @@ def test_the_texts_of_hits_are_not_parsed_again() -> None:
     lookup, _ = cached_lookup()
     lookup.hit(b"eight", parsed_of(*range(8)), 0.0, [ANSWER] * 8)
     lookup.hit(b"nine", parsed_of(*range(9)), 0.0, [ANSWER] * 9)
-    assert lookup.parser.recent == {b"eight": parsed_of(*range(8))}
+    assert lookup.parser.recent.newer == {b"eight": parsed_of(*range(8))}

@@ -89,10 +89,10 @@ def test_without_a_cache_there_are_no_keys() -> None:
 
 def test_recent_texts_are_not_parsed_again() -> None:
     parser = parser_of()
-    for texts in (parser.recent, parser.recent.older):
+    for texts in (parser.recent.newer, parser.recent.older):
         texts[b"any text"] = parsed_of(3.0)
         assert parser.parse([b"any text"]) == [parsed_of(3.0)]
-        parser.recent.clear()
+        texts.clear()
 
 
 WRONG: list[tuple[bytes | str, type[Exception], str]] = [
