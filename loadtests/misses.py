@@ -1,9 +1,9 @@
-"""What a row costs beside its model: python -m loadtests.misses
+"""The cost of a row beside its model: python -m loadtests.misses
 
 Submits rows that hit and rows that miss to a predictor, in one process and without
 sockets. The model's run is a constant, so what is measured is decoding, keys, look-ups,
-flights, deadlines and the queue. Prints microseconds of CPU a request in the
-event loop's thread, best of several repeats.
+flights, deadlines and the batcher. Prints microseconds of CPU per request in the event
+loop's thread, the least of several repeats.
 """
 
 import asyncio
@@ -21,19 +21,22 @@ from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher, BatchLimits
-from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.batcher import Batcher
+from gomlx.models.serving.cost import Cost, Timing
 from gomlx.models.serving.current import Current, LiveVersion
-from gomlx.models.serving.run import RunCounts
+from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.serving.run import RunMetrics
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 
-_REPEATS, _AT_ONCE, _TURNS = 15, 16, 500
+_REPEATS = 15
+_AT_ONCE = 16
+_TURNS = 500
 
 
 def staged(folder: Path) -> Any:
-    """A model of one float."""
+    """Return the servable of a model of one float."""
     import tensorflow as tf
 
     from gomlx.models.serving.servable import Servable
@@ -65,10 +68,10 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     def run(rows: Sequence[Any]) -> list[bytes]:
         return [b'{"y":1.0}'] * len(rows)
 
-    counts = RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    runs = RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
     limits = BatchLimits(64, 0, 10_000)
     current = Current(["m"])
-    batcher = Batcher("m", run, limits, counts, Cost(64, [Spent(0.0, 0.0)]))
+    batcher = Batcher("m", run, limits, runs, Cost(64, [Timing(0.0, 0.0)]))
     current.swap("m", LiveVersion(servable, batcher), lambda _: None)
     return Predictor(current, {"m": CachePolicy(cache)}, {"m": 10_000}, Unread())
 
@@ -76,8 +79,9 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
 async def microseconds(
     predictor: Predictor, body: Callable[[int], bytes], warm: bool
 ) -> float:
-    """Submit so many at once, turn after turn; warm: all rows once before."""
-    best, n = float("inf"), 0
+    """Return the CPU time per request. warm: each row is submitted once before."""
+    best = float("inf")
+    n = 0
     count = 0
 
     def done(_: Reply) -> None:
@@ -95,7 +99,7 @@ async def microseconds(
                 await asyncio.sleep(0)
         if repeat >= warm:
             best = min(best, (thread_time() - started) / len(bodies))
-        await asyncio.sleep(0.05)  # what waits is written meanwhile
+        await asyncio.sleep(0.05)  # for the answers that wait to be written
     return best * 1e6
 
 

@@ -2,10 +2,10 @@
 
 One core: an event loop that answers 2,000 hits a second (datagrams from another core,
 13 us of work each) and runs a real model without a pause, for each number of rows once
-in line and once in the batcher's thread. Prints what the hits wait for, and what the
-runs cost. On a busy machine: `chrt --rr 1 python -m loadtests.placing`, which takes two
-cores for ten seconds; the event loop then comes before the thread, as it does on an
-idle machine, where whoever has waited comes before whoever computes.
+in line and once in the batcher's thread. Prints the latency of the hits and the cost of
+the runs. On a busy machine: `chrt --rr 1 python -m loadtests.placing`, which occupies
+two cores for ten seconds. The event loop then has priority over the thread, as it has
+on an idle machine, whose scheduler prefers the thread that has waited.
 """
 
 import asyncio
@@ -27,45 +27,48 @@ import uvloop
 
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher, BatchLimits
-from gomlx.models.serving.run import RowResult, RunCounts
+from gomlx.models.serving.batcher import Batcher
+from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.serving.run import RowResult, RunMetrics
 
 _ROWS = (1, 4, 16, 32, 64, 128)
-_RATE, _SECONDS, _HIT_SECONDS = 2000, 0.4, 13e-6
+_RATE = 2000
+_SECONDS = 0.4
+_HIT_SECONDS = 13e-6
 
 
-def ask(port: int, pipe: Connection) -> None:
-    """Send hits whenever told to, and tell how long each took. A process of its own."""
+def send_hits(port: int, pipe: Connection) -> None:
+    """Send hits on command, and report their latencies. Runs in its own process."""
     os.sched_setaffinity(0, {1})
-    uvloop.run(_ask(port, pipe))
+    uvloop.run(_send_hits(port, pipe))
 
 
-async def _ask(port: int, pipe: Connection) -> None:
+async def _send_hits(port: int, pipe: Connection) -> None:
     sent: dict[int, float] = {}
-    waited: list[float] = []
+    latencies: list[float] = []
 
     class Answers(asyncio.DatagramProtocol):
         def datagram_received(self, data: bytes, _: Any) -> None:
-            waited.append(perf_counter() - sent.pop(int(data)))
+            latencies.append(perf_counter() - sent.pop(int(data)))
 
     loop = asyncio.get_running_loop()
     to = ("127.0.0.1", port)
     transport, _ = await loop.create_datagram_endpoint(Answers, remote_addr=to)
     while await asyncio.to_thread(pipe.recv):
-        waited.clear()
+        latencies.clear()
         due = perf_counter()
         for n in range(int(_RATE * _SECONDS)):
             due += random.expovariate(_RATE)
-            if (rest := due - perf_counter()) > 0:
-                await asyncio.sleep(rest)
+            if (remaining := due - perf_counter()) > 0:
+                await asyncio.sleep(remaining)
             sent[n] = perf_counter()
             transport.sendto(b"%d" % n)
         await asyncio.sleep(0.2)
-        pipe.send(sorted(waited))
+        pipe.send(sorted(latencies))
 
 
 class Hits(asyncio.DatagramProtocol):
-    """Answers each datagram after as long as a hit takes."""
+    """Answers each datagram after the CPU time of a hit."""
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -77,32 +80,35 @@ class Hits(asyncio.DatagramProtocol):
         self._transport.sendto(data, address)
 
 
-class Fixed:
-    """A cost that says where, whatever it is."""
+class FixedCost:
+    """A cost that decides where runs happen, and learns nothing."""
 
     def __init__(self, is_expensive: bool) -> None:
-        self._is_dear = is_expensive
+        self._is_expensive = is_expensive
 
-    def of(self, _: int) -> float:
+    def estimate(self, _: int) -> float:
         return 1.0  # one run a turn
 
     def is_expensive(self, _: int) -> bool:
-        return self._is_dear
+        return self._is_expensive
 
-    def add(self, *_: Any) -> None:
+    def observe(self, *_: Any) -> None:
         pass
 
 
-class Again:
-    """A row that comes again as soon as it has run, with so many others, until told."""
+class ClosedLoop:
+    """A job of so many rows, which are added again once all have run, until stopped."""
 
     def __init__(self, batcher: Batcher, row: Any, rows: int) -> None:
-        self._batcher, self._row, self._rows = batcher, row, rows
-        self.runs, self.is_over = 0, False
-        self._landed = 0
-        self.come()
+        self._batcher = batcher
+        self._row = row
+        self._rows = rows
+        self._completed = 0
+        self.runs = 0
+        self.is_stopped = False
+        self.add_rows()
 
-    def come(self) -> None:
+    def add_rows(self) -> None:
         for _ in range(self._rows):
             self._batcher.add(self._row, self)
 
@@ -110,15 +116,15 @@ class Again:
         return True
 
     def complete(self, _: RowResult) -> None:
-        self._landed += 1
-        if self._landed % self._rows == 0:
+        self._completed += 1
+        if self._completed % self._rows == 0:
             self.runs += 1
-            if not self.is_over:
-                asyncio.get_running_loop().call_soon(self.come)
+            if not self.is_stopped:
+                asyncio.get_running_loop().call_soon(self.add_rows)
 
 
 def servable(folder: Path) -> Any:
-    """Four layers of 512 units: the cost grows with the rows."""
+    """Return a model of four layers of 512 units: its cost grows with the rows."""
     import numpy as np
     import tensorflow as tf
 
@@ -148,7 +154,7 @@ def servable(folder: Path) -> Any:
 async def _measure(model: Any, sock: socket.socket, pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
     await loop.create_datagram_endpoint(Hits, sock=sock)
-    _order(2)
+    _prioritize(2)
     gc.collect()
     gc.freeze()
     pipe.send(True)
@@ -161,8 +167,8 @@ async def _measure(model: Any, sock: socket.socket, pipe: Connection) -> None:
             await _run(model, rows, is_expensive, pipe, name)
 
 
-def _order(priority: int) -> None:
-    """Say when this thread has its turn, if that is for us to say."""
+def _prioritize(priority: int) -> None:
+    """Set the priority of this thread, if `chrt` has allowed it."""
     if os.sched_getscheduler(0) == os.SCHED_RR:
         thread = threading.get_native_id()
         os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(priority))
@@ -177,31 +183,34 @@ def _timed(model: Any, rows: int) -> float:
 async def _run(
     model: Any, rows: int, is_expensive: bool, pipe: Connection, name: str
 ) -> None:
-    counts = RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
-    cost: Any = Fixed(is_expensive)
+    metrics = RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    cost: Any = FixedCost(is_expensive)
 
     def run(batch: Sequence[Any]) -> list[bytes]:
         if is_expensive:
-            _order(1)
+            _prioritize(1)
         answers: list[bytes] = model.run(batch)
         return answers
 
-    batcher = Batcher("m", run, BatchLimits(rows, 0, 1 << 20), counts, cost)
-    again = Again(batcher, (1.0,), rows)
-    cpu, started = process_time(), perf_counter()
+    batcher = Batcher("m", run, BatchLimits(rows, 0, 1 << 20), metrics, cost)
+    callers = ClosedLoop(batcher, (1.0,), rows)
+    cpu_started = process_time()
+    started = perf_counter()
     pipe.send(True)
-    waited = await asyncio.to_thread(pipe.recv)
-    cpu, seconds = process_time() - cpu, perf_counter() - started
-    runs, again.is_over = again.runs, True
+    latencies = await asyncio.to_thread(pipe.recv)
+    cpu = process_time() - cpu_started
+    elapsed = perf_counter() - started
+    runs = callers.runs
+    callers.is_stopped = True
     await asyncio.sleep(0.4)
     batcher.close()
-    cost = f"{runs / seconds:7.0f} runs/s, {cpu / runs * 1e6:6.0f} us CPU a run"
-    _print(name, waited, cost)
+    text = f"{runs / elapsed:7.0f} runs/s, {cpu / runs * 1e6:6.0f} us CPU a run"
+    _print(name, latencies, text)
 
 
-def _print(name: str, waited: Sequence[float], cost: str) -> None:
-    shares = (waited[int(len(waited) * q)] * 1e3 for q in (0.5, 0.9, 0.99))
-    hits = " ".join(f"{one:7.2f}" for one in shares)
+def _print(name: str, latencies: Sequence[float], cost: str) -> None:
+    quantiles = (latencies[int(len(latencies) * q)] * 1e3 for q in (0.5, 0.9, 0.99))
+    hits = " ".join(f"{one:7.2f}" for one in quantiles)
     sys.stdout.write(f"{name:31s} hits p50, p90, p99 (ms): {hits}   {cost}\n")
     sys.stdout.flush()
 
@@ -213,8 +222,8 @@ def main() -> None:
     sock.setblocking(False)
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    asking = (sock.getsockname()[1], theirs)
-    context.Process(target=ask, args=asking, daemon=True).start()
+    arguments = (sock.getsockname()[1], theirs)
+    context.Process(target=send_hits, args=arguments, daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="gomlx-") as folder:
         uvloop.run(_measure(servable(Path(folder)), sock, ours))
 

@@ -18,10 +18,11 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher, BatchLimits
-from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.batcher import Batcher
+from gomlx.models.serving.cost import Cost, Timing
 from gomlx.models.serving.current import Current, LiveVersion
-from gomlx.models.serving.run import RunCounts
+from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.serving.run import RunMetrics
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
@@ -119,7 +120,7 @@ async def path(
     def live(
         servable: Servable, gate: Gate | None = None, queued_seconds: float = inf
     ) -> LiveVersion:
-        run_counts = RunCounts(
+        run_metrics = RunMetrics(
             counts.counter("gomlx_model_runs", "m"),
             counts.counter("failures"),
             counts.histogram("seconds"),
@@ -130,7 +131,7 @@ async def path(
         return LiveVersion(
             servable,
             Batcher(
-                "m", run, limits, run_counts, Cost(64, [Spent(seconds, seconds)] * 7)
+                "m", run, limits, run_metrics, Cost(64, [Timing(seconds, seconds)] * 7)
             ),
         )
 

@@ -1,33 +1,35 @@
-"""Whether it pays to let a run of a dear model wait for more rows.
+"""Whether the run of an expensive model should wait for more rows.
 
-While it runs, rows gather anyway. But callers who ask again as soon as they are
-answered then split into two halves, each of which waits for the other's run. If a run
-of both takes hardly longer, a moment of waiting joins them.
+Rows gather while it runs in any case. But closed-loop callers then split into two
+halves, each of which waits while the other's rows run. If one run of both halves takes
+hardly longer, a short wait joins them.
 """
 
 from collections.abc import Callable
 
-_GAIN = 1.1  # less is noise, or no gain at all: rows that come evenly
+_GAIN = 1.1  # less is noise, or rows that arrive evenly, where waiting gains nothing
 
 
 class Linger:
-    """How many rows come while one waits `seconds`, of late. For one thread."""
+    """An average of the rows that arrive within `seconds`. For one thread."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self._more = 0.0
+        self._arrivals = 0.0
 
-    def pays(self, rows: int, max_rows: int, cost: Callable[[int], float]) -> bool:
-        """Tell whether more rows a second would run with those that will have come.
+    def raises_throughput(
+        self, rows: int, max_rows: int, estimate: Callable[[int], float]
+    ) -> bool:
+        """Return whether waiting for the rows to come runs more rows a second.
 
-        cost: the seconds of a run of so many rows.
+        estimate: rows of a run → its seconds.
         """
         if not self.seconds or rows >= max_rows:
             return False
-        joined = min(rows + self._more, max_rows)
-        lingering = joined / (self.seconds + cost(round(joined)))
-        return lingering > _GAIN * rows / cost(rows)
+        joined = min(rows + self._arrivals, max_rows)
+        lingering = joined / (self.seconds + estimate(round(joined)))
+        return lingering > _GAIN * rows / estimate(rows)
 
-    def add(self, rows: int) -> None:
-        """Learn how many rows came in that time, waited for or not."""
-        self._more += (rows - self._more) / 8
+    def observe(self, rows: int) -> None:
+        """Learn how many rows arrived in that time, whether a run waited or not."""
+        self._arrivals += (rows - self._arrivals) / 8

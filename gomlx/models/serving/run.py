@@ -1,57 +1,92 @@
-"""One run of a model, and what became of it."""
+"""One run of a model: the jobs that it is for, its outcomes, and its metrics."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter, thread_time
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.cost import Spent, spent_since
+from gomlx.models.serving.cost import Timing, timing_since
+
+log = logging.getLogger(__name__)
 
 RowResult = bytes | GomlxError
 
 
-class Run(NamedTuple):
-    """What became of one run: an outcome a row, and what it took.
+class Job(Protocol):
+    """What a row is run for."""
 
-    is_refused: by TensorFlow, for what may be one row's fault.
+    def is_awaited(self, now: float, /) -> bool:
+        """Return whether a caller still waits for it. now: as `perf_counter` counts."""
+
+    def complete(self, outcome: RowResult, /) -> None:
+        """Receive the answer, or the error."""
+
+
+Batch = list[tuple[Row, Job]]
+Complete = Callable[[Batch, Sequence[RowResult]], None]
+
+
+class Run(NamedTuple):
+    """The result of one run: an outcome per row, and what the run cost.
+
+    is_rejected: TensorFlow raised, perhaps because of a single row.
     """
 
     outcomes: Sequence[RowResult]
-    spent: Spent
+    timing: Timing
     has_failed: bool
-    is_refused: bool
+    is_rejected: bool
 
 
 @dataclass(frozen=True)
-class RunCounts:
-    """What is counted about runs. For one thread: the event loop's."""
+class RunMetrics:
+    """The metrics of a version's runs. For one thread: the event loop's."""
 
     runs: Counter
     failures: Counter
     seconds: Histogram
     rows: Histogram
 
-    def add(self, run: Run) -> None:
+    def observe(self, run: Run) -> None:
+        """Count a run, whether it failed, its wall time and its rows."""
         self.runs.n += 1
         self.failures.n += run.has_failed
-        self.seconds.add(run.spent.seconds)
+        self.seconds.add(run.timing.wall)
         self.rows.add(len(run.outcomes))
 
 
-def tried(
+def attempt(
     model: str, run: Callable[[Sequence[Row]], list[bytes]], rows: Sequence[Row]
 ) -> Run:
-    """Run rows together. What goes wrong is the outcome of each of them."""
-    started, cpu = perf_counter(), thread_time()
+    """Run rows together. An exception becomes the outcome of every row."""
+    started = perf_counter()
+    cpu = thread_time()
     try:
         outcomes = run(rows)
-        return Run(outcomes, spent_since(started, cpu), False, False)
+        return Run(outcomes, timing_since(started, cpu), False, False)
     except RunFailed as error:
-        failed, is_refused = error, True
+        failed = error
+        is_rejected = True
     except Exception as error:
         failed = RunFailed(f"model {model!r}: {type(error).__name__}: {error}")
-        is_refused = False
-    return Run([failed] * len(rows), spent_since(started, cpu), True, is_refused)
+        is_rejected = False
+    return Run([failed] * len(rows), timing_since(started, cpu), True, is_rejected)
+
+
+def complete_jobs(
+    model: str,
+    on_completed: Callable[[], None],
+    batch: Batch,
+    outcomes: Iterable[RowResult],
+) -> None:
+    """Hand each job its outcome, then call on_completed once for all of them."""
+    for (_, job), outcome in zip(batch, outcomes, strict=True):
+        try:
+            job.complete(outcome)
+        except Exception:  # a bug of one caller must not keep others waiting
+            log.exception("model %s: a job raised when it was completed", model)
+    on_completed()

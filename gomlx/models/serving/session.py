@@ -1,8 +1,8 @@
-"""TensorFlow, the way it is cheap to call.
+"""TensorFlow sessions whose calls are cheap.
 
-A v1 session whose callable runs in the thread that calls it costs a tenth of a
-signature call (ARCHITECTURE.md, "What was measured"). A test pins
-that, so that a TensorFlow upgrade cannot lose it silently.
+The callable of a v1 session, run in the thread that calls it, costs a tenth of a
+signature call (ARCHITECTURE.md, "What was measured"). A test pins that, so that a
+TensorFlow upgrade cannot lose it silently.
 """
 
 import logging
@@ -27,7 +27,7 @@ TensorFlowError = tf.errors.OpError
 
 
 def open_session(graph: Any) -> Any:
-    """Return a session of one thread that leaves mapped constants where they are."""
+    """Return a single-threaded session that does not copy mapped constants."""
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
     )
@@ -61,7 +61,7 @@ def parse(saved_model: Path) -> Any:
 
 
 def load_objects(saved_model: Path) -> Any:
-    """Load a SavedModel the way of TensorFlow 2. Raises StageFailed."""
+    """Load a SavedModel as TensorFlow 2 does. Raises StageFailed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -72,7 +72,7 @@ def load_objects(saved_model: Path) -> Any:
 
 @contextmanager
 def loaded(saved_model: Path) -> Iterator[Any]:
-    """The model in a session, loaded the ordinary way. Raises StageFailed."""
+    """Yield a session that TensorFlow itself fills. Raises StageFailed."""
     with closing(open_session(tf.Graph())) as session:
         try:
             loader = import_graph(session, saved_model)
@@ -84,13 +84,13 @@ def loaded(saved_model: Path) -> Iterator[Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line that says something: TensorFlow's messages run on and on."""
+    """Return the first line that is not blank: TensorFlow's messages are very long."""
     lines = (line.strip() for line in str(error).splitlines())
     return next((line[:500] for line in lines if line), repr(error))
 
 
 def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
-    """Import the serving graph into the session's graph, without its variables."""
+    """Import the serving graph into the session's graph, without its state."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loader = loader_impl.SavedModelLoader(str(saved_model))
@@ -100,15 +100,17 @@ def import_graph(session: Any, saved_model: Path) -> "GraphLoader":
 
 
 class GraphLoader:
-    """An imported graph, and how its state comes to life.
+    """Restores and initializes the state of an imported graph.
 
-    constants: what was taken out of the graph, for the initialisation alone.
+    constants: tensor name → TensorProto, of `extract_init_constants`.
     """
 
     def __init__(
         self, session: Any, loader: Any, saver: Any, constants: dict[str, Any]
     ) -> None:
-        self._session, self._loader, self._saver = session, loader, saver
+        self._session = session
+        self._loader = loader
+        self._saver = saver
         self._constants = constants
 
     def restore(self) -> None:

@@ -1,14 +1,14 @@
-"""A user's function over every answer: what it returns is cached and answered.
+"""A user's function over every answer: its result is cached and served instead.
 
-    transformer(inputs, outputs) -> anything that JSON holds
+    transformer(inputs, outputs) -> any value that JSON can hold
 
-inputs are those of the canonical row, the auxiliary ones among them; outputs are the
-model's, as the response would hold them. NaN and the infinities in what it returns
-become the words that stand for them in outputs.
+inputs: the values of the canonical row, auxiliary inputs included. outputs: those of
+the model, as the response would hold them. NaN and the infinities in the result are
+written as the strings that stand for them in outputs.
 
 The file that holds the function is part of the version: staging copies it, and workers
-run the copy, whatever becomes of the file. What it imports or reads is not: it is found
-where it lies when a worker loads the version.
+run the copy, even after the file changes. What the function imports or reads is not
+part of it: that is looked up when a worker loads the version.
 """
 
 import math
@@ -32,43 +32,47 @@ _PACKAGE = "__init__.py"
 
 
 class Transformer:
-    """One model's transformer; without a reference, answers stay as they are."""
+    """The transformer of one version. names: of the inputs, in row order.
+
+    Raises StageFailed.
+    """
 
     def __init__(
         self, reference: str, version: ModelVersion, names: Sequence[str]
     ) -> None:
-        self._reference, self._model, self._names = reference, version.name, names
-        self._function = _load(reference, version) if reference else None
+        self._reference = reference
+        self._model = version.name
+        self._names = names
+        self._function = _load(reference, version)
 
     def __call__(self, rows: Sequence[Row], answers: list[bytes]) -> list[bytes]:
-        """Return what to answer for each row. Raises TransformFailed."""
-        if self._function is None:
-            return answers
+        """Return each row's new answer, as JSON. Raises TransformFailed."""
         try:
             return [
-                _dumped(self._function(self._inputs(row), orjson.loads(answer)))
+                _to_json(self._function(self._inputs(row), orjson.loads(answer)))
                 for row, answer in zip(rows, answers, strict=True)
             ]
         except Exception as error:
             raise TransformFailed(self._model, self._reference, error) from error
 
     def _inputs(self, row: Row) -> dict[str, Any]:
-        return {n: plain(v) for n, v in zip(self._names, row, strict=True)}
+        values = zip(self._names, row, strict=True)
+        return {name: plain(value) for name, value in values}
 
 
 class Code(NamedTuple):
-    """The file that holds a transformer; without a name, there is none."""
+    """The source file of a transformer; an empty name stands for none."""
 
     name: str = ""
     data: bytes = b""
 
     @property
     def digest(self) -> str:
-        """Of what is in it: other code may answer otherwise."""
+        """The digest of its content: other code may give other answers."""
         return blake2b(self.data, digest_size=16).hexdigest() if self.name else ""
 
     def write(self, directory: Path) -> None:
-        """Put it where workers look for it in a staged version."""
+        """Write it to the place in a staged version where workers look for it."""
         if self.name:
             (directory / _FOLDER).mkdir()
             (directory / _FOLDER / self.name).write_bytes(self.data)
@@ -86,14 +90,14 @@ def code(reference: str, model: str) -> Code:
     except Exception as error:
         raise _unusable(reference, model, f"{type(error).__name__}: {error}") from error
     if data is None:
-        raise _unusable(reference, model, f"no file of Python for module {module!r}")
+        raise _unusable(reference, model, f"module {module!r} has no Python file")
     return Code(path.name, data)
 
 
 def _load(
     reference: str, version: ModelVersion
 ) -> Callable[[dict[str, Any], Any], Any]:
-    """Return the function, of a module that no other version has."""
+    """Return the function, from a module that belongs to this version only."""
     module, _, name = reference.partition(":")
     try:
         function = getattr(_imported(module, version), name)
@@ -101,7 +105,7 @@ def _load(
         problem = f"{type(error).__name__}: {error}"
         raise _unusable(reference, version.name, problem) from error
     if not callable(function):
-        raise _unusable(reference, version.name, f"{name!r} is no function")
+        raise _unusable(reference, version.name, f"{name!r} is not a function")
     return function  # type: ignore[no-any-return]  # a user's function
 
 
@@ -123,27 +127,37 @@ def _unusable(reference: str, model: str, problem: str) -> StageFailed:
     return StageFailed(f"model {model!r}: transformer {reference!r}: {problem}")
 
 
-def _dumped(value: Any) -> bytes:
-    """Return JSON; a null may be a number that it has no other form for."""
+def _to_json(value: Any) -> bytes:
     text = orjson.dumps(value)
-    return orjson.dumps(_worded(value)) if b"null" in text else text
+    # A null may stand for a non-finite float, which orjson cannot write otherwise.
+    return orjson.dumps(_with_words(value)) if b"null" in text else text
 
 
-def _worded(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
-    if isinstance(value, dict):
-        return {name: _worded(part) for name, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_worded(part) for part in value]
+def _with_words(value: Any) -> Any:
+    """Return a value with strings in place of its non-finite floats."""
     if is_dataclass(value) and not isinstance(value, type):
-        names = [f.name for f in fields(value) if not f.name.startswith("_")]
-        return {name: _worded(getattr(value, name)) for name in names}  # as orjson
+        value = _public_fields(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _word(value)
+    if isinstance(value, dict):
+        return {name: _with_words(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_words(part) for part in value]
     return value
 
 
+def _public_fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that orjson writes."""
+    names = [f.name for f in fields(value) if not f.name.startswith("_")]
+    return {name: getattr(value, name) for name in names}
+
+
+def _word(value: float) -> str:
+    return "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
+
+
 def plain(value: Value) -> Any:
-    """Return a value as a question holds it: of more dimensions, nested lists."""
+    """Return a value as a request holds it: a block as nested lists."""
     if isinstance(value, Block):
         return _nested(value.shape, iter(value.leaves))
     return value

@@ -5,7 +5,7 @@ processes share its pages. What cannot be mapped (strings, empty and old variabl
 the contents of mutable tables) is a serialized TensorProto, read into each process.
 """
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,20 @@ from gomlx.models.serving.session import GraphLoader
 
 _TABLES = frozenset(
     {
-        *("MutableHashTableV2", "MutableHashTable", "MutableDenseHashTableV2"),
-        *("MutableHashTableOfTensorsV2",),
+        "MutableHashTableV2",
+        "MutableHashTable",
+        "MutableDenseHashTableV2",
+        "MutableHashTableOfTensorsV2",
     }
 )
 _REFERENCES = frozenset({"VariableV2", "Variable"})  # older than resources
-# Static tables are filled by the graph's own initialisation.
+# Static tables are filled by the graph's own initialization.
 _KNOWN = _TABLES | {"VarHandleOp", "HashTableV2", "HashTable", "Placeholder", "Const"}
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable and its file; kind is mapped, parsed or reference."""
+    """A variable and its file. kind: "mapped", "parsed" or "reference"."""
 
     op: str
     file: str
@@ -50,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class SavedState:
-    """All state of a model. restores: some of it only the checkpoint can give."""
+    """All state of a model. restores: some of it is read from the checkpoint."""
 
     variables: tuple[Variable, ...]
     tables: tuple[Table, ...]
@@ -71,22 +73,23 @@ def export(
 ) -> SavedState:
     """Write the state of an ordinarily loaded model into an empty folder.
 
-    needed names the operations that serving depends on; Keras exports every variable
-    twice, training leaves optimizers behind. can_map: nobody writes to variables.
+    needed: names of the operations that serving depends on. Others are left out: Keras
+    exports every variable twice, and training leaves optimizers behind. can_map: the
+    graph never writes to variables.
     """
     operations = [o for o in session.graph.get_operations() if o.name in needed]
-    write = _writer(folder)
+    files = _Files(folder)
     kinds = "fiu" if can_map else ""
     with session.graph.as_default():
         return SavedState(
-            tuple(_export_variables(session, operations, kinds, write)),
-            tuple(_export_tables(session, operations, write)),
+            tuple(_export_variables(session, operations, kinds, files)),
+            tuple(_export_tables(session, operations, files)),
             any(map(_is_unknown, operations)),
         )
 
 
 def load(session: Any, loader: GraphLoader, folder: Path, state: SavedState) -> None:
-    """Give an imported graph the state that `export` wrote."""
+    """Fill an imported graph with the state that `export` wrote."""
     if state.restores:
         loader.restore()
     with session.graph.as_default():
@@ -97,11 +100,27 @@ def load(session: Any, loader: GraphLoader, folder: Path, state: SavedState) -> 
         loader.run_init_ops()
 
 
+class _Files:
+    """Writes one file per value into a folder; their names are 1, 2, 3, …"""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._count = 0
+
+    def write(self, value: Any, kind: str, dtype: str) -> str:
+        """Return the name of a new file that holds a value of one of the kinds."""
+        self._count += 1
+        path = self._folder / str(self._count)
+        if kind == "mapped":
+            value.tofile(path)
+        else:
+            proto = tf.make_tensor_proto(value, tf.as_dtype(dtype), value.shape)
+            path.write_bytes(proto.SerializeToString())
+        return path.name
+
+
 def _export_variables(
-    session: Any,
-    operations: list[Any],
-    mapped_kinds: str,
-    write: Callable[[Any, str, str], str],
+    session: Any, operations: list[Any], mapped_kinds: str, files: _Files
 ) -> Iterator[Variable]:
     for operation in operations:
         if operation.type != "VarHandleOp" and operation.type not in _REFERENCES:
@@ -110,14 +129,17 @@ def _export_variables(
             # A scalar string comes as bytes.
             value = np.asarray(session.run(_value_of(operation)))
         except tf.errors.FailedPreconditionError:
-            continue  # in the graph, but not in the checkpoint: nothing to serve
-        can_map = value.size and value.dtype.kind in mapped_kinds
-        kind = "mapped" if can_map else "parsed"
-        if operation.type in _REFERENCES:
-            kind = "reference"
+            continue  # in the graph, but not in the checkpoint: it serves nothing
+        kind = _kind(operation, value, mapped_kinds)
         dtype = operation.get_attr("dtype").name
-        file = write(value, kind, dtype)
+        file = files.write(value, kind, dtype)
         yield Variable(operation.name, file, dtype, value.shape, kind)
+
+
+def _kind(operation: Any, value: Any, mapped_kinds: str) -> str:
+    if operation.type in _REFERENCES:
+        return "reference"
+    return "mapped" if value.size and value.dtype.kind in mapped_kinds else "parsed"
 
 
 def _value_of(operation: Any) -> Any:
@@ -129,27 +151,28 @@ def _value_of(operation: Any) -> Any:
 
 
 def _export_tables(
-    session: Any, operations: list[Any], write: Callable[[Any, str, str], str]
+    session: Any, operations: list[Any], files: _Files
 ) -> Iterator[Table]:
     for operation in operations:
         if operation.type not in _TABLES:
             continue
-        keys, values = map(operation.get_attr, ("key_dtype", "value_dtype"))
+        keys = operation.get_attr("key_dtype")
+        values = operation.get_attr("value_dtype")
         exported = tf.raw_ops.LookupTableExportV2(
             table_handle=operation.outputs[0], Tkeys=keys, Tvalues=values
         )
         key_array, value_array = session.run(exported)
         yield Table(
             operation.name,
-            write(key_array, "parsed", keys.name),
+            files.write(key_array, "parsed", keys.name),
             keys.name,
-            write(value_array, "parsed", values.name),
+            files.write(value_array, "parsed", values.name),
             values.name,
         )
 
 
 def _is_unknown(operation: Any) -> bool:
-    """True for a resource that neither a file nor an initialisation op fills."""
+    """True for a resource that no file fills, and no initialization."""
     return (
         not operation.inputs
         and any(output.dtype == tf.resource for output in operation.outputs)
@@ -157,25 +180,8 @@ def _is_unknown(operation: Any) -> bool:
     )
 
 
-def _writer(folder: Path) -> Callable[[Any, str, str], str]:
-    count = 0
-
-    def write(value: Any, kind: str, dtype: str) -> str:
-        nonlocal count
-        count += 1
-        path = folder / str(count)
-        if kind == "mapped":
-            value.tofile(path)
-        else:
-            proto = tf.make_tensor_proto(value, tf.as_dtype(dtype), value.shape)
-            path.write_bytes(proto.SerializeToString())
-        return path.name
-
-    return write
-
-
 def _assign(graph: Any, folder: Path, variable: Variable) -> Any:
-    """Return the operation that gives a variable its value."""
+    """Return the operation that assigns a variable its value."""
     target = graph.get_operation_by_name(variable.op).outputs[0]
     if variable.kind == "mapped":
         value = tf.raw_ops.ImmutableConst(

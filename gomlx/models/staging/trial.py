@@ -12,7 +12,8 @@ from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
 from gomlx.errors import StageFailed
 from gomlx.models.serving import session as tf_session
-from gomlx.models.serving.servable import Feeds, Servable
+from gomlx.models.serving.feeds import Feeds
+from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.samples import Samples
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
-from gomlx.models.serving.batcher import Batcher, BatchLimits
+from gomlx.models.serving.batcher import Batcher
 from gomlx.models.serving.cost import Cost
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.serving.run import RunCounts
+from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.serving.run import RunMetrics
 from gomlx.models.version import ModelVersion
 
 _SERVABLE = "gomlx.models.serving.servable"
@@ -31,18 +32,18 @@ async def import_tensorflow() -> None:
 class VersionLoader:
     """Loads versions of the configured models.
 
-    batches: model → how its rows run together. when_completed: called after each run.
+    batches: model → how its rows run together. on_completed: called after each run.
     """
 
     def __init__(
         self,
         batches: Mapping[str, Batch],
         metrics: Metrics,
-        when_completed: Callable[[], None],
+        on_completed: Callable[[], None],
     ) -> None:
         self._batches = batches
         self._metrics = metrics
-        self._when_completed = when_completed
+        self._on_completed = on_completed
 
     def load(self, version: ModelVersion) -> LiveVersion:
         """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
@@ -58,9 +59,14 @@ class VersionLoader:
             batch.max_queued_rows,
             batch.max_queued_ms / 1000,
         )
-        counts = self._run_counts(version.name)
-        batcher = Batcher(version.name, servable.run, limits, counts, cost)
-        batcher.when_completed = self._when_completed
+        batcher = Batcher(
+            version.name,
+            servable.run,
+            limits,
+            self._run_metrics(version.name),
+            cost,
+            self._on_completed,
+        )
         return LiveVersion(servable, batcher)
 
     def close(self, live: LiveVersion) -> None:
@@ -72,8 +78,8 @@ class VersionLoader:
         # before any model was loaded is frozen.
         gc.collect()
 
-    def _run_counts(self, name: str) -> RunCounts:
-        return RunCounts(
+    def _run_metrics(self, name: str) -> RunMetrics:
+        return RunMetrics(
             self._metrics.counter("gomlx_model_runs", name),
             self._metrics.counter("gomlx_model_run_failures", name),
             self._metrics.histogram("gomlx_model_run_seconds", name),

@@ -1,4 +1,4 @@
-"""Batches by turn of the event loop; bad rows; shedding; dear models in a thread."""
+"""Runs by turn of the event loop; bad rows; shedding; expensive runs in a thread."""
 
 import asyncio
 import threading
@@ -13,13 +13,14 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher, BatchLimits
-from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Spent, sizes
-from gomlx.models.serving.run import RowResult, RunCounts
+from gomlx.models.serving.batcher import Batcher
+from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Timing, batch_sizes
+from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.serving.run import RowResult, RunMetrics
 
 
 class Model:
-    """Doubles numbers; refuses 13; remembers its batches and threads."""
+    """Doubles numbers, and rejects 13; records its batches and threads."""
 
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
@@ -34,7 +35,7 @@ class Model:
 
 
 class Job:
-    """A row that somebody wants until they say no; its outcome when it has landed."""
+    """A row that is awaited until its deadline, and its outcome."""
 
     def __init__(self) -> None:
         self.outcome: asyncio.Future[RowResult] = asyncio.Future()
@@ -47,23 +48,23 @@ class Job:
         self.outcome.set_result(outcome)
 
 
-def counts_of_runs() -> RunCounts:
-    return RunCounts(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+def run_metrics() -> RunMetrics:
+    return RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
 
 
 def batcher_of(
     run: Callable[[Sequence[Row]], list[bytes]],
     limits: BatchLimits | int = 64,
     seconds: float | Sequence[float] = 0.0,
-    counts: RunCounts | None = None,
+    metrics: RunMetrics | None = None,
 ) -> Batcher:
-    """A batcher with limits, or max_rows; seconds: of each size of runs, or of all."""
+    """A batcher with limits, or max_rows. seconds: of each batch size, or of all."""
     if isinstance(limits, int):
         limits = BatchLimits(limits, 0, 100)
     if isinstance(seconds, float):
-        seconds = [seconds for _ in sizes(limits.max_rows)]
-    cost = Cost(limits.max_rows, [Spent(one, one) for one in seconds])
-    return Batcher("m", run, limits, counts or counts_of_runs(), cost)
+        seconds = [seconds for _ in batch_sizes(limits.max_rows)]
+    cost = Cost(limits.max_rows, [Timing(one, one) for one in seconds])
+    return Batcher("m", run, limits, metrics or run_metrics(), cost)
 
 
 async def outcomes(batcher: Batcher, values: Sequence[int]) -> list[RowResult]:
@@ -85,7 +86,8 @@ async def test_rows_of_one_turn_run_together() -> None:
 @pytest.mark.asyncio
 async def test_rows_that_each_turn_brings_run_together() -> None:
     model = Model()
-    batcher, jobs = batcher_of(model.run), [Job() for _ in range(9)]
+    batcher = batcher_of(model.run)
+    jobs = [Job() for _ in range(9)]
     for turn in range(3):
         for n in range(3 * turn, 3 * turn + 3):
             batcher.add((n,), jobs[n])
@@ -95,9 +97,10 @@ async def test_rows_that_each_turn_brings_run_together() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_caller_alone_waits_for_nobody() -> None:
+async def test_a_single_caller_waits_for_no_one() -> None:
     model = Model()
-    batcher, job = batcher_of(model.run), Job()
+    batcher = batcher_of(model.run)
+    job = Job()
     batcher.add((1,), job)
     await asyncio.sleep(0)
     assert model.batches == [[1]]
@@ -106,7 +109,8 @@ async def test_a_caller_alone_waits_for_nobody() -> None:
 
 @pytest.mark.asyncio
 async def test_rows_do_not_wait_for_ever_while_others_come() -> None:
-    model, most = Model(), 100_000
+    model = Model()
+    most = 100_000
     batcher = batcher_of(model.run, BatchLimits(most, 0, most))
     for n in range(most):
         batcher.add((n,), Job())
@@ -123,10 +127,10 @@ async def test_max_rows_is_exact() -> None:
     assert model.batches == [[1, 2], [3, 4], [5]]
 
 
-class Still(Cost):
+class FixedCost(Cost):
     """A cost that learns nothing: a busy machine must not change where runs happen."""
 
-    def add(self, rows: int, spent: Spent, is_in_line: bool) -> None:
+    def observe(self, rows: int, timing: Timing, is_in_line: bool) -> None:
         pass
 
 
@@ -138,8 +142,8 @@ async def test_a_turn_runs_no_more_than_the_loop_may_wait() -> None:
         time.sleep(EXPENSIVE_SECONDS)
         return model.run(rows)
 
-    cost = Still(2, [Spent(0.0, 0.0)])
-    batcher = Batcher("m", slow, BatchLimits(2, 0, 100), counts_of_runs(), cost)
+    cost = FixedCost(2, [Timing(0.0, 0.0)])
+    batcher = Batcher("m", slow, BatchLimits(2, 0, 100), run_metrics(), cost)
     for _ in range(6):
         batcher.add((2,), Job())
     for n in (1, 2, 3):
@@ -169,9 +173,10 @@ async def _long_turns(until: Callable[[], object], most: int) -> int:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_run_waits_while_the_loop_is_busy() -> None:
+async def test_an_expensive_run_yields_while_the_loop_is_behind() -> None:
     model = Model()
-    batcher, job = batcher_of(model.run, seconds=1.0), Job()
+    batcher = batcher_of(model.run, seconds=1.0)
+    job = Job()
     batcher.add((1,), job)
     assert await _long_turns(lambda: model.batches, 50) == 50
     assert await job.outcome == b"2"
@@ -179,10 +184,11 @@ async def test_a_dear_run_waits_while_the_loop_is_busy() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_run_begins_before_its_rows_have_waited_too_long() -> None:
+async def test_an_expensive_run_starts_before_its_rows_have_waited_too_long() -> None:
     model = Model()
     limits = BatchLimits(64, 0, 100, queued_seconds=0.05)
-    batcher, job = batcher_of(model.run, limits, seconds=10.0), Job()
+    batcher = batcher_of(model.run, limits, seconds=10.0)
+    job = Job()
     batcher.add((1,), job)
     assert 1 < await _long_turns(lambda: model.batches, 1000) <= 25
     assert await job.outcome == b"2"
@@ -190,9 +196,10 @@ async def test_a_dear_run_begins_before_its_rows_have_waited_too_long() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_run_begins_with_the_first_short_turn() -> None:
+async def test_an_expensive_run_starts_with_the_first_short_turn() -> None:
     model = Model()
-    batcher, job = batcher_of(model.run, seconds=1.0), Job()
+    batcher = batcher_of(model.run, seconds=1.0)
+    job = Job()
     batcher.add((1,), job)
     await _long_turns(lambda: False, 10)
     assert not model.batches
@@ -201,9 +208,10 @@ async def test_a_dear_run_begins_with_the_first_short_turn() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_run_waits_not_for_ever() -> None:
+async def test_an_expensive_run_does_not_yield_for_ever() -> None:
     model = Model()
-    batcher, job = batcher_of(model.run, seconds=2 * EXPENSIVE_SECONDS), Job()
+    batcher = batcher_of(model.run, seconds=2 * EXPENSIVE_SECONDS)
+    job = Job()
     batcher.add((1,), job)
     assert 1 < await _long_turns(lambda: model.batches, 100_000) < 100_000
     assert await job.outcome == b"2"
@@ -211,8 +219,9 @@ async def test_a_dear_run_waits_not_for_ever() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_run_waits_for_more_rows_where_more_have_come() -> None:
-    model, go = Model(), threading.Event()
+async def test_an_expensive_run_lingers_where_more_rows_have_arrived() -> None:
+    model = Model()
+    go = threading.Event()
 
     def run(rows: Sequence[Row]) -> list[bytes]:
         assert go.wait(60)
@@ -247,18 +256,18 @@ async def test_a_bad_row_fails_alone(seconds: float) -> None:
 @pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
 @pytest.mark.asyncio
 async def test_every_run_is_counted(seconds: float) -> None:
-    counts = counts_of_runs()
-    batcher = batcher_of(Model().run, seconds=seconds, counts=counts)
+    metrics = run_metrics()
+    batcher = batcher_of(Model().run, seconds=seconds, metrics=metrics)
     await outcomes(batcher, [1, 13, 3])
     await outcomes(batcher, [4, 5])
     batcher.close()
-    assert counts.runs.n == sum(counts.seconds.counts) == 6
-    assert counts.failures.n == 3  # of the three rows, of two, and of the bad one
-    assert counts.rows.sums.total == 3 + 1 + 2 + 1 + 1 + 2
+    assert metrics.runs.n == sum(metrics.seconds.counts) == 6
+    assert metrics.failures.n == 3  # of the three rows, of two, and of the bad one
+    assert metrics.rows.sums.total == 3 + 1 + 2 + 1 + 1 + 2
 
 
 @pytest.mark.asyncio
-async def test_a_bug_is_an_outcome_too() -> None:
+async def test_an_unexpected_exception_is_an_outcome_too() -> None:
     def run(rows: Sequence[Row]) -> list[bytes]:
         raise ZeroDivisionError("oops")
 
@@ -283,13 +292,13 @@ async def test_a_full_queue_sheds_and_recovers() -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_would_wait_too_long_is_shed_at_once() -> None:
+async def test_rows_that_would_wait_too_long_are_shed_at_once() -> None:
     batcher = batcher_of(Model().run, BatchLimits(2, 0, 100, 2.0), 1.0)
     for _ in range(5):  # a new row would run in the third run: after two seconds
         assert batcher.has_room(100 - len(batcher))
         batcher.add((1,), Job())
     assert not batcher.has_room(1, seconds=1.9)
-    assert batcher.has_room(0, seconds=1.9)  # who joins a flight
+    assert batcher.has_room(0, seconds=1.9)  # a request that joins flights
     batcher.add((1,), Job())
     with pytest.raises(Overloaded) as refused:
         batcher.check_room(1)
@@ -305,7 +314,7 @@ async def test_who_would_wait_too_long_is_shed_at_once() -> None:
     ("seconds_per_run", "seconds"), [(0.0001, 1), (2.0, 8), (1000.0, 60)]
 )
 @pytest.mark.asyncio
-async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
+async def test_retry_after_is_the_time_that_the_queue_takes_to_run(
     seconds_per_run: float, seconds: int
 ) -> None:
     batcher = batcher_of(Model().run, BatchLimits(2, 0, 9), seconds_per_run)
@@ -319,8 +328,9 @@ async def test_those_who_are_shed_may_come_back_when_the_queue_has_run(
 
 
 @pytest.mark.asyncio
-async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
-    model, jobs = Model(), [Job() for _ in range(8)]
+async def test_abandoned_rows_use_no_place_in_a_run() -> None:
+    model = Model()
+    jobs = [Job() for _ in range(8)]
     batcher = batcher_of(model.run, 2)
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
@@ -333,11 +343,9 @@ async def test_rows_that_nobody_wants_take_no_place_in_a_run() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
-    batcher, jobs = (
-        batcher_of(Model().run, BatchLimits(64, 0, 3)),
-        [Job() for _ in range(3)],
-    )
+async def test_a_full_queue_makes_room_by_dropping_abandoned_rows() -> None:
+    batcher = batcher_of(Model().run, BatchLimits(64, 0, 3))
+    jobs = [Job() for _ in range(3)]
     for value, job in enumerate(jobs):
         batcher.add((value,), job)
     jobs[1].deadline = 0.0
@@ -350,8 +358,10 @@ async def test_a_full_queue_makes_room_by_dropping_what_nobody_wants() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_dear_model_runs_in_a_thread_and_gathers_meanwhile() -> None:
-    model, started, go = Model(), threading.Event(), threading.Event()
+async def test_an_expensive_model_runs_in_a_thread_and_rows_gather_meanwhile() -> None:
+    model = Model()
+    started = threading.Event()
+    go = threading.Event()
 
     def slow(rows: Sequence[Row]) -> list[bytes]:
         started.set()
@@ -370,3 +380,38 @@ async def test_a_dear_model_runs_in_a_thread_and_gathers_meanwhile() -> None:
     assert model.batches == [[1], [2, 3]]
     assert threading.get_ident() not in model.threads
     batcher.close()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+@pytest.mark.asyncio
+async def test_the_listener_is_called_once_a_run_after_its_rows(seconds: float) -> None:
+    seen: list[list[bool]] = []
+    jobs = [Job() for _ in range(3)]
+
+    def on_completed() -> None:
+        seen.append([job.outcome.done() for job in jobs])
+
+    cost = FixedCost(2, [Timing(seconds, seconds)])
+    limits = BatchLimits(2, 0, 100)
+    batcher = Batcher("m", Model().run, limits, run_metrics(), cost, on_completed)
+    for job in jobs:
+        batcher.add((1,), job)
+    await asyncio.gather(*(job.outcome for job in jobs))
+    batcher.close()
+    assert seen == [[True, True, False], [True, True, True]]
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_raises_keeps_no_other_waiting(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Bad(Job):
+        def complete(self, outcome: RowResult) -> None:
+            raise ZeroDivisionError("oops")
+
+    batcher = batcher_of(Model().run)
+    good = Job()
+    batcher.add((1,), Bad())
+    batcher.add((2,), good)
+    assert await good.outcome == b"4"
+    assert "model m: a job raised when it was completed" in caplog.text

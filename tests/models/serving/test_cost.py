@@ -1,25 +1,24 @@
-"""What runs are predicted to take, and where they run for it."""
+"""The predicted cost of runs, and where they run because of it."""
 
 import pytest
 
-from gomlx.models.serving import cost as costs
 from gomlx.models.serving.cost import (
     CHEAP_SECONDS,
     EXPENSIVE_SECONDS,
     Cost,
-    Pace,
-    Spent,
-    sizes,
-    warmed,
+    Slowdown,
+    Timing,
+    batch_sizes,
+    measure_sizes,
 )
 
 
-def cpu(seconds: float) -> Spent:
-    return Spent(seconds, seconds)
+def cpu(seconds: float) -> Timing:
+    return Timing(seconds, seconds)
 
 
-def waits(seconds: float) -> Spent:
-    return Spent(seconds, 0.0)
+def waits(seconds: float) -> Timing:
+    return Timing(seconds, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -27,17 +26,17 @@ def waits(seconds: float) -> Spent:
     [(1, [1]), (2, [1, 2]), (5, [1, 2, 4, 5]), (64, [1, 2, 4, 8, 16, 32, 64])],
 )
 def test_sizes_that_are_measured(max_rows: int, expected: list[int]) -> None:
-    assert list(sizes(max_rows)) == expected
+    assert list(batch_sizes(max_rows)) == expected
 
 
 def test_every_size_has_its_own_cost() -> None:
     cost = Cost(5, [cpu(1.0), cpu(2.0), cpu(3.0), cpu(4.0)])
-    assert [cost.of(rows) for rows in range(1, 6)] == [1.0, 2.0, 3.0, 3.0, 4.0]
+    assert [cost.estimate(rows) for rows in range(1, 6)] == [1.0, 2.0, 3.0, 3.0, 4.0]
 
 
-def test_what_was_not_measured_may_take_twice_as_long() -> None:
+def test_each_size_that_was_not_measured_is_assumed_to_double() -> None:
     cost = Cost(8, [cpu(0.0002), cpu(0.0003)])
-    assert [cost.of(rows) for rows in (2, 4, 8)] == [0.0003, 0.0006, 0.0012]
+    assert [cost.estimate(rows) for rows in (2, 4, 8)] == [0.0003, 0.0006, 0.0012]
     assert [cost.is_expensive(rows) for rows in (2, 4, 5, 8)] == [
         False,
         False,
@@ -46,101 +45,99 @@ def test_what_was_not_measured_may_take_twice_as_long() -> None:
     ]
 
 
-def test_between_the_thresholds_a_run_stays_where_it_is() -> None:
+def test_between_the_thresholds_runs_stay_where_they_are() -> None:
     middle = (CHEAP_SECONDS + EXPENSIVE_SECONDS) / 2
     cost = Cost(1, [cpu(middle)])
     assert not cost.is_expensive(1)
     for _ in range(50):
-        cost.add(1, cpu(EXPENSIVE_SECONDS * 1.1), True)
+        cost.observe(1, cpu(EXPENSIVE_SECONDS * 1.1), True)
     assert cost.is_expensive(1)
     for _ in range(500):
-        cost.add(1, cpu(middle), False)
+        cost.observe(1, cpu(middle), False)
     assert cost.is_expensive(1)
     for _ in range(500):
-        cost.add(1, cpu(CHEAP_SECONDS * 0.9), False)
+        cost.observe(1, cpu(CHEAP_SECONDS * 0.9), False)
     assert not cost.is_expensive(1)
 
 
 @pytest.mark.parametrize("slow", [cpu(0.05), waits(0.05)])
-def test_a_surprise_is_remembered_for_a_while(slow: Spent) -> None:
+def test_a_very_long_run_counts_for_a_while(slow: Timing) -> None:
     cost = Cost(4, [cpu(0.0001)] * 3)
-    cost.add(4, slow, True)
+    cost.observe(4, slow, True)
     for _ in range(20):
         assert cost.is_expensive(4)
-        cost.add(4, cpu(0.0001), False)
+        cost.observe(4, cpu(0.0001), False)
     assert not cost.is_expensive(2)
     for _ in range(200):
-        cost.add(4, cpu(0.0001), False)
+        cost.observe(4, cpu(0.0001), False)
     assert not cost.is_expensive(4)
 
 
-def test_a_run_that_had_bad_luck_changes_nothing() -> None:
+def test_a_single_longer_run_changes_nothing() -> None:
     cost = Cost(1, [cpu(0.0001)])
     for _ in range(10):
-        cost.add(1, cpu(0.003), True)
+        cost.observe(1, cpu(0.003), True)
         assert not cost.is_expensive(1)
         for _ in range(20):
-            cost.add(1, cpu(0.0001), True)
+            cost.observe(1, cpu(0.0001), True)
 
 
 def test_a_wait_in_line_may_be_for_the_processor() -> None:
     cost = Cost(1, [cpu(0.0001)])
-    cost.add(1, waits(0.004), True)
+    cost.observe(1, waits(0.004), True)
     assert not cost.is_expensive(1)
     for _ in range(10):
-        cost.add(1, waits(0.004), True)
+        cost.observe(1, waits(0.004), True)
     assert cost.is_expensive(1)
 
 
 def test_a_wait_in_a_thread_may_be_for_the_event_loop() -> None:
     cost = Cost(1, [cpu(0.0001)])
     for _ in range(100):
-        cost.add(1, waits(0.004), False)
+        cost.observe(1, waits(0.004), False)
     assert not cost.is_expensive(1)
 
 
 def test_a_model_that_waits_for_its_device_stays_in_its_thread() -> None:
     cost = Cost(1, [waits(0.003)])
     for _ in range(100):
-        cost.add(1, waits(0.003), False)
+        cost.observe(1, waits(0.003), False)
     assert cost.is_expensive(1)
-    assert cost.of(1) == pytest.approx(0.003)
+    assert cost.estimate(1) == pytest.approx(0.003)
 
 
-def test_warming_leaves_out_what_takes_too_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    ran, now = [], 0.0
+def test_sizes_that_would_take_too_long_are_not_measured() -> None:
+    ran = []
+    now = 0.0
 
     def run(rows: int) -> None:
         nonlocal now
         ran.append(rows)
         now += 0.06 * rows
 
-    monkeypatch.setattr(costs, "perf_counter", lambda: now)
-    measured = warmed(run, 64)
+    measured = measure_sizes(run, 64, clock=lambda: now)
     assert ran == [1, 1, 1, 2, 2, 2]
-    assert [one.seconds for one in measured] == pytest.approx([0.06, 0.12])
-    assert len(warmed(lambda rows: None, 64)) == 7
+    assert [timing.wall for timing in measured] == pytest.approx([0.06, 0.12])
+    assert len(measure_sizes(lambda rows: None, 64)) == 7
 
 
-def test_a_busy_loop_slows_runs_that_wait_for_each_other() -> None:
-    pace = Pace()
+def test_a_busy_loop_slows_runs_down_that_are_back_to_back() -> None:
+    slowdown = Slowdown()
     for now in range(0, 100, 5):
-        pace.begins(float(now), 1.0, has_more=False)
-    assert pace.slowdown == 1.0
+        slowdown.run_starts(float(now), 1.0, has_more=False)
+    assert slowdown.factor == 1.0
     for now in range(100, 600, 5):
-        pace.begins(float(now), 1.0, has_more=True)
-    assert pace.slowdown == pytest.approx(5.0, rel=0.01)
+        slowdown.run_starts(float(now), 1.0, has_more=True)
+    assert slowdown.factor == pytest.approx(5.0, rel=0.01)
     for now in range(600, 700):
-        pace.begins(float(now), 2.0, has_more=True)
-    assert pace.slowdown == pytest.approx(1.0, rel=0.01)
+        slowdown.run_starts(float(now), 2.0, has_more=True)
+    assert slowdown.factor == pytest.approx(1.0, rel=0.01)
 
 
-def test_an_idle_time_is_not_a_long_run() -> None:
-    """Rows waited for the next run, and then nobody wanted them."""
-    pace = Pace()
-    pace.begins(0.0, 0.001, True)
-    pace.rests()
-    pace.begins(60.0, 0.001, False)
-    assert pace.slowdown == 1.0
+def test_idle_time_is_not_a_slow_run() -> None:
+    """The rows that waited for the next run were abandoned."""
+    slowdown = Slowdown()
+    slowdown.run_starts(0.0, 0.001, True)
+    slowdown.idle()
+    slowdown.run_starts(60.0, 0.001, False)
+    assert slowdown.factor == 1.0

@@ -1,4 +1,4 @@
-"""When a run of a dear model waits for more rows: by numbers alone."""
+"""When a run of an expensive model lingers: by numbers alone."""
 
 import pytest
 
@@ -10,12 +10,12 @@ SECONDS = 0.002
 def learned(rows: int) -> Linger:
     linger = Linger(SECONDS)
     for _ in range(100):
-        linger.add(rows)
+        linger.observe(rows)
     return linger
 
 
 @pytest.mark.parametrize(
-    ("rows", "more", "run", "row", "pays"),
+    ("rows", "arrivals", "run", "row", "is_worth_it"),
     [
         (8, 8, 0.005, 0.0, True),  # sixteen callers in two halves
         (8, 8, 0.005, 0.0001, True),
@@ -26,22 +26,24 @@ def learned(rows: int) -> Linger:
         (64, 8, 0.005, 0.0, False),  # full
     ],
 )
-def test_waiting_pays_when_more_rows_run_a_second(
-    rows: int, more: int, run: float, row: float, pays: bool
+def test_a_run_lingers_if_more_rows_then_run_a_second(
+    rows: int, arrivals: int, run: float, row: float, is_worth_it: bool
 ) -> None:
-    assert learned(more).pays(rows, 64, lambda n: run + row * n) is pays
+    linger = learned(arrivals)
+    found = linger.raises_throughput(rows, 64, lambda n: run + row * n)
+    assert found is is_worth_it
 
 
-def test_waiting_begins_and_ends_with_the_rows_that_come() -> None:
+def test_lingering_starts_and_ends_with_the_rows_that_arrive() -> None:
     linger = Linger(SECONDS)
     expected = [(0, False), (8, True), (0, False)]
-    for rows, pays in expected:
+    for rows, is_worth_it in expected:
         for _ in range(40):
-            linger.add(rows)
-        assert linger.pays(1, 64, lambda _: 0.005) is pays
+            linger.observe(rows)
+        assert linger.raises_throughput(1, 64, lambda _: 0.005) is is_worth_it
 
 
 def test_no_linger() -> None:
     linger = Linger(0.0)
-    linger.add(64)
-    assert not linger.pays(1, 64, lambda _: 1.0)
+    linger.observe(64)
+    assert not linger.raises_throughput(1, 64, lambda _: 1.0)

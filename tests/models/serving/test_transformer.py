@@ -45,8 +45,8 @@ def settings(function: str = "ranking:best", **others: Any) -> Settings:
     return Settings(auxiliaries=("limit",), transformer=function, **others)
 
 
-def ask(servable: Servable, **question: Any) -> Any:
-    rows = servable.dictionary.canonical(servable.signature.check(question).rows)
+def answers_of(servable: Servable, **columns: Any) -> Any:
+    rows = servable.dictionary.canonical(servable.signature.check(columns).rows)
     return [json.loads(answer) for answer in servable.run(rows)]
 
 
@@ -55,9 +55,11 @@ def test_what_it_returns_is_the_answer(
 ) -> None:
     source = tables.mutable_table(tmp_path / "m")
     servable = Servable(staged(source, settings=settings()))
-    assert ask(servable, w=["oslo", "lima"], limit=[1.5, None], batch_size=2) == [
+    assert answers_of(
+        servable, w=["oslo", "lima"], limit=[1.5, None], batch_size=2
+    ) == [
         {"word": "oslo", "limit": 1.5, "over": 2.0},
-        {"word": "[UNK]_", "limit": None, "over": -4.0},  # as the model was asked
+        {"word": "[UNK]_", "limit": None, "over": -4.0},  # as the model was fed
     ]
 
 
@@ -72,7 +74,7 @@ def test_an_exception_names_model_and_function(
     servable = Servable(staged(source, settings=settings()))
     expected = f"model 'm': transformer 'ranking:best' failed: .*{message}"
     with pytest.raises(TransformFailed, match=expected):
-        ask(servable, w="oslo", limit=limit)
+        answers_of(servable, w="oslo", limit=limit)
 
 
 VERSIONED = (
@@ -93,8 +95,8 @@ def test_a_version_runs_the_code_that_it_was_staged_with(
     first, second = map(Servable, versions)
     ranking.unlink()
     for servable, expected in ((first, 4.0), (second, 4000.0), (first, 4.0)):
-        assert ask(servable, x=2.0) == [expected]
-    assert ask(Servable(versions[0]), x=2.0) == [4.0]
+        assert answers_of(servable, x=2.0) == [expected]
+    assert answers_of(Servable(versions[0]), x=2.0) == [4.0]
     assert first.version.digest != second.version.digest
 
 
@@ -111,7 +113,7 @@ def test_what_is_no_number_is_a_word(
     )
     source = saved_models.scale(tmp_path / "m", 2.0)
     given = Settings(transformer="ranking:best")
-    found = ask(Servable(staged(source, settings=given)), x=2.0)
+    found = answers_of(Servable(staged(source, settings=given)), x=2.0)
     words = ["Infinity", ["NaN", 1.5], {"low": "-Infinity"}]
     assert found == [{"all": words, "none": None, "word": "null"}]
 
@@ -128,7 +130,7 @@ def test_relative_imports(
         (folder / name).write_text(text)
     source = saved_models.scale(tmp_path / "m", 2.0)
     servable = Servable(staged(source, settings=Settings(transformer=reference)))
-    assert ask(servable, x=2.0) == [12.0]
+    assert answers_of(servable, x=2.0) == [12.0]
 
 
 def test_a_module_of_dataclasses(tmp_path: Path, staged: Stage, ranking: Path) -> None:
@@ -140,7 +142,7 @@ def test_a_module_of_dataclasses(tmp_path: Path, staged: Stage, ranking: Path) -
     )
     source = saved_models.scale(tmp_path / "m", 2.0)
     given = Settings(transformer="ranking:best")
-    assert ask(Servable(staged(source, settings=given)), x=2.0) == [{"y": 4.0}]
+    assert answers_of(Servable(staged(source, settings=given)), x=2.0) == [{"y": 4.0}]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_the_order_of_a_vocabulary_makes_another_version(
     for path in moved.rglob("*"):
         os.utime(path, (1, 1))
     assert staged(moved, name="other").digest == versions[0].digest
-    answers = [ask(Servable(version), word="a") for version in versions]
+    answers = [answers_of(Servable(version), word="a") for version in versions]
     assert answers == [[{"y": 0.0}], [{"y": 1.0}]]
 
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.models.serving.batcher import Batcher, BatchLimits
-from gomlx.models.serving.cost import Cost, Spent
+from gomlx.models.serving.batcher import Batcher
+from gomlx.models.serving.cost import Cost, Timing
+from gomlx.models.serving.queue import BatchLimits
 from gomlx.models.serving.run import RowResult
 from gomlx.models.serving.servable import Servable
-from tests.models.serving.test_batcher import Still, counts_of_runs
+from tests.models.serving.test_batcher import FixedCost, run_metrics
 
 MOST = 5  # rows of a run
 BAD = 13
@@ -91,7 +92,7 @@ async def arrive(
     """Add the rows of all requests, as they come; look at what became of them."""
     limits = BatchLimits(MOST, linger, 1000)
     batcher = Batcher(
-        "m", model.run, limits, counts_of_runs(), Cost(MOST, [Spent(seconds, seconds)])
+        "m", model.run, limits, run_metrics(), Cost(MOST, [Timing(seconds, seconds)])
     )
     jobs: list[tuple[int, Job]] = []
     for turns, values, is_dropped in requests:
@@ -130,8 +131,8 @@ async def test_an_idle_batcher_waits_for_nothing(
         "m",
         model.run,
         BatchLimits(MOST, 0, 1000),
-        counts_of_runs(),
-        Still(MOST, [Spent(0.0, 0.0)]),
+        run_metrics(),
+        FixedCost(MOST, [Timing(0.0, 0.0)]),
     )
     for value in range(3):
         job = Job([], False)

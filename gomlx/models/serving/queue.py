@@ -1,0 +1,135 @@
+"""The rows that wait for a run: admitted while there is room, shed when there is not.
+
+Room has two limits: in rows, and in the seconds that the rows ahead take to run. Rows
+that no caller waits for any more are dropped: on the way into a run, or sooner when the
+queue is full.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+from time import perf_counter
+
+from gomlx.contract.tensor import Row
+from gomlx.errors import DeadlineExceeded, Overloaded
+from gomlx.models.serving.cost import Cost, Slowdown
+from gomlx.models.serving.run import Batch, Complete, Job
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """The bounds of a model's runs and of its queue.
+
+    max_rows: of one run. linger_seconds: the longest that a run waits for more rows; 0:
+    none waits. queued_seconds: the longest that the runs ahead of a new row may take.
+    """
+
+    max_rows: int
+    linger_seconds: float
+    max_queued_rows: int
+    queued_seconds: float = inf
+
+
+class RowQueue:
+    """A bounded queue of rows, with the halves of rejected runs in front.
+
+    complete: called with dropped jobs and their errors. For one thread.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        limits: BatchLimits,
+        cost: Cost,
+        complete: Complete,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.rows: deque[tuple[Row, Job]] = deque()
+        self.retries: list[Batch] = []  # the last one is next
+        self._name = name
+        self._limits = limits
+        self._cost = cost
+        self._slowdown = Slowdown()
+        self._complete = complete
+        self._clock = clock
+        self._has_abandoned = False
+
+    def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
+        """Return whether rows fit, and start to run within so many seconds.
+
+        Rows that fit the next run always start in time.
+        """
+        limits = self._limits
+        waiting = len(self.rows)
+        if not rows:
+            return True
+        if waiting + rows > limits.max_queued_rows:
+            return False
+        if waiting < limits.max_rows:
+            return True
+        return self._seconds_ahead() <= min(seconds, limits.queued_seconds)
+
+    def check_room(self, rows: int, seconds: float = inf) -> None:
+        """Raise Overloaded unless there is room, after dropping abandoned rows."""
+        if self.has_room(rows, seconds):
+            return
+        if self._has_abandoned:
+            self._drop_abandoned()
+        if not self.has_room(rows, seconds):
+            raise Overloaded(self._name, len(self.rows), self._seconds_ahead())
+
+    def note_abandoned(self) -> None:
+        """Note that a caller has given up: some rows may be dropped."""
+        self._has_abandoned = True
+
+    def next_rows(self) -> int:
+        """Return the size of the next run; abandoned rows count."""
+        waiting = self.retries[-1] if self.retries else self.rows
+        return min(len(waiting), self._limits.max_rows)
+
+    def pop(self, now: float) -> Batch:
+        """Remove and return the rows of the next run, which starts now."""
+        waiting = deque(self.retries.pop()) if self.retries else self.rows
+        batch = self._pop_awaited(waiting, self._limits.max_rows, now)
+        if batch:
+            expected = self._cost.estimate(len(batch))
+            self._slowdown.run_starts(now, expected, len(self.rows) > 0)
+        elif not self.rows:
+            self._slowdown.idle()
+        return batch
+
+    def retry(self, batches: Sequence[Batch]) -> None:
+        """Put batches in front of all rows: the first one is the next run."""
+        self.retries.extend(reversed(batches))
+
+    def _seconds_ahead(self) -> float:
+        """Return the seconds that the runs take before the one of a new row."""
+        max_rows = self._limits.max_rows
+        runs = len(self.rows) // max_rows
+        return runs * self._cost.estimate(max_rows) * self._slowdown.factor
+
+    def _drop_abandoned(self) -> None:
+        self._has_abandoned = False
+        waiting = self.rows.copy()
+        self.rows.clear()
+        self.rows.extend(self._pop_awaited(waiting, len(waiting), self._clock()))
+        if not self.rows:
+            self._slowdown.idle()
+
+    def _pop_awaited(
+        self, waiting: deque[tuple[Row, Job]], count: int, now: float
+    ) -> Batch:
+        """Remove and return so many awaited rows; complete the abandoned among them."""
+        batch: Batch = []
+        abandoned: Batch = []
+        while waiting and len(batch) < count:
+            entry = waiting.popleft()
+            if entry[1].is_awaited(now):
+                batch.append(entry)
+            else:
+                abandoned.append(entry)
+        if abandoned:
+            errors = [DeadlineExceeded.of(self._name) for _ in abandoned]
+            self._complete(abandoned, errors)
+        return batch

@@ -1,0 +1,170 @@
+"""When the next run of a version starts: a state machine without an event loop.
+
+    IDLE ───► GATHERING ─────────────► RUNNING ───► IDLE, if nothing waits
+                │   ▲                   ▲ ▲ └─────► GATHERING, if rows wait
+                ▼   │                   │ │
+              YIELDING ─────────────────┘ │
+                │                         │
+                ▼                         │
+              LINGERING ──────────────────┘
+
+    state      event  next state
+    IDLE       wake   GATHERING  a row is added
+    GATHERING  turn   GATHERING  this turn of the event loop has brought rows, and so
+                                 may the next one
+                      RUNNING    the run is cheap
+                      YIELDING   it is expensive: hits come first, if the loop is behind
+               start  RUNNING    halves of a rejected run wait
+    YIELDING   turn   GATHERING  this turn has brought rows
+                      YIELDING   the loop is behind
+                      LINGERING  more rows are worth the wait (linger.py)
+                      RUNNING    they are not
+    LINGERING  wake   RUNNING    the run is full
+               start  RUNNING    the linger has passed
+    RUNNING    end    GATHERING  rows wait
+                      IDLE       nothing waits
+
+The rows of one turn of the event loop run together in the next: an idle service waits
+for no one, and a busy one batches without a timer.
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from sys import maxsize
+from time import perf_counter
+
+from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost
+from gomlx.models.serving.linger import Linger
+from gomlx.models.serving.queue import BatchLimits
+
+_SHORT_TURN_SECONDS = 0.0005  # a loop with such turns is not behind
+_YIELD_RUNS = 20  # the longest that an expensive run yields, in times of its length
+_YIELD_SHARE = 0.5  # and of queued_seconds
+_NEVER = maxsize
+
+
+class State(Enum):
+    """What the batcher does next, or waits for."""
+
+    IDLE = auto()
+    GATHERING = auto()
+    YIELDING = auto()
+    LINGERING = auto()
+    RUNNING = auto()
+
+
+# PERF: on Python 3.11, a global is found in a tenth of the time of `State.IDLE`.
+IDLE, GATHERING, YIELDING, LINGERING, RUNNING = State
+
+
+class Schedule:
+    """The state of one version's batcher. For one thread.
+
+    While the state is GATHERING or YIELDING, `turn` is called in the next turn of the
+    loop. wakes_at: the number of waiting rows at which `wake` is called; an added row
+    changes nothing before.
+    """
+
+    def __init__(
+        self,
+        limits: BatchLimits,
+        cost: Cost,
+        linger: Linger,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.state = IDLE
+        self.wakes_at = 1
+        self._limits = limits
+        self._cost = cost
+        self._linger = linger
+        self._clock = clock
+        self._waited = 0  # rows, a turn ago
+        self._last_rows = 0  # of the last run
+        self._gathers_until = 0.0
+        self._yield: _Yield | None = None
+
+    def wake(self) -> State:
+        """Gather with the first row, or run: the queue has reached `wakes_at`."""
+        self.state = GATHERING if self.state is IDLE else RUNNING
+        self.wakes_at = _NEVER
+        return self.state
+
+    def turn(self, waiting: int) -> State:
+        """Decide what to do in this turn of the loop. waiting: rows in the queue."""
+        max_rows = self._limits.max_rows
+        rows = waiting if waiting < max_rows else max_rows  # PERF: min() takes longer
+        before = self._waited
+        self._waited = waiting
+        if before < rows < max_rows and self._gathers(before):
+            state = GATHERING
+        elif not self._cost.is_expensive(rows or 1):
+            state = RUNNING
+        elif self._yields(rows or 1):
+            state = YIELDING
+        elif self._linger.raises_throughput(waiting, max_rows, self._cost.estimate):
+            state = LINGERING
+            self.wakes_at = max_rows
+        else:
+            state = RUNNING
+        self.state = state
+        return state
+
+    def start(self) -> None:
+        """Run without further delay."""
+        self.state = RUNNING
+        self.wakes_at = _NEVER
+
+    def has_time(self, rows: int, elapsed: float) -> bool:
+        """Return whether a run of so many rows fits the rest of this turn."""
+        return elapsed + self._cost.estimate(rows) <= EXPENSIVE_SECONDS
+
+    def end(self, last_rows: int, has_more: bool) -> None:
+        """End RUNNING. last_rows: size of the last run; has_more: rows wait."""
+        self._last_rows = last_rows
+        self._waited = 0
+        self._yield = None
+        if has_more:
+            self.state = GATHERING
+        else:
+            self.state = IDLE
+            self.wakes_at = 1
+
+    def _gathers(self, before: int) -> bool:
+        """Return whether the next turn may bring rows, since this one has.
+
+        Closed-loop callers that are answered together send their next rows together,
+        but the loop reads them over several turns: half of 16 callers at a time. A
+        single caller waits for no one.
+        """
+        now = self._clock()
+        if not before:
+            self._gathers_until = now + EXPENSIVE_SECONDS
+        has_several = self._waited > 1 or self._last_rows > 1
+        return has_several and now < self._gathers_until
+
+    def _yields(self, rows: int) -> bool:
+        """Return whether an expensive run waits for the event loop to catch up.
+
+        Its thread would take half of the core that the loop is short of, and hits
+        would wait for it.
+        """
+        now = self._clock()
+        if self._yield is None:
+            most = self._limits.queued_seconds * _YIELD_SHARE
+            seconds = min(_YIELD_RUNS * self._cost.estimate(rows), most)
+            self._yield = _Yield(now, seconds)
+            return True
+        return self._yield.goes_on(now)
+
+
+class _Yield:
+    """A run that yields, until the first short turn, and at most so many seconds."""
+
+    def __init__(self, now: float, seconds: float) -> None:
+        self._turn_started = now
+        self._until = now + seconds
+
+    def goes_on(self, now: float) -> bool:
+        elapsed = now - self._turn_started
+        self._turn_started = now
+        return elapsed > _SHORT_TURN_SECONDS and now < self._until

@@ -1,0 +1,30 @@
+"""Jobs that record what becomes of their rows, for tests without an event loop."""
+
+from collections.abc import Sequence
+from math import inf
+
+from gomlx.models.serving.run import Batch, RowResult
+
+
+class Job:
+    """A job that is awaited until its deadline; it keeps every outcome."""
+
+    def __init__(self, deadline: float = inf) -> None:
+        self.deadline = deadline
+        self.outcomes: list[RowResult] = []
+
+    def is_awaited(self, now: float) -> bool:
+        return self.deadline > now
+
+    def complete(self, outcome: RowResult) -> None:
+        self.outcomes.append(outcome)
+
+
+def complete(batch: Batch, outcomes: Sequence[RowResult]) -> None:
+    for (_, job), outcome in zip(batch, outcomes, strict=True):
+        job.complete(outcome)
+
+
+def numbers(batch: Batch) -> list[object]:
+    """The values of rows that have one input."""
+    return [value for (value,), _ in batch]

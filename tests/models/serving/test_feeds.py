@@ -1,0 +1,74 @@
+"""Rows as arrays, and arrays as answers."""
+
+import numpy as np
+import pytest
+
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Block, Tensor
+from gomlx.errors import RunFailed
+from gomlx.models.serving.feeds import Answers, Feeds, by_shape
+
+TEXT = Tensor("text", "string", ())
+FIRST = Tensor("first", "float32", (1,))
+SECOND = Tensor("second", "float32", (1,))
+VECTOR = Tensor("vector", "int64", (2,))
+RAGGED = Tensor("ragged", "int64", (None,))
+AUXILIARY = Tensor("who", "any", ())
+
+
+def signature(*inputs: Tensor) -> Signature:
+    return Signature(inputs, (Tensor("y", "float32", ()),), (AUXILIARY,))
+
+
+def test_every_input_has_an_array_of_its_dtype_and_shape() -> None:
+    feeds = Feeds(signature(TEXT, FIRST, SECOND, VECTOR))
+    rows = [
+        ("a", 1.0, 2.0, Block((2,), (3, 4)), "auxiliary"),
+        ("b", 5.0, 6.0, Block((2,), (7, 8)), "auxiliary"),
+    ]
+    text, first, second, vector = feeds(rows)
+    assert text.tolist() == ["a", "b"]
+    assert first.tolist() == [[1.0], [5.0]]
+    assert second.tolist() == [[2.0], [6.0]]
+    assert vector.tolist() == [[3, 4], [7, 8]]
+    dtypes = [array.dtype for array in (text, first, second, vector)]
+    assert dtypes == [object, np.float32, np.float32, np.int64]
+
+
+def test_inputs_of_one_dtype_and_shape_share_memory() -> None:
+    first, second = Feeds(signature(FIRST, SECOND))([(1.0, 2.0, None)])
+    assert first.base is second.base is not None
+
+
+@pytest.mark.parametrize(
+    ("tensor", "is_ragged"), [(FIRST, False), (VECTOR, False), (RAGGED, True)]
+)
+def test_only_open_dimensions_are_ragged(tensor: Tensor, is_ragged: bool) -> None:
+    assert Feeds(signature(tensor)).is_ragged is is_ragged
+
+
+def test_rows_of_equal_shapes_are_grouped_in_their_order() -> None:
+    short = (Block((1,), (1,)),)
+    long = (Block((2,), (1, 2)),)
+    assert list(by_shape([short, long, short])) == [[0, 2], [1]]
+
+
+def test_every_row_has_an_answer() -> None:
+    answers = Answers([Tensor("y", "float32", ()), Tensor("z", "int64", (2,))])
+    arrays = [np.array([0.5, 1.5], np.float32), np.array([[1, 2], [3, 4]])]
+    assert answers(arrays, 2) == [b'{"y":0.5,"z":[1,2]}', b'{"y":1.5,"z":[3,4]}']
+
+
+@pytest.mark.parametrize(
+    ("array", "shape"), [(np.zeros(3), r"\[3\]"), (np.float64(1.0), r"\[\]")]
+)
+def test_an_output_without_one_value_a_row_fails(array: object, shape: str) -> None:
+    answers = Answers([Tensor("y", "float64", ())])
+    with pytest.raises(RunFailed, match=f"output 'y' has shape {shape} for 2 rows"):
+        answers([array], 2)
+
+
+def test_a_transposed_output_is_encoded_row_by_row() -> None:
+    array = np.array([[1, 2, 3], [4, 5, 6]]).T
+    answers = Answers([Tensor("y", "int64", (2,))])
+    assert answers([array], 3) == [b'{"y":[1,4]}', b'{"y":[2,5]}', b'{"y":[3,6]}']
