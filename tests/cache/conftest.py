@@ -66,5 +66,5 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def redis(running: Server) -> Server:
     """A server that is empty."""
-    running.ask("FLUSHALL")
+    running.execute("FLUSHALL")
     return running

@@ -36,8 +36,8 @@ async def test_a_lease_is_released_when_the_answer_can_be_read(redis: Server) ->
         tiers, leases = Tiered(None, [one], TTL), FleetLeases(one)
         assert await leases.acquire(KEYS[:2], 60) == KEYS[:2]
         tiers.set(SPACE, KEYS[0], b"1")
-        await until(lambda: not redis.ask("EXISTS", lease(KEYS[0])))
-        assert redis.ask("EXISTS", lease(KEYS[1]))
+        await until(lambda: not redis.execute("EXISTS", lease(KEYS[0])))
+        assert redis.execute("EXISTS", lease(KEYS[1]))
         assert await tiers.poll_nearest(SPACE, KEYS[:1])
 
 

@@ -24,7 +24,7 @@ async def test_a_promoted_answer_lives_no_longer_than_in_the_farther_tier(
 ) -> None:
     names = [SPACE.name(key) for key in KEYS]
     for name in names:
-        redis.ask("SET", name.decode(), "1", "EX", "500")
+        redis.execute("SET", name.decode(), "1", "EX", "500")
     async with remote(redis, 1) as near, remote(redis, 0) as far:
         tiers = Tiered(None, [near, far], TTL)
         assert (await tiers.get_shared(SPACE, KEYS)).keys() == set(KEYS)
@@ -38,7 +38,7 @@ async def test_a_promoted_answer_lives_no_longer_than_the_nearer_tier_lets_it(
 ) -> None:
     names = [SPACE.name(key) for key in KEYS]
     for name in names:
-        redis.ask("SET", name.decode(), "1")  # for ever
+        redis.execute("SET", name.decode(), "1")  # for ever
     async with remote(redis, 1) as near, remote(redis, 0) as far:
         tiers = Tiered(None, [near, far], TTL)
         await tiers.get_shared(SPACE, KEYS)

@@ -216,10 +216,10 @@ def test_the_users_that_come_with_gomlx(tmp_path: Path) -> None:
             _may_do_its_work(tmp_path, one, name)
             one.login = (name, f"{name}-swordfish")
             for command in ("FLUSHALL", "KEYS *", "CONFIG GET *", "GET other:1"):
-                assert "NOPERM" in one.ask(*command.split()), command
+                assert "NOPERM" in one.execute(*command.split()), command
         one.login = ("admin", "admin-swordfish")
-        assert one.ask("CONFIG", "GET", "maxmemory-policy")[1] == "allkeys-lru"
-        assert one.ask("CONFIG", "GET", "save")[1] == ""
+        assert one.execute("CONFIG", "GET", "maxmemory-policy")[1] == "allkeys-lru"
+        assert one.execute("CONFIG", "GET", "save")[1] == ""
 
 
 def _may_do_its_work(folder: Path, one: Server, name: str) -> None:

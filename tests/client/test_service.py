@@ -115,7 +115,7 @@ def test_the_client_finds_what_the_service_wrote(
 
 
 def _are_there(redis: redis_servers.Server, names: list[str]) -> bool:
-    return bool(redis.ask("EXISTS", *names) == len(names))
+    return bool(redis.execute("EXISTS", *names) == len(names))
 
 
 def _names(contract: Contract, columns: dict[str, list[Any]]) -> list[str]:

@@ -57,7 +57,7 @@ class Server:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def ask(self, *command: str | int) -> Any:
+    def execute(self, *command: str | int) -> Any:
         """Run a command on a connection of its own. An error is returned as text."""
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             stream = connection.makefile("rwb")
@@ -126,7 +126,7 @@ def server(
 def _answers(started: Server) -> bool:
     assert started.process.poll() is None, (started.folder / "log").read_text()
     with suppress(OSError):
-        return bool(started.ask("PING"))
+        return bool(started.execute("PING"))
     return False
 
 
@@ -142,7 +142,9 @@ def until(condition: Callable[[], object], seconds: float = START_SECONDS) -> No
 def replica(folder: Path, master: Server) -> Iterator[Server]:
     """Run a replica, and yield it once it is in sync with its master."""
     with server(folder, f"replicaof 127.0.0.1 {master.port}") as follower:
-        until(lambda: "master_link_status:up" in follower.ask("INFO", "replication"))
+        until(
+            lambda: "master_link_status:up" in follower.execute("INFO", "replication")
+        )
         yield follower
 
 
@@ -175,7 +177,7 @@ def watched(folder: Path, patience_ms: int = 600_000) -> Iterator[Watched]:
             )
         )
         # The Sentinel must have learnt that the replica can be promoted.
-        until(lambda: "'ok'" in str(sentinel.ask("SENTINEL", "REPLICAS", "main")))
+        until(lambda: "'ok'" in str(sentinel.execute("SENTINEL", "REPLICAS", "main")))
         yield Watched(master, follower, sentinel)
 
 
@@ -189,15 +191,15 @@ def cluster(folder: Path, size: int = 3) -> Iterator[list[Server]]:
         ]
         bounds = [16384 * i // size for i in range(size + 1)]
         for i, node in enumerate(nodes):
-            node.ask("CLUSTER", "ADDSLOTS", *range(bounds[i], bounds[i + 1]))
-            node.ask("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
-            node.ask("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
+            node.execute("CLUSTER", "ADDSLOTS", *range(bounds[i], bounds[i + 1]))
+            node.execute("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+            node.execute("CLUSTER", "MEET", "127.0.0.1", nodes[0].port)
         until(lambda: all(_is_complete(node, size) for node in nodes))
         yield nodes
 
 
 def _is_complete(node: Server, size: int) -> bool:
-    info = node.ask("CLUSTER", "INFO")
+    info = node.execute("CLUSTER", "INFO")
     return "cluster_state:ok" in info and f"cluster_known_nodes:{size}" in info
 
 

@@ -91,7 +91,9 @@ class Fleet:
 
     def wait_until_written(self, model: str, answers: int) -> None:
         """Return when Redis has so many answers of a model."""
-        wait_for(lambda: len(self._redis.ask("KEYS", f"gomlx:1:{model}:*")) >= answers)
+        wait_for(
+            lambda: len(self._redis.execute("KEYS", f"gomlx:1:{model}:*")) >= answers
+        )
 
     def _tallied(self, model: str) -> int:
         path = f"/v1/api/metric/operation/{model}Perf"

@@ -57,12 +57,12 @@ class Poisoned:
     def name(self) -> str:
         """The name of the answer in Redis."""
         self.tier()
-        (name,) = wait_for(lambda: self.redis.ask("KEYS", "gomlx:1:m:*"))
+        (name,) = wait_for(lambda: self.redis.execute("KEYS", "gomlx:1:m:*"))
         return str(name)
 
     def poison(self, value: str) -> None:
         """Replace the answer by another value."""
-        self.redis.ask("SET", self.name, value)
+        self.redis.execute("SET", self.name, value)
 
 
 @pytest.fixture(scope="module")

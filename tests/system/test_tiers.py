@@ -130,23 +130,23 @@ def slow(faulty: Faulty) -> Iterator[None]:
 
 @contextmanager
 def full(faulty: Faulty) -> Iterator[None]:
-    faulty.redis.ask("CONFIG", "SET", "maxmemory", "1")
+    faulty.redis.execute("CONFIG", "SET", "maxmemory", "1")
     yield
-    faulty.redis.ask("CONFIG", "SET", "maxmemory", "0")
+    faulty.redis.execute("CONFIG", "SET", "maxmemory", "0")
 
 
 @contextmanager
 def read_only(faulty: Faulty) -> Iterator[None]:
     """It has become the replica of a master that is not there."""
-    faulty.redis.ask("REPLICAOF", "127.0.0.1", "1")
+    faulty.redis.execute("REPLICAOF", "127.0.0.1", "1")
     yield
-    faulty.redis.ask("REPLICAOF", "NO", "ONE")
+    faulty.redis.execute("REPLICAOF", "NO", "ONE")
 
 
 @contextmanager
 def flushed(faulty: Faulty) -> Iterator[None]:
     for _ in range(20):
-        faulty.redis.ask("FLUSHALL")
+        faulty.redis.execute("FLUSHALL")
         time.sleep(0.02)
     yield
 
@@ -180,7 +180,7 @@ def garbage(faulty: Faulty) -> Iterator[None]:
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
         faulty.relay.target = listener.getsockname()[1]
-        faulty.redis.ask("CLIENT", "KILL", "TYPE", "normal")
+        faulty.redis.execute("CLIENT", "KILL", "TYPE", "normal")
         yield
         done.set()
         thread.join(10)
@@ -205,7 +205,7 @@ def test_a_redis_that_is_killed_and_started_again(
 ) -> None:
     with server(tmp_path / "first") as first, SteadyLoad(faulty.service) as load:
         faulty.relay.target = first.port
-        faulty.redis.ask("CLIENT", "KILL", "TYPE", "normal")
+        faulty.redis.execute("CLIENT", "KILL", "TYPE", "normal")
         load.wait_for_hits()
         first.process.kill()
         first.process.wait()
@@ -244,7 +244,7 @@ def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -
         (name,) = ClientModel(client.contract, QUIET).shared_names([(row["x"],)])
 
     def is_a_miss() -> bool:
-        faulty.redis.ask("SET", name.decode(), poison)
+        faulty.redis.execute("SET", name.decode(), poison)
         reply = faulty.service.post("m", row)
         assert reply.status_code == 200
         assert reply.json()["data"] == {"y": 2469.0}
@@ -255,7 +255,7 @@ def test_a_poisoned_value_never_reaches_an_answer(faulty: Faulty, poison: str) -
     def is_replaced() -> bool:
         """Repeat: a late look-up may have deleted the new value."""
         wait_for_hit(faulty, row)
-        return bool(faulty.redis.ask("GET", name.decode()) == '{"y":2469.0}')
+        return bool(faulty.redis.execute("GET", name.decode()) == '{"y":2469.0}')
 
     wait_for(is_replaced)
 
@@ -290,4 +290,4 @@ def test_a_graceful_stop_writes_the_queue(tmp_path: Path) -> None:
             reply = service.post("m", {"batch_size": len(column), "x": column})
             assert reply.status_code == 200
             service.stop()
-            assert redis.ask("DBSIZE") == len(column)
+            assert redis.execute("DBSIZE") == len(column)

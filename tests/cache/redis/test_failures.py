@@ -33,11 +33,11 @@ async def test_a_new_master_is_found(folder: Path) -> None:
         opened = tier(all_three.url, timeout_seconds=0.5)
         (name,) = names(1)
         await succeeds(lambda: opened.set_many({name: (b"1", 60_000)}))
-        until(lambda: all_three.replica.ask("GET", name.decode()) == "1")
+        until(lambda: all_three.replica.execute("GET", name.decode()) == "1")
         all_three.master.process.kill()
         await succeeds(lambda: opened.set_many({name: (b"2", 60_000)}))
         assert await succeeds(lambda: opened.get_many([name])) == [b"2"]
-        assert all_three.replica.ask("GET", name.decode()) == "2"
+        assert all_three.replica.execute("GET", name.decode()) == "2"
         await opened.close()
 
 
@@ -46,12 +46,12 @@ async def test_a_master_that_became_a_replica_is_abandoned(folder: Path) -> None
         opened = tier(all_three.url, timeout_seconds=0.5)
         (name,) = names(1)
         await succeeds(lambda: opened.set_many({name: (b"1", 60_000)}))
-        assert all_three.sentinel.ask("SENTINEL", "FAILOVER", "main") == "OK"
-        until(lambda: "role:master" in all_three.replica.ask("INFO", "replication"))
+        assert all_three.sentinel.execute("SENTINEL", "FAILOVER", "main") == "OK"
+        until(lambda: "role:master" in all_three.replica.execute("INFO", "replication"))
         # The Sentinel would do it, too, but only after ten seconds.
-        all_three.master.ask("REPLICAOF", "127.0.0.1", all_three.replica.port)
+        all_three.master.execute("REPLICAOF", "127.0.0.1", all_three.replica.port)
         await succeeds(lambda: opened.set_many({name: (b"2", 60_000)}))
-        assert all_three.replica.ask("GET", name.decode()) == "2"
+        assert all_three.replica.execute("GET", name.decode()) == "2"
         await opened.close()
 
 
@@ -79,13 +79,13 @@ async def test_a_connection_with_an_unread_reply_is_discarded(
         )
         url = f"redis://127.0.0.1:{relay.port}"
         if kind == "cluster":
-            backend.ask("CLUSTER", "ADDSLOTS", *range(16384))
-            until(lambda: "cluster_state:ok" in backend.ask("CLUSTER", "INFO"))
+            backend.execute("CLUSTER", "ADDSLOTS", *range(16384))
+            until(lambda: "cluster_state:ok" in backend.execute("CLUSTER", "INFO"))
             url = f"redis+cluster://127.0.0.1:{relay.port}"
         opened = tier(url, timeout_seconds=0.03)
         some = names(30)
         for name in some:
-            backend.ask("SET", name.decode(), f"value of {name.decode()}")
+            backend.execute("SET", name.decode(), f"value of {name.decode()}")
         ends = dict.fromkeys(("answered", "cancelled", "failed"), 0)
         chosen = random.Random(1)
         rounds = 0

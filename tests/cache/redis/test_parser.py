@@ -158,8 +158,8 @@ async def test_a_value_that_looks_endless_costs_no_other_and_is_deleted(
     tmp_path: Path,
 ) -> None:
     with server(tmp_path / "redis") as redis:
-        redis.ask("SET", "good", "{}")
-        redis.ask("SET", "bad", LOOKALIKES[0].decode())
+        redis.execute("SET", "good", "{}")
+        redis.execute("SET", "bad", LOOKALIKES[0].decode())
         options = RedisOptions(redis.url, timeout_seconds=5.0, max_connections=2)
         tier = RedisTier(options)
         counts = defaultdict[str, Counter](Counter)
@@ -178,6 +178,6 @@ async def test_a_value_that_looks_endless_costs_no_other_and_is_deleted(
             assert found == {b"good": b"{}"}
         assert remote.health.state is BreakerState.CLOSED
         await remote.close()
-        assert not redis.ask("EXISTS", "bad")
+        assert not redis.execute("EXISTS", "bad")
         assert counts["gomlx_cache_lookups failed"].n == 0
         assert counts["gomlx_cache_lookups bad"].n > 0

@@ -169,10 +169,10 @@ async def test_no_more_connections_than_allowed(folder: Path) -> None:
     with server(folder / "count") as one:
         opened = tier(one.url, max_connections=3)
         await asyncio.gather(*(opened.get_many(names(1)) for _ in range(100)))
-        clients = one.ask("CLIENT", "LIST").splitlines()
+        clients = one.execute("CLIENT", "LIST").splitlines()
         assert sum("name=gomlx" in client for client in clients) == 3
         await opened.close()
-        until(lambda: "name=gomlx" not in one.ask("CLIENT", "LIST"))
+        until(lambda: "name=gomlx" not in one.execute("CLIENT", "LIST"))
 
 
 async def test_a_tier_connects_when_it_is_first_used() -> None:
@@ -185,8 +185,8 @@ async def test_a_value_that_never_expires_and_a_list_that_is_no_value(
 ) -> None:
     opened = tier(plain.url)
     forever, a_list = names(2)
-    plain.ask("SET", forever.decode(), "x")
-    plain.ask("LPUSH", a_list.decode(), "x")
+    plain.execute("SET", forever.decode(), "x")
+    plain.execute("LPUSH", a_list.decode(), "x")
     assert await opened.remaining_ttl([forever]) == [NEVER]
     assert await opened.get_many([forever, a_list]) == [b"x", None]
     await opened.close()
@@ -194,31 +194,31 @@ async def test_a_value_that_never_expires_and_a_list_that_is_no_value(
 
 async def test_a_cluster_is_used_whole(nodes: list[Server]) -> None:
     opened = tier(cluster_url(nodes[:1]))
-    before = [node.ask("DBSIZE") for node in nodes]
+    before = [node.execute("DBSIZE") for node in nodes]
     some = names(300)
     await opened.set_many({name: (name, 60_000) for name in some})
-    added = [node.ask("DBSIZE") - b for node, b in zip(nodes, before, strict=True)]
+    added = [node.execute("DBSIZE") - b for node, b in zip(nodes, before, strict=True)]
     assert sum(added) == 300
     assert min(added) > 30
     a_list = names(1)[0].decode()
     for node in nodes:  # the one that has its slot takes it
-        node.ask("LPUSH", a_list, "x")
+        node.execute("LPUSH", a_list, "x")
     assert await opened.get_many([*some, a_list.encode()]) == [*some, None]
     await opened.close()
 
 
 async def test_slots_that_move_are_followed(nodes: list[Server]) -> None:
     for node in nodes:
-        node.ask("FLUSHALL")
+        node.execute("FLUSHALL")
     opened = tier(cluster_url(nodes))
     some = names(64)
     await opened.set_many({name: (name, 60_000) for name in some})
     first, second, _ = nodes
     for name in some:
-        slot = first.ask("CLUSTER", "KEYSLOT", name.decode())
+        slot = first.execute("CLUSTER", "KEYSLOT", name.decode())
         if slot < 16384 // 3:
             _move(first, second, slot, name.decode())
-    assert first.ask("DBSIZE") == 0
+    assert first.execute("DBSIZE") == 0
     assert await opened.get_many(some) == some
     await opened.set_many(dict.fromkeys(some, (b"new", 60_000)))
     assert await opened.get_many(some) == [b"new"] * 64
@@ -226,9 +226,11 @@ async def test_slots_that_move_are_followed(nodes: list[Server]) -> None:
 
 
 def _move(source: Server, target: Server, slot: int, name: str) -> None:
-    home = target.ask("CLUSTER", "MYID")
-    target.ask("CLUSTER", "SETSLOT", slot, "IMPORTING", source.ask("CLUSTER", "MYID"))
-    source.ask("CLUSTER", "SETSLOT", slot, "MIGRATING", home)
-    source.ask("MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
+    home = target.execute("CLUSTER", "MYID")
+    target.execute(
+        "CLUSTER", "SETSLOT", slot, "IMPORTING", source.execute("CLUSTER", "MYID")
+    )
+    source.execute("CLUSTER", "SETSLOT", slot, "MIGRATING", home)
+    source.execute("MIGRATE", "127.0.0.1", target.port, name, 0, 5000)
     for node in (target, source):
-        node.ask("CLUSTER", "SETSLOT", slot, "NODE", home)
+        node.execute("CLUSTER", "SETSLOT", slot, "NODE", home)

@@ -95,5 +95,5 @@ async def until_found(get: Callable[[], Awaitable[object]]) -> None:
 
 def commands(redis: Server) -> int:
     """Return how many commands a server has processed, before this question."""
-    stats = redis.ask("INFO", "stats")
+    stats = redis.execute("INFO", "stats")
     return int(stats.split("total_commands_processed:")[1].split()[0])

@@ -52,7 +52,7 @@ async def test_many_who_wait_for_others_share_commands(redis: Server) -> None:
 
 
 def clients(redis: Server) -> int:
-    return str(redis.ask("CLIENT", "LIST")).count("name=gomlx")
+    return str(redis.execute("CLIENT", "LIST")).count("name=gomlx")
 
 
 async def test_one_late_command_is_one_failure(relay: Relay) -> None:

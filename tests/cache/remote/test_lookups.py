@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio
 
 async def test_names_of_one_turn_go_out_in_one_command(redis: Server) -> None:
     for name in NAMES[::2]:
-        redis.ask("SET", name.decode(), "1")
+        redis.execute("SET", name.decode(), "1")
     async with opened(redis.url) as near:
         await near.get(NAMES[0])  # connected
         before = commands(redis)
@@ -41,21 +41,21 @@ async def test_names_of_one_turn_go_out_in_one_command(redis: Server) -> None:
 async def test_a_poisoned_value_is_a_miss_and_deleted(
     redis: Server, poison: str
 ) -> None:
-    redis.ask("SET", NAMES[0].decode(), poison)
-    redis.ask("SET", NAMES[1].decode(), "1")
+    redis.execute("SET", NAMES[0].decode(), poison)
+    redis.execute("SET", NAMES[1].decode(), "1")
     async with opened(redis.url) as near:
         assert await near.get(*NAMES[:3]) == {NAMES[1]: b"1"}
         assert near.counts == {"hit": 1, "bad": 1, "miss": 1}
-        await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
+        await until(lambda: redis.execute("EXISTS", NAMES[0].decode()) == 0)
 
 
 async def test_a_value_too_large_to_come_in_time_is_deleted(redis: Server) -> None:
     """Otherwise every look-up of it would be late, again and again."""
-    redis.ask("SET", NAMES[0].decode(), "1" * (32 << 20))
+    redis.execute("SET", NAMES[0].decode(), "1" * (32 << 20))
     async with opened(redis.url, limits(deadline=0.001), 60) as near:
         assert await near.get(NAMES[0]) == {}
         assert near.counts == {"late": 1}
-        await until(lambda: redis.ask("EXISTS", NAMES[0].decode()) == 0)
+        await until(lambda: redis.execute("EXISTS", NAMES[0].decode()) == 0)
 
 
 async def test_one_poisoned_value_is_a_warning_and_no_more(
@@ -63,7 +63,7 @@ async def test_one_poisoned_value_is_a_warning_and_no_more(
 ) -> None:
     async with opened(redis.url) as near:
         for name in NAMES[:3]:
-            redis.ask("SET", name.decode(), "poison")
+            redis.execute("SET", name.decode(), "poison")
             assert await near.get(name) == {}
     warnings = [one for one in caplog.records if one.levelname == "WARNING"]
     assert len(warnings) == 1
@@ -71,8 +71,8 @@ async def test_one_poisoned_value_is_a_warning_and_no_more(
 
 
 async def test_queued_values_are_found_with_those_of_the_tier(redis: Server) -> None:
-    redis.ask("SET", NAMES[0].decode(), "1")
-    redis.ask("CONFIG", "SET", "maxmemory", "1")  # so that it is only in the queue
+    redis.execute("SET", NAMES[0].decode(), "1")
+    redis.execute("CONFIG", "SET", "maxmemory", "1")  # so that it is only in the queue
     try:
         async with opened(redis.url) as near:
             await near.get(NAMES[0])  # connected
@@ -80,17 +80,17 @@ async def test_queued_values_are_found_with_those_of_the_tier(redis: Server) -> 
             assert await near.get(*NAMES[:3]) == {NAMES[0]: b"1", NAMES[1]: b"2"}
             assert near.counts["miss"] == 1
     finally:
-        redis.ask("CONFIG", "SET", "maxmemory", "0")
+        redis.execute("CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_a_value_of_another_type_is_a_miss(redis: Server) -> None:
-    redis.ask("LPUSH", NAMES[0].decode(), "1")
+    redis.execute("LPUSH", NAMES[0].decode(), "1")
     async with opened(redis.url) as near:
         assert await near.get(NAMES[0]) == {}
 
 
 async def test_the_deadline_releases_the_callers(redis: Server, relay: Relay) -> None:
-    redis.ask("SET", NAMES[0].decode(), "1")
+    redis.execute("SET", NAMES[0].decode(), "1")
     url = f"redis://127.0.0.1:{relay.port}/0"
     async with opened(url, limits(deadline=0.05)) as near:
         await until_found(lambda: near.get(NAMES[0]))  # connecting may take longer
@@ -124,7 +124,7 @@ async def test_while_the_breaker_is_open_nothing_is_sent(
         relay.holds = False
         clock.now += 60
         assert near.remote.health.may_allow
-        redis.ask("SET", NAMES[0].decode(), "1")
+        redis.execute("SET", NAMES[0].decode(), "1")
         async with asyncio.timeout(30):
             while not await near.get(NAMES[0]):
                 clock.now += 60
@@ -140,15 +140,15 @@ async def test_a_single_failure_is_not_logged(
     async with opened(redis.url) as near:
         for _ in range(20):
             await near.get(NAMES[0])
-            redis.ask("ACL", "SETUSER", "default", "-mget")
+            redis.execute("ACL", "SETUSER", "default", "-mget")
             await near.get(NAMES[0])
-            redis.ask("ACL", "SETUSER", "default", "+mget")
+            redis.execute("ACL", "SETUSER", "default", "+mget")
         assert near.counts == {"miss": 20, "failed": 20}
         assert not caplog.messages
-        redis.ask("ACL", "SETUSER", "default", "-mget")
+        redis.execute("ACL", "SETUSER", "default", "-mget")
         while near.remote.health.state is BreakerState.CLOSED:
             await near.get(NAMES[0])
-        redis.ask("ACL", "SETUSER", "default", "+mget")
+        redis.execute("ACL", "SETUSER", "default", "+mget")
         while near.remote.health.problem:
             await near.get(NAMES[0])
             await asyncio.sleep(0.02)
@@ -174,7 +174,7 @@ async def test_the_state_shows_that_a_try_is_under_way(relay: Relay) -> None:
 
 
 async def test_a_server_that_stands_still_and_goes_on(redis: Server) -> None:
-    redis.ask("SET", NAMES[0].decode(), "1")
+    redis.execute("SET", NAMES[0].decode(), "1")
     async with opened(redis.url, limits(deadline=0.05), 0.3) as near:
         await until_found(lambda: near.get(NAMES[0]))
         os.kill(redis.process.pid, signal.SIGSTOP)
@@ -216,6 +216,6 @@ async def test_while_a_poll_runs_the_next_names_are_joined(
 
 @pytest.mark.parametrize("poison", ["x", "1" * 1001])
 async def test_a_poll_returns_no_poison(redis: Server, poison: str) -> None:
-    redis.ask("SET", NAMES[0].decode(), poison)
+    redis.execute("SET", NAMES[0].decode(), poison)
     async with opened(redis.url) as near:
         assert await near.remote.polls.get_many(NAMES[:1], is_digits) == {}

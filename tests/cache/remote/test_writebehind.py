@@ -45,7 +45,7 @@ async def test_a_value_that_has_expired_is_not_written(redis: Server) -> None:
         near.remote.writes.put(NAMES[0], b"7", 80.0, at_most=0.0009)
         assert removed == [NAMES[0]]
         assert near.counts == {"write dropped": 1}
-    assert redis.ask("DBSIZE") == 0
+    assert redis.execute("DBSIZE") == 0
 
 
 async def test_a_value_that_would_be_refused_is_not_written(redis: Server) -> None:
@@ -62,8 +62,8 @@ async def test_a_value_that_would_be_refused_is_not_written(redis: Server) -> No
 
 
 async def test_a_tier_that_refuses_writes_can_still_be_read(redis: Server) -> None:
-    redis.ask("SET", NAMES[0].decode(), "1")
-    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    redis.execute("SET", NAMES[0].decode(), "1")
+    redis.execute("CONFIG", "SET", "maxmemory", "1")
     try:
         async with opened(redis.url) as near:
             for name in cycle(NAMES[1:]):  # as long as it takes to be refused each
@@ -75,24 +75,24 @@ async def test_a_tier_that_refuses_writes_can_still_be_read(redis: Server) -> No
             assert "command not allowed" in near.remote.writes.problem
             assert near.remote.health.state is BreakerState.CLOSED
             assert await near.get(NAMES[0]) == {NAMES[0]: b"1"}
-            redis.ask("CONFIG", "SET", "maxmemory", "0")
+            redis.execute("CONFIG", "SET", "maxmemory", "0")
             while not near.counts.get("write written"):
                 near.put(NAMES[1], b"1")
                 await asyncio.sleep(0.02)
             assert near.remote.writes.problem == ""
     finally:
-        redis.ask("CONFIG", "SET", "maxmemory", "0")
+        redis.execute("CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_a_single_failure_is_no_problem(redis: Server) -> None:
-    redis.ask("CONFIG", "SET", "maxmemory", "1")
+    redis.execute("CONFIG", "SET", "maxmemory", "1")
     try:
         async with opened(redis.url) as near:
             near.put(NAMES[0], b"1")
             await until(lambda: near.counts.get("write failed"))
             assert near.remote.writes.problem == ""
     finally:
-        redis.ask("CONFIG", "SET", "maxmemory", "0")
+        redis.execute("CONFIG", "SET", "maxmemory", "0")
 
 
 async def test_a_full_queue_drops_its_oldest(redis: Server) -> None:
@@ -106,7 +106,7 @@ async def test_a_full_queue_drops_its_oldest(redis: Server) -> None:
 
 
 async def test_a_read_only_tier_is_never_written_to(redis: Server) -> None:
-    redis.ask("SET", NAMES[0].decode(), "poison")
+    redis.execute("SET", NAMES[0].decode(), "poison")
     removed: list[bytes] = []
     async with opened(redis.url, limits(read_only=True)) as near:
         near.remote.writes.queue.on_removed(removed.extend)
@@ -114,12 +114,12 @@ async def test_a_read_only_tier_is_never_written_to(redis: Server) -> None:
         assert removed == [NAMES[1]]
         assert await near.get(*NAMES[:2]) == {}
         assert near.counts == {"bad": 1, "miss": 1}
-    assert redis.ask("GET", NAMES[0].decode()) == "poison"
-    assert redis.ask("EXISTS", NAMES[1].decode()) == 0
+    assert redis.execute("GET", NAMES[0].decode()) == "poison"
+    assert redis.execute("EXISTS", NAMES[1].decode()) == 0
 
 
 async def test_closing_writes_the_queue(redis: Server) -> None:
     async with opened(redis.url) as near:
         for name in NAMES:
             near.put(name, b"1")
-    assert redis.ask("EXISTS", *(name.decode() for name in NAMES)) == 100
+    assert redis.execute("EXISTS", *(name.decode() for name in NAMES)) == 100

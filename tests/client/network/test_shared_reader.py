@@ -30,7 +30,9 @@ async def test_lookups_of_one_turn_share_a_command(tmp_path: Path) -> None:
     with redis_servers.server(tmp_path) as redis:
         shared = SharedReader(tier(redis.url), 30.0)
         names = [f"name-{n}".encode() for n in range(1000)]
-        redis.ask("MSET", *[x for n in names[::2] for x in (n.decode(), n.decode())])
+        redis.execute(
+            "MSET", *[x for n in names[::2] for x in (n.decode(), n.decode())]
+        )
         await shared.get_many([b"first"])  # connects
         before = commands(redis)
         found = await asyncio.gather(*(shared.get_many([name]) for name in names))
@@ -47,7 +49,7 @@ def names_of(*rows: tuple[float]) -> list[bytes]:
 
 
 def commands(redis: redis_servers.Server) -> int:
-    stats = redis.ask("INFO", "commandstats")
+    stats = redis.execute("INFO", "commandstats")
     (line,) = (x for x in stats.splitlines() if x.startswith("cmdstat_mget"))
     return int(line.partition("calls=")[2].partition(",")[0])
 
@@ -66,11 +68,11 @@ async def test_a_value_that_is_no_answer_is_a_miss(tmp_path: Path, value: str) -
             options=Options(refresh_seconds=0, redis_seconds=30.0),
         ) as client:
             (name,) = names_of((1.5,))
-            redis.ask("SET", name.decode(), '{"y":7.5}')
+            redis.execute("SET", name.decode(), '{"y":7.5}')
             answer = await client.predict(x=1.5)
             assert (answer, answer.tier, answer.cached) == ({"y": 7.5}, "redis", True)
             (name,) = names_of((2.5,))
-            redis.ask("SET", name.decode(), value)
+            redis.execute("SET", name.decode(), value)
             assert await client.predict(x=2.5) == {"y": 5.0}
 
 
@@ -151,7 +153,7 @@ async def test_a_stream_reads_the_shared_tier(tmp_path: Path) -> None:
         ) as client:
             names = names_of(*((float(n),) for n in range(0, 500, 2)))
             shared = [(name.decode(), f'{{"y":{n}.5}}') for n, name in enumerate(names)]
-            redis.ask("MSET", *(word for pair in shared for word in pair))
+            redis.execute("MSET", *(word for pair in shared for word in pair))
             rows = [{"x": float(n)} for n in range(500)]
             answers = [answer async for answer in client.stream(rows, window=64)]
             are_shared = [answer.tier == "redis" for answer in answers]
