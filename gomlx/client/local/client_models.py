@@ -16,8 +16,8 @@ class ClientModels:
     """The latest versions; the one before the current stays, for a rollback.
 
     current may be read by any thread. It is None before the first contract is known,
-    and in the child of a fork until it connects. All else is for the event loop, but
-    that `read` may run in another thread meanwhile.
+    and in the child of a fork until it connects. Methods are for the event loop, but
+    `read` may also run in another thread.
     """
 
     def __init__(self, options: Options, contract: Contract | None = None) -> None:

@@ -63,18 +63,18 @@ class Attempts:
     async def run(self, call: Call[T], host: Host) -> T:
         """Return what call.read makes of a host's response.
 
-        The host is one that was tried already. Raises what the host refused with,
-        ConnectionFailed, BadResponse or DeadlineExceeded.
+        host: one of call.tried. Raises what it refused with, ConnectionFailed,
+        BadResponse or DeadlineExceeded.
         """
         started = perf_counter()
         host.outstanding += 1
         try:
             result = await self._result(call, host)
-        except asyncio.CancelledError:
-            host.abandoned()
-            raise
         except GomlxError as error:
             self._note_failure(host, error)
+            raise
+        except BaseException:  # cancelled, or a bug of a user's transport
+            host.abandoned()
             raise
         finally:
             host.outstanding -= 1

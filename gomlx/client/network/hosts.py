@@ -75,7 +75,7 @@ class Host:
         self.rests_until = self._clock() + seconds
 
     def abandoned(self) -> None:
-        """Note that a request was cancelled, which closes no half-open breaker."""
+        """Note that a request has no outcome: a half-open breaker opens again."""
         if self.breaker.state is BreakerState.HALF_OPEN:
             self.breaker.failed()
 

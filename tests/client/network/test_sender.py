@@ -167,6 +167,27 @@ async def test_hedging_without_a_retry_tries_no_second_host() -> None:
     assert "hedged" not in service.counts
 
 
+async def test_a_bug_of_a_transport_does_not_block_its_host() -> None:
+    """A half-open breaker must not wait for the outcome of a request that has none."""
+
+    async def has_a_bug() -> Response:
+        raise ZeroDivisionError
+
+    now = 0.0
+    service = Service(has_a_bug)
+    service.hosts = Hosts(["http://h0"], clock=lambda: now)
+    service.sender = Sender(service.hosts, service, service.metrics, False)
+    (host,) = service.hosts.all
+    for _ in range(5):
+        host.failed("it broke")
+    now = 60.0
+    with pytest.raises(ZeroDivisionError):
+        await service.call()
+    assert host.breaker.state is BreakerState.OPEN
+    now = 120.0
+    assert host.is_usable
+
+
 @pytest.mark.parametrize("hedges", [False, True])
 async def test_a_cancelled_call_cancels_its_attempts(hedges: bool) -> None:
     service = Service(works, hangs, hedges=hedges)
