@@ -17,7 +17,7 @@ class Options:
     timeout_seconds: float = 5.0  # of a call without its own
     ttl_seconds: float = 300.0  # of an answer here; never longer than the service's
     max_entries: int = 100_000  # rows kept, of each of the two latest versions
-    max_bytes: int = 64 << 20  # about what they take
+    max_bytes: int = 64 << 20  # that they may use, approximately
     negative_seconds: float = 1.0  # how long a row that failed is not sent again
     refresh_seconds: float = 30.0  # between two checks for a new version; 0: never
     redis_seconds: float = 0.02  # how long the shared tier is waited for
