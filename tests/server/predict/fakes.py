@@ -85,7 +85,7 @@ class FakeCache:
 
     name: str = "L1"
     remotes: Sequence[str] = ()
-    known: dict[bytes, bytes] = field(default_factory=dict)
+    answers: dict[bytes, bytes] = field(default_factory=dict)
     lookups: list[Sequence[bytes]] = field(default_factory=list)
     fetched: list[bytes] = field(default_factory=list)
     deadline: float = 0.0
@@ -93,10 +93,10 @@ class FakeCache:
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         self.lookups.append(keys)
-        return {key: self.known[key] for key in keys if key in self.known}
+        return {key: self.answers[key] for key in keys if key in self.answers}
 
     def set(self, _: object, key: bytes, value: bytes) -> None:
-        self.known[key] = value
+        self.answers[key] = value
 
     def can_fetch(self, rows: int) -> bool:
         return bool(self.remotes) and rows > 0

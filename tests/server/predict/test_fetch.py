@@ -71,11 +71,11 @@ async def test_rows_that_are_nowhere_are_computed() -> None:
     assert [row for row, _ in case.batcher.jobs] == PARSED.rows[1:]
     case.batcher.complete()
     assert case.owner.endings == [None]
-    assert case.cache.known == {TWO: ANSWER, THREE: ANSWER}
+    assert case.cache.answers == {TWO: ANSWER, THREE: ANSWER}
 
 
 async def test_the_rows_to_compute_are_admitted_together() -> None:
-    """There is room for three: the second must not find it taken by the first."""
+    """There is room for three: the first must not keep the second out."""
     case = fetching(room=3)
     for key in (ONE, TWO, THREE):
         case.cache.find(key, None)

@@ -48,7 +48,7 @@ def test_an_answer_is_cached_and_goes_to_all() -> None:
     cache: Any = FakeCache()
     flown = Flown(CachePolicy(cache))
     flown.job.complete(ANSWER)
-    assert cache.known == {KEY: ANSWER}
+    assert cache.answers == {KEY: ANSWER}
     assert flown.owner.endings == [None, None]
 
 
@@ -58,7 +58,7 @@ def test_an_error_is_not_cached_and_lets_other_processes_try() -> None:
     flown = Flown(CachePolicy(cache, coalescer))
     error = RunFailed("thirteen")
     flown.job.complete(error)
-    assert not cache.known
+    assert not cache.answers
     assert coalescer.released == [KEY]
     assert flown.owner.endings == [error, error]
 

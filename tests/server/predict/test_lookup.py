@@ -27,8 +27,8 @@ def cached_lookup() -> tuple[VersionLookup, FakeCache]:
 def test_the_rows_of_all_requests_are_looked_up_together() -> None:
     lookup, cache = cached_lookup()
     one, two = parsed_of(1), parsed_of(2, 3)
-    cache.known = {one.keys[0]: ANSWER, two.keys[1]: ANSWER}
-    assert lookup.cached([one, InvalidInput("wrong"), two]) == cache.known
+    cache.answers = {one.keys[0]: ANSWER, two.keys[1]: ANSWER}
+    assert lookup.cached([one, InvalidInput("wrong"), two]) == cache.answers
     assert cache.lookups == [[*one.keys, *two.keys]]
     assert lookup.cached([InvalidInput("wrong")]) == {}
     assert len(cache.lookups) == 1

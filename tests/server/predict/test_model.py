@@ -55,8 +55,8 @@ class Model:
         self.predictor.predict(requesters)
         return requesters
 
-    def know(self, x: float) -> None:
-        self.cache.known |= dict.fromkeys(parsed_of(x).keys, ANSWER)
+    def store(self, x: float) -> None:
+        self.cache.answers |= dict.fromkeys(parsed_of(x).keys, ANSWER)
 
 
 def statuses(requesters: list[FakeRequester]) -> list[list[int]]:
@@ -65,7 +65,7 @@ def statuses(requesters: list[FakeRequester]) -> list[list[int]]:
 
 async def test_hits_are_answered_at_once_and_misses_later() -> None:
     model = Model()
-    model.know(1)
+    model.store(1)
     hit, miss, wrong = requesters = model.predict(ONE, TWO, b"{")
     assert statuses(requesters) == [[200], [], [400]]
     assert hit.pending is wrong.pending is None
@@ -80,7 +80,7 @@ async def test_hits_are_answered_at_once_and_misses_later() -> None:
 async def test_a_version_is_pinned_while_requests_wait() -> None:
     model = Model()
     live = model.current.require("m")
-    model.know(1)
+    model.store(1)
     model.predict(ONE)
     assert live.pins == 0
     model.predict(TWO, TWO)
@@ -113,7 +113,7 @@ async def test_a_drained_version_is_freed_while_no_request_comes() -> None:
 
 async def test_an_unsteady_version_bypasses_the_cache() -> None:
     model = Model()
-    model.know(1)
+    model.store(1)
     model.predict(ONE)
     model.swap(live_version(model.batcher, "e" * 32, ["RandomUniform"]))
     (requester,) = model.predict(ONE)
@@ -143,7 +143,7 @@ async def test_a_requester_that_fails_hurts_no_other(
             raise ZeroDivisionError
 
     model = Model()
-    model.know(1)
+    model.store(1)
     requesters = [Broken(ONE), Broken(b"{"), FakeRequester(ONE)]
     model.predictor.predict(requesters)
     assert statuses(requesters) == [[], [], [200]]
