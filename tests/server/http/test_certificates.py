@@ -182,7 +182,10 @@ def test_abandoned_work_is_dropped(
         body = json.dumps({"batch_size": len(rows), "x": rows}).encode()
         peer.sendall(POST % (b"/v1/api/model/slow/eval", len(body), body))
         if with_close_notify:
-            peer.unwrap()  # sends close_notify, as TLS requires
+            # Sends close_notify, as TLS requires. The answer may come first: this try
+            # has then failed to abandon it.
+            with suppress(ssl.SSLError):
+                peer.unwrap()
         peer.close()
         return service.metric("gomlx_requests_canceled_total", model="slow") > before
 
