@@ -51,6 +51,12 @@ def test_no_cycles(shape: Shape) -> None:
     assert not shape.cycles
 
 
+def test_a_name_is_of_one_class(shape: Shape) -> None:
+    names = [one.place.partition(":")[2] for one in shape.objects]
+    repeated = {name for name in names if names.count(name) > 1}
+    assert not {name for name in repeated if not name.startswith("_")}
+
+
 def test_what_is_counted() -> None:
     texts = {
         "a/one.py": f"from a.two import x\n{SOURCE}",

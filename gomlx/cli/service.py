@@ -18,7 +18,7 @@ from gomlx.errors import ModelNotFound
 from gomlx.models.version import Settings, StageRequest
 from gomlx.runtime.process import listen, url_of
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
-from gomlx.supervisor.supervisor import Supervisor, Timing
+from gomlx.supervisor.supervisor import Intervals, Supervisor
 
 log = logging.getLogger("gomlx")
 
@@ -80,7 +80,7 @@ async def _run(
 
 def _supervisor(config: Config, rundir: RunDir, listener: socket.socket) -> Supervisor:
     watch = config.watch
-    timing = Timing(
+    timing = Intervals(
         watch.poll_seconds,
         watch.settle_seconds,
         watch.stage_seconds,

@@ -13,7 +13,7 @@ from gomlx.client.forks import never_destroy
 from gomlx.client.progress import Bar
 from gomlx.client.stream.iterate import iterate_async
 from gomlx.client.stream.outcomes import outcomes
-from gomlx.client.stream.window import StreamOptions, Window
+from gomlx.client.stream.window import ReadAhead, StreamOptions
 from gomlx.errors import GomlxError
 
 
@@ -108,7 +108,7 @@ class AsyncClient(ClientBase):
         bar = Bar(self._core.address.model, rows) if progress else None
         options = StreamOptions(window, errors)
         return iterate_async(
-            only_rows(rows), Window(self._core.lookup, submit, options, bar)
+            only_rows(rows), ReadAhead(self._core.lookup, submit, options, bar)
         )
 
     async def start(self) -> Self:

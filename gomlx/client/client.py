@@ -29,7 +29,7 @@ from gomlx.client.loop_thread import LoopThread
 from gomlx.client.progress import Bar
 from gomlx.client.stream.iterate import iterate
 from gomlx.client.stream.outcomes import outcomes
-from gomlx.client.stream.window import StreamOptions, Window
+from gomlx.client.stream.window import ReadAhead, StreamOptions
 from gomlx.errors import ConnectionFailed
 
 
@@ -148,7 +148,9 @@ class Client(ClientBase):
 
         bar = Bar(self._core.address.model, rows) if progress else None
         options = StreamOptions(window, errors)
-        return iterate(only_rows(rows), Window(self._core.lookup, submit, options, bar))
+        return iterate(
+            only_rows(rows), ReadAhead(self._core.lookup, submit, options, bar)
+        )
 
     def start(self) -> Self:
         """Connect and learn the model now instead of on the first call."""

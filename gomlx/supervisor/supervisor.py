@@ -35,7 +35,7 @@ _LAST_RETRY_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
-class Timing:
+class Intervals:
     """Durations that the config options of these names give (`gomlx.config.schema`)."""
 
     poll_seconds: float
@@ -52,7 +52,7 @@ class Supervisor:
         requests: Sequence[StageRequest],
         rundir: RunDir,
         listener: socket.socket,
-        timing: Timing,
+        timing: Intervals,
     ) -> None:
         self._requests = requests
         self._rundir = rundir

@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gomlx.cache.breaker import BreakerState
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from gomlx.cache.tasks import Tasks
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
@@ -25,7 +25,7 @@ class Commands:
     """A tier, its deadline, and whether it works. For one thread: the event loop's."""
 
     def __init__(
-        self, name: str, tier: SharedTier, deadline_seconds: float, health: Health
+        self, name: str, tier: SharedTier, deadline_seconds: float, health: TierHealth
     ) -> None:
         self.name = name
         self.tier = tier

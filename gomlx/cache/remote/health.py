@@ -10,7 +10,7 @@ from gomlx.metrics.instruments import Gauge
 log = logging.getLogger(__name__)
 
 
-class Health:
+class TierHealth:
     """A circuit breaker that shows its state in a gauge, and logs its changes.
 
     subject is what is tried, such as "near: look-ups". problem says why the last try

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from gomlx.cache.remote.commands import Commands
 from gomlx.cache.remote.counts import RemoteCounts
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from gomlx.cache.remote.leases import TierLeases
 from gomlx.cache.remote.limits import TierLimits
 from gomlx.cache.remote.lookups import Lookups, Polls
@@ -32,7 +32,7 @@ class Remote:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.health = Health(f"{name}: look-ups", counts.state, clock)
+        self.health = TierHealth(f"{name}: look-ups", counts.state, clock)
         commands = Commands(name, tier, limits.deadline_seconds, self.health)
         validator = Validator(commands, limits)
         self.writes = WriteBehind(name, tier, limits, counts.writes, clock)

@@ -12,7 +12,7 @@ from math import inf
 from gomlx.cache.breaker import BreakerState
 from gomlx.cache.queue import ByteBoundedQueue
 from gomlx.cache.remote.counts import WriteCounts
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from gomlx.cache.remote.limits import TierLimits
 from gomlx.cache.tier import SharedTier
 from gomlx.errors import TierFailed
@@ -39,7 +39,7 @@ class WriteBehind:
         self._tier = tier
         self._limits = limits
         self._counts = counts
-        self._health = Health(f"{name}: writes", clock=clock)
+        self._health = TierHealth(f"{name}: writes", clock=clock)
         self._writer: asyncio.Task[None] | None = None
 
     @property

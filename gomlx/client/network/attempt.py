@@ -30,7 +30,7 @@ _LONGEST_TIMEOUT = 86400.0  # seconds: a header cannot hold infinity
 
 
 @dataclass
-class Call(Generic[T]):
+class ClientCall(Generic[T]):
     """A request for any host to answer.
 
     request.url is a path. read makes the result of a response; it raises BadResponse
@@ -60,7 +60,7 @@ class Attempts:
         self._metrics = metrics
         self.latencies = Latencies()
 
-    async def run(self, call: Call[T], host: Host) -> T:
+    async def run(self, call: ClientCall[T], host: Host) -> T:
         """Return what call.read makes of a host's response.
 
         host: one of call.tried. Raises what it refused with, ConnectionFailed,
@@ -93,7 +93,7 @@ class Attempts:
         else:  # a refusal: the host works
             host.succeeded()
 
-    async def _result(self, call: Call[T], host: Host) -> T:
+    async def _result(self, call: ClientCall[T], host: Host) -> T:
         """Return the result; errors that are the host's name it."""
         remaining = call.remaining
         # A host that does not respond must not use up the time that another one needs.

@@ -19,7 +19,7 @@ from gomlx.errors import DeadlineExceeded
 _GRACE_SECONDS = 0.25  # a load ends at its own deadline, with an error that says more
 
 
-class Loader(Protocol):
+class LoadsRows(Protocol):
     """RowLoader, or one of a test."""
 
     async def run(self, load: Load) -> None:
@@ -29,7 +29,7 @@ class Loader(Protocol):
 class Fetcher:
     """The loads that are under way. For one event loop."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: LoadsRows) -> None:
         self._loader = loader
         self._loads: dict[tuple[str, Hashable], Load] = {}  # by version and row
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import TypeVar
 
 from gomlx.client.metrics import ClientMetrics
-from gomlx.client.network.attempt import BUSY, RETRIED, Attempts, Call
+from gomlx.client.network.attempt import BUSY, RETRIED, Attempts, ClientCall
 from gomlx.client.network.hosts import Host, Hosts, RetryBudget
 from gomlx.client.network.transport import Request, Response, Transport
 from gomlx.errors import DeadlineExceeded, GomlxError, NoHost
@@ -58,7 +58,7 @@ class Sender:
         or DeadlineExceeded.
         """
         self.budget.deposit()
-        call = Call(request, read, deadline)
+        call = ClientCall(request, read, deadline)
         pauses = _pauses(self._random)
         error: GomlxError | None = None
         while (host := await self._next_host(call, error)) is not None:
@@ -72,7 +72,9 @@ class Sender:
                 await asyncio.sleep(min(next(pauses), call.remaining))
         raise _too_late(error)
 
-    async def _next_host(self, call: Call[T], error: GomlxError | None) -> Host | None:
+    async def _next_host(
+        self, call: ClientCall[T], error: GomlxError | None
+    ) -> Host | None:
         """Return a host that takes requests, once there is one; None if it is too late.
 
         Raises the last error, or NoHost, if no host takes requests before the deadline.
@@ -87,7 +89,7 @@ class Sender:
             await asyncio.sleep(seconds)
         return None
 
-    def _spend_retry(self, call: Call[T], error: GomlxError) -> None:
+    def _spend_retry(self, call: ClientCall[T], error: GomlxError) -> None:
         """Count a retry. Raises the error again if there may be none.
 
         Waiting for as long as the only usable host has requested costs no budget: it
@@ -99,7 +101,7 @@ class Sender:
             raise error
         self._metrics.requests["retried"] += 1
 
-    async def _hedged(self, call: Call[T], host: Host) -> T:
+    async def _hedged(self, call: ClientCall[T], host: Host) -> T:
         """Attempt a call at a host; if that is slow and hedges, at a second one too."""
         call.tried.append(host)
         first = self._attempts.run(call, host)
@@ -118,7 +120,7 @@ class Sender:
             for task in tasks:
                 task.cancel()
 
-    def _second_host(self, call: Call[T]) -> Host | None:
+    def _second_host(self, call: ClientCall[T]) -> Host | None:
         # The budget first: a host that was picked must be tried, or its breaker would
         # wait for the outcome for ever.
         if not self._hosts.has_untried(call.tried) or not self.budget.try_withdraw():

@@ -17,14 +17,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from gomlx.client.answer import RowOutcome
-from gomlx.client.stream.window import Window
+from gomlx.client.stream.window import ReadAhead
 
 _ROWS_PER_TURN = 64  # rows that are read before other tasks get the event loop
 _END = object()
 
 
 def iterate(
-    rows: Iterable[Any], window: Window[Future[list[RowOutcome]]]
+    rows: Iterable[Any], window: ReadAhead[Future[list[RowOutcome]]]
 ) -> Generator[RowOutcome, None, None]:
     """Yield the outcomes of rows, which are read in the caller's thread."""
     source = _Source(rows)
@@ -53,7 +53,7 @@ class _Source:
         self.is_exhausted = False
         self.failure: Exception | None = None
 
-    def read_into(self, window: Window[Future[list[RowOutcome]]]) -> None:
+    def read_into(self, window: ReadAhead[Future[list[RowOutcome]]]) -> None:
         """Read a row into a window."""
         try:
             row = next(self._rows, _END)
@@ -69,7 +69,7 @@ class _Source:
 
 async def iterate_async(
     rows: Iterable[Any] | AsyncIterable[Any],
-    window: "Window[asyncio.Future[list[RowOutcome]]]",
+    window: "ReadAhead[asyncio.Future[list[RowOutcome]]]",
 ) -> AsyncGenerator[RowOutcome, None]:
     """Yield the outcomes of rows, which are read in a task of their own."""
     reader = _Reader(rows, window)
@@ -90,7 +90,7 @@ class _Reader:
     def __init__(
         self,
         rows: Iterable[Any] | AsyncIterable[Any],
-        window: "Window[asyncio.Future[list[RowOutcome]]]",
+        window: "ReadAhead[asyncio.Future[list[RowOutcome]]]",
     ) -> None:
         self._window = window
         self._has_room = asyncio.Event()

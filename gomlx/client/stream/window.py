@@ -46,7 +46,7 @@ class _Batch:
         self.outcomes: list[RowOutcome] | None = None
 
 
-class Window(Generic[F]):
+class ReadAhead(Generic[F]):
     """A queue of slots, one a row, for one thread or one event loop. True unless empty.
 
     lookup: returns the answer of a row that is kept locally, or None. submit: starts

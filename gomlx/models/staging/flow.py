@@ -20,8 +20,8 @@ from gomlx.models.staging.frames import (
     CALLS,
     LOOPS,
     Body,
-    Call,
     Frame,
+    FunctionCall,
     Place,
     Result,
     Use,
@@ -183,14 +183,14 @@ class Flow:
             return [self._frame(frame, node, "", node.op)]
         return [
             self._frame(frame, node, role, function.name)
-            for role in CALLS.get(node.op, Call()).roles
+            for role in CALLS.get(node.op, FunctionCall()).roles
             for function in _functions(node.attr[role])
         ]
 
     def _frame(self, caller: Frame, node: Any, role: str, function: str) -> Frame:
         key = caller, node.name, role, function
         if key not in self._frames:
-            first = CALLS.get(node.op, Call()).first
+            first = CALLS.get(node.op, FunctionCall()).first
             body = self._body(function)
             depth = caller.depth + 1
             self._frames[key] = Frame(body, caller, node, role, first, depth)

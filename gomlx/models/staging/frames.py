@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from gomlx.models.staging.elements import Tensor, inputs, split
 
 
-class Call(NamedTuple):
+class FunctionCall(NamedTuple):
     """How a type of operation calls functions.
 
     roles are the attributes that name the functions; first is the number of the input
@@ -23,14 +23,14 @@ class Call(NamedTuple):
 
 
 CALLS = {
-    "Case": Call(("branches",), 1),
-    "If": Call(("then_branch", "else_branch"), 1),
-    "PartitionedCall": Call(("f",)),
-    "StatefulPartitionedCall": Call(("f",)),
-    "StatelessCase": Call(("branches",), 1),
-    "StatelessIf": Call(("then_branch", "else_branch"), 1),
-    "StatelessWhile": Call(("cond", "body")),
-    "While": Call(("cond", "body")),
+    "Case": FunctionCall(("branches",), 1),
+    "If": FunctionCall(("then_branch", "else_branch"), 1),
+    "PartitionedCall": FunctionCall(("f",)),
+    "StatefulPartitionedCall": FunctionCall(("f",)),
+    "StatelessCase": FunctionCall(("branches",), 1),
+    "StatelessIf": FunctionCall(("then_branch", "else_branch"), 1),
+    "StatelessWhile": FunctionCall(("cond", "body")),
+    "While": FunctionCall(("cond", "body")),
 }
 LOOPS = ("While", "StatelessWhile")
 

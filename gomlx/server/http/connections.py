@@ -12,7 +12,7 @@ from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
 
 
-class Connection(Protocol):
+class HotConnection(Protocol):
     """One of the open connections."""
 
     def check(self, now: float) -> None:
@@ -41,7 +41,7 @@ class Connections:
         self.fallback = fallback
         self.count = count
         self.turn = Turn(predictor, asyncio.get_running_loop().call_soon)
-        self.open: set[Connection] = set()
+        self.open: set[HotConnection] = set()
         self.is_stopping = False
         self.tick(time.monotonic())
 

@@ -47,7 +47,7 @@ from gomlx.server.predict.request import PendingRequest
 _PROBE_SECONDS = 0.05  # for the reset of a peer that has disconnected to arrive
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """What a connection is doing."""
 
     IDLE = "no request is being answered"
@@ -57,8 +57,8 @@ class State(Enum):
 
 
 # PERF: a global is looked up faster than a member.
-_IDLE: Final = State.IDLE
-_ANSWERING: Final = State.ANSWERING
+_IDLE: Final = ConnectionState.IDLE
+_ANSWERING: Final = ConnectionState.ANSWERING
 _PAUSED: Final = Inflow.PAUSED
 _ENDED: Final = Inflow.ENDED
 
@@ -217,7 +217,7 @@ class HotProtocol(asyncio.Protocol):
         limits = self._connections.limits
         if self._state is _ANSWERING:
             self._peer.abort_if_reset()
-        elif self._state is State.CLOSING or self._peer.is_blocked:
+        elif self._state is ConnectionState.CLOSING or self._peer.is_blocked:
             if elapsed > limits.keepalive_seconds:
                 self._peer.abort()  # it does not read the rest
         elif self._reader.buffer:
@@ -227,12 +227,12 @@ class HotProtocol(asyncio.Protocol):
             self._close()
 
     def _abort_if_reset(self) -> None:
-        if self._state is not State.OVER:
+        if self._state is not ConnectionState.OVER:
             self._peer.abort_if_reset()
 
     def _close(self) -> None:
         """Close once all is written; `check` bounds how long that may take."""
-        self._state = State.CLOSING
+        self._state = ConnectionState.CLOSING
         self._reader.clear()
         self._peer.close()
 
@@ -246,7 +246,7 @@ class HotProtocol(asyncio.Protocol):
         protocol.data_received(rest)
 
     def _leave(self) -> None:
-        self._state = State.OVER
+        self._state = ConnectionState.OVER
         self._reader.clear()
         self._peer.discard_unsent()
         self._connections.open.discard(self)

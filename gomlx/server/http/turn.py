@@ -35,7 +35,7 @@ class HotRequester(Requester, Protocol):
         """Reply that something is wrong in the service, unless the reply is to come."""
 
 
-class Sender(Protocol):
+class AnswerSender(Protocol):
     """One connection's answers that wait to be sent."""
 
     unsent: list[bytes]
@@ -58,7 +58,7 @@ class Turn:
         self._models = predictor.models
         self._call_soon = call_soon
         self._requesters: list[HotRequester] = []
-        self._senders: list[Sender] = []
+        self._senders: list[AnswerSender] = []
         self._arrived = 0.0  # the first request of this turn, by perf_counter; 0: none
         self._is_scheduled = False
 
@@ -84,7 +84,7 @@ class Turn:
             elapsed = perf_counter() - requester.arrived
             self._predictor.count_abandoned(requester.head.model, elapsed)
 
-    def will_send(self, answer: bytes, sender: Sender) -> None:
+    def will_send(self, answer: bytes, sender: AnswerSender) -> None:
         """Have an answer sent at the end of this turn, or at once if it is large."""
         unsent = sender.unsent
         if not unsent:

@@ -22,7 +22,7 @@ _LOOK_SECONDS = 3.0  # a signal can be lost
 _RETRY_SECONDS = 30.0  # by then, memory or file descriptors may be free again
 
 
-class Loader(Protocol):
+class VersionLoads(Protocol):
     """Makes live versions of staged ones, and releases them."""
 
     def load(self, version: ModelVersion) -> LiveVersion:
@@ -39,7 +39,7 @@ class Reloader:
         self,
         manifest: Path,
         current: Current,
-        loader: Loader,
+        loader: VersionLoads,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

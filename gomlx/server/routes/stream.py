@@ -19,7 +19,7 @@ from gomlx.errors import TooLarge
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
-from gomlx.server.routes.window import Line, Window
+from gomlx.server.routes.window import Line, StreamWindow
 
 # After the last accepted line the client may continue to send. If the connection were
 # closed at once, the kernel would reset it, and answers on their way would be lost.
@@ -40,7 +40,7 @@ class StreamLimits(NamedTuple):
     line_seconds: float
 
 
-class Body(Protocol):
+class RequestBody(Protocol):
     """A request's body as it arrives."""
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
@@ -69,14 +69,14 @@ class Stream:
     """One stream: iterate for the response's body, then close."""
 
     def __init__(
-        self, predictor: Predictor, name: str, body: Body, limits: StreamLimits
+        self, predictor: Predictor, name: str, body: RequestBody, limits: StreamLimits
     ) -> None:
         self._predictor = predictor
         self._name = name
         self._body = body
         self._line_seconds = limits.line_seconds
         self._splitter = LineSplitter(limits.line_bytes)
-        self._window = Window(limits.rows, limits.line_bytes)
+        self._window = StreamWindow(limits.rows, limits.line_bytes)
         self._waiting: asyncio.Timeout | None = None  # for the next chunk
         self._tasks: list[asyncio.Task[None]] = []
 

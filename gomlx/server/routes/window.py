@@ -22,7 +22,7 @@ class Line:
         self.size = size
 
 
-class Window:
+class StreamWindow:
     """Lines in the order of their arrival, bounded by rows and by bytes.
 
     open ─► complete, in any order ─► drain, in the order of arrival

@@ -7,7 +7,7 @@ import pytest
 
 from gomlx.cache.breaker import BreakerState
 from gomlx.cache.remote.commands import Commands, completes_within
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from tests.cache.remote.fake import FakeTier
 
 pytestmark = pytest.mark.asyncio
@@ -19,7 +19,7 @@ def tier() -> FakeTier:
 
 
 def commands(tier: FakeTier, deadline_seconds: float = 30.0) -> Commands:
-    return Commands("near", tier, deadline_seconds, Health("near: look-ups"))
+    return Commands("near", tier, deadline_seconds, TierHealth("near: look-ups"))
 
 
 async def polled(commands: Commands) -> Mapping[bytes, bytes | None] | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from gomlx.cache.breaker import BreakerState
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from gomlx.metrics.instruments import Gauge
 from tests.cache.clock import Clock
 
@@ -24,17 +24,17 @@ def gauge() -> Gauge:
 
 
 @pytest.fixture
-def health(clock: Clock, gauge: Gauge) -> Health:
-    return Health("near: look-ups", gauge, clock)
+def health(clock: Clock, gauge: Gauge) -> TierHealth:
+    return TierHealth("near: look-ups", gauge, clock)
 
 
-def open_breaker(health: Health) -> None:
+def open_breaker(health: TierHealth) -> None:
     while health.state is BreakerState.CLOSED:
         health.failed("no answer")
 
 
 def test_one_failure_is_a_problem_and_no_news(
-    health: Health, gauge: Gauge, caplog: pytest.LogCaptureFixture
+    health: TierHealth, gauge: Gauge, caplog: pytest.LogCaptureFixture
 ) -> None:
     health.failed("no answer")
     assert health.problem == "no answer"
@@ -46,7 +46,7 @@ def test_one_failure_is_a_problem_and_no_news(
 
 
 def test_the_gauge_follows_the_breaker(
-    health: Health, gauge: Gauge, clock: Clock
+    health: TierHealth, gauge: Gauge, clock: Clock
 ) -> None:
     open_breaker(health)
     assert gauge.value == BreakerState.OPEN
@@ -62,7 +62,7 @@ def test_the_gauge_follows_the_breaker(
 
 
 def test_each_outage_is_logged_once(
-    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+    health: TierHealth, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
         open_breaker(health)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gomlx.cache.remote.commands import Commands
-from gomlx.cache.remote.health import Health
+from gomlx.cache.remote.health import TierHealth
 from gomlx.cache.remote.validation import Validator
 from tests.cache.remote.fake import FakeTier
 from tests.cache.remote.remotes import is_digits, limits
@@ -19,7 +19,7 @@ def tier() -> FakeTier:
 
 
 def validator(tier: FakeTier, read_only: bool = False) -> Validator:
-    commands = Commands("near", tier, 30.0, Health("near: look-ups"))
+    commands = Commands("near", tier, 30.0, TierHealth("near: look-ups"))
     return Validator(commands, limits(read_only=read_only))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from gomlx import Answer
 from gomlx.client.answer import RowOutcome
-from gomlx.client.stream.window import StreamOptions, Window
+from gomlx.client.stream.window import ReadAhead, StreamOptions
 from gomlx.errors import InvalidInput, NoHost
 
 KNOWN = Answer({"y": "kept"})
@@ -19,7 +19,7 @@ class Streaming:
     def __init__(self, size: int = 8, errors: str = "raise") -> None:
         self.batches: list[list[Any]] = []
         self.pending: list[Future[list[RowOutcome]]] = []
-        self.window = Window(
+        self.window = ReadAhead(
             lambda row: KNOWN if row["x"] == 0 else None,
             self.submit,
             StreamOptions(size, errors),

@@ -7,7 +7,7 @@ import pytest
 from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Timing
 from gomlx.models.serving.linger import Linger
 from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.schedule import Schedule, State
+from gomlx.models.serving.schedule import Schedule, ScheduleState
 
 MAX_ROWS = 64
 SHORT_TURN = 0.0001
@@ -26,7 +26,7 @@ class Machine:
         cost = Cost(MAX_ROWS, [Timing(seconds, seconds)] * 7)
         self.schedule = Schedule(limits, cost, self.linger, lambda: self.now)
 
-    def turn(self, waiting: int, seconds: float = SHORT_TURN) -> State:
+    def turn(self, waiting: int, seconds: float = SHORT_TURN) -> ScheduleState:
         """What a turn of the loop leads to, so long after the last one."""
         self.now += seconds
         return self.schedule.turn(waiting)
@@ -40,9 +40,9 @@ class Machine:
 
 def test_the_first_row_wakes_an_idle_schedule() -> None:
     schedule = Machine().schedule
-    assert schedule.state is State.IDLE
+    assert schedule.state is ScheduleState.IDLE
     assert schedule.wakes_at == 1
-    assert schedule.wake() is State.GATHERING
+    assert schedule.wake() is ScheduleState.GATHERING
     assert schedule.wakes_at > 10**9
 
 
@@ -50,19 +50,19 @@ def test_a_single_caller_waits_for_no_one() -> None:
     machine = Machine()
     for _ in range(3):
         machine.schedule.wake()
-        assert machine.turn(1) is State.RUNNING
+        assert machine.turn(1) is ScheduleState.RUNNING
         machine.schedule.end(1, has_more=False)
-        assert machine.schedule.state is State.IDLE
+        assert machine.schedule.state is ScheduleState.IDLE
         assert machine.schedule.wakes_at == 1
 
 
 def test_rows_gather_while_turns_bring_more() -> None:
     machine = Machine()
     machine.schedule.wake()
-    assert machine.turn(8) is State.GATHERING
-    assert machine.turn(15) is State.GATHERING
-    assert machine.turn(16) is State.GATHERING
-    assert machine.turn(16) is State.RUNNING
+    assert machine.turn(8) is ScheduleState.GATHERING
+    assert machine.turn(15) is ScheduleState.GATHERING
+    assert machine.turn(16) is ScheduleState.GATHERING
+    assert machine.turn(16) is ScheduleState.RUNNING
 
 
 def test_the_first_row_of_several_callers_waits_for_the_others() -> None:
@@ -70,21 +70,21 @@ def test_the_first_row_of_several_callers_waits_for_the_others() -> None:
     machine = Machine()
     machine.ran(2)
     machine.schedule.wake()
-    assert machine.turn(1) is State.GATHERING
-    assert machine.turn(1) is State.RUNNING
+    assert machine.turn(1) is ScheduleState.GATHERING
+    assert machine.turn(1) is ScheduleState.RUNNING
 
 
 def test_a_full_run_does_not_gather() -> None:
     machine = Machine()
     machine.schedule.wake()
-    assert machine.turn(MAX_ROWS) is State.RUNNING
+    assert machine.turn(MAX_ROWS) is ScheduleState.RUNNING
 
 
 def test_rows_do_not_gather_for_longer_than_the_loop_may_wait() -> None:
     machine = Machine()
     machine.schedule.wake()
     turns = 1
-    while machine.turn(2 * turns) is State.GATHERING:
+    while machine.turn(2 * turns) is ScheduleState.GATHERING:
         turns += 1
     assert turns == pytest.approx(EXPENSIVE_SECONDS / SHORT_TURN, abs=2)
 
@@ -92,30 +92,30 @@ def test_rows_do_not_gather_for_longer_than_the_loop_may_wait() -> None:
 def test_rows_that_wait_after_a_run_gather_again() -> None:
     machine = Machine()
     machine.ran(4, has_more=True)
-    assert machine.schedule.state is State.GATHERING
-    assert machine.turn(2) is State.GATHERING
-    assert machine.turn(2) is State.RUNNING
+    assert machine.schedule.state is ScheduleState.GATHERING
+    assert machine.turn(2) is ScheduleState.GATHERING
+    assert machine.turn(2) is ScheduleState.RUNNING
 
 
 def test_a_cheap_run_never_yields() -> None:
     machine = Machine(seconds=EXPENSIVE_SECONDS / 2)
     machine.schedule.wake()
-    assert machine.turn(1, LONG_TURN) is State.RUNNING
+    assert machine.turn(1, LONG_TURN) is ScheduleState.RUNNING
 
 
 def test_an_expensive_run_yields_until_the_first_short_turn() -> None:
     machine = Machine(seconds=1.0)
     machine.schedule.wake()
     for _ in range(50):
-        assert machine.turn(1, LONG_TURN) is State.YIELDING
-    assert machine.turn(1) is State.RUNNING
+        assert machine.turn(1, LONG_TURN) is ScheduleState.YIELDING
+    assert machine.turn(1) is ScheduleState.RUNNING
 
 
 def test_an_expensive_run_yields_for_a_turn_at_least() -> None:
     machine = Machine(seconds=1.0)
     machine.schedule.wake()
-    assert machine.turn(1) is State.YIELDING
-    assert machine.turn(1) is State.RUNNING
+    assert machine.turn(1) is ScheduleState.YIELDING
+    assert machine.turn(1) is ScheduleState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_an_expensive_run_does_not_yield_for_ever(
     machine = Machine(seconds, queued_seconds=queued_seconds)
     machine.schedule.wake()
     started = machine.now
-    while machine.turn(1, LONG_TURN) is State.YIELDING:
+    while machine.turn(1, LONG_TURN) is ScheduleState.YIELDING:
         pass
     assert machine.now - started == pytest.approx(longest, abs=2 * LONG_TURN)
 
@@ -140,18 +140,18 @@ def test_every_run_yields_anew() -> None:
     machine = Machine(seconds=1.0)
     for _ in range(2):
         machine.schedule.wake()
-        assert machine.turn(1) is State.YIELDING
-        assert machine.turn(1) is State.RUNNING
+        assert machine.turn(1) is ScheduleState.YIELDING
+        assert machine.turn(1) is ScheduleState.RUNNING
         machine.schedule.end(1, has_more=False)
 
 
 def test_rows_gather_while_a_run_yields() -> None:
     machine = Machine(seconds=1.0)
     machine.schedule.wake()
-    assert machine.turn(2) is State.GATHERING
-    assert machine.turn(2) is State.YIELDING
-    assert machine.turn(3) is State.GATHERING
-    assert machine.turn(3) is State.RUNNING
+    assert machine.turn(2) is ScheduleState.GATHERING
+    assert machine.turn(2) is ScheduleState.YIELDING
+    assert machine.turn(3) is ScheduleState.GATHERING
+    assert machine.turn(3) is ScheduleState.RUNNING
 
 
 def lingering() -> Machine:
@@ -162,36 +162,36 @@ def lingering() -> Machine:
     machine.schedule.wake()
     machine.turn(2)
     machine.turn(2)
-    assert machine.turn(2) is State.LINGERING
+    assert machine.turn(2) is ScheduleState.LINGERING
     return machine
 
 
 def test_a_run_lingers_until_it_is_full() -> None:
     schedule = lingering().schedule
     assert schedule.wakes_at == MAX_ROWS
-    assert schedule.wake() is State.RUNNING
+    assert schedule.wake() is ScheduleState.RUNNING
     assert schedule.wakes_at > 10**9
 
 
 def test_a_run_lingers_until_the_time_has_passed() -> None:
     schedule = lingering().schedule
     schedule.start()
-    assert schedule.state is State.RUNNING
+    assert schedule.state is ScheduleState.RUNNING
     assert schedule.wakes_at > 10**9
 
 
 def test_a_run_does_not_linger_where_no_rows_arrive() -> None:
     machine = Machine(seconds=0.05, linger=0.002)
     machine.schedule.wake()
-    assert machine.turn(1) is State.YIELDING
-    assert machine.turn(1) is State.RUNNING
+    assert machine.turn(1) is ScheduleState.YIELDING
+    assert machine.turn(1) is ScheduleState.RUNNING
 
 
 def test_an_empty_queue_has_nothing_to_wait_for() -> None:
     """All of its rows were dropped between two turns."""
     machine = Machine()
     machine.schedule.wake()
-    assert machine.turn(0) is State.RUNNING
+    assert machine.turn(0) is ScheduleState.RUNNING
 
 
 def test_another_run_fits_a_turn_within_the_time_that_the_loop_may_wait() -> None:

@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 
 from gomlx.server.predict.request import PendingRequest
-from gomlx.server.routes.window import Window
+from gomlx.server.routes.window import StreamWindow
 
 
 @dataclass
@@ -26,7 +26,7 @@ def pending(rows: int) -> PendingRequest:
 
 
 def test_answers_are_drained_in_the_order_of_their_lines() -> None:
-    window = Window(10, 100)
+    window = StreamWindow(10, 100)
     first, second, third = (window.open(1) for _ in range(3))
     window.complete(second, b"2")
     assert window.drain() == b""
@@ -38,7 +38,7 @@ def test_answers_are_drained_in_the_order_of_their_lines() -> None:
 
 
 def test_rows_count_until_their_answers_are_drained() -> None:
-    window = Window(3, 100)
+    window = StreamWindow(3, 100)
     line = window.open(1)
     window.submitted(line, pending(2))
     assert window.has_rows
@@ -56,7 +56,7 @@ def test_rows_count_until_their_answers_are_drained() -> None:
 
 
 def test_bytes_of_lines_and_of_answers_count() -> None:
-    window = Window(10, 100)
+    window = StreamWindow(10, 100)
     line = window.open(60)
     assert not window.is_full()
     window.complete(line, b"x" * 40)
@@ -66,7 +66,7 @@ def test_bytes_of_lines_and_of_answers_count() -> None:
 
 
 def test_clear_yields_the_requests_that_still_wait() -> None:
-    window = Window(10, 100)
+    window = StreamWindow(10, 100)
     waiting, answered = pending(1), pending(1)
     window.submitted(window.open(1), waiting)
     line = window.open(1)
@@ -79,7 +79,7 @@ def test_clear_yields_the_requests_that_still_wait() -> None:
 
 @pytest.mark.asyncio
 async def test_who_waits_is_woken() -> None:
-    window = Window(10, 100)
+    window = StreamWindow(10, 100)
     for wait, wake in (
         (window.wait_until_drained, window.drain),
         (window.wait_until_completed, window.notify),
