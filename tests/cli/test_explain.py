@@ -50,10 +50,10 @@ def test_inspect_shows_kind_proof_and_key_space(tmp_path: Path, run: Run) -> Non
         assert word in table
 
 
-def test_the_example_of_the_readme(tmp_path: Path) -> None:
+def test_the_example_of_the_page_on_transformers(tmp_path: Path) -> None:
     """The command runs as a script elsewhere, like the one that pip installs."""
-    readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```(python|yaml)\n(.*?)```", readme, re.DOTALL)
+    page = (ROOT / "docs" / "transformers.md").read_text()
+    blocks = re.findall(r"```(python|yaml)\n(.*?)```", page, re.DOTALL)
     code, config = (
         next(text for kind, text in blocks if kind == wanted and "advise" in text)
         for wanted in ("python", "yaml")
