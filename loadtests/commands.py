@@ -10,24 +10,21 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from loadtests import (
-    deployment,
-    procfs,
-    profiles,
-    results,
-    scenarios,
-    services,
-    table,
-    whole,
-)
-from loadtests.measure import Rig
-from loadtests.whole import Workplace, console
-from loadtests.wrk import missing
+from loadtests.bench import profiles, results, scenarios, table, whole
+from loadtests.bench.measure import Rig
+from loadtests.bench.whole import Workplace, console
+from loadtests.load import deployment, procfs, services
+from loadtests.load.wrk import missing
 
+_ROOT = Path(__file__).parent
+_MODULES = {
+    ".".join(path.relative_to(_ROOT).with_suffix("").parts): path
+    for path in sorted(_ROOT.rglob("*.py"))
+}
 _PROGRAMS = ", ".join(
-    path.stem
-    for path in sorted(Path(__file__).parent.glob("*.py"))
-    if f"python -m loadtests.{path.stem}" in path.read_text()
+    name
+    for name, path in _MODULES.items()
+    if f"python -m loadtests.{name}" in path.read_text()
 )
 _EPILOG = f"""\
 Programs of their own, each with a docstring that says what it does: python -m

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loadtests.procfs import cpu_seconds
+from loadtests.load.procfs import cpu_seconds
 from tests.support import saved_models
 from tests.support.certificates import Endpoint
 from tests.support.service import Service, running

@@ -253,7 +253,7 @@ def _staged(config: Any, rundir: Any) -> list[Any]:
 def trace_all() -> dict[str, Trace]:
     """Trace each path over a service of its own."""
     from gomlx.config.schema import Config, Datastore, Model
-    from loadtests.ranking import lookups
+    from loadtests.load.ranking import lookups
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

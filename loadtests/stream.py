@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from urllib.parse import urlsplit
 
-from loadtests.procfs import cpu_seconds
+from loadtests.load.procfs import cpu_seconds
 from tests.server.duplex import Client, Http1, Http2
 from tests.support.service import Service, running
 

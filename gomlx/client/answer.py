@@ -103,7 +103,7 @@ class AnswerReader:
 
     def answer(self, entry: AnswerEntry, seconds: float) -> Answer:
         """Return a new answer. Raises the error of a row that failed."""
-        # PERF: part of every local hit (loadtests/client.py).
+        # PERF: part of every local hit (loadtests/parts/client.py).
         if entry.error is not None:
             raise type(entry.error).from_message(str(entry.error))
         values = entry.values

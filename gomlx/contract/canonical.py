@@ -141,7 +141,7 @@ def _rounded(x: float, scale: float) -> float:
     if not -_WHOLE < x < _WHOLE:
         return x
     y = x * scale
-    # PERF: the fastest of the equivalent expressions (loadtests/keys.py).
+    # PERF: the fastest of the equivalent expressions (loadtests/parts/keys.py).
     return (y + _HALF) // 1 / scale if y >= 0 else (0.0 - (_HALF - y) // 1) / scale
 
 

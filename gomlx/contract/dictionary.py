@@ -36,7 +36,7 @@ class Dictionary:
         fields = list(zip(self.tensors, self.kinds, strict=True))
         self._columns = [_column_function(t, k) for t, k in fields]
         # PERF: the values of scalar vocabularies, which most inputs are, collapse
-        # without a call a value (loadtests/keys.py).
+        # without a call a value (loadtests/parts/keys.py).
         self._vocabularies = _scalar_vocabularies(fields)
         places = {i for i, _, _ in self._vocabularies}
         self._others = [
@@ -53,7 +53,7 @@ class Dictionary:
         """Return the canonical row of every checked row, in order."""
         if len(rows) == 1:
             return [self.canonical_row(rows[0])]
-        # PERF: column by column (loadtests/keys.py).
+        # PERF: column by column (loadtests/parts/keys.py).
         columns = zip(*rows, strict=True)
         pairs = zip(self._columns, columns, strict=True)
         return list(zip(*[collapse(column) for collapse, column in pairs], strict=True))
@@ -61,7 +61,7 @@ class Dictionary:
     def canonical_row(self, row: Row) -> Row:
         """Return what `canonical` returns for one row.
 
-        PERF: most requests hold one row (loadtests/keys.py).
+        PERF: most requests hold one row (loadtests/parts/keys.py).
         """
         values = list(row)
         for i, known, unknown in self._vocabularies:

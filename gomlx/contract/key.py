@@ -41,7 +41,7 @@ class KeyMaker:
         self._blocks = [(i, t.dtype) for i, t in inputs if not t.is_scalar]
         codes = "".join(STRUCT_CODES[signature.inputs[i].dtype] for i in numbers)
         self._pack = struct.Struct(f"<{len(texts) + len(self._blocks)}I{codes}").pack
-        # PERF: copying a digest costs 0.6 of making one (loadtests/keys.py).
+        # PERF: copying a digest costs 0.6 of making one (loadtests/parts/keys.py).
         seed = _seed(version, signature.inputs)
         self._seeded = blake2b(seed, digest_size=KEY_BYTES)
 
@@ -55,7 +55,7 @@ class KeyMaker:
         if not rows:
             return []
         # PERF: column by column, so that decisions that hold for every row of a batch
-        # are made once (loadtests/keys.py).
+        # are made once (loadtests/parts/keys.py).
         columns = list(zip(*rows, strict=True))
         tails = [_utf8(texts) for texts in self._texts(columns)]
         tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]

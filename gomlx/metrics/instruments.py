@@ -1,6 +1,6 @@
 """What a worker counts and measures between two flushes, in plain attributes.
 
-The request path pays 30 ns for `counter.n += 1` (loadtests/counting.py). Each
+The request path pays 30 ns for `counter.n += 1` (loadtests/parts/counting.py). Each
 instrument is for one thread. metrics.py makes them and flushes them.
 """
 
@@ -35,7 +35,7 @@ class Histogram:
     above the last bound.
 
     PERF: `add` is a list's append, and many values are sorted into buckets at once:
-    this costs a fifth of doing so one by one (loadtests/counting.py).
+    this costs a fifth of doing so one by one (loadtests/parts/counting.py).
     """
 
     __slots__ = ("_counts", "_sums", "_values", "add", "bounds")

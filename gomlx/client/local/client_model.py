@@ -46,7 +46,7 @@ class ClientModel:
         self._matcher = RowMatcher(
             signature, contract.kinds, self._kept, self.keeps_answers
         )
-        # PERF: bound here, a local hit takes one call less (loadtests/client.py).
+        # PERF: bound here, a local hit takes one call less (loadtests/parts/client.py).
         self.lookup = self._matcher.lookup
         self.lookup_many = self._matcher.lookup_many
 

@@ -60,7 +60,7 @@ class RowMatcher:
 
         now: in seconds of the clock that entries expire by.
         """
-        # PERF: this is most of what a local hit costs (loadtests/client.py).
+        # PERF: this is most of what a local hit costs (loadtests/parts/client.py).
         try:
             values = self._pick(row)
             entry = self._get(values)

@@ -2,8 +2,8 @@
 
 Measured while warming and with every run since. A run that would block the event loop
 for longer than `EXPENSIVE_SECONDS` goes to a thread, which costs about 0.1 ms
-(`python -m loadtests.placing`). Runs of its size come back in line when they take less
-than `CHEAP_SECONDS`; the distance between the two keeps them from flapping.
+(`python -m loadtests.parts.placing`). Runs of its size come back in line when they take
+less than `CHEAP_SECONDS`; the distance between the two keeps them from flapping.
 """
 
 from collections.abc import Callable, Iterator, Sequence

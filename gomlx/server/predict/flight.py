@@ -31,7 +31,8 @@ class FlightJob:
 
     def is_awaited(self, now: float) -> bool:
         """Tell whether the deadline of any request has not passed."""
-        # PERF: any() over a generator takes four times as long (loadtests/misses.py).
+        # PERF: any() over a generator takes four times as long
+        # (loadtests/parts/misses.py).
         for waiter, _ in self._waiting:
             if waiter.deadline > now:
                 return True

@@ -10,11 +10,11 @@ from time import sleep
 
 import numpy as np
 
-from loadtests import openloop, procfs, wrk
-from loadtests.measure import Meter, Rig
-from loadtests.openloop import Phase, Samples
-from loadtests.services import System
-from loadtests.traffic import HIT, MISS, Traffic
+from loadtests.bench.measure import Meter, Rig
+from loadtests.load import openloop, procfs, wrk
+from loadtests.load.openloop import Phase, Samples
+from loadtests.load.services import System
+from loadtests.load.traffic import HIT, MISS, Traffic
 
 _CONNECTIONS = 1024
 _KNEE_CONNECTIONS = 64

@@ -13,11 +13,11 @@ from time import perf_counter, sleep
 
 import numpy as np
 
-from loadtests import openloop
-from loadtests.measure import Meter, Rig
-from loadtests.openloop import Phase, Samples
-from loadtests.services import System
-from loadtests.traffic import Traffic
+from loadtests.bench.measure import Meter, Rig
+from loadtests.load import openloop
+from loadtests.load.openloop import Phase, Samples
+from loadtests.load.services import System
+from loadtests.load.traffic import Traffic
 
 _RATE = 500.0
 _BEFORE = 4.0  # seconds until the new version is put there

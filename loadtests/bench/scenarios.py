@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from loadtests import openloop, procfs, services, wrk
-from loadtests.goals import judged
-from loadtests.latency import latency
-from loadtests.measure import Meter, Rig
-from loadtests.openloop import Phase
-from loadtests.overload import Overload, overload
-from loadtests.services import Models, System
-from loadtests.stampede import stampede
-from loadtests.swap import swap
-from loadtests.table import ROWS
-from loadtests.traffic import Traffic, flights
+from loadtests.bench.goals import judged
+from loadtests.bench.measure import Meter, Rig
+from loadtests.bench.overload import Overload, overload
+from loadtests.bench.stampede import stampede
+from loadtests.bench.swap import swap
+from loadtests.bench.table import ROWS
+from loadtests.load import openloop, procfs, services, wrk
+from loadtests.load.latency import latency
+from loadtests.load.openloop import Phase
+from loadtests.load.services import Models, System
+from loadtests.load.traffic import Traffic, flights
 
 Line = dict[str, Any]
 _RATE = 1000.0

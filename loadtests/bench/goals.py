@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from loadtests.measure import Run
+from loadtests.bench.measure import Run
 
 Rounds = Sequence[Mapping[str, Run]]  # by the name of what was measured
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from loadtests import procfs, wrk
-from loadtests.services import System
-from loadtests.traffic import FIRST, LAST, Traffic
+from loadtests.load import procfs, wrk
+from loadtests.load.services import System
+from loadtests.load.traffic import FIRST, LAST, Traffic
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""What a vocabulary of a million strings costs: python -m loadtests.million
+"""What a vocabulary of a million strings costs: python -m loadtests.parts.million
 
 Stages a model that looks a word up in a table, and loads it as a worker does, each in
 a process of its own. Prints seconds, bytes and the cost of a key.

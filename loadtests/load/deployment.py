@@ -16,10 +16,10 @@ from rich.table import Table
 from gomlx.cli.sample_rows import SampleRows
 from gomlx.cli.terminal import errors_reported
 from gomlx.client.client import Client
-from loadtests import openloop, procfs, wrk
-from loadtests.latency import latency
-from loadtests.openloop import Phase
-from loadtests.traffic import Rows, Traffic
+from loadtests.load import openloop, procfs, wrk
+from loadtests.load.latency import latency
+from loadtests.load.openloop import Phase
+from loadtests.load.traffic import Rows, Traffic
 
 console = Console(highlight=False, soft_wrap=True)
 _CHUNK = 1000

@@ -10,10 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from loadtests import machine, procfs, ranking, scenarios, services, table, wrk
-from loadtests.goals import GOALS, judged
-from loadtests.measure import Rig, Run
-from loadtests.scenarios import Outcome
+from loadtests.bench import machine, scenarios, table
+from loadtests.bench.goals import GOALS, judged
+from loadtests.bench.measure import Rig, Run
+from loadtests.bench.scenarios import Outcome
+from loadtests.load import procfs, ranking, services, wrk
 
 _PEERS = ("nginx", "FastAPI", "FastAPI + Redis", "Falcon")
 _QUICK_SECONDS, _OVERLOAD_SECONDS = 5, 30

@@ -1,4 +1,4 @@
-"""What counting costs: python -m loadtests.counting
+"""What counting costs: python -m loadtests.parts.counting
 
 Counts what the service counts for a request of one row that hits L1, in the order of
 cache/local.py, server/predict/model.py and server/http/protocol.py, with their

@@ -6,8 +6,8 @@ D   the same, expensive: 2048 hidden units twice; 0.2 ms a row
 E   the same, very expensive: ten times; 2 ms a row
 F   the demo's, of flights
 
-Run as `python -m loadtests.ranking FOLDER/R …`, so that TensorFlow stays out of the
-processes that measure.
+Run as `python -m loadtests.load.ranking FOLDER/R …`, so that TensorFlow stays out of
+the processes that measure.
 """
 
 import os
@@ -77,7 +77,7 @@ def lookups(path: Path) -> None:
 
 
 def ten_inputs(path: Path) -> None:
-    """Export a model of the row in loadtests/keys.py, for loadtests/client.py."""
+    """Export a model of the row in parts/keys.py, for parts/client.py."""
     from keras import Input, Model, layers, utils
 
     utils.set_random_seed(1)
@@ -109,7 +109,7 @@ def build(folder: Path) -> dict[str, Path]:
     paths = {name: folder / name for name in names}
     missing = [str(path) for path in paths.values() if not path.exists()]
     if missing:
-        command = [sys.executable, "-m", "loadtests.ranking", *missing]
+        command = [sys.executable, "-m", "loadtests.load.ranking", *missing]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return paths
 

@@ -1,4 +1,6 @@
-"""What one POST costs with each HTTP library: python -m loadtests.http_libraries URL
+"""What one POST costs with each HTTP library.
+
+    python -m loadtests.parts.http_libraries URL
 
 URL is that of a running service with a model `m` that takes one number, x. Every
 library that is installed sends the same row over one kept connection; they alternate,

@@ -1,4 +1,4 @@
-"""The cost of a row beside its model: python -m loadtests.misses
+"""The cost of a row beside its model: python -m loadtests.parts.misses
 
 Submits rows that hit and rows that miss to a predictor, in one process and without
 sockets. The model's run is a constant, so what is measured is decoding, keys, look-ups,

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from loadtests import procfs
-from loadtests.traffic import Request, Traffic
+from loadtests.load import procfs
+from loadtests.load.traffic import Request, Traffic
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 DRAIN_SECONDS = 10.0

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from loadtests import openloop
-from loadtests.measure import Rig, counters
-from loadtests.openloop import Phase
-from loadtests.services import System
-from loadtests.traffic import Traffic
+from loadtests.bench.measure import Rig, counters
+from loadtests.load import openloop
+from loadtests.load.openloop import Phase
+from loadtests.load.services import System
+from loadtests.load.traffic import Traffic
 
 _CLIENTS = 256
 _ROUNDS = 5

@@ -13,9 +13,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from loadtests import redis_faults, results
-from loadtests.openloop import Load, Loop, Phase, arrivals
-from loadtests.traffic import FIRST, HIT, Traffic, batches, ranked, strings
+from loadtests import redis_faults
+from loadtests.bench import results
+from loadtests.load.openloop import Load, Loop, Phase, arrivals
+from loadtests.load.traffic import FIRST, HIT, Traffic, batches, ranked, strings
 
 _STALL = 0.3
 TRAFFIC = Traffic("/x", strings(), hits=0.5, known=10)

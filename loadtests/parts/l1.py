@@ -1,4 +1,4 @@
-"""What L1 costs and how well it chooses: python -m loadtests.l1
+"""What L1 costs and how well it chooses: python -m loadtests.parts.l1
 
 Times are the best of several repeats, in microseconds, for answers of 100 bytes. The
 hit ratio is that of a stream of look-ups of ten times as many keys as fit, beside that

@@ -1,9 +1,9 @@
 """The services that people write first, to be compared with.
 
-    python -m loadtests.ordinary_service PORT R=MODEL …          FastAPI and uvicorn
-    python -m loadtests.ordinary_service PORT R=MODEL … --redis URL
-                                              the same, with answers kept in Redis
-    gunicorn … "loadtests.ordinary_service:falcon_app('R=MODEL …')"
+    python -m loadtests.load.ordinary_service PORT R=MODEL …     FastAPI and uvicorn
+    python -m loadtests.load.ordinary_service PORT R=MODEL … --redis URL
+                                             the same, with answers kept in Redis
+    gunicorn … "loadtests.load.ordinary_service:falcon_app('R=MODEL …')"
 
 As tutorials have it: a body checked by its types, a tensor made of each value, the
 signature called, the output taken out. Each model is at /ITS_NAME.

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtests import procfs, services
-from loadtests.measure import Rig, Run, Saturation
-from loadtests.services import Models, System
-from loadtests.traffic import Rows, Traffic, batches, ranked, strings
+from loadtests.bench.measure import Rig, Run, Saturation
+from loadtests.load import procfs, services
+from loadtests.load.services import Models, System
+from loadtests.load.traffic import Rows, Traffic, batches, ranked, strings
 
 _BATCH = 100
 _DISTURBED, _MORE_TRIES = 0.05, 2

@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.plot import bars
+from loadtests.bench.plot import bars
 
-FOLDER = Path(__file__).parent / "results"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "loadtests" / "results"
 README = ROOT / "README.md"
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN = "<!-- python -m loadtests readme: begin -->"

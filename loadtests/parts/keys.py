@@ -1,4 +1,4 @@
-"""What canonical rows and keys cost: python -m loadtests.keys
+"""What canonical rows and keys cost: python -m loadtests.parts.keys
 
 A row has ten inputs: six words (two of them out of vocabulary), two numbers, a bucket
 and a rounded float. Prints the best of several repeats, in microseconds.

@@ -1,11 +1,11 @@
-"""Where should a run happen, in line or in a thread? python -m loadtests.placing
+"""Where should a run happen, in line or in a thread? python -m loadtests.parts.placing
 
 One core: an event loop that answers 2,000 hits a second (datagrams from another core,
 13 us of work each) and runs a real model without a pause, for each number of rows once
 in line and once in the batcher's thread. Prints the latency of the hits and the cost of
-the runs. On a busy machine: `chrt --rr 1 python -m loadtests.placing`, which occupies
-two cores for ten seconds. The event loop then has priority over the thread, as it has
-on an idle machine, whose scheduler prefers the thread that has waited.
+the runs. On a busy machine: `chrt --rr 1 python -m loadtests.parts.placing`, which
+occupies two cores for ten seconds. The event loop then has priority over the thread, as
+it has on an idle machine, whose scheduler prefers the thread that has waited.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests.traffic import Traffic
+from loadtests.load.traffic import Traffic
 
 _SCRIPT = """\
 local known = { %(known)s }

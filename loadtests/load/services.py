@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from loadtests import procfs
-from loadtests.traffic import Traffic
+from loadtests.load import procfs
+from loadtests.load.traffic import Traffic
 from tests.support.service import Service, running, wait_for
 
 Models = Mapping[str, Path]
@@ -104,7 +104,7 @@ def fastapi(folder: Path, models: Models, redis: bool = False) -> Iterator[Syste
     """FastAPI, uvicorn and TensorFlow; with a cache in Redis beside it if wanted."""
     folder.mkdir()
     port = free_port()
-    command = [sys.executable, "-m", "loadtests.ordinary_service", str(port)]
+    command = [sys.executable, "-m", "loadtests.load.ordinary_service", str(port)]
     command += [f"{name}={path}" for name, path in models.items()]
     if not redis:
         with _started("FastAPI", command, port, folder) as system:
@@ -133,7 +133,7 @@ def falcon(folder: Path, models: Models) -> Iterator[System]:
     command += [
         "--timeout",
         "120",
-        f"loadtests.ordinary_service:falcon_app('{listed}')",
+        f"loadtests.load.ordinary_service:falcon_app('{listed}')",
     ]
     with _started("Falcon", command, port, folder) as system:
         system.pids = procfs.children(system.pids[0])

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from loadtests import procfs, table
-from loadtests.measure import Rig
-from loadtests.services import System
-from loadtests.table import Cell
-from loadtests.wrk import found
+from loadtests.bench import table
+from loadtests.bench.measure import Rig
+from loadtests.bench.table import Cell
+from loadtests.load import procfs
+from loadtests.load.services import System
+from loadtests.load.wrk import found
 
 _RATE = 500  # samples a second
 _LINES = 25

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, count, cycle
 from typing import NamedTuple
 
-from loadtests.ranking import CATEGORIES, FLOATS, WORDS
+from loadtests.load.ranking import CATEGORIES, FLOATS, WORDS
 
 # Seven digits, which a float32 tells apart: no number has another's row.
 FIRST, LAST = 1_000_000, 9_999_999

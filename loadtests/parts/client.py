@@ -1,11 +1,12 @@
-"""What a call of the client costs: python -m loadtests.client [URL MODEL]
+"""What a call of the client costs: python -m loadtests.parts.client [URL MODEL]
 
-Rows of ten inputs as in loadtests/keys.py, all kept locally; best of several repeats of
-the median, in microseconds. Where the extra `bench` is installed, the same row is also
-sent to the service in loadtests/ordinary_service.py, over one kept connection of the
-standard library, which costs less than any other client; the two alternate, so that
-other load on the machine affects both. With the URL of a service and a model of one
-number, x: the median of calls that have to request it, one after the other.
+Rows of ten inputs as in loadtests/parts/keys.py, all kept locally; best of several
+repeats of the median, in microseconds. Where the extra `bench` is installed, the same
+row is also sent to the service in loadtests/load/ordinary_service.py, over one kept
+connection of the standard library, which costs less than any other client; the two
+alternate, so that other load on the machine affects both. With the URL of a service and
+a model of one number, x: the median of calls that have to request it, one after the
+other.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from gomlx import AsyncClient, Client, FakeTransport
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
-from loadtests.keys import DTYPES, KINDS, ROW
+from loadtests.parts.keys import DTYPES, KINDS, ROW
 
 NAMES = [f"i{n}" for n in range(len(DTYPES))]
 
@@ -86,8 +87,10 @@ def ordinary() -> Iterator[Send]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         model = Path(folder) / "T"
-        subprocess.run([sys.executable, "-m", "loadtests.ranking", model], check=True)
-        command = [sys.executable, "-m", "loadtests.ordinary_service"]
+        subprocess.run(
+            [sys.executable, "-m", "loadtests.load.ranking", model], check=True
+        )
+        command = [sys.executable, "-m", "loadtests.load.ordinary_service"]
         command += [str(port), f"T={model}"]
         process = subprocess.Popen(command)
         try:

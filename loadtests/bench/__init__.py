@@ -1,0 +1,1 @@
+"""The table of `make bench`: what is measured, its goals, its results."""

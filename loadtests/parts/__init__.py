@@ -1,0 +1,1 @@
+"""Micro-benchmarks of single parts: python -m loadtests.parts.NAME."""
