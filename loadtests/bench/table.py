@@ -113,17 +113,18 @@ def rounds(
 
 def measured(rig: Rig, system: System, cell: Cell) -> Run:
     """Measure a cell; again, if others had the server's core meanwhile."""
-    found = _measured(rig, system, cell)
+    found = measured_once(rig, system, cell)
     if cell.system not in ("gomlx", "nginx"):  # the others wait for themselves
         return found
     for _ in range(_MORE_TRIES):
         if found.waited > _DISTURBED and rig.repeats:
             rig.repeats -= 1
-            found = min(found, _measured(rig, system, cell), key=lambda r: r.waited)
+            found = min(found, measured_once(rig, system, cell), key=lambda r: r.waited)
     return found
 
 
-def _measured(rig: Rig, system: System, cell: Cell) -> Run:
+def measured_once(rig: Rig, system: System, cell: Cell) -> Run:
+    """Saturate a system with the requests of a cell."""
     load = procfs.cores() if system.name == TWO else rig.load_cores
     how = Saturation(cell.name, cell.connections, load, _BATCH if cell.is_batch else 1)
     return rig.closed(system, traffic(system, cell), how)

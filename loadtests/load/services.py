@@ -60,16 +60,24 @@ class System:
 
 @contextmanager
 def gomlx(
-    folder: Path, models: Models, name: str = "gomlx", workers: int = 1
+    folder: Path,
+    models: Models,
+    name: str = "gomlx",
+    workers: int = 1,
+    tree: Path | None = None,
 ) -> Iterator[System]:
-    """gomlx over models, a worker on each of so many cores."""
+    """gomlx over models, a worker on each of so many cores.
+
+    tree: a checkout whose code serves, instead of this one; it stages the models, too.
+    """
     folder.mkdir()
     config = {
         "endpoint": {"workers": workers},
         "models": [_model(*one) for one in models.items()],
         "datastores": [{"id": "answers", "memory_mb": 256}],
     }
-    with running(folder, config) as service:
+    prefix = [] if tree is None else ["env", f"PYTHONPATH={tree}"]
+    with running(folder, config, prefix, stages=tree is not None) as service:
         pids = sorted(service.worker_pids())
         for pid, core in zip(pids, procfs.cores() * workers, strict=False):
             procfs.pin(pid, [core])
