@@ -59,7 +59,7 @@ def check(
 
 def _check_model(model: "Model") -> None:
     """Print a model's line, and warnings of what may be wrong with it."""
-    from gomlx.config.masking import masked
+    from gomlx.runtime.masking import masked
 
     cached = f"cached in {model.datastore}" if model.datastore else "not cached"
     output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))

@@ -13,7 +13,6 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from gomlx.config.masking import masked
 from gomlx.contract.canonical import Kind, parse
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
@@ -21,6 +20,7 @@ from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
 from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.serving.transformer import plain
 from gomlx.models.version import StageRequest
+from gomlx.runtime.masking import masked
 
 _MAX_DISTINCT = 10**18
 

@@ -13,8 +13,8 @@ from gomlx.client.metrics import Collector
 from gomlx.client.network.shared_reader import SharedReader
 from gomlx.client.network.transport import Transport
 from gomlx.client.options import Options
-from gomlx.config.masking import masked
 from gomlx.contract.document import Contract
+from gomlx.runtime.masking import masked
 
 
 class ClientBase:

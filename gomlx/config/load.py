@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gomlx.config.masking import masked
 from gomlx.config.references import reference_problems
 from gomlx.config.schema import Config, Endpoint, Model
 from gomlx.config.types import type_problems
 from gomlx.config.yaml import read_yaml
 from gomlx.errors import ConfigInvalid
+from gomlx.runtime.masking import masked
 
 _Section = TypeVar("_Section", bound=Struct)
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Struct
 
-from gomlx.config.masking import masked
 from gomlx.config.problem import Problem, Problems, nearest
 from gomlx.config.yaml import YamlDocument, below
 from gomlx.errors import excerpt
+from gomlx.runtime.masking import masked
 
 _SECTIONS_WITH_PASSWORDS = ("connections", "endpoint")
 

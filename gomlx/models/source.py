@@ -14,8 +14,8 @@ from typing import Any
 
 import fsspec
 
-from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
+from gomlx.runtime.masking import masked
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
 _CHUNK_BYTES = 4 << 20

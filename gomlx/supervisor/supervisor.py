@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
 from gomlx.models.version import StageRequest
+from gomlx.runtime.masking import masked
 from gomlx.runtime.rundir import RunDir
 from gomlx.supervisor.backoff import Backoff
 from gomlx.supervisor.master import Master

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from watchfiles import Change, awatch
 
-from gomlx.config.masking import masked
 from gomlx.errors import StageFailed
 from gomlx.models.source import Snapshot, Source
+from gomlx.runtime.masking import masked
 
 # At INFO it reports every change, also that of the log file it writes to.
 logging.getLogger("watchfiles").setLevel(logging.WARNING)

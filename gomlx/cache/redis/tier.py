@@ -17,8 +17,8 @@ from gomlx.cache.redis.address import Address, parse
 from gomlx.cache.redis.client import Opened, open_client
 from gomlx.cache.redis.faults import explained
 from gomlx.cache.redis.options import ConfiguredConnection, RedisOptions
-from gomlx.config.masking import masked
 from gomlx.errors import TierFailed
+from gomlx.runtime.masking import masked
 
 NEVER = 1 << 53  # milliseconds to live of what does not expire
 _T = TypeVar("_T")

@@ -15,7 +15,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 from gomlx.cache.breaker import Breaker, BreakerState
-from gomlx.config.masking import masked
+from gomlx.runtime.masking import masked
 from gomlx.runtime.randomness import RANDOM
 
 _URL = re.compile(r"https?://[^\s/?#,]+(/[^\s?#]*)?", re.IGNORECASE)

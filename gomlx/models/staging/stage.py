@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from gomlx.config.masking import masked
 from gomlx.contract.dictionary import digest
 from gomlx.errors import GomlxError, StageFailed
 from gomlx.models.serving.transformer import Code, code
@@ -22,6 +21,7 @@ from gomlx.models.version import (
     StageRequest,
     staged_version,
 )
+from gomlx.runtime.masking import masked
 
 log = logging.getLogger(__name__)
 

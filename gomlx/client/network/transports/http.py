@@ -7,8 +7,8 @@ import aiohttp
 from gomlx.client.network.transport import Request, Response
 from gomlx.client.network.transports.generations import Generations
 from gomlx.client.options import Options
-from gomlx.config.masking import masked
 from gomlx.errors import BadResponse, ConnectionFailed
+from gomlx.runtime.masking import masked
 
 
 class HttpTransport:
