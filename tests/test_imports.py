@@ -51,8 +51,9 @@ ARROWS = {
         "errors",
     },
     "client.stream": {
-        "client.columns",
         "client.answer",
+        "client.columns",
+        "client.core",
         "client.progress",
         "client.stream",
         "contract",
