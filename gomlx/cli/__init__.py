@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Serve TensorFlow models; answer every repeated question from a cache.",
+    help="Serve TensorFlow models; answer every repeated request from a cache.",
 )
 
 

@@ -28,14 +28,14 @@ Predict one row, or every row of a file.
 
 One row, with its answer as JSON on standard output:
 
-    gomlx predict --host http://a:8080 flights carrier=UA origin=EWR dest=IAH
-    month=7 hour=20 distance=1400
+    gomlx predict --host http://a:8080 flights \\
+        carrier=UA origin=EWR dest=IAH month=7 hour=20 distance=1400
 
 A file, to a file of the same format with a new column for each output of the model (or
 one column, `answer`, with JSON, if the model has a transformer):
 
-    gomlx predict --host http://a:8080,http://b:8080 flights -i rows.csv
-    -o late.csv hour=20
+    gomlx predict --host http://a:8080,http://b:8080 flights \\
+        -i rows.csv -o late.csv hour=20
 
 The file needs a column for each input that no NAME=VALUE gives; other columns are
 copied. Inputs of more than one element are written as JSON. An interrupted run leaves

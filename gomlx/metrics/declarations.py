@@ -69,7 +69,10 @@ COUNTERS = {
     "gomlx_model_run_failures": Declaration(
         "Runs that TensorFlow refused.", ("model",)
     ),
-    "gomlx_loads": Declaration("Versions that workers loaded.", ("model", "outcome")),
+    "gomlx_loads": Declaration(
+        "Loads of a version by a worker, by outcome: loaded; failed.",
+        ("model", "outcome"),
+    ),
 }
 HISTOGRAMS = {
     "gomlx_request_seconds": HistogramDeclaration(
@@ -100,7 +103,8 @@ HISTOGRAMS = {
 }
 GAUGES = {  # of all workers, the greatest value is shown
     "gomlx_tier_state": Declaration(
-        "The circuit breaker of a tier: 0 closed, 1 half-open, 2 open.",
+        "The circuit breaker of look-ups in a tier: 0 closed, 1 half-open, 2 open; the "
+        "greatest of all workers.",
         ("datastore", "tier"),
     ),
 }

@@ -100,7 +100,7 @@ def check_yaml(text: str, folder: Path) -> None:
 
 def _check_pip(arguments: list[str]) -> None:
     assert arguments[0] == "install"
-    extra = re.fullmatch(r"gomlx(?:\[(\w+)\])?", arguments[1])
+    extra = re.fullmatch(r"(?:gomlx|\.)(?:\[(\w+)\])?", arguments[1])
     assert extra, arguments
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

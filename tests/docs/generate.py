@@ -11,6 +11,7 @@ markers: `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -70,7 +71,7 @@ _CONFIGURATION = """\
 
 `gomlx serve -c config.yaml` reads one YAML file; `gomlx check config.yaml` reports
 every problem in it at once. Unknown keys are errors that name the nearest known key.
-Relative paths are relative to the file. Keys end in their unit.
+Relative paths are relative to the file. Durations and sizes end in their unit.
 
 The shortest config names one model:
 
@@ -213,8 +214,9 @@ def _value(value: Any) -> str:
 _COMMANDS = """\
 # Command line
 
-`gomlx --help` and `gomlx COMMAND --help` print what this page says. `predict` and
-`bench` need `pip install 'gomlx[cli]'` only, the others the extra `server`.
+`gomlx --help` and `gomlx COMMAND --help` print what this page says; `gomlx --version`
+prints the version. `predict` and `bench` need the extra `cli` only, the others the extra
+`server`.
 
 Every command prints errors to standard error and exits with 0 for success, 1 for a
 failure and 2 for wrong usage or a wrong config.
@@ -237,9 +239,7 @@ def _help(command: Any) -> str:
     text = text.replace("\b\n", "").replace("\f", "")
     blocks = text.split("\n\n")
     return "\n\n".join(
-        f"```text\n{inspect.cleandoc(block)}\n```"
-        if block.startswith("    ")
-        else block
+        f"```text\n{textwrap.dedent(block)}\n```" if block.startswith("    ") else block
         for block in blocks
     )
 
@@ -253,13 +253,19 @@ def _parameters(command: Any) -> str:
         about = getattr(parameter, "help", "") or ""
         if parameter.required:
             about += " Required."
-        elif parameter.default not in (None, False, (), []):
+        elif _has_default(parameter.default):
             about += f" Default: {_shown_default(parameter.default)}."
         rows.append((names, about.strip().replace("|", "\\|")))
     return "\n".join(table(("", ""), rows))
 
 
+def _has_default(value: Any) -> bool:
+    return value is not None and value is not False and value not in ((), [])
+
+
 def _shown_default(value: Any) -> str:
+    if value == "":
+        return "none"
     return f"`{getattr(value, 'value', value)}`"
 
 
