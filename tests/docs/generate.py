@@ -215,7 +215,7 @@ _COMMANDS = """\
 # Command line
 
 `gomlx --help` and `gomlx COMMAND --help` print what this page says; `gomlx --version`
-prints the version. `predict` and `bench` need the extra `cli` only, the others the extra
+prints the version. `predict` and `bench` need the extra `cli` only, the others
 `server`.
 
 Every command prints errors to standard error and exits with 0 for success, 1 for a
