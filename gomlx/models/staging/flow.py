@@ -51,6 +51,11 @@ class Flow:
         nodes = [node for node in graph_def.node if node.name in needed]
         self._root = Frame(Body(nodes, (), fetches))
 
+    @property
+    def body(self) -> Body:
+        """The graph itself."""
+        return self._root.body
+
     def ends(self, feed: str) -> tuple[list[Use], bool]:
         """Follow the elements of a feed downstream to the consumers that end the path.
 
@@ -191,12 +196,13 @@ class Flow:
         key = caller, node.name, role, function
         if key not in self._frames:
             first = CALLS.get(node.op, FunctionCall()).first
-            body = self._body(function)
+            body = self.function(function)
             depth = caller.depth + 1
             self._frames[key] = Frame(body, caller, node, role, first, depth)
         return self._frames[key]
 
-    def _body(self, function: str) -> Body:
+    def function(self, function: str) -> Body:
+        """Return the body of a function of the library."""
         if function not in self._bodies:
             definition = self._library[function]
             graph_def, flat = function_def_to_graph_def(definition)

@@ -1,0 +1,1 @@
+"""Whether a row's answer depends on its neighbours in a run: a proof from the graph."""

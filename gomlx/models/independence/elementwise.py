@@ -1,0 +1,220 @@
+"""Operations that compute each element from the elements at its place."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
+
+from tensorflow.python.framework import dtypes
+
+from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size, product, quotient
+from gomlx.models.independence.state import (
+    Content,
+    Kind,
+    Shape,
+    State,
+    holding,
+    rows,
+    same,
+    with_rows,
+)
+
+# One input, or several that broadcast against each other.
+_NAMES = """
+Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BesselI0e BesselI1e
+BitwiseAnd BitwiseOr BitwiseXor Ceil CheckNumerics CheckNumericsV2 ClipByValue Cos Cosh
+Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1 FakeQuantWithMinMaxArgs Floor
+FloorDiv FloorMod Greater GreaterEqual Igamma Igammac Inv Invert IsFinite IsInf
+IsNan LeakyRelu LeftShift Less LessEqual Lgamma Log Log1p LogicalAnd LogicalNot
+LogicalOr Maximum Minimum Mod Mul MulNoNan Ndtri Neg NextAfter NotEqual OnesLike Pow
+RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Selu SelectV2
+Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square SquaredDifference
+Sub Tan Tanh TruncateDiv TruncateMod Xdivy Xlogy Xlog1py ZerosLike
+Bucketize Cast
+AsString DecodeBase64 EncodeBase64 RegexFullMatch RegexReplace StaticRegexFullMatch
+StaticRegexReplace StringJoin StringLength StringLower StringStrip StringToHashBucket
+StringToHashBucketFast StringToHashBucketStrong StringToNumber StringUpper Substr
+UnicodeScript UnicodeTranscode
+"""
+
+
+def elementwise(operation: GraphOperation) -> Outcome:
+    """The element at a place depends on the inputs' elements at that place."""
+    inputs = operation.inputs
+    if operation.worst > Kind.ROWS:
+        return _of_parts(operation)
+    batched = [one for one in inputs if one.kind is Kind.ROWS]
+    if not batched:
+        return _without_rows(operation)
+    has_size = any(one.kind is Kind.SIZE for one in inputs)
+    operation.require(not has_size, "the size of the batch is used as a value")
+    first = batched[0]
+    if first.shape is None:
+        others = [one for one in inputs if one is not first]
+        are_scalars = all(one.kind is Kind.SAME and one.rank == 0 for one in others)
+        operation.require(are_scalars, "a tensor of unknown rank")
+        return first.without_content()
+    shape = broadcast([one.shape for one in inputs])
+    from_last = len(first.shape) - first.axis
+    is_aligned = shape and all(meets(one, first, from_last) for one in inputs)
+    operation.require(is_aligned, "rows meet other places than their own")
+    assert shape is not None
+    return with_rows(shape, len(shape) - from_last, operation.mixed().reason)
+
+
+def _of_parts(operation: GraphOperation) -> State:
+    """What is computed of each part by itself is one, too; bounds of what varies."""
+    parts = {one.partition for one in operation.inputs if one.kind is Kind.PARTS}
+    others = [one for one in operation.inputs if one.kind is not Kind.PARTS]
+    if len(parts) == 1 and all(o.kind is Kind.SAME and o.rank == 0 for o in others):
+        return State(Kind.PARTS, partition=parts.pop())
+    if operation.op == "Cast" and operation.worst is Kind.OWNERS:
+        return operation.inputs[0]
+    if operation.op in ("Maximum", "Minimum"):
+        return _bounded(operation)
+    kinds = [one.kind for one in operation.inputs]
+    if operation.op == "Sub" and kinds == [Kind.ENDS, Kind.STARTS]:
+        return rows((WHOLE_BATCH,))
+    return operation.mixed()
+
+
+def _bounded(operation: GraphOperation) -> State:
+    """max(x, n) is n at least, and so min(max(x, n), n) is n whatever x is."""
+    for one, bound in permutations(operation.inputs):
+        limit = bound.content[0] if bound.content and len(bound.content) == 1 else None
+        if limit is None or bound.kind > Kind.SIZE:
+            continue
+        if operation.op == "Maximum":
+            return replace(operation.mixed(), least=limit)
+        if one.least == limit:
+            return bound
+    return operation.mixed()
+
+
+def meets(one: State, first: State, from_last: int) -> bool:
+    """True when the batch of one input meets that of the first, or a 1."""
+    assert one.shape is not None and first.shape is not None
+    if one.kind is Kind.ROWS:
+        is_aligned = len(one.shape) - one.axis == from_last
+        return is_aligned and one.shape[one.axis] == first.shape[first.axis]
+    return len(one.shape) < from_last or one.shape[-from_last] == ONE
+
+
+def broadcast(shapes: Sequence[Shape | None]) -> Shape | None:
+    """Return the shape of what shapes broadcast to; None if a rank is unknown."""
+    known = [shape for shape in shapes if shape is not None]
+    if len(known) != len(shapes):
+        return None
+    rank = max(map(len, known), default=0)
+    padded = [(ONE,) * (rank - len(shape)) + shape for shape in known]
+    return tuple(_meet(sizes) for sizes in zip(*padded, strict=True))
+
+
+def _meet(sizes: Sequence[Size | None]) -> Size | None:
+    others = [size for size in sizes if size != ONE]
+    if not others:
+        return ONE
+    batched = [size for size in others if size is not None and size.batches]
+    if batched:  # a SAME size that meets it was checked to be 1
+        return batched[0]
+    known = [size for size in others if size is not None]
+    return known[0] if known else None
+
+
+def _without_rows(operation: GraphOperation) -> State:
+    shape = broadcast([one.shape for one in operation.inputs])
+    content = _content(operation)
+    if content is not None:
+        return holding(content, shape)
+    if operation.worst is Kind.SAME:
+        return same(shape)
+    return State(Kind.SIZE, shape)
+
+
+def _content(operation: GraphOperation) -> Content | None:
+    """Compute with sizes, element by element, where that can be said."""
+    contents = [one.content for one in operation.inputs]
+    known = [one for one in contents if one is not None]
+    if not known or len(known) != len(contents):
+        return None
+    if operation.op == "Cast":
+        return known[0] if _is_whole(operation) else None
+    compute = _ARITHMETIC.get(operation.op)
+    if compute is None or len(known) != 2:
+        return None
+    length = max(map(len, known))
+    if any(len(one) not in (1, length) for one in known):
+        return None
+    a, b = ([*one] * (1 if len(one) == length else length) for one in known)
+    found = [_computed(operation.op, x, y) for x, y in zip(a, b, strict=True)]
+    return None if any(one == _UNKNOWN for one in found) else tuple(found)  # type: ignore[arg-type]
+
+
+def _is_whole(operation: GraphOperation) -> bool:
+    """True for a conversion to integers."""
+    return bool(dtypes.as_dtype(operation.node.attr["DstT"].type).is_integer)
+
+
+_UNKNOWN = "unknown"
+
+
+def _computed(op: str, x: Size | None, y: Size | None) -> Size | str | None:
+    """Return a size; None for one that is SAME, `_UNKNOWN` for what cannot be said."""
+    batches = (x.batches if x else 0) + (y.batches if y else 0)
+    found = None if x is None or y is None else _ARITHMETIC[op](x, y)
+    if found is None and batches:
+        return _UNKNOWN
+    return found
+
+
+def _add(x: Size, y: Size) -> Size | None:
+    if x.symbols == y.symbols:
+        return Size(x.number + y.number, x.symbols)
+    return x if y.number == 0 else y if x.number == 0 else None
+
+
+def _subtract(x: Size, y: Size) -> Size | None:
+    if x.symbols == y.symbols:
+        found = x.number - y.number
+        return Size(found, x.symbols if found else ())
+    return x if y.number == 0 else None
+
+
+def _multiply(x: Size, y: Size) -> Size | None:
+    return product((x, y))
+
+
+def _larger(x: Size, y: Size) -> Size | None:
+    if x.is_number and y.is_number:
+        return max(x, y)
+    if x == y:
+        return x
+    return x if y.is_number and y.number <= 1 <= x.number else None
+
+
+_ARITHMETIC = {
+    "Add": _add,
+    "AddV2": _add,
+    "Sub": _subtract,
+    "Mul": _multiply,
+    "FloorDiv": quotient,
+    "Div": quotient,
+    "RealDiv": quotient,
+    "Maximum": _larger,
+}
+
+
+def select(operation: GraphOperation) -> Outcome:
+    """Select of TensorFlow 1: a vector chooses whole rows of the other two."""
+    condition, *others = operation.inputs
+    if condition.rank != 1 or all(one.rank == 1 for one in others):
+        return elementwise(operation)
+    if operation.worst < Kind.ROWS:
+        return elementwise(operation)
+    is_of_rows = condition.kind is Kind.ROWS and not any(one.axis for one in others)
+    operation.require(is_of_rows)
+    return elementwise(GraphOperation(operation.node, others))
+
+
+RULES: dict[str, Rule] = dict.fromkeys(_NAMES.split(), elementwise)
+RULES["Select"] = select

@@ -1,0 +1,162 @@
+"""Products, convolutions and normalisation: rows on the left, weights on the right."""
+
+from gomlx.models.independence.elementwise import broadcast, meets
+from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+from gomlx.models.independence.sizes import Size
+from gomlx.models.independence.state import Kind, State, rows, same, with_rows
+
+_IMAGES = """
+AvgPool AvgPool3D Conv2D Conv3D DepthToSpace DepthwiseConv2dNative
+ExtractImagePatches MaxPool MaxPool3D ResizeBicubic ResizeBilinear ResizeNearestNeighbor
+SpaceToDepth LRN
+"""
+
+
+def matmul(operation: GraphOperation) -> Outcome:
+    a, b = operation.inputs
+    if operation.worst > Kind.ROWS or Kind.SIZE in (a.kind, b.kind):
+        return operation.mixed()
+    height = _side(a, 1 if operation.flag("transpose_a") else 0)
+    width = _side(b, 0 if operation.flag("transpose_b") else 1)
+    if operation.worst is Kind.SAME:
+        return same((height, width))
+    if a.kind is Kind.ROWS and b.kind is Kind.SAME:
+        is_left = a.rank == 2 and a.axis == int(operation.flag("transpose_a"))
+        if is_left and a.shape is not None:
+            return rows((a.shape[a.axis], width))
+    if b.kind is Kind.ROWS and a.kind is Kind.SAME:
+        is_right = b.rank == 2 and b.axis == 1 - int(operation.flag("transpose_b"))
+        if is_right and b.shape is not None:
+            return rows((height, b.shape[b.axis]), 1)
+    return operation.mixed("over the batch")
+
+
+def _side(one: State, axis: int) -> Size | None:
+    return one.shape[axis] if one.shape and len(one.shape) == 2 else None
+
+
+def batch_matmul(operation: GraphOperation) -> Outcome:
+    """BatchMatMul: the batch among the leading axes, or the free one of the left."""
+    a, b = operation.inputs
+    if operation.worst is Kind.SAME:
+        return same(None)
+    _require_rows(operation)
+    operation.require(a.shape is not None and b.shape is not None, "unknown rank")
+    assert a.shape is not None and b.shape is not None
+    left = (a.shape[-2:])[:: -1 if operation.flag("adj_x") else 1]
+    right = (b.shape[-2:])[:: -1 if operation.flag("adj_y") else 1]
+    leads = [_leading(a), _leading(b)]
+    lead = broadcast([one.shape for one in leads])
+    assert lead is not None
+    shape = (*lead, left[0], right[1])
+    batched = [one for one in leads if one.kind is Kind.ROWS]
+    if any(one.axis >= len(one.shape or ()) for one in batched):
+        free = len(a.shape) - (1 if operation.flag("adj_x") else 2)
+        is_free = b.kind is Kind.SAME and a.axis == free
+        operation.require(is_free, "over the batch")
+        return with_rows(shape, len(shape) - 2, operation.mixed().reason)
+    first = batched[0]
+    from_last = len(first.shape or ()) - first.axis
+    is_aligned = all(meets(one, first, from_last) for one in leads)
+    operation.require(is_aligned, "rows meet other rows")
+    return with_rows(shape, len(lead) - from_last, operation.mixed().reason)
+
+
+def _require_rows(operation: GraphOperation) -> None:
+    has_size = any(one.kind is Kind.SIZE for one in operation.inputs)
+    operation.require(operation.worst <= Kind.ROWS and not has_size)
+
+
+def _leading(one: State) -> State:
+    assert one.shape is not None
+    return State(one.kind, one.shape[:-2], one.axis)
+
+
+def einsum(operation: GraphOperation) -> Outcome:
+    """The batch has a letter that all rows share, and that the result keeps."""
+    if operation.worst is Kind.SAME:
+        return same(None)
+    _require_rows(operation)
+    terms, _, result = operation.text("equation").replace(" ", "").partition("->")
+    operation.require("." not in terms, "an ellipsis")
+    sizes: dict[str, Size | None] = {}
+    batch = set()
+    for term, one in zip(terms.split(","), operation.inputs, strict=True):
+        if one.kind is Kind.ROWS:
+            operation.require(one.rank == len(term), "unknown rank")
+            assert one.shape is not None
+            batch.add((term[one.axis], one.shape[one.axis]))
+            sizes |= dict(zip(term, one.shape, strict=True))
+    ((letter, _), *others) = batch
+    is_kept = result.count(letter) == 1 and not others
+    is_alone = is_kept and _is_of_rows_alone(operation, terms, letter)
+    operation.require(is_alone, "over the batch")
+    shape = tuple(sizes.get(one) for one in result)
+    return with_rows(shape, result.index(letter), operation.mixed().reason)
+
+
+def _is_of_rows_alone(operation: GraphOperation, terms: str, letter: str) -> bool:
+    """True when the batch's letter is once in each of the rows, and nowhere else."""
+    pairs = zip(terms.split(","), operation.inputs, strict=True)
+    return all(
+        term.count(letter) == (one.kind is Kind.ROWS)
+        and (one.kind is not Kind.ROWS or term.index(letter) == one.axis)
+        for term, one in pairs
+    )
+
+
+def image(operation: GraphOperation) -> Outcome:
+    """Convolutions and pooling: the batch is the first axis, and passes."""
+    one, *others = operation.inputs
+    if operation.worst is Kind.SAME:
+        return same(None)
+    is_first = one.kind is Kind.ROWS and one.axis == 0 and one.shape is not None
+    if not is_first or any(other.kind is not Kind.SAME for other in others):
+        return operation.mixed()
+    assert one.shape is not None
+    return rows((one.shape[0], *[None] * (len(one.shape) - 1)))
+
+
+def bias_add(operation: GraphOperation) -> Outcome:
+    one, bias = operation.inputs
+    if operation.worst is Kind.SAME:
+        return same(one.shape)
+    if one.kind is not Kind.ROWS or bias.kind is not Kind.SAME or one.shape is None:
+        return operation.mixed()
+    is_last = operation.text("data_format") != "NCHW"
+    channel = len(one.shape) - 1 if is_last else 1
+    return one if one.axis != channel else operation.mixed("along the batch")
+
+
+def fused_batch_norm(operation: GraphOperation) -> Outcome:
+    """With stored moments; or with those of each row, as layer normalisation has it."""
+    one, *others = operation.inputs
+    count = 6 if operation.op.endswith("V3") else 5
+    if operation.worst is Kind.SAME:
+        return [same(None)] * count
+    rest = [operation.mixed("moments")] * (count - 1)
+    if one.kind is not Kind.ROWS or one.shape is None:
+        return [operation.mixed(), *rest]
+    if not operation.flag("is_training"):
+        is_aside = one.axis == 0 and all(s.kind is Kind.SAME for s in others)
+        return [one if is_aside else operation.mixed(), *rest]
+    is_last = operation.text("data_format") in ("NHWC", "NDHWC")
+    channel = len(one.shape) - 1 if is_last else 1
+    is_each = one.axis == channel and all(_is_channel(s) for s in others[:2])
+    return [one if is_each else operation.mixed("moments of the batch"), *rest]
+
+
+def _is_channel(one: State) -> bool:
+    return one.kind is Kind.ROWS and one.axis == 0 and one.rank == 1
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_IMAGES.split(), image),
+    **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), batch_matmul),
+    **dict.fromkeys(
+        ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), fused_batch_norm
+    ),
+    "BiasAdd": bias_add,
+    "Einsum": einsum,
+    "MatMul": matmul,
+}

@@ -1,0 +1,339 @@
+"""The proof: a walk over the graph that keeps for each tensor what it is (state.py).
+
+    feeds, which are ROWS ─► a rule an operation ─► fetches: all ROWS, axis 0?
+
+Every operation has a rule, or makes what it puts out MIXED. The walk goes into the
+functions that are called, and goes round loops until nothing changes.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tensorflow.python.framework import dtypes, tensor_util
+
+from gomlx.models.independence import (
+    elementwise,
+    gather,
+    layout,
+    linear,
+    lists,
+    parts,
+    reductions,
+    slices,
+    turns,
+)
+from gomlx.models.independence.operation import GraphOperation, Mixes, Outcome, Rule
+from gomlx.models.independence.sizes import WHOLE_BATCH, Size
+from gomlx.models.independence.state import (
+    SAME,
+    Kind,
+    Shape,
+    State,
+    joined,
+    mixed,
+    rows,
+    same,
+)
+from gomlx.models.staging.elements import inputs, split
+from gomlx.models.staging.frames import Body
+
+log = logging.getLogger(__name__)
+
+Bodies = Callable[[str], Body]
+
+# Operations that hand on what they take, one output an input.
+_PASSING = """
+DebugIdentity Enter EnsureShape Exit Identity IdentityN LoopCond NextIteration
+OptimizationBarrier PlaceholderWithDefault PreventGradient ReadVariableOp RefEnter
+RefExit RefIdentity RefNextIteration Snapshot StopGradient
+""".split()
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_BRANCHES = {
+    **dict.fromkeys(("If", "StatelessIf"), ("then_branch", "else_branch")),
+    **dict.fromkeys(("Case", "StatelessCase"), ("branches",)),
+}
+_LOOPS = frozenset({"While", "StatelessWhile"})
+_WRITES = (
+    "Assign",
+    "Barrier",
+    "LookupTableI",
+    "LookupTableRemove",
+    "MutexLock",
+    "Queue",
+    "ResourceApply",
+    "ResourceScatter",
+    "Scatter",
+    "Stack",
+    "Write",
+)
+_WRITING = ("Enqueue", "Dequeue", "Push", "Pop")
+_MOST_VISITS = 40  # of a node, of a loop; states only get worse, so few are needed
+_UNFIT = (AssertionError, IndexError, KeyError, TypeError, ValueError)
+_MOST_OUTPUTS = 64  # of an operation, as far as states are kept
+_MOST_DEPTH = 100  # calls within calls
+_LONGEST_CONTENT = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was proved. reason: the operation that stands in the way, or empty."""
+
+    joins: bool
+    reason: str = ""
+
+
+def prove(
+    body: Body,
+    bodies: Bodies,
+    feeds: Mapping[str, Shape | None],
+    fetches: Sequence[str],
+) -> Verdict:
+    """Prove that each row of the fetched tensors depends on its own row of the feeds.
+
+    feeds: tensor → the shape of one row. bodies: the body of a function of a name.
+    """
+    inputs = {name: _fed(name, shape) for name, shape in feeds.items()}
+    walk = _Walk(bodies)
+    found = walk.results(body, inputs)
+    if walk.writes:
+        return Verdict(False, walk.writes)
+    for name, state in zip(fetches, found, strict=True):
+        if state.kind is not Kind.ROWS:
+            return Verdict(False, state.reason or f"{name} has no row of its own")
+        if state.axis or (state.shape and state.shape[0] != WHOLE_BATCH):
+            return Verdict(False, f"{name} has its rows along another axis")
+    return Verdict(True)
+
+
+def _fed(name: str, shape: Shape | None) -> State:
+    """Return the state of an input. Rows of a run agree in the sizes that are open."""
+    if shape is None:
+        return rows(None)
+    sizes = [Size(1, (f"{name} {i}",)) if s is None else s for i, s in enumerate(shape)]
+    return rows((WHOLE_BATCH, *sizes))
+
+
+class _Walk:
+    """Evaluates bodies; what a function makes of given states is computed once."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._called: dict[tuple[str, tuple[State, ...]], list[State]] = {}
+        self._depth = 0
+        self.writes = ""  # an operation that changes what others read
+
+    def results(self, body: Body, inputs: Mapping[str, State]) -> list[State]:
+        """Return the states of a body's results, from those of tensors that are fed."""
+        states = _States(body, {split(name): s for name, s in inputs.items()})
+        todo = deque(body.nodes.values())
+        visits: dict[str, int] = {}
+        while todo:
+            node = todo.popleft()
+            given = states.inputs(node)
+            if given is None:
+                continue
+            visits[node.name] = visits.get(node.name, 0) + 1
+            if visits[node.name] > _MOST_VISITS:
+                found: Sequence[State] = [
+                    mixed(f"{node.op}: a loop without end")
+                ] * _MOST_OUTPUTS
+            else:
+                found = self._outputs(GraphOperation(node, given))
+            if states.put(node, found):
+                todo.extend(user for user, _ in states.users(node))
+        return [states.get(tensor) for tensor in body.results]
+
+    def call(self, function: str, arguments: Sequence[State]) -> list[State]:
+        """Return the states of a function's results."""
+        key = function, tuple(arguments)
+        if key not in self._called:
+            if self._depth > _MOST_DEPTH:
+                return [mixed("recursion")] * _MOST_OUTPUTS
+            self._depth += 1
+            body = self._bodies(function)
+            named = dict(zip(body.arguments, arguments, strict=True))
+            self._called[key] = self.results(body, named)
+            self._depth -= 1
+        return self._called[key]
+
+    def _outputs(self, operation: GraphOperation) -> Sequence[State]:
+        """Return the states of what an operation puts out."""
+        if turns.is_of_a_row(operation):
+            found = self._outputs(turns.as_same(operation))
+            return [turns.of_a_row(operation, one) for one in found]
+        try:
+            return self._known_outputs(operation) or self._other_outputs(operation)
+        except Mixes as error:
+            return [error.state] * _MOST_OUTPUTS
+        except _UNFIT as error:
+            # Inputs that the operation would refuse, or a form that no rule knows.
+            log.debug("%s: %r", operation.node.name, error)
+            return [operation.mixed("of an unknown form")] * _MOST_OUTPUTS
+
+    def _known_outputs(self, operation: GraphOperation) -> Sequence[State]:
+        """Apply what is known of an operation; nothing is known of some."""
+        node = operation.node
+        if node.op in _CALLS:
+            return self.call(node.attr["f"].func.name, operation.inputs)
+        if node.op in _BRANCHES:
+            return self._branches(operation)
+        if node.op in _LOOPS:
+            return self._loop(operation)
+        rule = _RULES.get(node.op)
+        if rule is None:
+            return ()
+        outcome = turns.of_a_turn(operation) or rule(operation)
+        return [outcome] if isinstance(outcome, State) else outcome
+
+    def _other_outputs(self, operation: GraphOperation) -> Sequence[State]:
+        self.writes = self.writes or _written_by(operation.node)
+        is_same = operation.worst is Kind.SAME
+        found = _declared(operation.node) if is_same else operation.mixed()
+        return [found] * _MOST_OUTPUTS
+
+    def _branches(self, operation: GraphOperation) -> Sequence[State]:
+        choice, *arguments = operation.inputs
+        attributes = [operation.node.attr[a] for a in _BRANCHES[operation.op]]
+        names = [f.name for a in attributes for f in (a.list.func or [a.func])]
+        found = [self.call(name, arguments) for name in names]
+        if choice.kind is not Kind.SAME:
+            return [operation.mixed("the values of a row choose")] * len(found[0])
+        return [_all_joined(states) for states in zip(*found, strict=True)]
+
+    def _loop(self, operation: GraphOperation) -> Sequence[State]:
+        node = operation.node
+        variables = [one.without_content() for one in operation.inputs]
+        for _ in range(_MOST_VISITS):
+            (condition,) = self.call(node.attr["cond"].func.name, variables)
+            if condition.kind is Kind.SIZE:
+                return self._mapped(operation)
+            if condition.kind is not Kind.SAME:
+                reason = operation.mixed("the values of a row end the loop")
+                return [reason] * len(variables)
+            turn = self.call(node.attr["body"].func.name, variables)
+            after = [
+                joined(a, b.without_content())
+                for a, b in zip(variables, turn, strict=True)
+            ]
+            if after == variables:
+                return variables
+            variables = after
+        return [operation.mixed("a loop without end")] * len(variables)
+
+    def _mapped(self, operation: GraphOperation) -> Sequence[State]:
+        attributes = operation.node.attr
+        condition = partial(self.call, attributes["cond"].func.name)
+        name = attributes["body"].func.name
+        kept = turns.origins(self._bodies(name))
+        return turns.mapped(operation, condition, partial(self.call, name), kept)
+
+
+class _States:
+    """The states of one body's tensors, as far as the walk has come."""
+
+    def __init__(self, body: Body, fed: Mapping[tuple[str, int], State]) -> None:
+        self._body, self._fed = body, fed
+        self._found: dict[tuple[str, int], State] = dict(fed)
+
+    def inputs(self, node: Any) -> list[State] | None:
+        """Return the states of a node's inputs; None if one is still to come."""
+        found = [self._found.get(tensor) for tensor in inputs(node)]
+        if node.op in ("Merge", "RefMerge"):
+            known = [state for state in found if state is not None]
+            return known or None
+        return None if None in found else found  # type: ignore[return-value]
+
+    def put(self, node: Any, states: Sequence[State]) -> bool:
+        """Keep what a node puts out; True when that has changed."""
+        changed = False
+        for i in {tensor[1] for tensor in self._body.outputs[node.name]}:
+            tensor = node.name, i
+            if tensor in self._fed:
+                continue
+            state = states[i] if i < len(states) else mixed(node.op)
+            if self._found.get(tensor) != state:
+                self._found[tensor] = state
+                changed = True
+        return changed
+
+    def users(self, node: Any) -> Iterable[tuple[Any, int]]:
+        for tensor in self._body.outputs[node.name]:
+            yield from self._body.users.get(tensor, ())
+
+    def get(self, tensor: tuple[str, int]) -> State:
+        return self._found.get(tensor) or mixed(f"{tensor[0]} is not computed")
+
+
+def _written_by(node: Any) -> str:
+    """Name an operation that writes to a variable, a table or a queue; else ""."""
+    if not node.op.startswith(_WRITES) and not node.op.endswith(_WRITING):
+        return ""
+    return f"{node.op} ({node.name}): what it writes, other rows read"
+
+
+def _all_joined(states: Sequence[State]) -> State:
+    found = states[0]
+    for state in states[1:]:
+        found = joined(found, state)
+    return found
+
+
+def _switch(operation: GraphOperation) -> Outcome:
+    data, choice = operation.inputs
+    if choice.kind is not Kind.SAME:
+        return [operation.mixed("the values of a row choose")] * 2
+    return [data, data]
+
+
+def _merge(operation: GraphOperation) -> Outcome:
+    return [_all_joined(operation.inputs), SAME]
+
+
+def _pass(operation: GraphOperation) -> Outcome:
+    return operation.inputs
+
+
+def _constant(operation: GraphOperation) -> Outcome:
+    proto = operation.node.attr["value"].tensor
+    sizes = [int(dim.size) for dim in proto.tensor_shape.dim]
+    shape = tuple(map(Size, sizes))
+    dtype = dtypes.as_dtype(proto.dtype)
+    count = int(np.prod(sizes)) if sizes else 1
+    if not dtype.is_integer or count > _LONGEST_CONTENT or len(sizes) > 2:
+        return same(shape)
+    values = tensor_util.MakeNdarray(proto).reshape(-1)
+    return same(shape, tuple(Size(int(value)) for value in values))
+
+
+def _declared(node: Any) -> State:
+    """Return SAME with the shape that a variable or what is read of it declares."""
+    for name in ("shape", "_output_shapes"):
+        if name in node.attr:
+            proto = node.attr[name].shape
+            if name == "_output_shapes":
+                (proto, *_) = [*node.attr[name].list.shape] or [proto]
+            if not proto.unknown_rank:
+                dims = [int(dim.size) for dim in proto.dim]
+                return same(tuple(None if d < 0 else Size(d) for d in dims))
+    return SAME
+
+
+_RULES: dict[str, Rule] = {
+    **elementwise.RULES,
+    **gather.RULES,
+    **layout.RULES,
+    **linear.RULES,
+    **lists.RULES,
+    **parts.RULES,
+    **reductions.RULES,
+    **slices.RULES,
+    **dict.fromkeys(_PASSING, _pass),
+    **dict.fromkeys(("Merge", "RefMerge"), _merge),
+    **dict.fromkeys(("Switch", "RefSwitch"), _switch),
+    "Const": _constant,
+}

@@ -1,0 +1,189 @@
+"""Slices: parts of the other axes, the whole of the batch's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, numbers
+from gomlx.models.independence.sizes import ONE, Size
+from gomlx.models.independence.state import (
+    Content,
+    Kind,
+    Shape,
+    State,
+    holding,
+    rows,
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one entry of a slice does to a dimension.
+
+    is_all: the whole of it, in order. size: what is left; None for an unknown one.
+    """
+
+    is_all: bool = False
+    size: Size | None = None
+    is_removed: bool = False
+    is_new: bool = False
+
+
+def strided_slice(operation: GraphOperation) -> Outcome:
+    one, *bounds = operation.inputs
+    are_same = operation.are_same(1, 2, 3)
+    if one.content is not None and one.rank == 1 and are_same:
+        return _of_content(operation, one.content)
+    if one.kind is Kind.PLACES:
+        return _owners(operation, one)
+    if one.kind is Kind.SPLITS:
+        return _starts_or_ends(operation)
+    operation.require(max(one.kind, *(bound.kind + 1 for bound in bounds)) <= Kind.ROWS)
+    if one.kind is not Kind.ROWS:
+        return State(one.kind) if are_same else State(Kind.SIZE)
+    operation.require(one.shape is not None, "unknown rank")
+    entries = _entries(operation, len(one.shape or ()))
+    operation.require(entries is not None, "bounds that are not known")
+    found = _sliced(one, entries or [])
+    operation.require(found, "part of the batch")
+    assert found is not None
+    return found
+
+
+def _owners(operation: GraphOperation, places: State) -> State:
+    """The first column of places: `places[:, 0]`."""
+    begin, _, strides = (numbers(one) for one in operation.inputs[1:])
+    masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
+    is_first = (begin, strides, masks) == ([0, 0], [1, 1], [1, 1, 2])
+    operation.require(is_first)
+    return State(Kind.OWNERS, partition=places.partition)
+
+
+def _starts_or_ends(operation: GraphOperation) -> State:
+    """`splits[:-1]` or `splits[1:]`."""
+    begin, end, strides = (numbers(one) for one in operation.inputs[1:])
+    masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
+    if (end, strides, masks) == ([-1], [1], [1, 0, 0]):
+        return State(Kind.STARTS)
+    operation.require((begin, strides, masks) == ([1], [1], [0, 1, 0]))
+    return State(Kind.ENDS)
+
+
+def _of_content(operation: GraphOperation, content: Content) -> State:
+    """Slice a vector of sizes."""
+    bounds = [numbers(one) for one in operation.inputs[1:]]
+    if any(bound is None or len(bound) != 1 for bound in bounds):
+        return State(operation.worst)
+    begin, end, stride = (bound[0] for bound in bounds if bound)
+    if operation.integer("shrink_axis_mask"):
+        found = content[begin : begin + 1] if begin >= 0 else content[begin:][:1]
+        return holding(tuple(found), ())
+    first = None if operation.integer("begin_mask") & 1 else begin
+    last = None if operation.integer("end_mask") & 1 else end
+    found = content[slice(first, last, stride)]
+    return holding(tuple(found), (Size(len(found)),))
+
+
+def _entries(operation: GraphOperation, rank: int) -> list[_Part] | None:
+    """Return what each entry of the slice does, for every dimension and new one."""
+    begin, end, strides = (one.content for one in operation.inputs[1:])
+    if begin is None or end is None or strides is None:
+        return None
+    masks = {
+        name: operation.integer(f"{name}_mask")
+        for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+    }
+    count = len(begin)
+    new = [i for i in range(count) if masks["new_axis"] >> i & 1]
+    has_ellipsis = any(masks["ellipsis"] >> i & 1 for i in range(count))
+    missing = rank - (count - len(new) - has_ellipsis)
+    parts: list[_Part] = []
+    for i in range(count):
+        if masks["ellipsis"] >> i & 1:
+            parts += [_Part(is_all=True)] * missing
+        elif i in new:
+            parts.append(_Part(is_new=True))
+        elif masks["shrink_axis"] >> i & 1:
+            parts.append(_Part(is_removed=True))
+        else:
+            first = None if masks["begin"] >> i & 1 else begin[i]
+            last = None if masks["end"] >> i & 1 else end[i]
+            parts.append(_part(first, last, strides[i], masks, i))
+    if not has_ellipsis:
+        parts += [_Part(is_all=True)] * missing
+    return parts
+
+
+def _part(
+    first: Size | None,
+    last: Size | None,
+    stride: Size | None,
+    masks: dict[str, int],
+    i: int,
+) -> _Part:
+    """A range of a dimension; with both bounds masked and a stride of 1 it is all."""
+    is_open = bool(masks["begin"] >> i & 1)
+    is_whole = (is_open or first == Size(0)) and bool(masks["end"] >> i & 1)
+    if is_whole and stride == ONE:
+        return _Part(is_all=True)
+    start = Size(0) if is_open else first
+    if stride != ONE or start is None or last is None:
+        return _Part()
+    if start.is_number and last.is_number and 0 <= start.number <= last.number:
+        return _Part(size=None)
+    return _Part()
+
+
+def _sliced(one: State, parts: Sequence[_Part]) -> State | None:
+    assert one.shape is not None
+    kept: list[Size | None] = []
+    axis = -1
+    dimension = 0
+    for part in parts:
+        if part.is_new:
+            kept.append(ONE)
+            continue
+        if dimension == one.axis:
+            if not part.is_all:
+                return None
+            axis = len(kept)
+        if not part.is_removed:
+            kept.append(one.shape[dimension] if part.is_all else part.size)
+        dimension += 1
+    return rows(tuple(kept), axis)
+
+
+def slice_(operation: GraphOperation) -> Outcome:
+    one, begin, sizes = operation.inputs
+    if one.kind > Kind.ROWS or max(begin.kind, sizes.kind) > Kind.SIZE:
+        return operation.mixed()
+    first = numbers(begin)
+    if one.content is not None and first is not None and one.rank == 1:
+        length = numbers(sizes)
+        if length is not None and length[0] >= -1:
+            last = None if length[0] == -1 else first[0] + length[0]
+            found = one.content[first[0] : last]
+            return holding(tuple(found), (Size(len(found)),))
+    if one.kind is not Kind.ROWS:
+        return State(one.kind) if operation.are_same(1, 2) else State(Kind.SIZE)
+    if one.shape is None or first is None or sizes.content is None:
+        return operation.mixed("bounds that are not known")
+    taken = sizes.content[one.axis]
+    if first[one.axis] or taken not in (Size(-1), one.shape[one.axis]):
+        return operation.mixed("part of the batch")
+    return rows(_lengths(one.shape, first, sizes.content, one.axis), one.axis)
+
+
+def _lengths(shape: Shape, first: Sequence[int], sizes: Content, axis: int) -> Shape:
+    found: list[Size | None] = []
+    for i, (whole, begin, size) in enumerate(zip(shape, first, sizes, strict=True)):
+        if i == axis or (size == Size(-1) and not begin):
+            found.append(whole)
+        elif size == Size(-1):
+            is_known = whole is not None and whole.is_number
+            found.append(Size(whole.number - begin) if whole and is_known else None)
+        else:
+            found.append(size)
+    return tuple(found)
+
+
+RULES: dict[str, Rule] = {"Slice": slice_, "StridedSlice": strided_slice}
