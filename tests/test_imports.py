@@ -79,7 +79,13 @@ ARROWS = {
         "errors",
         "metrics",
     },
+    "models.independence": {
+        "models.independence",
+        "models.staging.elements",
+        "models.staging.frames",
+    },
     "models.staging": {
+        "models.independence",
         "models.staging",
         "models.serving",
         "models.graph",

@@ -27,11 +27,15 @@ _MAX_DISTINCT = 10**18
 
 @dataclass(frozen=True)
 class StagedModel:
-    """A version's digest, its signature, and the dictionary that keys its rows."""
+    """A version's digest, its signature, and the dictionary that keys its rows.
+
+    rows_apart: why rows of different requests run one at a time, or empty.
+    """
 
     version: str
     signature: Signature
     dictionary: Dictionary
+    rows_apart: str = ""
 
     def inputs(self) -> list[dict[str, Any]]:
         """Return a line of the table for each input.
@@ -108,10 +112,11 @@ def staged(request: StageRequest) -> Iterator[StagedModel]:
             version = stage(StageRequest(**vars(request) | {"into": Path(folder)}))
         except StageFailed as error:
             raise StageFailed(f"{masked(request.url)}: {error}") from None
-        signature = Description.read(version.directory).signature
+        description = Description.read(version.directory)
+        signature = description.signature
         kinds = parse((version.directory / "dictionary").read_bytes())
         dictionary = Dictionary(version.digest, signature, kinds)
-        yield StagedModel(version.digest, signature, dictionary)
+        yield StagedModel(version.digest, signature, dictionary, description.rows_apart)
 
 
 def _distinct(tensor: Tensor, kind: Kind) -> int | None:

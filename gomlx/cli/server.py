@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gomlx.cli.terminal import FAILED, errors_reported, output
@@ -75,8 +76,7 @@ def inspect(
 ) -> None:
     """Show the kind of each input of a model, and why it has that kind.
 
-    Rows share a cached answer if every input has the same canonical value. The kind
-    says what the canonical value is:
+    Rows share a cached answer if every input has the same canonical value:
 
         vocabulary   itself if the model knows the value; all others are one
         buckets      one for all values between two thresholds
@@ -84,8 +84,9 @@ def inspect(
         exact        the value; the proof names what keeps the kind from being coarser
         auxiliary    the value if key_fields names the input, else none
 
-    The column "distinct" is the number of canonical values. Their product, the key
-    space, is the number of answers that a cache needs to hold for every row to hit.
+    The column "distinct" is the number of canonical values; their product, the key
+    space, the number of answers that a cache holds when every row hits. The last line
+    says whether rows may run together, or which operation prevents the proof.
     """
     with errors_reported():
         from gomlx.cli.explain import staged
@@ -94,14 +95,29 @@ def inspect(
         with staged(request_of(url, config)) as model:
             inputs = model.inputs()
             key_space = model.key_space()
+            rows_apart = model.rows_apart
     if as_json:
-        output.print_json(data={"inputs": inputs, "key_space": key_space})
+        output.print_json(
+            data={"inputs": inputs, "key_space": key_space, "rows_apart": rows_apart}
+        )
         return
+    output.print(_table(inputs))
+    output.print("keys:", "no bound" if key_space is None else f"at most {key_space:,}")
+    output.print("rows:", escape(_rows(rows_apart)))
+
+
+def _table(inputs: list[dict[str, Any]]) -> Table:
     table = Table(*(name.replace("_", " ") for name in inputs[0]))
     for line in inputs:
         table.add_row(*("no bound" if v is None else str(v) for v in line.values()))
-    output.print(table)
-    output.print("keys:", "no bound" if key_space is None else f"at most {key_space:,}")
+    return table
+
+
+def _rows(apart: str) -> str:
+    """Say whether rows of different requests run together."""
+    if not apart:
+        return "run together: none depends on its neighbours"
+    return f"run one at a time, since one may depend on its neighbours: {apart}"
 
 
 def key(

@@ -130,6 +130,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         tuple(i.name for i in model.inputs if i.auxiliary),
         model.key_fields,
         model.transformer or "",
+        model.batch.rows,
     )
     return StageRequest(
         model.id, model.url, into, model.signature, model.example, settings

@@ -57,6 +57,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 class Batch(Struct, frozen=True, kw_only=True):
     """How rows of different requests join one run."""
 
+    # Whether they may: if the graph proves it, never, or because you vouch for it.
+    rows: Literal["proved", "alone", "independent"] = "proved"
     max_rows: Positive = 64
     linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # only where that pays
     max_queued_rows: Positive = 4096

@@ -67,6 +67,8 @@ class Settings:
     """The part of a model's config that changes its keys or answers.
 
     precisions: input → decimals. transformer: "package.module:function", or empty.
+    rows: proved, alone or independent: whether rows of different requests may run
+    together.
     """
 
     precisions: dict[str, int] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class Settings:
     auxiliaries: tuple[str, ...] = ()
     key_fields: tuple[str, ...] = ()
     transformer: str = ""
+    rows: str = "proved"
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Settings":

@@ -37,8 +37,9 @@ class Description:
     """What a worker needs to know of a staged version.
 
     feeds and fetches: names of the graph's tensors. unsteady: types of operations that
-    forbid caching. joins_rows: rows may run together. example: a row to warm with.
-    transformer: "package.module:function" over every answer, or empty.
+    forbid caching. rows_apart: why rows of different requests may not run together, or
+    empty. example: a row to warm with. transformer: "package.module:function" over
+    every answer, or empty.
     """
 
     signature: Signature
@@ -46,9 +47,14 @@ class Description:
     fetches: tuple[str, ...]
     state: weights.SavedState
     unsteady: tuple[str, ...]
-    joins_rows: bool
+    rows_apart: str
     example: dict[str, Any]
     transformer: str
+
+    @property
+    def joins_rows(self) -> bool:
+        """Whether rows of different requests may run together."""
+        return not self.rows_apart
 
     def write(self, directory: Path) -> None:
         (directory / "servable.json").write_text(json.dumps(asdict(self)))
@@ -62,7 +68,7 @@ class Description:
             tuple(document["fetches"]),
             weights.SavedState.from_json(document["state"]),
             tuple(document["unsteady"]),
-            document["joins_rows"],
+            document["rows_apart"],
             document["example"],
             document["transformer"],
         )

@@ -1,8 +1,8 @@
 """Makes a staged version of a fetched SavedModel: check ─► prove ─► export ─► try.
 
 check     signature, settings, example                       check.py
-prove     steady? the kind of each input? which inputs       steadiness.py, kinds.py,
-          decide what other rows get?                        choices.py
+prove     steady? the kind of each input? does a row         steadiness.py, kinds.py,
+          depend on its neighbours?                          models/independence/
 export    weights to files; the graph without the rest       objects.py, prune.py
 try       the model as TensorFlow loads it, alone and in     samples.py, trial.py
           batches, then as workers load it
@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
+from gomlx.contract.tensor import Tensor
 from gomlx.models.graph import needed_nodes
+from gomlx.models.independence.proof import Verdict, prove
+from gomlx.models.independence.sizes import Size
+from gomlx.models.independence.state import Shape
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
-from gomlx.models.staging.choices import choice
 from gomlx.models.staging.flow import Flow
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
@@ -56,11 +59,11 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Proof:
-    """What the graph shows: kinds of inputs, values to try, a choice by elements."""
+    """What the graph shows: kinds of inputs, values to try, whether rows may join."""
 
     kinds: list[Kind]
     samples: Samples
-    choice: str
+    verdict: Verdict
 
 
 def prepare(work: Path, request: StageRequest) -> None:
@@ -71,9 +74,10 @@ def prepare(work: Path, request: StageRequest) -> None:
         state = _export_weights(model, session)
         proof = _proof(model, session)
         trial = Trial(model.description.signature, call, proof.samples)
-        joins_rows = _joins_rows(model, trial, proof.choice)
+        setting = request.settings.rows
+        apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
-    replace(model.description, state=state, joins_rows=joins_rows).write(work)
+    replace(model.description, state=state, rows_apart=apart).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         prune(model.saved_model, model.meta_graph, request.signature)
@@ -96,7 +100,7 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         fetches=bound.fetches,
         state=SavedState((), (), restores=False),  # until it is exported
         unsteady=unsteady,
-        joins_rows=False,  # until it is tried
+        rows_apart="it is not proved yet",
         example=example,
         transformer=request.settings.transformer,
     )
@@ -140,22 +144,46 @@ def _proof(model: _Model, session: Any) -> _Proof:
         for tensor, feed in zip(signature.inputs, feeds, strict=True)
     ]
     with session.graph.as_default():
-        chosen = choice(flow, feeds)
         compared = constants(flow, feeds)
+        shapes = {
+            feed: _row_shape(t) for t, feed in zip(signature.inputs, feeds, strict=True)
+        }
+        verdict = prove(flow.body, flow.function, shapes, description.fetches)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
-    return _Proof(kinds, tried, chosen)
+    return _Proof(kinds, tried, verdict)
 
 
-def _joins_rows(model: _Model, trial: Trial, chosen: str) -> bool:
-    """True if rows of different requests may run together; else log why not."""
-    if chosen:
-        reason = f"the values of one decide what runs for all ({chosen})"
-    elif not trial.agrees():
-        reason = "a batch changes, or may change, the answer to a row"
-    else:
-        return True
-    log.warning("model %s runs rows one at a time: %s", model.request.name, reason)
-    return False
+def _row_shape(tensor: Tensor) -> Shape | None:
+    if tensor.shape is None:
+        return None
+    return tuple(None if size is None else Size(size) for size in tensor.shape)
+
+
+def rows_apart(
+    name: str, setting: str, verdict: Verdict, agrees: Callable[[], bool]
+) -> str:
+    """Return why rows of different requests may not run together; "": they may.
+
+    setting: what the config says of the model's rows. agrees: a trial, the second lock
+    on what was proved: it cannot show that rows are independent, only that they are
+    not.
+    """
+    if setting == "independent":
+        log.warning("model %s joins rows because the config vouches for it", name)
+        return ""
+    if setting == "alone":
+        return "the config says `rows: alone`"
+    if not verdict.joins:
+        log.warning("model %s runs rows one at a time: %s", name, verdict.reason)
+        return verdict.reason
+    if agrees():
+        return ""
+    log.error(
+        "model %s runs rows one at a time: a batch changed the answer to a row, "
+        "although the graph proves that it cannot: please report this bug of gomlx",
+        name,
+    )
+    return "a batch changed the answer to a row"
 
 
 def _try_as_served(model: _Model, trial: Trial) -> None:

@@ -18,7 +18,7 @@ from tensorflow.python.framework import tensor_util
 
 from gomlx.contract.canonical import Auxiliary, Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
-from gomlx.models.staging.choices import computed_from
+from gomlx.models.staging.downstream import computed_from
 from gomlx.models.staging.elements import scalars
 from gomlx.models.staging.flow import Flow
 

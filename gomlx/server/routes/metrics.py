@@ -33,7 +33,12 @@ class StateMetrics:
     def scrape(self) -> list[ScrapedMetric]:
         """Return the metrics with their samples."""
         manifest = self._manifest()
-        models = [self._info(manifest), self._up(manifest), self._reloads(manifest)]
+        models = [
+            self._info(manifest),
+            self._up(manifest),
+            self._joins_rows(),
+            self._reloads(manifest),
+        ]
         return [*models, *self._tls()]
 
     def _info(self, manifest: Manifest) -> ScrapedMetric:
@@ -52,6 +57,17 @@ class StateMetrics:
         failed = manifest.failures.keys() | self._current.reasons.keys()
         for name in self._models:
             metric.add(int(name in manifest.versions and name not in failed), name)
+        return metric
+
+    def _joins_rows(self) -> ScrapedMetric:
+        metric = ScrapedMetric(
+            "gomlx_model_joins_rows",
+            "1: rows of different requests may run together.",
+            ("model",),
+        )
+        for name in self._models:
+            if (live := self._current.get(name)) is not None:
+                metric.add(int(live.servable.description.joins_rows), name)
         return metric
 
     def _reloads(self, manifest: Manifest) -> ScrapedMetric:

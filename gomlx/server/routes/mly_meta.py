@@ -37,9 +37,10 @@ class MlyMeta:
         live = self._current.require(name)
         is_cached = not live.servable.description.unsteady
         store = self._datastores[name] if is_cached else None
-        if store is None:
-            return 200, _uncached(live)
-        return 200, _cached(name, live, store)
+        document = _uncached(live) if store is None else _cached(name, live, store)
+        if apart := live.servable.description.rows_apart:
+            document["RowsApart"] = apart  # not mly's: its clients ignore it
+        return 200, document
 
     def dictionary(self, name: str) -> tuple[int, Any]:
         """Return the vocabularies of a model's inputs.

@@ -36,7 +36,8 @@ def current(*live: str) -> Current:
     found = Current(MODELS)
     for name in live:
         version = ModelVersion(name, name[0] * 32, Path("/nowhere"))
-        servable = SimpleNamespace(version=version)
+        description = SimpleNamespace(joins_rows=name == "fine")
+        servable = SimpleNamespace(version=version, description=description)
         fake = SimpleNamespace(digest=version.digest, servable=servable)
         found.swap(name, cast(LiveVersion, fake), lambda _: None)
     return found

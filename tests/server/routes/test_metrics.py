@@ -17,6 +17,7 @@ def test_the_state_of_models_is_scraped() -> None:
     assert samples() == {
         "gomlx_model_info": [(("fine", "a" * 32), 1), (("stale", "b" * 32), 1)],
         "gomlx_model_up": [(("fine",), 1), (("stale",), 0), (("absent",), 0)],
+        "gomlx_model_joins_rows": [(("fine",), 1), (("stale",), 0)],
         "gomlx_reloads_total": [
             (("fine", "published"), 2),
             (("stale", "published"), 1),

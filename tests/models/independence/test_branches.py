@@ -140,4 +140,4 @@ def test_the_log_names_the_model_and_what_decides(
     source = save(tmp_path / "m", lambda x: {"y": by_a_loop(x)}, [spec("x")])
     staged(source, name="ranker")
     assert "model ranker runs rows one at a time" in caplog.text
-    assert "the condition of a loop" in caplog.text
+    assert "the values of a row end the loop" in caplog.text
