@@ -186,8 +186,8 @@ HOMES = {
     "pyarrow": ("cli/files/parquet.py",),
     "rich": ("cli/", "demo/tour.py", "client/progress.py"),
     "numpy": ("models/", "demo/flights.py"),
-    "aiohttp": ("client/network/transports/http.py",),
-    "httpcore": ("client/network/transports/http2.py",),
+    "aiohttp": ("client/transports/http.py",),
+    "httpcore": ("client/transports/http2.py",),
     "cachebox": ("client/local/",),
 }
 

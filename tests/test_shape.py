@@ -1,6 +1,7 @@
 """The shape of the code stays within its limits (python -m loadtests.shape)."""
 
-from collections.abc import Sequence
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -51,10 +52,35 @@ def test_no_cycles(shape: Shape) -> None:
     assert not shape.cycles
 
 
-def test_a_name_is_of_one_class(shape: Shape) -> None:
+def aliases(texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the names of types that modules assign, but not of type variables."""
+    for text in texts.values():
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and not is_type_variable(node.value):
+                names = (one.id for one in node.targets if isinstance(one, ast.Name))
+                yield from (
+                    one for one in names if one[0].isupper() and not one.isupper()
+                )
+
+
+def is_camel_case(name: str) -> bool:
+    return name[0].isupper() and not name.isupper()
+
+
+def is_type_variable(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and ast.unparse(value.func) == "TypeVar"
+
+
+def test_a_name_is_of_one_class_or_alias(shape: Shape) -> None:
     names = [one.place.partition(":")[2] for one in shape.objects]
-    repeated = {name for name in names if names.count(name) > 1}
-    assert not {name for name in repeated if not name.startswith("_")}
+    names = [one for one in names if not one.startswith("_")]
+    names += aliases(in_folder(ROOT, "gomlx"))
+    assert not {name for name in names if names.count(name) > 1}
+
+
+def test_what_is_an_alias() -> None:
+    text = 'Row = tuple[int, ...]\nT = TypeVar("T")\nLIMIT = 3\nx = Row\n'
+    assert [*aliases({"a.py": text})] == ["Row"]
 
 
 def test_what_is_counted() -> None:

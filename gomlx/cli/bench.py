@@ -51,15 +51,17 @@ RowsFile = Annotated[
     Path | None,
     typer.Option(help="A file of rows as for `gomlx predict`, repeated."),
 ]
-Seconds = Annotated[
+LoadSeconds = Annotated[
     float, typer.Option(min=0.1, help="How long the load lasts, in seconds.")
 ]
 Concurrency = Annotated[int, typer.Option(min=1, help="The number of calls at once.")]
-Batch = Annotated[int, typer.Option(min=1, help="The number of rows in a call.")]
+BatchRows = Annotated[int, typer.Option(min=1, help="The number of rows in a call.")]
 Seed = Annotated[
     int, typer.Option(help="The seed of the rows that are made from the dictionary.")
 ]
-Timeout = Annotated[float, typer.Option(help="The longest a call takes, in seconds.")]
+CallTimeout = Annotated[
+    float, typer.Option(help="The longest a call takes, in seconds.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 _CHUNK_ROWS = 1000
 
@@ -68,12 +70,12 @@ def bench(
     model: ModelId,
     host: HostUrls,
     rows: RowsFile = None,
-    seconds: Seconds = 10.0,
+    seconds: LoadSeconds = 10.0,
     concurrency: Concurrency = 8,
-    batch: Batch = 1,
+    batch: BatchRows = 1,
     seed: Seed = 0,
     redis: RedisUrl = None,
-    timeout: Timeout = 5.0,
+    timeout: CallTimeout = 5.0,
     settings: OptionPairs = None,
     as_json: AsJson = False,
 ) -> None:

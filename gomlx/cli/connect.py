@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gomlx.cache.redis.address import Kind, parse
+from gomlx.cache.redis.address import AddressKind, parse
 from gomlx.cache.redis.tier import RedisTier
 from gomlx.config.schema import Config, Connection
 from gomlx.errors import ConfigInvalid, TierFailed
@@ -130,7 +130,7 @@ async def _probe(
     return ConnectionResult(connection.id, round(milliseconds, 2), server)
 
 
-async def _describe(tier: RedisTier, kind: Kind) -> str:
+async def _describe(tier: RedisTier, kind: AddressKind) -> str:
     """Return the server's version and role; raise if it is of another kind."""
     try:
         info = await tier.info()

@@ -71,7 +71,7 @@ Prefix = Annotated[str, typer.Option(help="Text before the names of the new colu
 Force = Annotated[
     bool, typer.Option("--force", help="Replace the output and start from row 1.")
 ]
-Timeout = Annotated[
+RequestTimeout = Annotated[
     float, typer.Option(help="The longest a request takes, in seconds.")
 ]
 Verbose = Annotated[
@@ -94,7 +94,7 @@ def predict(
     prefix: Prefix = "",
     force: Force = False,
     redis: RedisUrl = None,
-    timeout: Timeout = 60.0,
+    timeout: RequestTimeout = 60.0,
     settings: OptionPairs = None,
     verbose: Verbose = False,
 ) -> None:

@@ -99,11 +99,11 @@ class ClientBase:
             return self._transport
         if self.options.http2:
             try:
-                from gomlx.client.network.transports.http2 import Http2Transport
+                from gomlx.client.transports.http2 import Http2Transport
             except ModuleNotFoundError as error:
                 raise missing_extra("http2=True", "http2", error) from None
             return Http2Transport(self.options)
-        from gomlx.client.network.transports.http import HttpTransport
+        from gomlx.client.transports.http import HttpTransport
 
         return HttpTransport(self.options)
 

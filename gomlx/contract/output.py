@@ -13,7 +13,7 @@ from typing import Any
 
 from gomlx.contract.tensor import Tensor
 
-Validator = Callable[[Any], bool]
+ValueCheck = Callable[[Any], bool]
 
 _WORDS = ("NaN", "Infinity", "-Infinity")
 # Floats from these on round to infinity. The shortest digits of the greatest float may
@@ -26,7 +26,7 @@ _INFINITE = {
 }
 
 
-def validator(tensor: Tensor) -> Validator:
+def validator(tensor: Tensor) -> ValueCheck:
     """Return the function that tells whether parsed JSON may be an output's value."""
     is_leaf = _leaf_validator(tensor)
     if tensor.is_scalar:
@@ -42,7 +42,7 @@ def validator(tensor: Tensor) -> Validator:
     return is_block
 
 
-def _leaf_validator(tensor: Tensor) -> Validator:
+def _leaf_validator(tensor: Tensor) -> ValueCheck:
     """Return the test of one element: its type, and its range."""
     if tensor.dtype in _INFINITE:
         return _float_validator(_INFINITE[tensor.dtype])
@@ -54,7 +54,7 @@ def _leaf_validator(tensor: Tensor) -> Validator:
     return lambda value: type(value) is str or _is_base64(value)
 
 
-def _float_validator(limit: float) -> Validator:
+def _float_validator(limit: float) -> ValueCheck:
     # PERF: this is the answer of most models.
     return lambda value: (
         (type(value) is float and -limit < value < limit)

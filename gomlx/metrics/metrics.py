@@ -17,7 +17,7 @@ from typing import Any
 from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
 from gomlx.metrics.exposition import ScrapedMetric, exposition
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
-from gomlx.metrics.tally import Key, Series, Sums, Tally, read_all
+from gomlx.metrics.tally import Series, SeriesKey, Sums, Tally, read_all
 
 
 class Metrics:
@@ -32,9 +32,9 @@ class Metrics:
         self._tallies = tallies or directory
         self._tally = Tally(self._tallies, slot)
         self._families = _families(directory, slot)
-        self._counters: dict[Key, tuple[Counter, Any]] = {}
-        self._histograms: dict[Key, tuple[Histogram, Any]] = {}
-        self._gauges: dict[Key, tuple[Gauge, Any]] = {}
+        self._counters: dict[SeriesKey, tuple[Counter, Any]] = {}
+        self._histograms: dict[SeriesKey, tuple[Histogram, Any]] = {}
+        self._gauges: dict[SeriesKey, tuple[Gauge, Any]] = {}
 
     def counter(self, name: str, *labels: str) -> Counter:
         """Return the counter with these label values."""
@@ -58,7 +58,7 @@ class Metrics:
             self._gauges[key] = Gauge(), self._families[name].labels(*labels)
         return self._gauges[key][0]
 
-    def labels(self, name: str) -> list[Key]:
+    def labels(self, name: str) -> list[SeriesKey]:
         """Return the label values that `counter` has had for a name, oldest first."""
         return [key[1:] for key in self._counters if key[0] == name]
 

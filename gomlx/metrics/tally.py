@@ -18,7 +18,7 @@ import msgspec
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, ...]  # a metric and the values of its labels
+SeriesKey = tuple[str, ...]  # a metric and the values of its labels
 ALL = 0  # the period that does not end; the others are minutes since 1970
 MINUTES = 2  # the minutes that are kept: this one and the one before
 
@@ -47,7 +47,7 @@ class Sums(msgspec.Struct, array_like=True, frozen=True):
 
 
 NONE = Sums()
-Series = dict[Key, dict[int, Sums]]  # by period
+Series = dict[SeriesKey, dict[int, Sums]]  # by period
 _decoder = msgspec.msgpack.Decoder(Series)
 
 
@@ -68,7 +68,7 @@ class Tally:
         self._is_changed = False
         self._is_failing = False
 
-    def add(self, key: Key, sums: Sums) -> None:
+    def add(self, key: SeriesKey, sums: Sums) -> None:
         """Count events of this minute."""
         now = minute(self._clock())
         periods = self._series.get(key, {})

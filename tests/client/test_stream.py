@@ -14,7 +14,7 @@ import pytest
 
 from gomlx import Answer, AsyncClient, Client
 from gomlx.client.network.transport import Request, Response
-from gomlx.client.network.transports.http import HttpTransport
+from gomlx.client.transports.http import HttpTransport
 from gomlx.errors import InvalidInput, NoHost, RunFailed
 from tests.client.fake import QUIET, Host, connected, hosts, works
 from tests.support.service import Service, wait_for

@@ -14,7 +14,7 @@ FORMS = {
     "redis+cluster": "redis+cluster://host:6379,host:6379",
     "rediss+cluster": "rediss+cluster://host:6379,host:6379",
 }
-Kind = Literal["server", "unix", "sentinel", "cluster"]
+AddressKind = Literal["server", "unix", "sentinel", "cluster"]
 _QUERIES = {"unix": {"db"}, "sentinel": {"sentinel_username", "sentinel_password"}}
 
 
@@ -22,7 +22,7 @@ _QUERIES = {"unix": {"db"}, "sentinel": {"sentinel_username", "sentinel_password
 class Address:
     """Where to connect to, and as whom. Passwords are not in its repr."""
 
-    kind: Kind
+    kind: AddressKind
     tls: bool
     hosts: tuple[tuple[str, int], ...] = ()  # one if kind is "server"
     path: str = ""  # of a unix socket
@@ -71,7 +71,7 @@ def _parsed(scheme: str, url: str) -> Address:
     )
 
 
-def _kind(scheme: str) -> Kind:
+def _kind(scheme: str) -> AddressKind:
     if scheme.endswith("+sentinel"):
         return "sentinel"
     if scheme.endswith("+cluster"):
@@ -110,7 +110,7 @@ def _place_of_cluster(path: str, _: Mapping[str, str]) -> _Place:
     return _Place()
 
 
-_PLACES: dict[Kind, Callable[[str, Mapping[str, str]], _Place]] = {
+_PLACES: dict[AddressKind, Callable[[str, Mapping[str, str]], _Place]] = {
     "unix": _place_of_socket,
     "server": _place_of_server,
     "sentinel": _place_of_master,
@@ -133,7 +133,7 @@ def _database(segments: Sequence[str]) -> int:
     return int(number)
 
 
-def _hosts(kind: Kind, netloc: str) -> tuple[tuple[str, int], ...]:
+def _hosts(kind: AddressKind, netloc: str) -> tuple[tuple[str, int], ...]:
     if kind == "unix":
         if netloc:
             raise ValueError

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from gomlx.cache.tasks import Tasks
 
 Result = TypeVar("Result")
-Run = Callable[[list[bytes]], Awaitable[Mapping[bytes, Result] | None]]
+RunKeys = Callable[[list[bytes]], Awaitable[Mapping[bytes, Result] | None]]
 
 
 class CommandJoiner(Generic[Result]):
@@ -18,7 +18,7 @@ class CommandJoiner(Generic[Result]):
     raise, and has to end soon.
     """
 
-    def __init__(self, run: Run[Result], tasks: Tasks) -> None:
+    def __init__(self, run: RunKeys[Result], tasks: Tasks) -> None:
         self._run = run
         self._tasks = tasks
         self._names: dict[bytes, None] = {}

@@ -7,7 +7,7 @@ import lmdb
 
 from gomlx.cache.shared_memory.store import META, PARTS, TABLES
 
-Table = Any  # a handle of lmdb's
+LmdbTable = Any  # a handle of lmdb's
 _STATE = b"state"
 
 
@@ -15,8 +15,8 @@ class Tables:
     """young_old has two tables a part; it is replaced as one when a part rotates."""
 
     def __init__(self, environment: lmdb.Environment) -> None:
-        self._meta: Table = environment.open_db(META, create=False)
-        self._pairs: list[tuple[Table, Table]] = [
+        self._meta: LmdbTable = environment.open_db(META, create=False)
+        self._pairs: list[tuple[LmdbTable, LmdbTable]] = [
             (
                 environment.open_db(first, create=False),
                 environment.open_db(second, create=False),
@@ -56,7 +56,7 @@ class Tables:
         return bytes(transaction.get(_STATE, b"", self._meta))
 
 
-def pages_of(transaction: lmdb.Transaction, table: Table) -> int:
+def pages_of(transaction: lmdb.Transaction, table: LmdbTable) -> int:
     """Return how many pages a table takes."""
     used = transaction.stat(table)
     return int(used["leaf_pages"] + used["branch_pages"] + used["overflow_pages"])

@@ -14,7 +14,7 @@ from time import perf_counter
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded
 from gomlx.models.serving.cost import Cost, Slowdown
-from gomlx.models.serving.run import Batch, Complete, Job
+from gomlx.models.serving.run import Complete, Job, JobBatch
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RowQueue:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.rows: deque[tuple[Row, Job]] = deque()
-        self.retries: list[Batch] = []  # the last one is next
+        self.retries: list[JobBatch] = []  # the last one is next
         self._name = name
         self._limits = limits
         self._cost = cost
@@ -88,7 +88,7 @@ class RowQueue:
         waiting = self.retries[-1] if self.retries else self.rows
         return min(len(waiting), self._limits.max_rows)
 
-    def pop(self, now: float) -> Batch:
+    def pop(self, now: float) -> JobBatch:
         """Remove and return the rows of the next run, which starts now."""
         waiting = deque(self.retries.pop()) if self.retries else self.rows
         batch = self._pop_awaited(waiting, self._limits.max_rows, now)
@@ -99,7 +99,7 @@ class RowQueue:
             self._slowdown.idle()
         return batch
 
-    def retry(self, batches: Sequence[Batch]) -> None:
+    def retry(self, batches: Sequence[JobBatch]) -> None:
         """Put batches in front of all rows: the first one is the next run."""
         self.retries.extend(reversed(batches))
 
@@ -119,10 +119,10 @@ class RowQueue:
 
     def _pop_awaited(
         self, waiting: deque[tuple[Row, Job]], count: int, now: float
-    ) -> Batch:
+    ) -> JobBatch:
         """Remove and return so many awaited rows; complete the abandoned among them."""
-        batch: Batch = []
-        abandoned: Batch = []
+        batch: JobBatch = []
+        abandoned: JobBatch = []
         while waiting and len(batch) < count:
             entry = waiting.popleft()
             if entry[1].is_awaited(now):

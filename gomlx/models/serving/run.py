@@ -26,8 +26,8 @@ class Job(Protocol):
         """Receive the answer, or the error."""
 
 
-Batch = list[tuple[Row, Job]]
-Complete = Callable[[Batch, Sequence[RowResult]], None]
+JobBatch = list[tuple[Row, Job]]
+Complete = Callable[[JobBatch, Sequence[RowResult]], None]
 
 
 class Run(NamedTuple):
@@ -80,7 +80,7 @@ def attempt(
 def complete_jobs(
     model: str,
     on_completed: Callable[[], None],
-    batch: Batch,
+    batch: JobBatch,
     outcomes: Iterable[RowResult],
 ) -> None:
     """Hand each job its outcome, then call on_completed once for all of them."""

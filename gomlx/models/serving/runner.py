@@ -12,12 +12,12 @@ from concurrent.futures import Executor
 
 from gomlx.contract.tensor import Row
 from gomlx.models.serving.cost import Cost
-from gomlx.models.serving.run import Batch, Complete, Run, RunMetrics
+from gomlx.models.serving.run import Complete, JobBatch, Run, RunMetrics
 
 Attempt = Callable[[Sequence[Row]], Run]
 
 
-def halves(batch: Batch) -> tuple[Batch, Batch]:
+def halves(batch: JobBatch) -> tuple[JobBatch, JobBatch]:
     """Split a batch in two; of an odd number of rows, the second half has one more."""
     middle = len(batch) // 2
     return batch[:middle], batch[middle:]
@@ -37,7 +37,7 @@ class Runner:
         cost: Cost,
         metrics: RunMetrics,
         complete: Complete,
-        retry: Callable[[Sequence[Batch]], None],
+        retry: Callable[[Sequence[JobBatch]], None],
     ) -> None:
         self.last_rows = 0
         self._attempt = attempt
@@ -46,9 +46,9 @@ class Runner:
         self._metrics = metrics
         self._complete = complete
         self._retry = retry
-        self._in_thread: Batch = []
+        self._in_thread: JobBatch = []
 
-    def run(self, batch: Batch) -> "asyncio.Future[Run] | None":
+    def run(self, batch: JobBatch) -> "asyncio.Future[Run] | None":
         """Run a batch in line, or start it in the thread and return its future.
 
         What the future returns must be passed to `finish`.
@@ -67,7 +67,7 @@ class Runner:
         self._in_thread = []
         self._end(batch, run, False)
 
-    def _end(self, batch: Batch, run: Run, is_in_line: bool) -> None:
+    def _end(self, batch: JobBatch, run: Run, is_in_line: bool) -> None:
         rows = len(batch)
         self.last_rows = rows
         self._metrics.observe(run)

@@ -71,7 +71,7 @@ _WIDER = {
 }
 # Operations whose outputs depend on how many elements there are, and not on which.
 SHAPE_ONLY = frozenset({"OnesLike", "Rank", "Shape", "ShapeN", "Size", "ZerosLike"})
-Tensor = tuple[str, int]  # node, output
+NodeOutput = tuple[str, int]  # node, output
 
 
 def forwarded_slots(node: Any) -> range:
@@ -94,12 +94,12 @@ def is_lossless_cast(node: Any) -> bool:
     return source == target or target in _WIDER.get(source, ())
 
 
-def inputs(node: Any) -> list[Tensor]:
+def inputs(node: Any) -> list[NodeOutput]:
     """Return the tensors that a node consumes, without control dependencies."""
     return [split(name) for name in node.input if not name.startswith("^")]
 
 
-def split(tensor: str) -> Tensor:
+def split(tensor: str) -> NodeOutput:
     """Return the node and the number of the output that a tensor's name consists of."""
     name, _, output = tensor.partition(":")
     return name, int(output or 0)

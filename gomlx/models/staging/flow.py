@@ -22,8 +22,8 @@ from gomlx.models.staging.frames import (
     Body,
     Frame,
     FunctionCall,
+    FunctionResult,
     Place,
-    Result,
     Use,
 )
 
@@ -99,13 +99,13 @@ class Flow:
             yield Use(place, node, slot)
         for i, result in enumerate(frame.body.results):
             if frame.caller and result == place.tensor:
-                yield Use(place, Result(i), i)
+                yield Use(place, FunctionResult(i), i)
 
     def outputs(self, use: Use) -> list[Place]:
         """Return the outputs of a consumer. A loop's condition has the loop's."""
         frame = use.place.frame
         node = use.node
-        if isinstance(node, Result):
+        if isinstance(node, FunctionResult):
             assert frame.caller is not None
             node = frame.node
             frame = frame.caller
@@ -119,7 +119,7 @@ class Flow:
         frame = use.place.frame
         node = use.node
         slot = use.slot
-        if isinstance(node, Result):
+        if isinstance(node, FunctionResult):
             return self._leave(frame, slot)
         if node.op == "IdentityN":
             return [Place(frame, (node.name, slot))]

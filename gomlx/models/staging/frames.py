@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gomlx.models.staging.elements import Tensor, inputs, split
+from gomlx.models.staging.elements import NodeOutput, inputs, split
 
 
 class FunctionCall(NamedTuple):
@@ -51,11 +51,11 @@ class Body:
         self.nodes = {node.name: node for node in nodes}
         self.arguments = tuple(arguments)
         self.results = [split(name) for name in results]
-        self.users: dict[Tensor, list[tuple[Any, int]]] = defaultdict(list)
+        self.users: dict[NodeOutput, list[tuple[Any, int]]] = defaultdict(list)
         for node in nodes:
             for slot, tensor in enumerate(inputs(node)):
                 self.users[tensor].append((node, slot))
-        self.outputs: dict[str, set[Tensor]] = defaultdict(set)
+        self.outputs: dict[str, set[NodeOutput]] = defaultdict(set)
         for tensor in (*self.users, *self.results):
             self.outputs[tensor[0]].add(tensor)
 
@@ -80,10 +80,10 @@ class Place(NamedTuple):
     """A tensor in a frame: a value of the dataflow."""
 
     frame: Frame
-    tensor: Tensor
+    tensor: NodeOutput
 
 
-class Result(NamedTuple):
+class FunctionResult(NamedTuple):
     """The consumer of a tensor that is result number i of its function."""
 
     i: int
@@ -104,11 +104,11 @@ class Use(NamedTuple):
     @property
     def label(self) -> str:
         """The operation and the name of the node, for people."""
-        if isinstance(self.node, Result):
+        if isinstance(self.node, FunctionResult):
             return f"{self.node.op} ({self.place.frame.node.name})"
         return f"{self.node.op} ({self.node.name})"
 
     @property
     def is_loop_condition(self) -> bool:
         """True if the tensor is what decides whether a loop runs again."""
-        return isinstance(self.node, Result) and self.place.frame.role == "cond"
+        return isinstance(self.node, FunctionResult) and self.place.frame.role == "cond"

@@ -35,7 +35,7 @@ from gomlx.errors import GomlxError, InternalError
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.head import Head
 from gomlx.server.http.peer import Inflow, Peer
-from gomlx.server.http.reader import NEED_DATA, NOT_OURS, Reader, Request
+from gomlx.server.http.reader import NEED_DATA, NOT_OURS, CompleteRequest, Reader
 from gomlx.server.http.response import (
     ReceiveTimeout,
     TooManyConnections,
@@ -157,7 +157,7 @@ class HotProtocol(asyncio.Protocol):
         if peer.inflow is _PAUSED:
             self._bound_buffer()
 
-    def _begin(self, request: Request) -> None:
+    def _begin(self, request: CompleteRequest) -> None:
         """Have a request answered at the end of this turn."""
         head, body = request
         self.head = head

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from gomlx.metrics.metrics import Metrics
-from gomlx.metrics.tally import ALL, MINUTES, NONE, Key, Series, Sums, minute
+from gomlx.metrics.tally import ALL, MINUTES, NONE, Series, SeriesKey, Sums, minute
 from gomlx.server.routes.mly_series import Operation, model_operations, tier_operations
 
 _MICROSECONDS = 1e6
@@ -120,7 +120,7 @@ def _numbers(operation: Operation, series: Series, period: int) -> dict[str, Any
     }
 
 
-def _sum(keys: Iterable[Key], series: Series, period: int) -> Sums:
+def _sum(keys: Iterable[SeriesKey], series: Series, period: int) -> Sums:
     total = NONE
     for key in keys:
         total = total.plus(series.get(key, {}).get(period, NONE))

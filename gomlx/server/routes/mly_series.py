@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gomlx.metrics.tally import Key, Series
+from gomlx.metrics.tally import Series, SeriesKey
 
 _UNCOUNTED = ""
 # HTTP status → category, shown if mly has it; a status that is not here is an error.
@@ -37,9 +37,9 @@ class Operation:
     location: str
     name: str
     description: str
-    events: Sequence[Key]
-    times: Sequence[Key]
-    categories: Mapping[str, Sequence[Key]]
+    events: Sequence[SeriesKey]
+    times: Sequence[SeriesKey]
+    categories: Mapping[str, Sequence[SeriesKey]]
 
 
 class _TierView(NamedTuple):
@@ -107,7 +107,7 @@ def model_operations(model: str, series: Series) -> Iterator[Operation]:
     )
 
 
-def tier_operations(lookups: Iterable[Key]) -> Iterator[Operation]:
+def tier_operations(lookups: Iterable[SeriesKey]) -> Iterator[Operation]:
     """Yield the two operations of each tier; lookups: (datastore, tier, outcome)."""
     first: dict[str, str] = {}
     for store, tier in dict.fromkeys(key[:2] for key in lookups):
@@ -134,9 +134,9 @@ def _tier_operation(view: _TierView, name: str, store: str, tier: str) -> Operat
 
 def _by_status(
     model: str, series: Series, names: Mapping[str, str], categories: Iterable[str]
-) -> dict[str, Sequence[Key]]:
+) -> dict[str, Sequence[SeriesKey]]:
     """Return the series of each category: requests by HTTP status, and canceled."""
-    found: dict[str, list[Key]] = {category: [] for category in categories}
+    found: dict[str, list[SeriesKey]] = {category: [] for category in categories}
     found["canceled"].append(("gomlx_requests_canceled", model))
     for key in series:
         if key[:2] == ("gomlx_requests", model):

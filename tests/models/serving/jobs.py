@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import inf
 
-from gomlx.models.serving.run import Batch, RowResult
+from gomlx.models.serving.run import JobBatch, RowResult
 
 
 class Job:
@@ -20,11 +20,11 @@ class Job:
         self.outcomes.append(outcome)
 
 
-def complete(batch: Batch, outcomes: Sequence[RowResult]) -> None:
+def complete(batch: JobBatch, outcomes: Sequence[RowResult]) -> None:
     for (_, job), outcome in zip(batch, outcomes, strict=True):
         job.complete(outcome)
 
 
-def numbers(batch: Batch) -> list[object]:
+def numbers(batch: JobBatch) -> list[object]:
     """The values of rows that have one input."""
     return [value for (value,), _ in batch]

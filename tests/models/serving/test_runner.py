@@ -12,7 +12,7 @@ from gomlx.errors import RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.cost import Cost, Timing
-from gomlx.models.serving.run import Batch, Run, RunMetrics
+from gomlx.models.serving.run import JobBatch, Run, RunMetrics
 from gomlx.models.serving.runner import Runner, halves
 from tests.models.serving.jobs import Job, complete, numbers
 
@@ -40,7 +40,7 @@ class Parts:
         self.metrics = RunMetrics(
             Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS)
         )
-        self.retried: list[Batch] = []
+        self.retried: list[JobBatch] = []
         self.executor = ThreadPoolExecutor(1)
         self.runner = Runner(
             model.attempt,
@@ -52,7 +52,7 @@ class Parts:
         )
 
 
-def batch_of(rows: int) -> tuple[Batch, list[Job]]:
+def batch_of(rows: int) -> tuple[JobBatch, list[Job]]:
     jobs = [Job() for _ in range(rows)]
     return [((float(i),), job) for i, job in enumerate(jobs)], jobs
 

@@ -12,10 +12,10 @@ from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.reader import (
     NEED_DATA,
     NOT_OURS,
+    CompleteRequest,
     Event,
     Reader,
     ReaderState,
-    Request,
 )
 from gomlx.server.http.response import HeadTooLarge
 from tests.server.http.messages import EVAL, LARGE_HEADS, OTHERS, post
@@ -31,7 +31,7 @@ def new_reader(header_bytes: int = HEADER_BYTES) -> Reader:
     return Reader(HeadParser({EVAL: "m"}, BODY_BYTES, 5), limits)
 
 
-def read(reader: Reader, *parts: bytes) -> tuple[list[Request], Event]:
+def read(reader: Reader, *parts: bytes) -> tuple[list[CompleteRequest], Event]:
     """Return the requests in these parts, and the event that comes after them."""
     requests = []
     event: Event = NEED_DATA
@@ -44,7 +44,7 @@ def read(reader: Reader, *parts: bytes) -> tuple[list[Request], Event]:
 
 def read_as_connections_do(
     reader: Reader, *parts: bytes
-) -> tuple[list[Request], Event]:
+) -> tuple[list[CompleteRequest], Event]:
     """As `read`, with the short cut for parts that are one whole request."""
     requests = []
     event: Event = NEED_DATA
@@ -58,11 +58,11 @@ def read_as_connections_do(
     return requests, event
 
 
-Read = Callable[..., tuple[list[Request], Event]]
+Read = Callable[..., tuple[list[CompleteRequest], Event]]
 READS: list[Read] = [read, read_as_connections_do]
 
 
-def texts(requests: Iterable[Request]) -> list[bytes | str]:
+def texts(requests: Iterable[CompleteRequest]) -> list[bytes | str]:
     return [body if head.query is None else head.query for head, body in requests]
 
 

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from gomlx.client.network.transports.generations import Generations
+from gomlx.client.transports.generations import Generations
 from gomlx.errors import ConnectionFailed
 
 pytestmark = pytest.mark.asyncio

@@ -5,8 +5,8 @@ import ssl
 import aiohttp
 
 from gomlx.client.network.transport import Request, Response
-from gomlx.client.network.transports.generations import Generations
 from gomlx.client.options import Options
+from gomlx.client.transports.generations import Generations
 from gomlx.errors import BadResponse, ConnectionFailed
 from gomlx.runtime.masking import masked
 

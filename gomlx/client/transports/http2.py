@@ -6,9 +6,9 @@ import zlib
 import httpcore
 
 from gomlx.client.network.transport import Request, Response
-from gomlx.client.network.transports.generations import Generations
-from gomlx.client.network.transports.http import tls_context
 from gomlx.client.options import Options
+from gomlx.client.transports.generations import Generations
+from gomlx.client.transports.http import tls_context
 from gomlx.errors import BadResponse, ConnectionFailed
 
 _KEPT_CONNECTIONS = 2  # to all hosts together; each carries many requests
