@@ -10,9 +10,9 @@ from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
 from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size, product, quotient
 from gomlx.models.independence.state import (
     Content,
-    Kind,
     Shape,
     State,
+    StateKind,
     holding,
     rows,
     same,
@@ -41,17 +41,19 @@ UnicodeScript UnicodeTranscode
 def elementwise(operation: GraphOperation) -> Outcome:
     """The element at a place depends on the inputs' elements at that place."""
     inputs = operation.inputs
-    if operation.worst > Kind.ROWS:
+    if operation.worst > StateKind.ROWS:
         return _of_parts(operation)
-    batched = [one for one in inputs if one.kind is Kind.ROWS]
+    batched = [one for one in inputs if one.kind is StateKind.ROWS]
     if not batched:
         return _without_rows(operation)
-    has_size = any(one.kind is Kind.SIZE for one in inputs)
+    has_size = any(one.kind is StateKind.SIZE for one in inputs)
     operation.require(not has_size, "the size of the batch is used as a value")
     first = batched[0]
     if first.shape is None:
         others = [one for one in inputs if one is not first]
-        are_scalars = all(one.kind is Kind.SAME and one.rank == 0 for one in others)
+        are_scalars = all(
+            one.kind is StateKind.SAME and one.rank == 0 for one in others
+        )
         operation.require(are_scalars, "a tensor of unknown rank")
         return first.without_content()
     shape = broadcast([one.shape for one in inputs])
@@ -64,16 +66,18 @@ def elementwise(operation: GraphOperation) -> Outcome:
 
 def _of_parts(operation: GraphOperation) -> State:
     """What is computed of each part by itself is one, too; bounds of what varies."""
-    parts = {one.partition for one in operation.inputs if one.kind is Kind.PARTS}
-    others = [one for one in operation.inputs if one.kind is not Kind.PARTS]
-    if len(parts) == 1 and all(o.kind is Kind.SAME and o.rank == 0 for o in others):
-        return State(Kind.PARTS, partition=parts.pop())
-    if operation.op == "Cast" and operation.worst is Kind.OWNERS:
+    parts = {one.partition for one in operation.inputs if one.kind is StateKind.PARTS}
+    others = [one for one in operation.inputs if one.kind is not StateKind.PARTS]
+    if len(parts) == 1 and all(
+        o.kind is StateKind.SAME and o.rank == 0 for o in others
+    ):
+        return State(StateKind.PARTS, partition=parts.pop())
+    if operation.op == "Cast" and operation.worst is StateKind.OWNERS:
         return operation.inputs[0]
     if operation.op in ("Maximum", "Minimum"):
         return _bounded(operation)
     kinds = [one.kind for one in operation.inputs]
-    if operation.op == "Sub" and kinds == [Kind.ENDS, Kind.STARTS]:
+    if operation.op == "Sub" and kinds == [StateKind.ENDS, StateKind.STARTS]:
         return rows((WHOLE_BATCH,))
     return operation.mixed()
 
@@ -82,7 +86,7 @@ def _bounded(operation: GraphOperation) -> State:
     """max(x, n) is n at least, and so min(max(x, n), n) is n whatever x is."""
     for one, bound in permutations(operation.inputs):
         limit = bound.content[0] if bound.content and len(bound.content) == 1 else None
-        if limit is None or bound.kind > Kind.SIZE:
+        if limit is None or bound.kind > StateKind.SIZE:
             continue
         if operation.op == "Maximum":
             return replace(operation.mixed(), least=limit)
@@ -94,7 +98,7 @@ def _bounded(operation: GraphOperation) -> State:
 def meets(one: State, first: State, from_last: int) -> bool:
     """True when the batch of one input meets that of the first, or a 1."""
     assert one.shape is not None and first.shape is not None
-    if one.kind is Kind.ROWS:
+    if one.kind is StateKind.ROWS:
         is_aligned = len(one.shape) - one.axis == from_last
         return is_aligned and one.shape[one.axis] == first.shape[first.axis]
     return len(one.shape) < from_last or one.shape[-from_last] == ONE
@@ -126,9 +130,9 @@ def _without_rows(operation: GraphOperation) -> State:
     content = _content(operation)
     if content is not None:
         return holding(content, shape)
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(shape)
-    return State(Kind.SIZE, shape)
+    return State(StateKind.SIZE, shape)
 
 
 def _content(operation: GraphOperation) -> Content | None:
@@ -209,9 +213,11 @@ def select(operation: GraphOperation) -> Outcome:
     condition, *others = operation.inputs
     if condition.rank != 1 or all(one.rank == 1 for one in others):
         return elementwise(operation)
-    if operation.worst < Kind.ROWS:
+    if operation.worst < StateKind.ROWS:
         return elementwise(operation)
-    is_of_rows = condition.kind is Kind.ROWS and not any(one.axis for one in others)
+    is_of_rows = condition.kind is StateKind.ROWS and not any(
+        one.axis for one in others
+    )
     operation.require(is_of_rows)
     return elementwise(GraphOperation(operation.node, others))
 

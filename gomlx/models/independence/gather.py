@@ -10,9 +10,9 @@ from gomlx.models.independence.operation import (
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import (
     SAME,
-    Kind,
     Shape,
     State,
+    StateKind,
     holding,
     rows,
     same,
@@ -24,19 +24,19 @@ def gather(operation: GraphOperation) -> Outcome:
     """Gather, GatherV2, ResourceGather."""
     params, indices = operation.inputs[:2]
     axis = number(operation.inputs[2]) if len(operation.inputs) > 2 else 0
-    if params.content is not None and indices.kind is Kind.SAME:
+    if params.content is not None and indices.kind is StateKind.SAME:
         return _of_content(params, indices)
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return SAME
-    operation.require(operation.worst <= Kind.ROWS and axis is not None)
+    operation.require(operation.worst <= StateKind.ROWS and axis is not None)
     assert axis is not None
-    has_size = Kind.SIZE in (params.kind, indices.kind)
+    has_size = StateKind.SIZE in (params.kind, indices.kind)
     operation.require(not has_size, "the size of the batch is used as a value")
-    if params.kind is Kind.SAME:
+    if params.kind is StateKind.SAME:
         return _by_rows(operation, params, indices, axis)
     operation.require(params.shape is not None, "unknown rank")
     axis = place(axis, len(params.shape or ()))
-    if indices.kind is Kind.SAME:
+    if indices.kind is StateKind.SAME:
         return _in_rows(operation, params, indices, axis)
     return _in_own_row(operation, params, indices, axis)
 
@@ -101,9 +101,9 @@ def _in_own_row(
 
 def gather_nd(operation: GraphOperation) -> Outcome:
     params, indices = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return SAME
-    if params.kind is not Kind.SAME or indices.kind is not Kind.ROWS:
+    if params.kind is not StateKind.SAME or indices.kind is not StateKind.ROWS:
         return operation.mixed("places of the batch")
     if indices.shape is None or indices.axis == len(indices.shape) - 1:
         return operation.mixed("unknown rank")
@@ -116,10 +116,10 @@ def gather_nd(operation: GraphOperation) -> Outcome:
 
 def one_hot(operation: GraphOperation) -> Outcome:
     indices, depth, on, off = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(None)
-    is_known = indices.kind is Kind.ROWS and indices.shape is not None
-    if not is_known or any(s.kind is not Kind.SAME for s in (depth, on, off)):
+    is_known = indices.kind is StateKind.ROWS and indices.shape is not None
+    if not is_known or any(s.kind is not StateKind.SAME for s in (depth, on, off)):
         return operation.mixed()
     assert indices.shape is not None
     axis = place(operation.integer("axis"), len(indices.shape) + 1)
@@ -132,14 +132,17 @@ def one_hot(operation: GraphOperation) -> Outcome:
 def table_find(operation: GraphOperation) -> Outcome:
     """LookupTableFindV2: each key by itself."""
     table, keys, default = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(keys.shape)
-    if table.kind is not Kind.SAME:
+    if table.kind is not StateKind.SAME:
         return operation.mixed()
-    if default.kind is Kind.ROWS and keys.kind is Kind.ROWS:
+    if default.kind is StateKind.ROWS and keys.kind is StateKind.ROWS:
         is_beside = default.shape == keys.shape and default.axis == keys.axis
         return keys if is_beside else operation.mixed("the default of another row")
-    if keys.kind not in (Kind.ROWS, Kind.PARTS) or default.kind is not Kind.SAME:
+    if (
+        keys.kind not in (StateKind.ROWS, StateKind.PARTS)
+        or default.kind is not StateKind.SAME
+    ):
         return operation.mixed()
     return keys if default.rank in (0, None) else operation.mixed()
 
@@ -147,16 +150,16 @@ def table_find(operation: GraphOperation) -> Outcome:
 def dense_bincount(operation: GraphOperation) -> Outcome:
     """Of a matrix, each row by itself; of a vector, all together."""
     one, size, weights = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(None)
-    if one.kind is Kind.OWNERS and size.content == (WHOLE_BATCH,):
-        operation.require(weights.kind is Kind.SAME)
+    if one.kind is StateKind.OWNERS and size.content == (WHOLE_BATCH,):
+        operation.require(weights.kind is StateKind.SAME)
         return rows((WHOLE_BATCH,))  # how many parts each row has
-    is_matrix = one.kind is Kind.ROWS and one.rank == 2 and one.axis == 0
-    if not is_matrix or size.kind is not Kind.SAME or one.shape is None:
+    is_matrix = one.kind is StateKind.ROWS and one.rank == 2 and one.axis == 0
+    if not is_matrix or size.kind is not StateKind.SAME or one.shape is None:
         return operation.mixed("counts all rows")
-    has_weights = weights.kind is Kind.ROWS and weights.axis == 0
-    if weights.kind is not Kind.SAME and not has_weights:
+    has_weights = weights.kind is StateKind.ROWS and weights.axis == 0
+    if weights.kind is not StateKind.SAME and not has_weights:
         return operation.mixed()
     width = number(size)
     return rows((one.shape[0], None if width is None else Size(width)))

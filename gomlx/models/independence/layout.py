@@ -15,9 +15,9 @@ from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size, product, quo
 from gomlx.models.independence.state import (
     SAME,
     Content,
-    Kind,
     Shape,
     State,
+    StateKind,
     holding,
     of_shape,
     rows,
@@ -34,38 +34,40 @@ def shape(operation: GraphOperation) -> Outcome:
 
 
 def _shape(operation: GraphOperation, one: State) -> State:
-    if one.kind > Kind.ROWS:
+    if one.kind > StateKind.ROWS:
         return operation.mixed("the shape of what depends on several rows")
     if one.shape is None:
-        return SAME if one.kind is Kind.SAME else State(Kind.SIZE)
+        return SAME if one.kind is StateKind.SAME else State(StateKind.SIZE)
     return holding(one.shape, (Size(len(one.shape)),))
 
 
 def rank(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
     if one.rank is None:
-        return operation.mixed() if one.kind > Kind.ROWS else same(())
+        return operation.mixed() if one.kind > StateKind.ROWS else same(())
     return holding((Size(one.rank),), ())
 
 
 def size(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
-    if one.kind > Kind.ROWS:
+    if one.kind > StateKind.ROWS:
         return operation.mixed("the size of what depends on several rows")
     if one.shape is None or None in one.shape:
-        return same(()) if one.kind is Kind.SAME else State(Kind.SIZE, ())
+        return same(()) if one.kind is StateKind.SAME else State(StateKind.SIZE, ())
     return holding((product(s for s in one.shape if s is not None),), ())
 
 
 def reshape(operation: GraphOperation) -> Outcome:
     """Rows stay rows while what is before the batch, and behind it, stays together."""
     one, target = operation.inputs
-    if one.kind in (Kind.OWNERS, Kind.PARTS) and target.content == (Size(-1),):
+    if one.kind in (StateKind.OWNERS, StateKind.PARTS) and target.content == (
+        Size(-1),
+    ):
         return one  # a vector stays one
-    if one.kind > Kind.ROWS or target.kind > Kind.SIZE:
+    if one.kind > StateKind.ROWS or target.kind > StateKind.SIZE:
         return operation.mixed()
     content = target.content
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return _reshaped_without_rows(operation)
     if content is None:
         return operation.mixed("a shape that is not known")
@@ -76,7 +78,7 @@ def reshape(operation: GraphOperation) -> Outcome:
 
 def _reshaped_without_rows(operation: GraphOperation) -> State:
     one, target = operation.inputs
-    if operation.worst is Kind.SIZE and one.kind is Kind.SAME:
+    if operation.worst is StateKind.SIZE and one.kind is StateKind.SAME:
         return operation.mixed("a tensor without rows in the shape of the batch")
     shape = None if target.content is None else _filled(one.shape, target.content)
     if one.content is not None:
@@ -90,7 +92,7 @@ def _reshaped(one: State, target: Shape) -> State | None:
         return None
     axis = axes[0]
     found = with_rows(target, axis, "")
-    if found.kind is not Kind.ROWS:
+    if found.kind is not StateKind.ROWS:
         return None
     before = _product(target[:axis])
     if one.shape is None:
@@ -122,21 +124,25 @@ def _filled(shape: Shape | None, content: Content) -> Shape:
 def expand_dims(operation: GraphOperation) -> Outcome:
     one, axis = operation.inputs
     where = number(axis)
-    if one.kind > Kind.ROWS or where is None:
+    if one.kind > StateKind.ROWS or where is None:
         return operation.mixed()
     if one.shape is None:
-        return same(None) if one.kind is Kind.SAME else operation.mixed("unknown rank")
+        return (
+            same(None)
+            if one.kind is StateKind.SAME
+            else operation.mixed("unknown rank")
+        )
     where = place(where, len(one.shape) + 1)
     wider = (*one.shape[:where], ONE, *one.shape[where:])
-    if one.kind is Kind.ROWS:
+    if one.kind is StateKind.ROWS:
         return rows(wider, one.axis + (where <= one.axis))
     return State(one.kind, wider, content=one.content)
 
 
 def squeeze(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
-    operation.require(one.kind <= Kind.ROWS)
-    is_of_rows = one.kind is Kind.ROWS
+    operation.require(one.kind <= StateKind.ROWS)
+    is_of_rows = one.kind is StateKind.ROWS
     given = operation.integers("squeeze_dims")
     if one.shape is None or not given:
         operation.require(not is_of_rows, "a batch of one would lose its dimension")
@@ -151,10 +157,10 @@ def squeeze(operation: GraphOperation) -> Outcome:
 
 def transpose(operation: GraphOperation) -> Outcome:
     one, order = operation.inputs
-    if one.kind > Kind.ROWS or order.kind is not Kind.SAME:
+    if one.kind > StateKind.ROWS or order.kind is not StateKind.SAME:
         return operation.mixed()
     places = numbers(order)
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return State(one.kind)
     if places is None or one.shape is None:
         return operation.mixed("an order that is not known")
@@ -165,10 +171,10 @@ def transpose(operation: GraphOperation) -> Outcome:
 def pack(operation: GraphOperation) -> Outcome:
     """Pack: equal shapes become one more dimension."""
     inputs = operation.inputs
-    if operation.worst > Kind.ROWS:
+    if operation.worst > StateKind.ROWS:
         return operation.mixed()
     first = inputs[0]
-    if operation.worst < Kind.ROWS:
+    if operation.worst < StateKind.ROWS:
         contents = [one.content for one in inputs]
         if all(one is not None and len(one) == 1 for one in contents):
             content = tuple(one[0] for one in contents if one)
@@ -183,7 +189,7 @@ def pack(operation: GraphOperation) -> Outcome:
 
 def _is_like(one: State, first: State) -> bool:
     """True for rows along the same axis, as many to a batch."""
-    if one.kind is not Kind.ROWS or one.shape is None or first.shape is None:
+    if one.kind is not StateKind.ROWS or one.shape is None or first.shape is None:
         return False
     if one.axis != first.axis or len(one.shape) != len(first.shape):
         return False
@@ -199,11 +205,11 @@ def concat(operation: GraphOperation) -> Outcome:
     where = number(axis)
     operation.require(where is not None)
     assert where is not None
-    if [one.kind for one in parts] == [Kind.SAME, Kind.TOTALS]:
+    if [one.kind for one in parts] == [StateKind.SAME, StateKind.TOTALS]:
         operation.require(parts[0].content == (Size(0),) and where == 0)
-        return State(Kind.SPLITS)
-    operation.require(operation.worst <= Kind.ROWS)
-    if operation.worst < Kind.ROWS:
+        return State(StateKind.SPLITS)
+    operation.require(operation.worst <= StateKind.ROWS)
+    if operation.worst < StateKind.ROWS:
         return _concat_without_rows(operation, parts)
     first = parts[0]
     are_alike = first.shape is not None and all(_is_like(one, first) for one in parts)
@@ -239,15 +245,15 @@ def _with(shape: Shape, axis: int, size: Size | None) -> Shape:
 def unpack(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
     count = operation.integer("num")
-    if one.kind > Kind.ROWS:
+    if one.kind > StateKind.ROWS:
         return [operation.mixed()] * count
     if one.content is not None and len(one.content) == count:
         return [holding((size,), ()) for size in one.content]
     if one.shape is None:
-        is_same = one.kind is not Kind.ROWS
+        is_same = one.kind is not StateKind.ROWS
         return [State(one.kind) if is_same else operation.mixed("unknown rank")] * count
     where = place(operation.integer("axis"), len(one.shape))
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return [State(one.kind, (*one.shape[:where], *one.shape[where + 1 :]))] * count
     if where == one.axis:
         return [operation.mixed("along the batch")] * count
@@ -262,16 +268,16 @@ def split(operation: GraphOperation) -> Outcome:
     axis = operation.inputs[2 if is_by_sizes else 0]
     count = operation.integer("num_split")
     where = number(axis)
-    is_odd = is_by_sizes and operation.inputs[1].kind is not Kind.SAME
-    if one.kind > Kind.ROWS or where is None or is_odd:
+    is_odd = is_by_sizes and operation.inputs[1].kind is not StateKind.SAME
+    if one.kind > StateKind.ROWS or where is None or is_odd:
         return [operation.mixed()] * count
     if one.shape is None:
-        is_same = one.kind is not Kind.ROWS
+        is_same = one.kind is not StateKind.ROWS
         return [State(one.kind) if is_same else operation.mixed("unknown rank")] * count
     where = place(where, len(one.shape))
     whole = one.shape[where]
     part = None if whole is None or is_by_sizes else quotient(whole, Size(count))
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return [State(one.kind, _with(one.shape, where, part))] * count
     if where == one.axis:
         return [operation.mixed("along the batch")] * count
@@ -280,15 +286,21 @@ def split(operation: GraphOperation) -> Outcome:
 
 def tile(operation: GraphOperation) -> Outcome:
     one, multiples = operation.inputs
-    if one.kind > Kind.ROWS or multiples.kind > Kind.SIZE or one.kind is Kind.SIZE:
+    if (
+        one.kind > StateKind.ROWS
+        or multiples.kind > StateKind.SIZE
+        or one.kind is StateKind.SIZE
+    ):
         return operation.mixed()
     if one.shape is None or multiples.content is None:
         return (
-            SAME if operation.worst is Kind.SAME else operation.mixed("unknown sizes")
+            SAME
+            if operation.worst is StateKind.SAME
+            else operation.mixed("unknown sizes")
         )
     pairs = zip(one.shape, multiples.content, strict=True)
     wider = tuple(None if s is None or m is None else product((s, m)) for s, m in pairs)
-    if one.kind is Kind.ROWS:
+    if one.kind is StateKind.ROWS:
         if multiples.content[one.axis] != ONE:
             return operation.mixed("along the batch")
         return with_rows(wider, one.axis, operation.mixed().reason)
@@ -297,21 +309,27 @@ def tile(operation: GraphOperation) -> Outcome:
 
 def broadcast_to(operation: GraphOperation) -> Outcome:
     one, target = operation.inputs
-    if one.kind > Kind.ROWS or target.kind > Kind.SIZE or one.kind is Kind.SIZE:
+    if (
+        one.kind > StateKind.ROWS
+        or target.kind > StateKind.SIZE
+        or one.kind is StateKind.SIZE
+    ):
         return operation.mixed()
     if target.content is None or one.shape is None:
         return (
-            SAME if operation.worst is Kind.SAME else operation.mixed("unknown sizes")
+            SAME
+            if operation.worst is StateKind.SAME
+            else operation.mixed("unknown sizes")
         )
     wide = broadcast([one.shape, target.content])
     assert wide is not None
-    if one.kind is Kind.ROWS:
+    if one.kind is StateKind.ROWS:
         from_last = len(one.shape) - one.axis
         if target.content[-from_last] != one.shape[one.axis]:
             return operation.mixed("along the batch")
         return with_rows(wide, len(wide) - from_last, operation.mixed().reason)
     found = of_shape(target.content, operation.mixed("along several axes").reason)
-    if found.kind is Kind.ROWS:
+    if found.kind is StateKind.ROWS:
         from_last = len(target.content) - found.axis
         if len(one.shape) >= from_last and one.shape[-from_last] != ONE:
             return operation.mixed("along the batch")
@@ -320,19 +338,19 @@ def broadcast_to(operation: GraphOperation) -> Outcome:
 
 def fill(operation: GraphOperation) -> Outcome:
     dims, value = operation.inputs
-    if dims.kind > Kind.SIZE or value.kind is not Kind.SAME:
+    if dims.kind > StateKind.SIZE or value.kind is not StateKind.SAME:
         return operation.mixed()
     if dims.content is None:
-        return SAME if dims.kind is Kind.SAME else operation.mixed("unknown sizes")
+        return SAME if dims.kind is StateKind.SAME else operation.mixed("unknown sizes")
     found = of_shape(dims.content, operation.mixed("along several axes").reason)
-    if found.kind is Kind.SAME and value.content and dims.content == ():
+    if found.kind is StateKind.SAME and value.content and dims.content == ():
         return holding(value.content, ())
     return found
 
 
 def range_(operation: GraphOperation) -> Outcome:
     """Range: what counts the batch tells rows by their places."""
-    if operation.worst > Kind.SAME:
+    if operation.worst > StateKind.SAME:
         return operation.mixed("counts the batch")
     bounds = [number(one) for one in operation.inputs]
     if None in bounds or not bounds[2]:
@@ -347,9 +365,11 @@ def range_(operation: GraphOperation) -> Outcome:
 def pad(operation: GraphOperation) -> Outcome:
     """Pad, PadV2, MirrorPad: off the batch's axis."""
     one, paddings = operation.inputs[:2]
-    if one.kind > Kind.ROWS or not operation.are_same(*range(1, len(operation.inputs))):
+    if one.kind > StateKind.ROWS or not operation.are_same(
+        *range(1, len(operation.inputs))
+    ):
         return operation.mixed()
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return State(one.kind)
     widths = numbers(paddings)
     if one.shape is None or widths is None:
@@ -370,9 +390,9 @@ def _padded(size: Size | None, width: int) -> Size | None:
 def reverse(operation: GraphOperation) -> Outcome:
     one, axes = operation.inputs
     where = numbers(axes)
-    if one.kind > Kind.ROWS or axes.kind is not Kind.SAME:
+    if one.kind > StateKind.ROWS or axes.kind is not StateKind.SAME:
         return operation.mixed()
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return State(one.kind, one.shape)
     if one.shape is None or where is None:
         return operation.mixed("axes that are not known")
@@ -383,8 +403,11 @@ def reverse(operation: GraphOperation) -> Outcome:
 
 def reverse_sequence(operation: GraphOperation) -> Outcome:
     one, lengths = operation.inputs
-    if one.kind is not Kind.ROWS or lengths.kind not in (Kind.SAME, Kind.ROWS):
-        return operation.mixed() if operation.worst > Kind.SAME else SAME
+    if one.kind is not StateKind.ROWS or lengths.kind not in (
+        StateKind.SAME,
+        StateKind.ROWS,
+    ):
+        return operation.mixed() if operation.worst > StateKind.SAME else SAME
     is_batch = operation.integer("batch_dim") == one.axis
     return one if is_batch and lengths.axis == 0 else operation.mixed()
 

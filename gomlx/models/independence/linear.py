@@ -3,7 +3,7 @@
 from gomlx.models.independence.elementwise import broadcast, meets
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
 from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import Kind, State, rows, same, with_rows
+from gomlx.models.independence.state import State, StateKind, rows, same, with_rows
 
 _IMAGES = """
 AvgPool AvgPool3D Conv2D Conv3D DepthToSpace DepthwiseConv2dNative
@@ -14,17 +14,17 @@ SpaceToDepth LRN
 
 def matmul(operation: GraphOperation) -> Outcome:
     a, b = operation.inputs
-    if operation.worst > Kind.ROWS or Kind.SIZE in (a.kind, b.kind):
+    if operation.worst > StateKind.ROWS or StateKind.SIZE in (a.kind, b.kind):
         return operation.mixed()
     height = _side(a, 1 if operation.flag("transpose_a") else 0)
     width = _side(b, 0 if operation.flag("transpose_b") else 1)
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same((height, width))
-    if a.kind is Kind.ROWS and b.kind is Kind.SAME:
+    if a.kind is StateKind.ROWS and b.kind is StateKind.SAME:
         is_left = a.rank == 2 and a.axis == int(operation.flag("transpose_a"))
         if is_left and a.shape is not None:
             return rows((a.shape[a.axis], width))
-    if b.kind is Kind.ROWS and a.kind is Kind.SAME:
+    if b.kind is StateKind.ROWS and a.kind is StateKind.SAME:
         is_right = b.rank == 2 and b.axis == 1 - int(operation.flag("transpose_b"))
         if is_right and b.shape is not None:
             return rows((height, b.shape[b.axis]), 1)
@@ -38,7 +38,7 @@ def _side(one: State, axis: int) -> Size | None:
 def batch_matmul(operation: GraphOperation) -> Outcome:
     """BatchMatMul: the batch among the leading axes, or the free one of the left."""
     a, b = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(None)
     _require_rows(operation)
     operation.require(a.shape is not None and b.shape is not None, "unknown rank")
@@ -49,10 +49,10 @@ def batch_matmul(operation: GraphOperation) -> Outcome:
     lead = broadcast([one.shape for one in leads])
     assert lead is not None
     shape = (*lead, left[0], right[1])
-    batched = [one for one in leads if one.kind is Kind.ROWS]
+    batched = [one for one in leads if one.kind is StateKind.ROWS]
     if any(one.axis >= len(one.shape or ()) for one in batched):
         free = len(a.shape) - (1 if operation.flag("adj_x") else 2)
-        is_free = b.kind is Kind.SAME and a.axis == free
+        is_free = b.kind is StateKind.SAME and a.axis == free
         operation.require(is_free, "over the batch")
         return with_rows(shape, len(shape) - 2, operation.mixed().reason)
     first = batched[0]
@@ -63,8 +63,8 @@ def batch_matmul(operation: GraphOperation) -> Outcome:
 
 
 def _require_rows(operation: GraphOperation) -> None:
-    has_size = any(one.kind is Kind.SIZE for one in operation.inputs)
-    operation.require(operation.worst <= Kind.ROWS and not has_size)
+    has_size = any(one.kind is StateKind.SIZE for one in operation.inputs)
+    operation.require(operation.worst <= StateKind.ROWS and not has_size)
 
 
 def _leading(one: State) -> State:
@@ -74,7 +74,7 @@ def _leading(one: State) -> State:
 
 def einsum(operation: GraphOperation) -> Outcome:
     """The batch has a letter that all rows share, and that the result keeps."""
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(None)
     _require_rows(operation)
     terms, _, result = operation.text("equation").replace(" ", "").partition("->")
@@ -82,7 +82,7 @@ def einsum(operation: GraphOperation) -> Outcome:
     sizes: dict[str, Size | None] = {}
     batch = set()
     for term, one in zip(terms.split(","), operation.inputs, strict=True):
-        if one.kind is Kind.ROWS:
+        if one.kind is StateKind.ROWS:
             operation.require(one.rank == len(term), "unknown rank")
             assert one.shape is not None
             batch.add((term[one.axis], one.shape[one.axis]))
@@ -99,8 +99,8 @@ def _is_of_rows_alone(operation: GraphOperation, terms: str, letter: str) -> boo
     """True when the batch's letter is once in each of the rows, and nowhere else."""
     pairs = zip(terms.split(","), operation.inputs, strict=True)
     return all(
-        term.count(letter) == (one.kind is Kind.ROWS)
-        and (one.kind is not Kind.ROWS or term.index(letter) == one.axis)
+        term.count(letter) == (one.kind is StateKind.ROWS)
+        and (one.kind is not StateKind.ROWS or term.index(letter) == one.axis)
         for term, one in pairs
     )
 
@@ -108,10 +108,10 @@ def _is_of_rows_alone(operation: GraphOperation, terms: str, letter: str) -> boo
 def image(operation: GraphOperation) -> Outcome:
     """Convolutions and pooling: the batch is the first axis, and passes."""
     one, *others = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(None)
-    is_first = one.kind is Kind.ROWS and one.axis == 0 and one.shape is not None
-    if not is_first or any(other.kind is not Kind.SAME for other in others):
+    is_first = one.kind is StateKind.ROWS and one.axis == 0 and one.shape is not None
+    if not is_first or any(other.kind is not StateKind.SAME for other in others):
         return operation.mixed()
     assert one.shape is not None
     return rows((one.shape[0], *[None] * (len(one.shape) - 1)))
@@ -119,9 +119,13 @@ def image(operation: GraphOperation) -> Outcome:
 
 def bias_add(operation: GraphOperation) -> Outcome:
     one, bias = operation.inputs
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return same(one.shape)
-    if one.kind is not Kind.ROWS or bias.kind is not Kind.SAME or one.shape is None:
+    if (
+        one.kind is not StateKind.ROWS
+        or bias.kind is not StateKind.SAME
+        or one.shape is None
+    ):
         return operation.mixed()
     is_last = operation.text("data_format") != "NCHW"
     channel = len(one.shape) - 1 if is_last else 1
@@ -132,13 +136,13 @@ def fused_batch_norm(operation: GraphOperation) -> Outcome:
     """With stored moments; or with those of each row, as layer normalisation has it."""
     one, *others = operation.inputs
     count = 6 if operation.op.endswith("V3") else 5
-    if operation.worst is Kind.SAME:
+    if operation.worst is StateKind.SAME:
         return [same(None)] * count
     rest = [operation.mixed("moments")] * (count - 1)
-    if one.kind is not Kind.ROWS or one.shape is None:
+    if one.kind is not StateKind.ROWS or one.shape is None:
         return [operation.mixed(), *rest]
     if not operation.flag("is_training"):
-        is_aside = one.axis == 0 and all(s.kind is Kind.SAME for s in others)
+        is_aside = one.axis == 0 and all(s.kind is StateKind.SAME for s in others)
         return [one if is_aside else operation.mixed(), *rest]
     is_last = operation.text("data_format") in ("NHWC", "NDHWC")
     channel = len(one.shape) - 1 if is_last else 1
@@ -147,7 +151,7 @@ def fused_batch_norm(operation: GraphOperation) -> Outcome:
 
 
 def _is_channel(one: State) -> bool:
-    return one.kind is Kind.ROWS and one.axis == 0 and one.rank == 1
+    return one.kind is StateKind.ROWS and one.axis == 0 and one.rank == 1
 
 
 RULES: dict[str, Rule] = {

@@ -8,7 +8,7 @@ from typing import Any
 from tensorflow.python.framework import op_def_registry
 
 from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import Kind, State, mixed
+from gomlx.models.independence.state import State, StateKind, mixed
 
 Outcome = State | Sequence[State]
 Rule = Callable[["GraphOperation"], Outcome]
@@ -34,14 +34,14 @@ class GraphOperation:
         return str(self.node.op)
 
     @property
-    def worst(self) -> Kind:
+    def worst(self) -> StateKind:
         """The worst kind among the inputs."""
-        return max((one.kind for one in self.inputs), default=Kind.SAME)
+        return max((one.kind for one in self.inputs), default=StateKind.SAME)
 
     def mixed(self, why: str = "") -> State:
         """Return MIXED by this operation, unless an input is already."""
         for one in self.inputs:
-            if one.kind is Kind.MIXED:
+            if one.kind is StateKind.MIXED:
                 return one
         return mixed(f"{self.op} ({self.node.name}){why and ': '}{why}")
 
@@ -70,7 +70,7 @@ class GraphOperation:
 
     def are_same(self, *slots: int) -> bool:
         """True when these inputs are the same for every batch."""
-        return all(self.inputs[slot].kind is Kind.SAME for slot in slots)
+        return all(self.inputs[slot].kind is StateKind.SAME for slot in slots)
 
 
 @cache

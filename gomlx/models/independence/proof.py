@@ -31,9 +31,9 @@ from gomlx.models.independence.operation import GraphOperation, Mixes, Outcome, 
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import (
     SAME,
-    Kind,
     Shape,
     State,
+    StateKind,
     joined,
     mixed,
     rows,
@@ -103,7 +103,7 @@ def prove(
     if walk.writes:
         return Verdict(False, walk.writes)
     for name, state in zip(fetches, found, strict=True):
-        if state.kind is not Kind.ROWS:
+        if state.kind is not StateKind.ROWS:
             return Verdict(False, state.reason or f"{name} has no row of its own")
         if state.axis or (state.shape and state.shape[0] != WHOLE_BATCH):
             return Verdict(False, f"{name} has its rows along another axis")
@@ -192,7 +192,7 @@ class _Walk:
 
     def _other_outputs(self, operation: GraphOperation) -> Sequence[State]:
         self.writes = self.writes or _written_by(operation.node)
-        is_same = operation.worst is Kind.SAME
+        is_same = operation.worst is StateKind.SAME
         found = _declared(operation.node) if is_same else operation.mixed()
         return [found] * _MOST_OUTPUTS
 
@@ -201,7 +201,7 @@ class _Walk:
         attributes = [operation.node.attr[a] for a in _BRANCHES[operation.op]]
         names = [f.name for a in attributes for f in (a.list.func or [a.func])]
         found = [self.call(name, arguments) for name in names]
-        if choice.kind is not Kind.SAME:
+        if choice.kind is not StateKind.SAME:
             return [operation.mixed("the values of a row choose")] * len(found[0])
         return [_all_joined(states) for states in zip(*found, strict=True)]
 
@@ -210,9 +210,9 @@ class _Walk:
         variables = [one.without_content() for one in operation.inputs]
         for _ in range(_MOST_VISITS):
             (condition,) = self.call(node.attr["cond"].func.name, variables)
-            if condition.kind is Kind.SIZE:
+            if condition.kind is StateKind.SIZE:
                 return self._mapped(operation)
-            if condition.kind is not Kind.SAME:
+            if condition.kind is not StateKind.SAME:
                 reason = operation.mixed("the values of a row end the loop")
                 return [reason] * len(variables)
             turn = self.call(node.attr["body"].func.name, variables)
@@ -285,7 +285,7 @@ def _all_joined(states: Sequence[State]) -> State:
 
 def _switch(operation: GraphOperation) -> Outcome:
     data, choice = operation.inputs
-    if choice.kind is not Kind.SAME:
+    if choice.kind is not StateKind.SAME:
         return [operation.mixed("the values of a row choose")] * 2
     return [data, data]
 

@@ -10,7 +10,7 @@ from gomlx.models.independence.operation import (
     place,
 )
 from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, product
-from gomlx.models.independence.state import Kind, Shape, State, holding, rows, same
+from gomlx.models.independence.state import Shape, State, StateKind, holding, rows, same
 
 _REDUCTIONS = "All Any EuclideanNorm Max Mean Min Prod Sum"
 
@@ -18,13 +18,13 @@ _REDUCTIONS = "All Any EuclideanNorm Max Mean Min Prod Sum"
 def reduction(operation: GraphOperation) -> Outcome:
     """Sum and its like: the axes are an input."""
     one, axes = operation.inputs
-    if one.kind > Kind.ROWS or axes.kind is not Kind.SAME:
+    if one.kind > StateKind.ROWS or axes.kind is not StateKind.SAME:
         return operation.mixed()
     if operation.op == "Prod" and one.content is not None and None not in one.content:
         return holding((product(size for size in one.content if size),), ())
     where = numbers(axes)
     if one.shape is None or where is None:
-        is_same = one.kind is not Kind.ROWS
+        is_same = one.kind is not StateKind.ROWS
         return (
             State(one.kind) if is_same else operation.mixed("axes that are not known")
         )
@@ -36,14 +36,14 @@ def _reduced(
 ) -> State:
     assert one.shape is not None
     found = {place(axis, len(one.shape)) for axis in axes}
-    if one.kind is Kind.ROWS and one.axis in found:
+    if one.kind is StateKind.ROWS and one.axis in found:
         return operation.mixed("over the batch")
     sizes = enumerate(one.shape)
     if keeps:
         kept: Shape = tuple(ONE if i in found else size for i, size in sizes)
         return replace(one, shape=kept, content=None)
     kept = tuple(size for i, size in sizes if i not in found)
-    before = sum(axis < one.axis for axis in found) if one.kind is Kind.ROWS else 0
+    before = sum(axis < one.axis for axis in found) if one.kind is StateKind.ROWS else 0
     return replace(one, shape=kept, axis=one.axis - before, content=None)
 
 
@@ -51,10 +51,10 @@ def arg_extreme(operation: GraphOperation) -> Outcome:
     """ArgMax, ArgMin."""
     one, axis = operation.inputs
     where = numbers(axis)
-    if one.kind > Kind.ROWS or axis.kind is not Kind.SAME:
+    if one.kind > StateKind.ROWS or axis.kind is not StateKind.SAME:
         return operation.mixed()
     if one.shape is None or where is None:
-        is_same = one.kind is not Kind.ROWS
+        is_same = one.kind is not StateKind.ROWS
         return State(one.kind) if is_same else operation.mixed("an unknown axis")
     return _reduced(operation, one, where, False)
 
@@ -63,13 +63,13 @@ def along_axes(operation: GraphOperation) -> Outcome:
     """Cumsum, Cumprod and their like: the shape stays."""
     one, axis = operation.inputs
     where = numbers(axis)
-    if one.kind > Kind.ROWS or axis.kind is not Kind.SAME:
+    if one.kind > StateKind.ROWS or axis.kind is not StateKind.SAME:
         return operation.mixed()
-    if one.kind is not Kind.ROWS:
+    if one.kind is not StateKind.ROWS:
         return State(one.kind, one.shape)
     is_plain = operation.op == "Cumsum" and not operation.flag("exclusive")
     if is_plain and one.shape == (WHOLE_BATCH,) and not operation.flag("reverse"):
-        return State(Kind.TOTALS)
+        return State(StateKind.TOTALS)
     if one.shape is None or where is None:
         return operation.mixed("an axis that is not known")
     if one.axis in [place(a, len(one.shape)) for a in where]:
@@ -80,9 +80,9 @@ def along_axes(operation: GraphOperation) -> Outcome:
 def along_last(operation: GraphOperation) -> Outcome:
     """Softmax, LogSoftmax: over the last axis."""
     one = operation.inputs[0]
-    if one.kind is Kind.SAME:
+    if one.kind is StateKind.SAME:
         return same(one.shape)
-    if one.kind is not Kind.ROWS or one.shape is None:
+    if one.kind is not StateKind.ROWS or one.shape is None:
         return operation.mixed()
     return one if one.axis < len(one.shape) - 1 else operation.mixed("over the batch")
 
@@ -90,11 +90,11 @@ def along_last(operation: GraphOperation) -> Outcome:
 def top_k(operation: GraphOperation) -> Outcome:
     """TopK, TopKV2: values and indices of the last axis."""
     one = operation.inputs[0]
-    if one.kind is Kind.SAME and operation.worst is Kind.SAME:
+    if one.kind is StateKind.SAME and operation.worst is StateKind.SAME:
         return [same(None), same(None)]
     is_aside = one.shape is not None and one.axis < len(one.shape) - 1
-    has_size = all(other.kind is Kind.SAME for other in operation.inputs[1:])
-    if one.kind is not Kind.ROWS or not is_aside or not has_size:
+    has_size = all(other.kind is StateKind.SAME for other in operation.inputs[1:])
+    if one.kind is not StateKind.ROWS or not is_aside or not has_size:
         return [operation.mixed("over the batch")] * 2
     assert one.shape is not None
     return [rows((*one.shape[:-1], None), one.axis)] * 2

@@ -7,9 +7,9 @@ from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, n
 from gomlx.models.independence.sizes import ONE, Size
 from gomlx.models.independence.state import (
     Content,
-    Kind,
     Shape,
     State,
+    StateKind,
     holding,
     rows,
 )
@@ -33,13 +33,15 @@ def strided_slice(operation: GraphOperation) -> Outcome:
     are_same = operation.are_same(1, 2, 3)
     if one.content is not None and one.rank == 1 and are_same:
         return _of_content(operation, one.content)
-    if one.kind is Kind.PLACES:
+    if one.kind is StateKind.PLACES:
         return _owners(operation, one)
-    if one.kind is Kind.SPLITS:
+    if one.kind is StateKind.SPLITS:
         return _starts_or_ends(operation)
-    operation.require(max(one.kind, *(bound.kind + 1 for bound in bounds)) <= Kind.ROWS)
-    if one.kind is not Kind.ROWS:
-        return State(one.kind) if are_same else State(Kind.SIZE)
+    operation.require(
+        max(one.kind, *(bound.kind + 1 for bound in bounds)) <= StateKind.ROWS
+    )
+    if one.kind is not StateKind.ROWS:
+        return State(one.kind) if are_same else State(StateKind.SIZE)
     operation.require(one.shape is not None, "unknown rank")
     entries = _entries(operation, len(one.shape or ()))
     operation.require(entries is not None, "bounds that are not known")
@@ -55,7 +57,7 @@ def _owners(operation: GraphOperation, places: State) -> State:
     masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
     is_first = (begin, strides, masks) == ([0, 0], [1, 1], [1, 1, 2])
     operation.require(is_first)
-    return State(Kind.OWNERS, partition=places.partition)
+    return State(StateKind.OWNERS, partition=places.partition)
 
 
 def _starts_or_ends(operation: GraphOperation) -> State:
@@ -63,9 +65,9 @@ def _starts_or_ends(operation: GraphOperation) -> State:
     begin, end, strides = (numbers(one) for one in operation.inputs[1:])
     masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
     if (end, strides, masks) == ([-1], [1], [1, 0, 0]):
-        return State(Kind.STARTS)
+        return State(StateKind.STARTS)
     operation.require((begin, strides, masks) == ([1], [1], [0, 1, 0]))
-    return State(Kind.ENDS)
+    return State(StateKind.ENDS)
 
 
 def _of_content(operation: GraphOperation, content: Content) -> State:
@@ -154,7 +156,7 @@ def _sliced(one: State, parts: Sequence[_Part]) -> State | None:
 
 def slice_(operation: GraphOperation) -> Outcome:
     one, begin, sizes = operation.inputs
-    if one.kind > Kind.ROWS or max(begin.kind, sizes.kind) > Kind.SIZE:
+    if one.kind > StateKind.ROWS or max(begin.kind, sizes.kind) > StateKind.SIZE:
         return operation.mixed()
     first = numbers(begin)
     if one.content is not None and first is not None and one.rank == 1:
@@ -163,8 +165,8 @@ def slice_(operation: GraphOperation) -> Outcome:
             last = None if length[0] == -1 else first[0] + length[0]
             found = one.content[first[0] : last]
             return holding(tuple(found), (Size(len(found)),))
-    if one.kind is not Kind.ROWS:
-        return State(one.kind) if operation.are_same(1, 2) else State(Kind.SIZE)
+    if one.kind is not StateKind.ROWS:
+        return State(one.kind) if operation.are_same(1, 2) else State(StateKind.SIZE)
     if one.shape is None or first is None or sizes.content is None:
         return operation.mixed("bounds that are not known")
     taken = sizes.content[one.axis]

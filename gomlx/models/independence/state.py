@@ -29,7 +29,7 @@ Shape = tuple[Size | None, ...]  # None: a size that is SAME, but unknown
 Content = tuple[Size | None, ...]  # likewise
 
 
-class Kind(IntEnum):
+class StateKind(IntEnum):
     """See the module's docstring."""
 
     SAME = 0
@@ -60,7 +60,7 @@ class State:
     operation.
     """
 
-    kind: Kind
+    kind: StateKind
     shape: Shape | None = None
     axis: int = 0
     content: Content | None = None
@@ -77,32 +77,32 @@ class State:
         return replace(self, content=None)
 
 
-SAME = State(Kind.SAME)
-SIZE = State(Kind.SIZE)
+SAME = State(StateKind.SAME)
+SIZE = State(StateKind.SIZE)
 
 
 def mixed(reason: str) -> State:
     """Return the state of what a row's neighbours may change."""
-    return State(Kind.MIXED, reason=reason)
+    return State(StateKind.MIXED, reason=reason)
 
 
 def rows(shape: Shape | None, axis: int = 0) -> State:
     """Return the state of a tensor with the batch at an axis."""
-    return State(Kind.ROWS, shape, axis)
+    return State(StateKind.ROWS, shape, axis)
 
 
 def same(shape: Shape | None, content: Content | None = None) -> State:
     """Return the state of a tensor that is the same for every batch."""
-    return State(Kind.SAME, shape, content=content)
+    return State(StateKind.SAME, shape, content=content)
 
 
 def holding(content: Content, shape: Shape | None) -> State:
     """Return the state of integers: SIZE if the batch is part of one of them."""
     known = [size for size in content if size is not None]
     if any(VARYING in size.symbols for size in known):
-        return State(Kind.MIXED, shape, content=content, reason="a varying size")
+        return State(StateKind.MIXED, shape, content=content, reason="a varying size")
     depends = any(size.batches for size in known)
-    return State(Kind.SIZE if depends else Kind.SAME, shape, content=content)
+    return State(StateKind.SIZE if depends else StateKind.SAME, shape, content=content)
 
 
 def of_shape(shape: Shape, reason: str) -> State:
@@ -125,14 +125,14 @@ def with_rows(shape: Shape | None, axis: int, reason: str) -> State:
 
 def joined(a: State, b: State) -> State:
     """Return what holds for a tensor that is the one or the other."""
-    if a == b or Kind.MIXED in (a.kind, b.kind):
+    if a == b or StateKind.MIXED in (a.kind, b.kind):
         return max(a, b, key=lambda one: one.kind)
-    if a.kind is not b.kind or a.kind > Kind.LIST:
+    if a.kind is not b.kind or a.kind > StateKind.LIST:
         return mixed(f"{a.kind.name.lower()} or {b.kind.name.lower()}")
-    if a.kind is Kind.LIST:
+    if a.kind is StateKind.LIST:
         return _joined_lists(a, b)
     shape = _joined_shapes(a.shape, b.shape)
-    if a.kind is not Kind.ROWS:
+    if a.kind is not StateKind.ROWS:
         return State(a.kind, shape)
     is_other = a.axis != b.axis or (a.shape is None) != (b.shape is None)
     if is_other or (shape is None and a.shape is not None):
@@ -143,7 +143,7 @@ def joined(a: State, b: State) -> State:
 def _joined_lists(a: State, b: State) -> State:
     if a.element is None or b.element is None:
         return a if b.element is None else b
-    return State(Kind.LIST, element=joined(a.element, b.element))
+    return State(StateKind.LIST, element=joined(a.element, b.element))
 
 
 def _joined_shapes(a: Shape | None, b: Shape | None) -> Shape | None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 from gomlx.models.independence.operation import GraphOperation, Mixes, number
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
-from gomlx.models.independence.state import Kind, State, mixed, same
+from gomlx.models.independence.state import State, StateKind, mixed, same
 from gomlx.models.staging.elements import inputs
 from gomlx.models.staging.frames import Body
 
 # The condition of such a loop: there are more rows.
-MORE = State(Kind.SIZE, (), partition="more rows")
+MORE = State(StateKind.SIZE, (), partition="more rows")
 
 
 def of_a_turn(operation: GraphOperation) -> State | None:
@@ -22,13 +22,13 @@ def of_a_turn(operation: GraphOperation) -> State | None:
     kinds = [one.kind for one in operation.inputs]
     if operation.op == "LogicalAnd" and all(one == MORE for one in operation.inputs):
         return MORE
-    if Kind.INDEX not in kinds or operation.op.startswith("TensorList"):
+    if StateKind.INDEX not in kinds or operation.op.startswith("TensorList"):
         return None
     first, *others = operation.inputs
-    if operation.op in ("AddV2", "Add") and first.kind is Kind.INDEX:
-        operation.require(others[0].kind is Kind.SAME and number(others[0]) == 1)
-        return State(Kind.NEXT, ())
-    is_compared = operation.op == "Less" and first.kind is Kind.INDEX
+    if operation.op in ("AddV2", "Add") and first.kind is StateKind.INDEX:
+        operation.require(others[0].kind is StateKind.SAME and number(others[0]) == 1)
+        return State(StateKind.NEXT, ())
+    is_compared = operation.op == "Less" and first.kind is StateKind.INDEX
     operation.require(is_compared, "a row is told by its place")
     operation.require(others[0].content == (WHOLE_BATCH,), "not every row")
     return MORE
@@ -37,12 +37,16 @@ def of_a_turn(operation: GraphOperation) -> State | None:
 def is_of_a_row(operation: GraphOperation) -> bool:
     """True for what a turn computes of its own row, and of what is the same for all."""
     kinds = {one.kind for one in operation.inputs}
-    return Kind.ROW in kinds and kinds <= {Kind.SAME, Kind.ROW}
+    return StateKind.ROW in kinds and kinds <= {StateKind.SAME, StateKind.ROW}
 
 
 def of_a_row(operation: GraphOperation, one: State) -> State:
     """Return the state of what a turn has computed as if it were the same for all."""
-    return State(Kind.ROW, one.shape) if one.kind is Kind.SAME else operation.mixed()
+    return (
+        State(StateKind.ROW, one.shape)
+        if one.kind is StateKind.SAME
+        else operation.mixed()
+    )
 
 
 def as_same(operation: GraphOperation) -> GraphOperation:
@@ -94,18 +98,20 @@ def mapped(
 
 
 def _at_start(one: State) -> State:
-    is_count = one.kind is Kind.SAME and one.content == (Size(0),) and one.rank == 0
-    return State(Kind.INDEX, ()) if is_count else one
+    is_count = (
+        one.kind is StateKind.SAME and one.content == (Size(0),) and one.rank == 0
+    )
+    return State(StateKind.INDEX, ()) if is_count else one
 
 
 def _after(before: State, turn: State, is_kept: bool) -> State:
     """Return what a variable is in all turns, if none passes anything to the next."""
-    if before.kind is Kind.INDEX and turn.kind is Kind.NEXT:
+    if before.kind is StateKind.INDEX and turn.kind is StateKind.NEXT:
         return before
     if is_kept:  # unchanged, or a list that has one more element
         return turn
-    return turn if turn.kind is Kind.MIXED else mixed("passes from row to row")
+    return turn if turn.kind is StateKind.MIXED else mixed("passes from row to row")
 
 
 def _at_end(one: State) -> State:
-    return State(Kind.SIZE, ()) if one.kind is Kind.INDEX else one
+    return State(StateKind.SIZE, ()) if one.kind is StateKind.INDEX else one
