@@ -266,12 +266,17 @@ def trace_all() -> dict[str, Trace]:
 
 
 def markdown(traces: dict[str, Trace]) -> list[str]:
-    """Return the lists for docs/internals/request.md."""
+    """Return the lists for docs/internals/request.md, the hit first."""
     lines = [""]
-    for name, trace in traces.items():
-        files = ", ".join(f"`{file}`" for file in trace.files)
-        lines.append(f"- **{name}** ({len(trace.files)} files): {files}")
-    return [*lines, ""]
+    for name in sorted(traces, key=lambda name: name != "A hit"):
+        lines += [*listed(name, traces[name]), ""]
+    return lines
+
+
+def listed(name: str, trace: Trace) -> list[str]:
+    """Return one list, as lines: its title, then a file a line."""
+    title = f"**{name}** ({len(trace.files)} files)"
+    return [title, "", "```text", *trace.files, "```"]
 
 
 def main(arguments: Sequence[str]) -> None:
