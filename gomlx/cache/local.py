@@ -61,7 +61,7 @@ class Local:
         batch_bytes: int = _BATCH_BYTES,
     ) -> None:
         self.name = tier.name
-        self.queue = ByteBoundedQueue[float](queue_bytes)
+        self.queue = ByteBoundedQueue[float](queue_bytes, counts_keys=False)
         self._tier = tier
         self._counts = counts
         self._queued = self.queue.entries  # PERF: one attribute less for each look-up

@@ -7,21 +7,24 @@ from typing import Generic, TypeVar
 Ttl = TypeVar("Ttl", int, float)
 Listener = Callable[[Collection[bytes]], None]
 
-_ENTRY_BYTES = 250  # what Python takes for a short entry, besides its key and value
+_ENTRY_BYTES = 250  # what Python takes for a short entry, besides its value
 
 
 class ByteBoundedQueue(Generic[Ttl]):
-    """entries: key → value and time to live, oldest first; for others to read only.
+    """Entries in the order in which they were added, each key once.
 
+    entries: key → value and time to live, oldest first; for others to read only.
     For one thread: the event loop's.
     """
 
-    __slots__ = ("_bytes", "_listeners", "_max_bytes", "entries")
+    __slots__ = ("_bytes", "_counts_keys", "_listeners", "_max_bytes", "entries")
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, counts_keys: bool = True) -> None:
+        """counts_keys: the bytes of keys count, as long names should."""
         self.entries: dict[bytes, tuple[bytes, Ttl]] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._counts_keys = counts_keys
         self._listeners: list[Listener] = []
 
     def on_removed(self, listener: Listener) -> None:
@@ -42,7 +45,10 @@ class ByteBoundedQueue(Generic[Ttl]):
         if key in entries:
             return ()
         entries[key] = value, ttl
-        self._bytes = size = self._bytes + _ENTRY_BYTES + len(key) + len(value)
+        size = self._bytes + _ENTRY_BYTES + len(value)
+        if self._counts_keys:
+            size += len(key)
+        self._bytes = size
         return self._displace() if size > self._max_bytes else ()
 
     def first(
@@ -61,9 +67,12 @@ class ByteBoundedQueue(Generic[Ttl]):
     def discard(self, keys: Collection[bytes]) -> None:
         """Remove keys, and notify the listeners, also of those that are not queued."""
         size = self._bytes
+        counts_keys = self._counts_keys
         for key in keys:
             if entry := self.entries.pop(key, None):
-                size -= _ENTRY_BYTES + len(key) + len(entry[0])
+                size -= _ENTRY_BYTES + len(entry[0])
+                if counts_keys:
+                    size -= len(key)
         self._bytes = size
         for listener in self._listeners:
             listener(keys)
@@ -73,7 +82,9 @@ class ByteBoundedQueue(Generic[Ttl]):
         oldest = []
         for key, (value, _) in self.entries.items():
             oldest.append(key)
-            excess -= _ENTRY_BYTES + len(key) + len(value)
+            excess -= _ENTRY_BYTES + len(value)
+            if self._counts_keys:
+                excess -= len(key)
             if excess <= 0:
                 break
         self.discard(oldest)

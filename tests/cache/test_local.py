@@ -207,7 +207,7 @@ async def test_a_full_queue_drops_its_oldest_values(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 2 * (250 + 1 + 4))
+    cache = Local(tier, counts.tier, 2 * (250 + 4))
     for name in (b"a", b"b", b"c", b"d"):
         cache.set(name, b"1234", 1.5)
     assert counts.writes == {"dropped": 2}
@@ -221,7 +221,7 @@ async def test_a_value_larger_than_the_queue_is_dropped(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 250 + 1 + 10)
+    cache = Local(tier, counts.tier, 250 + 10)
     cache.set(b"a", b"x" * 11, 1.5)
     cache.set(b"b", b"1234", 1.5)
     await cache.close(PATIENCE)
@@ -245,7 +245,7 @@ async def test_listeners_learn_of_keys_that_are_written_or_dropped(
     counts: Counts,
 ) -> None:
     tier = Memory()
-    cache = Local(tier, counts.tier, 2 * (250 + 1 + 4))
+    cache = Local(tier, counts.tier, 2 * (250 + 4))
     removed: list[bytes] = []
     cache.queue.on_removed(removed.extend)
     for name in (b"a", b"b", b"c"):
@@ -261,7 +261,7 @@ async def test_a_key_that_is_dropped_while_it_is_written_is_reported_once(
 ) -> None:
     tier = Memory()
     tier.may_write.clear()
-    cache = Local(tier, counts.tier, 250 + 1 + 4)
+    cache = Local(tier, counts.tier, 250 + 4)
     removed: list[bytes] = []
     cache.queue.on_removed(removed.extend)
     cache.set(b"a", b"1234", 1.5)

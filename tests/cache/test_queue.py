@@ -52,6 +52,17 @@ def test_a_large_value_displaces_several() -> None:
     assert list(queue.entries) == [b"c", b"d"]
 
 
+def test_keys_count_or_not() -> None:
+    for counts_keys, kept in ((True, [b"b" * 100]), (False, [b"a" * 100, b"b" * 100])):
+        queue = ByteBoundedQueue[float](2 * (ENTRY + 4), counts_keys)
+        queue.add(b"a" * 100, b"1234", 1)
+        queue.add(b"b" * 100, b"1234", 1)
+        assert list(queue.entries) == kept
+        queue.discard(kept)
+        queue.add(b"c" * 100, b"1234", 1)
+        assert list(queue.entries) == [b"c" * 100]
+
+
 def test_a_value_larger_than_the_queue_is_not_kept() -> None:
     queue = queue_of(2)
     queue.add(b"a", b"1234", 1)

@@ -62,7 +62,7 @@ class Batcher:
             self._queue.retry,
         )
         self._timer: asyncio.TimerHandle | None = None
-        self._rows_before = 0  # that waited when the timer started
+        self._added_before = 0  # rows, when the timer started
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -150,7 +150,7 @@ class Batcher:
     # --- the rows that arrive in the time of a linger, whether a run lingers or not ---
 
     def _count_arrivals(self) -> None:
-        self._rows_before = len(self._rows)
+        self._added_before = self._queue.added
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._linger.seconds, self._timed_out)
 
@@ -163,7 +163,7 @@ class Batcher:
         """Learn how many rows have arrived; fewer when the run ended sooner."""
         if self._timer:
             self._cancel_timer()
-            self._linger.observe(max(0, len(self._rows) - self._rows_before))
+            self._linger.observe(self._queue.added - self._added_before)
 
     def _cancel_timer(self) -> None:
         if self._timer:

@@ -54,6 +54,12 @@ class RowQueue:
         self._complete = complete
         self._clock = clock
         self._has_abandoned = False
+        self._removed = 0
+
+    @property
+    def added(self) -> int:
+        """How many rows have been added since the start; halves were added before."""
+        return len(self.rows) + self._removed
 
     def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
         """Return whether rows fit, and start to run within so many seconds.
@@ -113,7 +119,10 @@ class RowQueue:
         self._has_abandoned = False
         waiting = self.rows.copy()
         self.rows.clear()
-        self.rows.extend(self._pop_awaited(waiting, len(waiting), self._clock()))
+        count = len(waiting)
+        awaited = self._pop_awaited(waiting, count, self._clock())
+        self.rows.extend(awaited)
+        self._removed += count - len(awaited)
         if not self.rows:
             self._slowdown.idle()
 
@@ -129,6 +138,8 @@ class RowQueue:
                 batch.append(entry)
             else:
                 abandoned.append(entry)
+        if waiting is self.rows:
+            self._removed += len(batch) + len(abandoned)
         if abandoned:
             errors = [DeadlineExceeded.of(self._name) for _ in abandoned]
             self._complete(abandoned, errors)

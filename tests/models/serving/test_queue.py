@@ -150,6 +150,27 @@ def test_a_row_that_is_added_while_others_are_dropped_stays() -> None:
     assert len(queue.pop(2.0)) == 2
 
 
+def test_added_rows_are_counted_wherever_they_end() -> None:
+    clock = Clock()
+    queue = queue_of(BatchLimits(4, 0, 5), clock=clock)
+    fill(queue, 2)
+    fill(queue, 1, deadline=1.0)
+    assert queue.added == 3
+    batch = queue.pop(1.0)
+    assert queue.added == 3
+    queue.retry([batch[:1], batch[1:]])
+    queue.pop(1.0)
+    queue.pop(1.0)
+    assert queue.added == 3
+    fill(queue, 2)
+    fill(queue, 3, deadline=1.0)
+    clock.now = 2.0
+    queue.note_abandoned()
+    queue.check_room(3)
+    assert len(queue.rows) == 2
+    assert queue.added == 8
+
+
 def test_halves_run_before_other_rows_the_first_one_first() -> None:
     queue = queue_of(BatchLimits(4, 0, 100))
     fill(queue, 5)
