@@ -66,15 +66,15 @@ def _scaling(one: str, two: str) -> Callable[[Mapping[str, Run]], float]:
 
 GOALS = (
     Goal(
-        "S, L1 hit, 16 connections: rate against nginx' constant answer",
+        "S, L1 hit, 16 connections: rate against nginx's constant answer",
         *(0.5, ""),
         lambda runs: runs["gomlx S hit 16"].rate / runs["nginx S hit 16"].rate,
         is_least=True,
     ),
-    Goal("S, every row a miss, 16 connections", 25, "us CPU", _cpu("gomlx S miss 16")),
-    Goal("S, every row a miss, 64 connections", 18, "us CPU", _cpu("gomlx S miss 64")),
-    Goal("R, every row a miss, 16 connections", 60, "us CPU", _cpu("gomlx R miss 16")),
-    Goal("R, every row a miss, 64 connections", 32, "us CPU", _cpu("gomlx R miss 64")),
+    Goal("S, every row a miss, 16 connections", 25, "µs CPU", _cpu("gomlx S miss 16")),
+    Goal("S, every row a miss, 64 connections", 18, "µs CPU", _cpu("gomlx S miss 64")),
+    Goal("R, every row a miss, 16 connections", 60, "µs CPU", _cpu("gomlx R miss 16")),
+    Goal("R, every row a miss, 64 connections", 32, "µs CPU", _cpu("gomlx R miss 64")),
     Goal("S, one connection, misses: p50", 0.17, "ms", _p50("gomlx S miss 1")),
     Goal("R, one connection, misses: p50", 0.32, "ms", _p50("gomlx R miss 1")),
     Goal("S, misses, 16 connections: p99 / p50", 4, "", _tail("gomlx S miss 16")),
@@ -83,7 +83,7 @@ GOALS = (
     Goal("R, misses, 64 connections: p99 / p50", 3, "", _tail("gomlx R miss 64")),
     Goal(
         "R, batch of 100 rows, all hits: a row",
-        *(5, "us CPU"),
+        *(5, "µs CPU"),
         lambda runs: runs["gomlx R batch hit 16"].cpu_us / 100,
     ),
     Goal(

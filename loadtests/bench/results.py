@@ -19,7 +19,7 @@ BEGIN = "<!-- python -m loadtests readme: begin -->"
 END = "<!-- python -m loadtests readme: end -->"
 # The rows that the README shows.
 _README_ROWS = (
-    "S, L1 hit, 16 connections: rate against nginx' constant answer",
+    "S, L1 hit, 16 connections: rate against nginx's constant answer",
     "S, every row a miss, 64 connections",
     "R, every row a miss, 64 connections",
     "Overload, 2 ms a row: hits' p99 against quiet",
@@ -40,7 +40,7 @@ def save(results: Mapping[str, Any]) -> None:
 
 def files(results: Mapping[str, Any]) -> dict[str, str]:
     """Return what is written from the JSON, by the name of the file."""
-    plot = bars("us CPU a request", costs(results))
+    plot = bars("µs CPU a request", costs(results))
     return {"table.md": markdown(results), "cpu.svg": plot}
 
 
@@ -67,7 +67,7 @@ def page_section(results: Mapping[str, Any]) -> list[str]:
     return [
         f"{_measured(results)}:",
         "the server on one core, the load on the other, all in one run (`make bench`).",
-        f"Others had the server's core {disturbed(results):.0%} of the time.",
+        _others(results),
         "All figures: [`loadtests/results/table.md`](../loadtests/results/table.md).\n",
         *goals(results),
         "\n![CPU a request](../loadtests/results/cpu.svg)",
@@ -75,9 +75,11 @@ def page_section(results: Mapping[str, Any]) -> list[str]:
 
 
 def readme(results: Mapping[str, Any]) -> list[str]:
-    """Return the section of the README: a few rows."""
+    """Return the section of the README: a few rows, without their goals."""
     lines = [line for line in results["goals"] if line["path"] in _README_ROWS]
-    return [f"{_measured(results)}.\n", *goals({"goals": lines})]
+    rows = [(line["path"], f"{_figure(line)}{_spread(line)}") for line in lines]
+    head = ("path", "median (least to most)")
+    return [f"{_measured(results)}.\n", *table(head, rows)]
 
 
 def _measured(results: Mapping[str, Any]) -> str:
@@ -86,17 +88,31 @@ def _measured(results: Mapping[str, Any]) -> str:
     return f"Measured {results['date']}, gomlx {results['commit']}, on {on}"
 
 
+def _others(results: Mapping[str, Any]) -> str:
+    share = f"{disturbed(results):.0%}"
+    return f"Other processes used the server's core {share} of the time."
+
+
 def goals(results: Mapping[str, Any]) -> list[str]:
     """Return the table of goals, as lines."""
     rows = []
     for line in results["goals"]:
-        spread = ""
-        if "least" in line:
-            spread = f" ({number(line['least'])} to {number(line['most'])})"
         verdict = "met" if line["is_met"] else "**missed**"
-        measured = number(line["measured"]) + spread
+        measured = number(line["measured"]) + _spread(line)
         rows.append((line["path"], line["goal"], measured, verdict))
     return table(("path", "goal", "measured: median (least to most)", ""), rows)
+
+
+def _figure(line: Mapping[str, Any]) -> str:
+    """Return what was measured, with the unit of its goal (`≥ 0.5`, `≤ 18 µs CPU`)."""
+    unit = " ".join(line["goal"].split()[2:])
+    return f"{number(line['measured'])} {unit}".rstrip()
+
+
+def _spread(line: Mapping[str, Any]) -> str:
+    if "least" not in line:
+        return ""
+    return f" ({number(line['least'])} to {number(line['most'])})"
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -106,7 +122,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     parts = [
         f"# Load test of {results['date']}, gomlx {results['commit']}\n",
         f"Medians of {rounds}, in turns; rates are of closed loops that saturate.",
-        f"Others had the server's core {disturbed(results):.0%} of the time.\n",
+        f"{_others(results)}\n",
         *goals(results),
         "\n## Runs\n",
         "`most` is the slowest answer, `waited` the share of time in which the service",

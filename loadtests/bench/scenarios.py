@@ -151,6 +151,6 @@ def of_swap(rig: Rig, folder: Path, models: Models) -> Outcome:
             judged("Swap: versions that answered", seen.versions, 2, "", True),
             judged("Swap: failures", seen.failed, 0),
             judged("Swap: stale answers", seen.stale, 0),
-            judged("Swap: answers of another version than they say", seen.torn, 0),
+            judged("Swap: answers labelled with the wrong version", seen.torn, 0),
         ],
     )

@@ -103,5 +103,5 @@ def _lines(
     lags = {name: run.lag_ms for one in runs for name, run in one.items()}
     lags |= {name: outcome.figures.get("lag_ms") for name, outcome in outcomes.items()}
     longest = max((lag, name) for name, lag in lags.items() if lag is not None)
-    what = f"Event loop late by at most (longest: {longest[1]})"
+    what = f"Longest event-loop delay (during {longest[1]})"
     return [*lines, judged(what, longest[0], 20, "ms")]
