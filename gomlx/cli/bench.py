@@ -79,7 +79,7 @@ def bench(
     settings: OptionPairs = None,
     as_json: AsJson = False,
 ) -> None:
-    """See HELP."""
+    """Apply load to a deployment and print what its clients see; HELP has the rest."""
     options = client_options(settings, timeout_seconds=timeout)
     client = AsyncClient(model, host_urls(host), redis=redis, options=options)
 

@@ -41,7 +41,7 @@ OptionPairs = Annotated[
 def client_options(pairs: Sequence[str] | None, **defaults: Any) -> Options:
     """Return a client's options from NAME=VALUE pairs; defaults for all others.
 
-    Raises typer.Exit after printing what is wrong.
+    Raises typer.Exit, after printing the problem.
     """
     types = {field.name: field.type for field in fields(Options)}
     values = defaults
@@ -59,13 +59,18 @@ def client_options(pairs: Sequence[str] | None, **defaults: Any) -> Options:
 
 
 def make_client(model: str, hosts: str, redis: str | None, options: Options) -> Client:
-    """Return a client that is not yet started. Raises typer.Exit for hosts that are no
-    URLs."""
+    """Return a client that is not yet started.
+
+    Raises typer.Exit, after printing the problem, for a host that is not a URL.
+    """
     return Client(model, host_urls(hosts), redis=redis, options=options)
 
 
 def host_urls(text: str) -> list[str]:
-    """Return the URLs of a list with commas. Raises typer.Exit if one is none."""
+    """Return the URLs of a list with commas.
+
+    Raises typer.Exit, after printing the problem, if a host is not a URL.
+    """
     urls = [url.strip() for url in text.split(",") if url.strip()]
     if not urls:
         raise usage_error("--host: expected a URL, or several separated by commas")

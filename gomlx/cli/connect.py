@@ -45,8 +45,8 @@ _ADVICE = {
     " allkeys-lru`",
     "database": "no such database: the number at the end of the url is too high",
     "sentinel": "use redis+sentinel://host:26379/MASTER/0",
-    "no-sentinel": "this is no Sentinel: name the Sentinels' port (26379 by default),"
-    " or use redis://",
+    "no-sentinel": "this is not a Sentinel: name the Sentinels' port (26379 by"
+    " default), or use redis://",
     "no-master": "correct the name of the master in the url (`sentinel monitor NAME`),"
     " or wait for the end of a failover",
     "no-cluster": "this server is not part of a cluster: use redis://",
@@ -60,7 +60,7 @@ class ConnectionResult:
     """The result of trying a connection; problem is empty if it can be used.
 
     milliseconds is the time of a ping once connected, server the server's version and
-    role if it says them.
+    role if it reports them.
     """
 
     id: str

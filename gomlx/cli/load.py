@@ -104,12 +104,13 @@ async def apply_load(
     seconds: float,
     concurrency: int,
 ) -> LoadResult:
-    """Call predict with one batch after the other, so many calls at once, for a while.
+    """Call predict with one batch after the other for some seconds.
 
-    Raises what iterating over batches raises.
+    concurrency is the number of calls at once. Raises what iterating over batches
+    raises.
     """
     result = LoadResult()
-    first = next(batches)  # raises before the load what is wrong with the batches
+    first = next(batches)  # an error in the batches is raised before the load
     batches = chain((first,), batches)
     started = perf_counter()
     try:

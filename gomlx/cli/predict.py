@@ -98,7 +98,7 @@ def predict(
     settings: OptionPairs = None,
     verbose: Verbose = False,
 ) -> None:
-    """See HELP."""
+    """Predict one row, or every row of a file; HELP has the rest."""
     if verbose:
         logging.basicConfig(level="INFO", format="%(name)s: %(message)s")
     options = client_options(settings, timeout_seconds=timeout)
@@ -131,7 +131,7 @@ def _predict_row(client: Client, row: dict[str, Any], verbose: bool) -> None:
 def _values(contract: Contract, pairs: dict[str, str]) -> dict[str, Any]:
     """Return the values of NAME=VALUE pairs, by the dtypes of the model's inputs.
 
-    Raises typer.Exit after printing what is wrong.
+    Raises typer.Exit, after printing the problem.
     """
     tensors = {tensor.name: tensor for tensor in contract.signature.fields}
     try:

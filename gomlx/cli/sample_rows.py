@@ -17,7 +17,7 @@ _VALUES = 1000  # of an input without a vocabulary or buckets
 _INT8_VALUES = 100
 _DIMENSION = 4  # the size of a dimension that may have any
 ValueColumns = dict[str, list[Any]]  # by input
-Draw = Callable[[int], list[Any]]  # returns so many values
+Draw = Callable[[int], list[Any]]  # the number of values → the values
 
 
 class SampleRows:
@@ -29,11 +29,11 @@ class SampleRows:
         self._draws = {tensor.name: self._draw(tensor, kind) for tensor, kind in pairs}
 
     def columns(self, size: int) -> ValueColumns:
-        """Return a column of so many values for each input."""
+        """Return a column of `size` values for each input."""
         return {name: draw(size) for name, draw in self._draws.items()}
 
     def endless(self, size: int) -> Iterator[ValueColumns]:
-        """Yield columns of so many values for ever."""
+        """Yield columns of `size` values for ever."""
         while True:
             yield self.columns(size)
 

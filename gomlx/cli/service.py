@@ -53,8 +53,8 @@ def run_service(
 def prepare_stores(config: Config, rundir: RunDir) -> None:
     """Adopt the stores that an earlier run left in shared memory; create the others.
 
-    A damaged store, or one of another size, is created anew; one that the config no
-    longer has is removed. Raises GomlxError if there is too little memory.
+    A store that is damaged or of another size is replaced by a new one; one that the
+    config no longer has is removed. Raises GomlxError if there is too little memory.
     """
     sizes = {s.id: s.memory_mb << 20 for s in config.datastores if s.memory_mb}
     rundir.keep_stores(sizes)

@@ -46,6 +46,6 @@ def print_warning(problem: str) -> None:
 
 
 def usage_error(problem: str) -> typer.Exit:
-    """Print what is wrong with a command's arguments; return the exit to raise."""
+    """Print the problem of a command's arguments; return the exit to raise."""
     print_error(problem)
     return typer.Exit(INVALID)

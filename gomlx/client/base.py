@@ -80,7 +80,8 @@ class ClientBase:
     def collector(self, *others: "ClientBase") -> Collector:
         """Return what `prometheus_client.REGISTRY.register` takes.
 
-        A registry takes one of these: of all clients, by models of different names.
+        A registry takes one collector, for all clients. Their models need different
+        names.
         """
         cores = [client._core for client in (self, *others)]
         return Collector([(core.address.model, core.metrics) for core in cores])

@@ -34,9 +34,9 @@ def columns_of_row(row: Mapping[str, Any]) -> InputColumns:
 
 
 def columns_of_batch(data: Any) -> InputColumns:
-    """Return the columns of a batch: of columns, a frame, or rows.
+    """Return the columns of a batch that is given as columns, a frame, or rows.
 
-    A column of length 1, or a value that is no column, stands for every row. Raises
+    A column of length 1, or a value that is not a column, stands for every row. Raises
     InvalidInput.
     """
     columns = {str(name): _column(values) for name, values in _items(data)}
@@ -102,7 +102,7 @@ def _transposed(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Any]]
             odd = ", ".join(sorted(map(str, row.keys() ^ rows[0].keys())))
             raise InvalidInput(f"row {i} has other inputs than row 0: {odd}")
     names = rows[0] if rows else ()
-    # Always lists: of a single row, a value could be mistaken for a column.
+    # Always lists: a value of a single row could be mistaken for a column.
     return [(name, [row[name] for row in rows]) for name in names]
 
 

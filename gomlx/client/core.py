@@ -83,7 +83,7 @@ class Core:
         return [answer(entry, seconds) for entry in entries]
 
     def park(self) -> None:
-        """Disconnect in the child of a fork, whose parent goes on with its session."""
+        """Disconnect in the child of a fork, whose parent keeps its session."""
         never_destroy(self.session)
         self.session = None
         self.models.park()

@@ -66,8 +66,8 @@ class ClientMetrics:
 
     calls: by outcome (`ok` or the name of an error) and the furthest tier that was
     needed. rows: by the tier that had them. lookups, of rows in the shared tier: hit,
-    miss, and bad for a value that is no answer. requests: answered, failed, retried and
-    hedged. refreshes: changed, unchanged and failed.
+    miss, and bad for a value that is not an answer. requests: answered, failed, retried
+    and hedged. refreshes: changed, unchanged and failed.
     """
 
     def __init__(self) -> None:

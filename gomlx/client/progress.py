@@ -1,4 +1,4 @@
-"""A stream's progress in the terminal: with rich."""
+"""A stream's progress in the terminal, drawn by rich."""
 
 from collections.abc import Sized
 from time import perf_counter

@@ -4,4 +4,5 @@ signature   request body → checked rows          (tensor, dtypes: one input or
 dictionary  checked row → canonical row → key    (canonical: one input; key)
 answer      a row's outputs → bytes, and back to validated outputs (output: one)
 document    all of it as one JSON document, for clients
+halving     rows that failed together, in two parts
 """

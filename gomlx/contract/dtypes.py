@@ -60,7 +60,7 @@ def expected(dtype: str) -> str:
 
 
 def bounds(dtype: str) -> tuple[float, float] | None:
-    """Return the least and the greatest number; None where a value is no number."""
+    """Return the least and the greatest number; None where a value is not a number."""
     if dtype in FLOAT_LIMITS:
         return -FLOAT_LIMITS[dtype], FLOAT_LIMITS[dtype]
     return INT_RANGES.get(dtype)

@@ -61,7 +61,7 @@ class KeyMaker:
         tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]
         lengths = [map(len, column) for column in tails]
         heads = map(self._pack, *lengths, *self._numbers(columns))
-        digests = []  # PERF: no call a row
+        digests = []  # PERF: no call of ours a row (loadtests/parts/keys.py)
         for encoded in map(b"".join, zip(heads, *tails, strict=True)):
             digest = self._seeded.copy()
             digest.update(encoded)
@@ -69,7 +69,10 @@ class KeyMaker:
         return digests
 
     def key(self, row: Row) -> bytes:
-        """Return what `keys` returns for one row. PERF: most requests hold one."""
+        """Return what `keys` returns for one row.
+
+        PERF: most requests hold one row (loadtests/parts/keys.py).
+        """
         tails = _utf8(self._texts(row))
         if self._blocks:
             tails += [_block(row[i], dtype) for i, dtype in self._blocks]

@@ -36,7 +36,7 @@ def validator(tensor: Tensor) -> ValueCheck:
         leaves = _leaves(value, tensor.shape)
         if leaves is None:
             return False
-        # PERF: the column's test is several times as fast, but knows no "NaN".
+        # The column's test is several times as fast, but knows no "NaN".
         return tensor.is_plain(leaves) or all(map(is_leaf, leaves))
 
     return is_block
@@ -55,7 +55,7 @@ def _leaf_validator(tensor: Tensor) -> ValueCheck:
 
 
 def _float_validator(limit: float) -> ValueCheck:
-    # PERF: this is the answer of most models.
+    # First what most models answer: a float.
     return lambda value: (
         (type(value) is float and -limit < value < limit)
         or (type(value) is int and -limit < value < limit)

@@ -25,7 +25,7 @@ RESERVED = frozenset({"batch_size", "cache_key"})  # in a body, but not inputs
 # all rows encode, in bytes.
 _MAX_BROADCAST = 16 << 20
 # A number may be an int or a float, so the rows of a model with many floats have many
-# combinations of plain types; past so many, every row gets the slow check.
+# combinations of plain types; past this limit, every row gets the slow check.
 _MAX_TYPE_COMBINATIONS = 1 << 10
 _PARTS = ("inputs", "outputs", "auxiliaries")
 
@@ -121,7 +121,8 @@ class Signature:
     def plain_row(self, body: Any) -> Row | None:
         """Return the row of a body of one row whose values are all plain, else None.
 
-        PERF: most requests are such; `check_closely` is for the others.
+        PERF: most requests are such (python -m loadtests.parts.misses); `check_closely`
+        is for the others.
         """
         if type(body) is not dict or len(body) != len(self.names):
             return None

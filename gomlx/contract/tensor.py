@@ -79,7 +79,7 @@ class Tensor:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The least and the greatest number; None where an element is no number."""
+        """The least and the greatest number; None where an element is not a number."""
         return dtypes.bounds(self.dtype)
 
     @cached_property

@@ -54,7 +54,7 @@ _decoder = msgspec.msgpack.Decoder(Series)
 class Tally:
     """The counts of one worker slot, those of its earlier workers included.
 
-    clock gives seconds since 1970. Makes the directory (mode 0700) if there is none.
+    clock gives seconds since 1970. Makes the directory (mode 0700) if it is missing.
     """
 
     def __init__(

@@ -140,7 +140,7 @@ WORDS = {
     "read-only": "this is a replica",
     "memory": "maxmemory-policy",
     "database": "no such database",
-    "no-sentinel": "this is no Sentinel",
+    "no-sentinel": "this is not a Sentinel",
     "no-master": "name of the master",
     "sentinel": "use redis+sentinel://",
     "sentinel-password": "sentinel_password",

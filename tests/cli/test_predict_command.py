@@ -223,7 +223,7 @@ def test_a_killed_run_is_continued(flying: Service, tmp_path: Path, kind: str) -
         relay.holds = False
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"going on after row {seen:,}" in done.stderr
+    assert f"continuing after row {seen:,}" in done.stderr
     assert same(read(into), [row | {"y": row["x"] * 2} for row in rows])
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -68,7 +68,7 @@ class MlyHost(Host):
             )
         except Dropped:
             return None
-        except Refused as error:  # mly goes on: a result follows the reason
+        except Refused as error:  # mly does not stop here: a result follows the reason
             return _text(
                 "400 Bad Request", f"{error} (are your input types correct?)\n{{}}"
             )

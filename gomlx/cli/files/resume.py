@@ -1,11 +1,11 @@
-"""An output file that several runs may write, each going on where the last one ended.
+"""An output file that several runs may write, each continuing where the last one ended.
 
     OUTPUT.part      what has been written: whole chunks, of rows with their answers
     OUTPUT.position  JSON: how far that is, in the input and in the part; and the
                      settings of the run, which a run that continues it must share
 
 The position is replaced atomically, after everything that it counts is on disk.
-Whatever ends a run, the next one cuts the part to the position and goes on there. At
+Whatever ends a run, the next one cuts the part to the position and continues there. At
 the end the part becomes the output, which is complete or not there at all.
 """
 

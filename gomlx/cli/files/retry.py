@@ -16,6 +16,7 @@ from typing import Any
 from gomlx.cli.terminal import print_warning
 from gomlx.client.answer import RowOutcome
 from gomlx.client.client import Client
+from gomlx.contract.halving import halves
 from gomlx.errors import (
     BadResponse,
     DeadlineExceeded,
@@ -109,8 +110,8 @@ class RetryingPredictor:
                 return list(answers)
 
     def _request_halves(self, rows: Any) -> list[RowOutcome]:
-        middle = len(rows) // 2
-        return self._request(rows[:middle]) + self._request(rows[middle:])
+        first, second = halves(rows)
+        return self._request(first) + self._request(second)
 
     def _reduce(self, size: int, error: GomlxError) -> None:
         """Let no later request have as many rows as the one that has failed."""
@@ -119,7 +120,7 @@ class RetryingPredictor:
             if fewer < self._max_rows:  # else another thread has done it
                 self._max_rows = fewer
                 self._recovered_at = monotonic()
-                print_warning(f"{error}; going on with {fewer} rows at once")
+                print_warning(f"{error}; continuing with {fewer} rows at once")
 
     def _warn_once(self, error: GomlxError) -> None:
         with self._lock:

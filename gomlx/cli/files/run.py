@@ -98,7 +98,7 @@ class FileRun:
             errors.print(f"{escape(str(output.output))} is complete")
             return True
         if output.progress.position.rows:
-            errors.print(f"going on after row {output.progress.position.rows:,}")
+            errors.print(f"continuing after row {output.progress.position.rows:,}")
         try:
             is_done = self._write_rest(output)
         except InputChanged as error:
@@ -198,7 +198,7 @@ class FileRun:
     def _print_end(self, progress: RunProgress, is_done: bool, verbose: bool) -> None:
         rows = f"{progress.position.rows:,} rows"
         skipped = f", {progress.skipped:,} of them skipped" if progress.skipped else ""
-        ending = "" if is_done else "; run it again to go on there"
+        ending = "" if is_done else "; run it again to continue there"
         errors.print(f"{escape(str(self._job.output))}: {rows}{skipped}{ending}")
         if len(progress.versions) > 1:
             versions = ", ".join(progress.versions)

@@ -24,9 +24,10 @@ from gomlx.errors import GomlxError, InvalidInput
 
 
 class ClientModel:
-    """Any thread may call any method but `adopt`.
+    """The contract and the kept answers of one version of a model.
 
-    etag: of the contract, as the service has it or is expected to. namespace: the names
+    Any thread may call any method but `adopt`. etag is the contract's, as the service
+    has it or is expected to. namespace: the names
     and the checks of answers in the shared tier.
     """
 
@@ -116,7 +117,7 @@ class ClientModel:
         return orjson.dumps({"batch_size": len(plain), **dict(pairs)})
 
     def version_in(self, headers: Mapping[str, str], document: Any) -> str:
-        """Return the version that a response names; empty if it is no service's."""
+        """Return the version that a response names; empty if no service sent it."""
         return headers.get("gomlx-version", "")
 
     def kept_size(self) -> tuple[int, int]:

@@ -71,5 +71,5 @@ class ClientModels:
         self.current = None
 
     def resume(self) -> None:
-        """Make the one current that was put aside, if there is none."""
+        """Make the model that was put aside current, unless another is."""
         self.current = self.current or self._parked

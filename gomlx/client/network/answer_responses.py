@@ -16,9 +16,9 @@ _MISFIT = (KeyError, TypeError, ValueError, AttributeError)
 
 
 def shared_entry(client_model: ClientModel, value: bytes) -> AnswerEntry | None:
-    """Return the entry of a value in the shared tier; None if it is no answer.
+    """Return the entry of a value in the shared tier; None if it is not an answer.
 
-    Whatever another program has written there, no row fails of it.
+    Another program may have written anything there; no row fails because of it.
     """
     origin = AnswerOrigin(client_model.version, REDIS, True)
     try:

@@ -34,8 +34,8 @@ class ClientCall(Generic[T]):
     """A request for any host to answer.
 
     request.url is a path. read makes the result of a response; it raises BadResponse
-    for one that is no answer. deadline: on the loop's clock. tried: the hosts that have
-    been tried since all of them were.
+    for one that is not an answer. deadline: on the loop's clock. tried: the hosts that
+    have been tried since all of them were.
     """
 
     request: Request

@@ -144,7 +144,7 @@ class ContractRefresher:
 
 
 def _contract_response(response: Response) -> Response:
-    """Raise BadResponse for a body that is no contract: another host is then tried."""
+    """Raise BadResponse for a body that is not a contract: another host is tried."""
     if response.status == 200 and not response.body.startswith(b'{"format":'):
         raise BadResponse("not a contract")
     return response

@@ -92,8 +92,8 @@ async def _wait(
         remaining = max(deadline - asyncio.get_running_loop().time(), 0)
         if all(load.deadline <= deadline for load in loads):
             remaining += _GRACE_SECONDS
-        # PERF: the task of a load that was just started stands for all its rows: to
-        # wait for each would add a callback a row, a twelfth of all.
+        # The task of a load that was just started stands for all its rows: waiting for
+        # each would add a call-back a row, a twelfth of all.
         pending: list[asyncio.Future[Any]] = [
             load.flights[key] for key, load in joined.items()
         ]

@@ -30,10 +30,10 @@ def address(host: str) -> str:
     url = host if "://" in str(host) else f"http://{host}"
     parts = urlsplit(url)
     try:
-        is_one = _URL.fullmatch(url) and parts.hostname and parts.port != 0
+        is_url = _URL.fullmatch(url) and parts.hostname and parts.port != 0
     except ValueError:
-        is_one = False
-    if not is_one:
+        is_url = False
+    if not is_url:
         raise ValueError(f"expected a host's URL, like http://a:8080, got {host!r}")
     return url.rstrip("/")
 
@@ -64,7 +64,7 @@ class Host:
         self.breaker.succeeded()
 
     def failed(self, problem: str) -> None:
-        """Note that it has not answered, or not with what is an answer."""
+        """Note that it has not answered, or not with an answer."""
         self.problem = problem
         self.breaker.failed()
 
@@ -124,12 +124,12 @@ class RetryBudget:
         self._retries = _LEAST_RETRIES
 
     def deposit(self) -> None:
-        """Count a call that is no retry."""
+        """Count a call that is not a retry."""
         most = 10 * _LEAST_RETRIES
         self._retries = min(self._retries + _RETRIES_PER_CALL, most)
 
     def try_withdraw(self) -> bool:
-        """Use one retry; return False if there is none."""
+        """Use one retry; return False if none remains."""
         if self._retries < 1:
             return False
         self._retries -= 1

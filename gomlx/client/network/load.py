@@ -66,9 +66,9 @@ class Load:
         self.flights[key].set_result(entry)
 
     def entry(self, key: Hashable) -> AnswerEntry:
-        """Return a row's entry: that of a DeadlineExceeded if there is none yet.
+        """Return a row's entry: a DeadlineExceeded's if it has none yet.
 
-        Raises what the task raised, if that is no GomlxError.
+        Raises what the task raised, if that is not a GomlxError.
         """
         flight = self.flights[key]
         if flight.done() and not flight.cancelled():

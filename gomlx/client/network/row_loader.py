@@ -12,6 +12,7 @@ from gomlx.client.network.load import Load
 from gomlx.client.network.sender import Sender
 from gomlx.client.network.shared_reader import SharedReader
 from gomlx.client.network.transport import Request
+from gomlx.contract.halving import halves
 from gomlx.errors import GomlxError, RunFailed, TooLarge
 
 _HEADERS = {"Content-Type": "application/json"}
@@ -19,7 +20,10 @@ _Rows = Mapping[Hashable, MissingRow]
 
 
 class RowLoader:
-    """For one event loop. on_version is called with the version of every response."""
+    """Fetches the rows of loads, and ends their flights. For one event loop.
+
+    on_version is called with the version of every response.
+    """
 
     def __init__(
         self,
@@ -72,8 +76,8 @@ class RowLoader:
                 self._fail(load, rows, error)
                 return
             async with asyncio.TaskGroup() as group:
-                for half in _halves(rows):
-                    group.create_task(self._request(load, half))
+                for half in halves(list(rows.items())):
+                    group.create_task(self._request(load, dict(half)))
         except GomlxError as error:
             self._fail(load, rows, error)
         else:
@@ -105,9 +109,3 @@ class RowLoader:
         settle = load.keep if is_kept else load.settle
         for key in rows:
             settle(key, entry)
-
-
-def _halves(rows: _Rows) -> list[dict[Hashable, MissingRow]]:
-    items = list(rows.items())
-    middle = len(items) // 2
-    return [dict(items[:middle]), dict(items[middle:])]

@@ -30,7 +30,7 @@ class Sender:
     """Sends to the hosts of one client. For one event loop.
 
     hedges: whether to try a second host when the first is slower than 95 % of requests.
-    budget: of the retries and hedges of all requests.
+    budget limits the retries and hedges of all requests together.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class Sender:
     ) -> T:
         """Return what read makes of the response of some host.
 
-        request.url is a path. read raises BadResponse for what is no answer. deadline:
-        on the loop's clock. Raises what the service refused with, NoHost, BadResponse
-        or DeadlineExceeded.
+        request.url is a path. read raises BadResponse for what is not an answer.
+        deadline: on the loop's clock. Raises what the service refused with, NoHost,
+        BadResponse or DeadlineExceeded.
         """
         self.budget.deposit()
         call = ClientCall(request, read, deadline)
@@ -144,7 +144,7 @@ def _pauses(random: Random) -> Iterator[float]:
 
 
 async def _first_good(tasks: set["asyncio.Task[T]"]) -> T:
-    """Return the first result; if there is none, raise the last error."""
+    """Return the first result; if all fail, raise the last error."""
     pending = tasks
     while True:
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -36,7 +36,7 @@ class Transport(Protocol):
         """Return the whole response, whatever its status.
 
         The caller limits the time, and cancels what takes longer. Raises
-        ConnectionFailed, or BadResponse for what is no HTTP.
+        ConnectionFailed, or BadResponse for what is not HTTP.
         """
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from gomlx.client.answer import RowOutcome
 from gomlx.client.columns import columns_of_batch, columns_of_row
 from gomlx.client.core import Core
+from gomlx.contract.halving import halves
 from gomlx.errors import GomlxError, InvalidInput, RunFailed, TooLarge
 
 ROW_ERRORS = (InvalidInput, TooLarge, RunFailed)  # all others are the service's
@@ -39,6 +40,4 @@ def _parts(core: Core, rows: Sequence[Any]) -> list[list[int]]:
         (valid if core.is_valid(row) else invalid).append(i)
     if valid and invalid:
         return [valid, *([i] for i in invalid)]
-    middle = len(rows) // 2
-    indices = list(range(len(rows)))
-    return [indices[:middle], indices[middle:]]
+    return list(halves(list(range(len(rows)))))

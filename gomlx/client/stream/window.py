@@ -1,8 +1,8 @@
 """The rows of a stream that were read, and whose answers were not yielded yet.
 
-    rows ─► Window.add      kept locally? then its answer is in its slot at once
+    rows ─► ReadAhead.add    kept locally? then its answer is in its slot at once
               └ no: a batch ─► submitted when it is full, or when no other is under way
-    answers ◄─ Window.pop   in the order of the rows
+    answers ◄─ ReadAhead.pop    in the order of the rows
 
 A batch is requested as predict_batch does: it has the shared tier, retries, hedging and
 the check of versions.

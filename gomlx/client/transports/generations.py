@@ -24,7 +24,7 @@ class _Generation(Generic[T]):
 class Generations(Generic[T]):
     """Pools of connections, one after the other. For one event loop.
 
-    After so many seconds, less up to a tenth, new requests use a new pool; the old one
+    After `seconds`, less up to a tenth, new requests use a new pool; the old one
     is closed when its last request has ended. make and close: how to open and to close
     a pool.
     """

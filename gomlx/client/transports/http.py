@@ -12,7 +12,7 @@ from gomlx.runtime.masking import masked
 
 
 class HttpTransport:
-    """A Transport. For one event loop; connects when it is first used."""
+    """A Transport over aiohttp. For one event loop; connects when it is first used."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

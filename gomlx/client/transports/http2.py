@@ -15,7 +15,7 @@ _KEPT_CONNECTIONS = 2  # to all hosts together; each carries many requests
 
 
 class Http2Transport:
-    """A Transport. For one event loop; connects when it is first used."""
+    """A Transport over httpcore. For one event loop; connects when first used."""
 
     def __init__(self, options: Options) -> None:
         self._options = options

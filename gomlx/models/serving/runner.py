@@ -10,17 +10,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 
+from gomlx.contract.halving import halves
 from gomlx.contract.tensor import Row
 from gomlx.models.serving.cost import Cost
 from gomlx.models.serving.run import Complete, JobBatch, Run, RunMetrics
 
 Attempt = Callable[[Sequence[Row]], Run]
-
-
-def halves(batch: JobBatch) -> tuple[JobBatch, JobBatch]:
-    """Split a batch in two; of an odd number of rows, the second half has one more."""
-    middle = len(batch) // 2
-    return batch[:middle], batch[middle:]
 
 
 class Runner:

@@ -62,7 +62,7 @@ def test_requests_get_smaller_if_the_service_is_too_busy(
     assert [line.partition(",")[0] for line in written] == [*map(str, range(ROWS))]
     assert list(dict.fromkeys(service.sizes))[:3] == [500, 125, 31]
     assert max(service.sizes[-17:]) == 31
-    assert "it takes a while; going on with 125 rows" in capsys.readouterr().err
+    assert "it takes a while; continuing with 125 rows" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_a_lasting_failure_ends_the_run_and_the_next_run_continues(
     service = FaultyService(lambda *_: ConnectionFailed("it was cut"))
     with pytest.raises(GomlxError, match="it was cut"):
         run(tmp_path, service, RetryPolicy(0))
-    assert "0 rows; run it again to go on there" in capsys.readouterr().err
+    assert "0 rows; run it again to continue there" in capsys.readouterr().err
     service.fault = lambda *_: None
     assert len(run(tmp_path, service)) == ROWS

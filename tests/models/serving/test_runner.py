@@ -13,7 +13,7 @@ from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.serving.cost import Cost, Timing
 from gomlx.models.serving.run import JobBatch, Run, RunMetrics
-from gomlx.models.serving.runner import Runner, halves
+from gomlx.models.serving.runner import Runner
 from tests.models.serving.jobs import Job, complete, numbers
 
 CHEAP = Timing(0.0001, 0.0001)
@@ -135,11 +135,3 @@ def test_a_run_that_fails_late_counts() -> None:
     parts = Parts(Model(rejected(1, EXPENSIVE)))
     parts.runner.run(batch_of(1)[0])
     assert parts.cost.is_expensive(1)
-
-
-@pytest.mark.parametrize("rows", [2, 3, 64])
-def test_halves_are_all_rows_in_their_order(rows: int) -> None:
-    batch, _ = batch_of(rows)
-    first, second = halves(batch)
-    assert first + second == batch
-    assert len(second) - len(first) in (0, 1)
