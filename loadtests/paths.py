@@ -7,7 +7,8 @@ Everything runs in this process, over real parts: a service of one model that is
 here, its connections with transports that only keep what is written, a store in shared
 memory. Calls are seen by the interpreter's profiler; a file is listed when it is first
 entered, and each time that a function of one file calls one of another counts as a
-crossing of the two.
+crossing of the two. What only reads an attribute enters no file, and counters
+(`gomlx/metrics`) are left out.
 """
 
 import asyncio
@@ -34,7 +35,10 @@ BEGIN = "<!-- paths: begin -->"
 END = "<!-- paths: end -->"
 
 
-# Tasks of a worker that run beside every path.
+HIT = "A hit of a recurring request"
+FIRST_HIT = "A first hit, of a text that was not seen before"
+
+# Tasks of a worker that run beside every path, and counters.
 _BESIDE = ("metrics/", "server/process/service.py", "server/process/loop_lag.py")
 
 
@@ -186,12 +190,34 @@ async def _client(tracer: _Tracer) -> Trace:
     return trace
 
 
+async def _requests(service: Any, tracer: _Tracer) -> dict[str, Trace]:
+    """Trace one row: answered by the model, from the cache, and by its text."""
+    found: dict[str, Trace] = {}
+    caller = _Caller(service)
+    for n in range(3):  # what is imported and made once
+        await caller.predict(_row(n))
+        await _stream(service, _row(n))
+    await asyncio.sleep(_REST_SECONDS)
+    with tracer.tracing() as miss:
+        await caller.predict(_row(10))
+        await asyncio.sleep(_REST_SECONDS)  # the answer is written behind
+    with tracer.tracing() as first_hit:
+        await caller.predict(_row(10))
+    await caller.predict(_row(10))
+    with tracer.tracing() as found[HIT]:
+        await caller.predict(_row(10))
+    found[FIRST_HIT] = first_hit
+    found["A miss"] = miss
+    with tracer.tracing() as found["A streamed row, a hit"]:
+        await _stream(service, _row(10))
+    return found
+
+
 async def _paths(folder: Path, config: Any) -> dict[str, Trace]:
     from gomlx.models.version import Manifest
     from gomlx.runtime.rundir import Lease
     from gomlx.server.process.service import Service, WorkerHooks
 
-    found: dict[str, Trace] = {}
     lease = Lease.acquire(folder / "run")
     rundir = lease.rundir
     _prepare(config, rundir)
@@ -201,20 +227,7 @@ async def _paths(folder: Path, config: Any) -> dict[str, Trace]:
     versions = _staged(config, rundir)
     Manifest({"S": versions[0]}).write(rundir.manifest)
     await service.startup()
-    caller = _Caller(service)
-    for n in range(3):  # what is imported and made once
-        await caller.predict(_row(n))
-        await _stream(service, _row(n))
-    await asyncio.sleep(_REST_SECONDS)
-    with tracer.tracing() as found["A miss"]:
-        await caller.predict(_row(10))
-        await asyncio.sleep(_REST_SECONDS)  # the answer is written behind
-    for _ in range(2):
-        await caller.predict(_row(10))
-    with tracer.tracing() as found["A hit"]:
-        await caller.predict(_row(10))
-    with tracer.tracing() as found["A streamed row, a hit"]:
-        await _stream(service, _row(10))
+    found = await _requests(service, tracer)
     found["A client's batch, partly known"] = await _client(tracer)
     with tracer.tracing() as found["A reload, in a worker"]:
         Manifest({"S": versions[1]}).write(rundir.manifest)
@@ -266,17 +279,16 @@ def trace_all() -> dict[str, Trace]:
 
 
 def markdown(traces: dict[str, Trace]) -> list[str]:
-    """Return the lists for docs/internals/request.md, the hit first."""
-    lines = [""]
-    for name in sorted(traces, key=lambda name: name != "A hit"):
-        lines += [*listed(name, traces[name]), ""]
-    return lines
+    """Return the lists for docs/internals/request.md."""
+    return [line for name, trace in traces.items() for line in _list(name, trace)]
 
 
-def listed(name: str, trace: Trace) -> list[str]:
-    """Return one list, as lines: its title, then a file a line."""
-    title = f"**{name}** ({len(trace.files)} files)"
-    return [title, "", "```text", *trace.files, "```"]
+def _list(name: str, trace: Trace) -> list[str]:
+    (_, most), *_ = trace.crossings.most_common(1)
+    files = [f"{n}. `{file}`" for n, file in enumerate(trace.files, 1)]
+    times = {1: "once", 2: "twice"}.get(most, f"{most} times")
+    title = f"**{name}**: {len(trace.files)} files, no two crossed more than {times}."
+    return ["", title, "", *files]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -286,7 +298,7 @@ def main(arguments: Sequence[str]) -> None:
     if "--write" in arguments:
         before, _, rest = PAGE.read_text().partition(BEGIN)
         after = rest.partition(END)[2]
-        PAGE.write_text("\n".join([before + BEGIN, *lines, END + after]))
+        PAGE.write_text("\n".join([before + BEGIN, *lines, "", END + after]))
         return
     for name, trace in traces.items():
         most = ", ".join(
