@@ -20,6 +20,7 @@
 The kinds are ordered: whatever is computed from a tensor is at least as bad.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -138,6 +139,14 @@ def joined(a: State, b: State) -> State:
     if is_other or (shape is None and a.shape is not None):
         return mixed("rows along different axes")
     return with_rows(shape, a.axis, "rows of different numbers of elements")
+
+
+def all_joined(states: Sequence[State]) -> State:
+    """Return what holds for a tensor that is one of several."""
+    found = states[0]
+    for state in states[1:]:
+        found = joined(found, state)
+    return found
 
 
 def _joined_lists(a: State, b: State) -> State:

@@ -1,9 +1,16 @@
 """Products, convolutions and normalisation: rows on the left, weights on the right."""
 
-from gomlx.models.independence.elementwise import broadcast, meets
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+from gomlx.models.independence.rules.elementwise import broadcast, meets
 from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import State, StateKind, rows, same, with_rows
+from gomlx.models.independence.state import (
+    Shape,
+    State,
+    StateKind,
+    rows,
+    same,
+    with_rows,
+)
 
 _IMAGES = """
 AvgPool AvgPool3D Conv2D Conv3D DepthToSpace DepthwiseConv2dNative
@@ -14,21 +21,22 @@ SpaceToDepth LRN
 
 def matmul(operation: GraphOperation) -> Outcome:
     a, b = operation.inputs
-    if operation.worst > StateKind.ROWS or StateKind.SIZE in (a.kind, b.kind):
-        return operation.mixed()
+    _require_rows(operation)
     height = _side(a, 1 if operation.flag("transpose_a") else 0)
     width = _side(b, 0 if operation.flag("transpose_b") else 1)
     if operation.worst is StateKind.SAME:
         return same((height, width))
-    if a.kind is StateKind.ROWS and b.kind is StateKind.SAME:
-        is_left = a.rank == 2 and a.axis == int(operation.flag("transpose_a"))
-        if is_left and a.shape is not None:
-            return rows((a.shape[a.axis], width))
-    if b.kind is StateKind.ROWS and a.kind is StateKind.SAME:
-        is_right = b.rank == 2 and b.axis == 1 - int(operation.flag("transpose_b"))
-        if is_right and b.shape is not None:
-            return rows((height, b.shape[b.axis]), 1)
-    return operation.mixed("over the batch")
+    if _is_free(a, b, int(operation.flag("transpose_a"))):
+        return rows((height, width))
+    is_right = _is_free(b, a, 1 - int(operation.flag("transpose_b")))
+    operation.require(is_right, "over the batch")
+    return rows((height, width), 1)
+
+
+def _is_free(one: State, other: State, axis: int) -> bool:
+    """True for a matrix of rows along an axis, of which none is summed over."""
+    is_of_rows = one.kind is StateKind.ROWS and other.kind is StateKind.SAME
+    return is_of_rows and one.rank == 2 and one.axis == axis
 
 
 def _side(one: State, axis: int) -> Size | None:
@@ -42,24 +50,35 @@ def batch_matmul(operation: GraphOperation) -> Outcome:
         return same(None)
     _require_rows(operation)
     operation.require(a.shape is not None and b.shape is not None, "unknown rank")
-    assert a.shape is not None and b.shape is not None
-    left = (a.shape[-2:])[:: -1 if operation.flag("adj_x") else 1]
-    right = (b.shape[-2:])[:: -1 if operation.flag("adj_y") else 1]
     leads = [_leading(a), _leading(b)]
     lead = broadcast([one.shape for one in leads])
     assert lead is not None
-    shape = (*lead, left[0], right[1])
+    shape = (*lead, *_matrix(operation))
+    reason = operation.mixed().reason
     batched = [one for one in leads if one.kind is StateKind.ROWS]
     if any(one.axis >= len(one.shape or ()) for one in batched):
-        free = len(a.shape) - (1 if operation.flag("adj_x") else 2)
-        is_free = b.kind is StateKind.SAME and a.axis == free
-        operation.require(is_free, "over the batch")
-        return with_rows(shape, len(shape) - 2, operation.mixed().reason)
+        operation.require(_is_free_side(operation), "over the batch")
+        return with_rows(shape, len(shape) - 2, reason)
     first = batched[0]
     from_last = len(first.shape or ()) - first.axis
     is_aligned = all(meets(one, first, from_last) for one in leads)
     operation.require(is_aligned, "rows meet other rows")
-    return with_rows(shape, len(lead) - from_last, operation.mixed().reason)
+    return with_rows(shape, len(lead) - from_last, reason)
+
+
+def _matrix(operation: GraphOperation) -> Shape:
+    """Return the last two dimensions of a product."""
+    a, b = (one.shape or () for one in operation.inputs)
+    height = a[-1] if operation.flag("adj_x") else a[-2]
+    width = b[-2] if operation.flag("adj_y") else b[-1]
+    return height, width
+
+
+def _is_free_side(operation: GraphOperation) -> bool:
+    """True when the rows lie along the left's dimension that is not summed over."""
+    a, b = operation.inputs
+    free = len(a.shape or ()) - (1 if operation.flag("adj_x") else 2)
+    return b.kind is StateKind.SAME and a.axis == free
 
 
 def _require_rows(operation: GraphOperation) -> None:

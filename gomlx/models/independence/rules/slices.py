@@ -3,7 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, numbers
+from gomlx.models.independence.operation import (
+    GraphOperation,
+    Outcome,
+    Rule,
+    number,
+    numbers,
+)
 from gomlx.models.independence.sizes import ONE, Size
 from gomlx.models.independence.state import (
     Content,
@@ -14,16 +20,17 @@ from gomlx.models.independence.state import (
     rows,
 )
 
+_MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
+
 
 @dataclass(frozen=True)
 class _Part:
     """What one entry of a slice does to a dimension.
 
-    is_all: the whole of it, in order. size: what is left; None for an unknown one.
+    is_all: the whole of it, in order. Else how much is left is not known.
     """
 
     is_all: bool = False
-    size: Size | None = None
     is_removed: bool = False
     is_new: bool = False
 
@@ -90,49 +97,28 @@ def _entries(operation: GraphOperation, rank: int) -> list[_Part] | None:
     begin, end, strides = (one.content for one in operation.inputs[1:])
     if begin is None or end is None or strides is None:
         return None
-    masks = {
-        name: operation.integer(f"{name}_mask")
-        for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
-    }
+    masks = {name: operation.integer(f"{name}_mask") for name in _MASKS}
     count = len(begin)
-    new = [i for i in range(count) if masks["new_axis"] >> i & 1]
+    new = sum(masks["new_axis"] >> i & 1 for i in range(count))
     has_ellipsis = any(masks["ellipsis"] >> i & 1 for i in range(count))
-    missing = rank - (count - len(new) - has_ellipsis)
+    missing = [_Part(is_all=True)] * (rank - (count - new - has_ellipsis))
     parts: list[_Part] = []
     for i in range(count):
-        if masks["ellipsis"] >> i & 1:
-            parts += [_Part(is_all=True)] * missing
-        elif i in new:
-            parts.append(_Part(is_new=True))
-        elif masks["shrink_axis"] >> i & 1:
-            parts.append(_Part(is_removed=True))
-        else:
-            first = None if masks["begin"] >> i & 1 else begin[i]
-            last = None if masks["end"] >> i & 1 else end[i]
-            parts.append(_part(first, last, strides[i], masks, i))
-    if not has_ellipsis:
-        parts += [_Part(is_all=True)] * missing
-    return parts
+        masked = {name for name in _MASKS if masks[name] >> i & 1}
+        bounds = begin[i], end[i], strides[i]
+        parts += missing if "ellipsis" in masked else [_part(bounds, masked)]
+    return parts if has_ellipsis else parts + missing
 
 
-def _part(
-    first: Size | None,
-    last: Size | None,
-    stride: Size | None,
-    masks: dict[str, int],
-    i: int,
-) -> _Part:
-    """A range of a dimension; with both bounds masked and a stride of 1 it is all."""
-    is_open = bool(masks["begin"] >> i & 1)
-    is_whole = (is_open or first == Size(0)) and bool(masks["end"] >> i & 1)
-    if is_whole and stride == ONE:
-        return _Part(is_all=True)
-    start = Size(0) if is_open else first
-    if stride != ONE or start is None or last is None:
-        return _Part()
-    if start.is_number and last.is_number and 0 <= start.number <= last.number:
-        return _Part(size=None)
-    return _Part()
+def _part(bounds: Sequence[Size | None], masked: set[str]) -> _Part:
+    """Return what an entry does: nothing with open bounds and a stride of 1."""
+    first, _, stride = bounds
+    if "new_axis" in masked:
+        return _Part(is_new=True)
+    if "shrink_axis" in masked:
+        return _Part(is_removed=True)
+    is_from_start = "begin" in masked or first == Size(0)
+    return _Part(is_all=is_from_start and "end" in masked and stride == ONE)
 
 
 def _sliced(one: State, parts: Sequence[_Part]) -> State | None:
@@ -149,30 +135,42 @@ def _sliced(one: State, parts: Sequence[_Part]) -> State | None:
                 return None
             axis = len(kept)
         if not part.is_removed:
-            kept.append(one.shape[dimension] if part.is_all else part.size)
+            kept.append(one.shape[dimension] if part.is_all else None)
         dimension += 1
     return rows(tuple(kept), axis)
 
 
 def slice_(operation: GraphOperation) -> Outcome:
     one, begin, sizes = operation.inputs
-    if one.kind > StateKind.ROWS or max(begin.kind, sizes.kind) > StateKind.SIZE:
-        return operation.mixed()
-    first = numbers(begin)
-    if one.content is not None and first is not None and one.rank == 1:
-        length = numbers(sizes)
-        if length is not None and length[0] >= -1:
-            last = None if length[0] == -1 else first[0] + length[0]
-            found = one.content[first[0] : last]
-            return holding(tuple(found), (Size(len(found)),))
+    is_known = (
+        one.kind <= StateKind.ROWS and max(begin.kind, sizes.kind) <= StateKind.SIZE
+    )
+    operation.require(is_known)
+    found = _taken(operation)
+    if found is not None:
+        return holding(found, (Size(len(found)),))
     if one.kind is not StateKind.ROWS:
         return State(one.kind) if operation.are_same(1, 2) else State(StateKind.SIZE)
+    first = numbers(begin)
     if one.shape is None or first is None or sizes.content is None:
         return operation.mixed("bounds that are not known")
     taken = sizes.content[one.axis]
     if first[one.axis] or taken not in (Size(-1), one.shape[one.axis]):
         return operation.mixed("part of the batch")
     return rows(_lengths(one.shape, first, sizes.content, one.axis), one.axis)
+
+
+def _taken(operation: GraphOperation) -> Content | None:
+    """Return what a slice takes of a vector of sizes, where that can be said."""
+    one, begin, sizes = operation.inputs
+    first = number(begin)
+    length = number(sizes)
+    if one.content is None or one.rank != 1 or first is None or length is None:
+        return None
+    if first < 0 or length < -1:
+        return None
+    last = None if length == -1 else first + length
+    return tuple(one.content[first:last])
 
 
 def _lengths(shape: Shape, first: Sequence[int], sizes: Content, axis: int) -> Shape:

@@ -138,20 +138,23 @@ def _without_rows(operation: GraphOperation) -> State:
 def _content(operation: GraphOperation) -> Content | None:
     """Compute with sizes, element by element, where that can be said."""
     contents = [one.content for one in operation.inputs]
-    known = [one for one in contents if one is not None]
-    if not known or len(known) != len(contents):
-        return None
     if operation.op == "Cast":
-        return known[0] if _is_whole(operation) else None
-    compute = _ARITHMETIC.get(operation.op)
-    if compute is None or len(known) != 2:
+        return contents[0] if _is_whole(operation) else None
+    if operation.op not in _ARITHMETIC or len(contents) != 2:
         return None
-    length = max(map(len, known))
-    if any(len(one) not in (1, length) for one in known):
+    a, b = contents
+    if a is None or b is None:
         return None
-    a, b = ([*one] * (1 if len(one) == length else length) for one in known)
-    found = [_computed(operation.op, x, y) for x, y in zip(a, b, strict=True)]
+    length = max(len(a), len(b))
+    if not {len(a), len(b)} <= {1, length}:
+        return None
+    pairs = zip(_repeated(a, length), _repeated(b, length), strict=True)
+    found = [_computed(operation.op, x, y) for x, y in pairs]
     return None if any(one == _UNKNOWN for one in found) else tuple(found)  # type: ignore[arg-type]
+
+
+def _repeated(content: Content, length: int) -> Content:
+    return content if len(content) == length else content * length
 
 
 def _is_whole(operation: GraphOperation) -> bool:
