@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 # One write transaction costs as much as thirty entries: let some gather.
 _GATHER_SECONDS = 0.005
 # PERF: a thread that writes all the time costs a miss a fifth more, since it and the
-# event loop take the interpreter from each other (ARCHITECTURE.md).
+# event loop take the interpreter from each other (docs/internals/measurements.md).
 _LOOP_SECONDS = 0.001
 _BATCH_BYTES = 1 << 20
 
@@ -88,7 +88,7 @@ class Local:
         return found
 
     def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Do the same without counting it."""
+        """Return what `get_many` returns, without counting the look-up."""
         found = self.queue.find(keys)
         if not found:
             return self._look_up(keys)

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from watchfiles import Change, awatch
 
@@ -155,17 +156,22 @@ async def _in_thread(call: Callable[[], T], seconds: float) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def deliver(set_outcome: Callable[[Any], None], outcome: Any) -> None:
-        if not done.done():
-            set_outcome(outcome)
+    def deliver(outcome: Future[T]) -> None:
+        if done.done():
+            return
+        if error := outcome.exception():
+            done.set_exception(error)
+        else:
+            done.set_result(outcome.result())
 
     def run() -> None:
+        outcome: Future[T] = Future()
         try:
-            outcome: tuple[Any, Any] = (done.set_result, call())
+            outcome.set_result(call())
         except Exception as error:
-            outcome = (done.set_exception, error)
+            outcome.set_exception(error)
         with suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(deliver, *outcome)
+            loop.call_soon_threadsafe(deliver, outcome)
 
     threading.Thread(target=run, daemon=True).start()
     return await asyncio.wait_for(done, seconds)

@@ -1,7 +1,7 @@
 """TensorFlow sessions whose calls are cheap.
 
 The callable of a v1 session, run in the thread that calls it, costs a tenth of a
-signature call (ARCHITECTURE.md, "What was measured"). A test pins that, so that a
+signature call (docs/internals/measurements.md). A test pins that, so that a
 TensorFlow upgrade cannot lose it silently.
 """
 

@@ -9,7 +9,7 @@ from gomlx.models.staging.frames import Place, Use
 
 def computed_from(flow: Flow, feeds: Iterable[str]) -> list[Use]:
     """Return all consumers of what is computed from the elements of some inputs."""
-    ends = [use for feed in feeds for use in flow.ends(feed)[0]]
+    ends = [use for feed in feeds for use in flow.ends(feed).uses]
     computing = [use for use in ends if use.node.op not in SHAPE_ONLY]
     return _downstream(flow, computing)
 

@@ -6,7 +6,7 @@ how often a function runs, or on which branch runs.
 """
 
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
@@ -28,6 +28,17 @@ from gomlx.models.staging.frames import (
 )
 
 _MAX_DEPTH = 100  # calls within calls; deeper ones are recursion
+
+
+class Ends(NamedTuple):
+    """Where the paths of a feed's elements end.
+
+    uses: the consumers that compute with the elements instead of forwarding them.
+    is_fetched: true if elements are fetched as they are.
+    """
+
+    uses: list[Use]
+    is_fetched: bool
 
 
 class Flow:
@@ -56,12 +67,8 @@ class Flow:
         """The graph itself."""
         return self._root.body
 
-    def ends(self, feed: str) -> tuple[list[Use], bool]:
-        """Follow the elements of a feed downstream to the consumers that end the path.
-
-        An end is a consumer that computes with the elements instead of forwarding
-        them. The second value is true if elements are fetched as they are.
-        """
+    def ends(self, feed: str) -> Ends:
+        """Follow the elements of a feed downstream to where their paths end."""
         start = Place(self._root, split(feed))
         seen = {start}
         todo = [start]
@@ -74,7 +81,7 @@ class Flow:
                     continue
                 todo.extend(set(onward) - seen)
                 seen.update(onward)
-        return found, self.is_fetched(seen)
+        return Ends(found, self.is_fetched(seen))
 
     def is_fetched(self, places: Collection[Place]) -> bool:
         """True if one of these places is part of the answer."""

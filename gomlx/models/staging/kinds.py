@@ -76,11 +76,11 @@ class Walk:
         """Return the kind of an input that the graph proves."""
         if self._may_vary:
             return Exact(tensor.dtype, "the same row may get different answers")
-        uses, is_fetched = self._flow.ends(feed)
-        if is_fetched:
+        ends = self._flow.ends(feed)
+        if ends.is_fetched:
             return Exact(tensor.dtype, "it is an output itself")
         try:
-            return _proved(tensor, [self._evidence(use, tensor) for use in uses])
+            return _proved(tensor, [self._evidence(use, tensor) for use in ends.uses])
         except _Unproved as reason:
             return Exact(tensor.dtype, str(reason))
 
@@ -91,7 +91,7 @@ class Walk:
         """
         found: set[Scalar] = set()
         with self._session.graph.as_default():
-            for use in self._flow.ends(feed)[0]:
+            for use in self._flow.ends(feed).uses:
                 with suppress(_Unproved):
                     evidence = self._evidence(use, tensor)
                     found.update(evidence.known, evidence.thresholds)

@@ -1,8 +1,9 @@
 """Reduces a SavedModel to the part that is served, so that workers load nothing else.
 
 While TensorFlow imports a graph it holds the interpreter lock, and the event loop that
-serves the older version stalls, for longer the larger the graph (ARCHITECTURE.md). A
-SavedModel also holds other signatures, and what saves, restores and trains it.
+serves the older version stalls, for longer the larger the graph
+(docs/internals/measurements.md). A SavedModel also holds other signatures, and what
+saves, restores and trains it.
 """
 
 from collections.abc import Iterable, Iterator

@@ -3,7 +3,7 @@
     every connection that has read a request ─► Turn.add
     the end of the turn ─► ModelPredictor.predict, by model ─► each requester's reply
                            └► the next request of a pipeline ─► Turn.add ─► …
-                        ─► Sender.send of all that have answers to write
+                        ─► AnswerSender.send of all that have answers to write
 
 The answers of misses come in between: they are sent after each run of a model.
 """
@@ -66,7 +66,7 @@ class Turn:
         """Have a request answered at the end of this turn.
 
         PERF: what was read from all connections is answered together, and then sent:
-        each step for all before the next (ARCHITECTURE.md).
+        each step for all before the next (docs/internals/request.md).
         """
         if not self._arrived:  # PERF: once a turn
             self._arrived = perf_counter()

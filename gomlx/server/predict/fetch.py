@@ -17,14 +17,14 @@ from gomlx.server.predict.request import PendingRequest
 
 
 class FetchedRows:
-    """How many rows of each model are being fetched. max_rows: of each, at once."""
+    """Counts the rows of each model that are being fetched: max_rows limits them."""
 
     def __init__(self, max_rows: Mapping[str, int]) -> None:
         self._max_rows = max_rows
         self._rows = dict.fromkeys(max_rows, 0)
 
     def check_room(self, name: str, rows: int) -> None:
-        """Raise Overloaded unless so many more may be fetched."""
+        """Raise Overloaded unless that many more rows may be fetched."""
         fetched = self._rows[name]
         if fetched + rows > self._max_rows[name]:
             raise Overloaded(name, fetched)
@@ -64,7 +64,8 @@ class Fetch:
 
     def start(self, pending: PendingRequest) -> None:
         """Begin, and end before the request's deadline."""
-        cache, coalescer, _ = self._policy
+        cache = self._policy.cache
+        coalescer = self._policy.coalescer
         assert cache is not None
         self._fetched.add(self.name, self._remaining)
         wait_seconds = 0.0

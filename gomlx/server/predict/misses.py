@@ -22,7 +22,7 @@ from gomlx.server.predict.request import PendingRequest
 class Misses:
     """The rows under way in one worker. For one thread: the event loop's.
 
-    max_rows: of each model, that may wait in its queue, and that may be fetched.
+    max_rows limits, for each model, the rows that are fetched at a time.
     """
 
     def __init__(self, max_rows: Mapping[str, int]) -> None:
@@ -46,7 +46,8 @@ class Misses:
         """Join the flight of each missing row; start those that are not under way."""
         live = pending.live
         flights = self._flights
-        rows, keys, _ = pending.parsed
+        rows = pending.parsed.rows
+        keys = pending.parsed.keys
         places = pending.places()
         new = {keys[i]: rows[i] for i in places if keys[i] not in flights}
         is_fetched = policy.can_fetch(len(new))

@@ -50,7 +50,7 @@ class ModelPredictor:
         """Answer requests together.
 
         PERF: what they have in common is done once, and each step for all of them
-        before the next one (ARCHITECTURE.md).
+        before the next one (docs/internals/request.md).
         """
         try:
             live = self._slot.live
@@ -111,7 +111,11 @@ class ModelPredictor:
             else:
                 answers = [cached.get(key) for key in keys] or [None] * len(one.rows)
             if None in answers:
-                waiting.append(PendingRequest(self, live, requester, one, answers))
+                detail = lookup.detail
+                one_waiting = PendingRequest(
+                    self, live, requester, one, answers, detail
+                )
+                waiting.append(one_waiting)
                 continue
             if requester.arrived != arrived:  # PERF: most have come in one turn
                 arrived = requester.arrived
@@ -126,14 +130,16 @@ class ModelPredictor:
     def _start(self, lookup: VersionLookup, waiting: Iterable[PendingRequest]) -> None:
         """Have the missing rows computed, of as many requests as there is room for."""
         for pending in waiting:
+            live = pending.live
+            requester = pending.requester
+            live.pin()  # until it is completed, which may be at once
+            requester.pending = pending
             try:
                 self._compute(lookup, pending)
             except Exception as error:
-                self._refuse(pending.requester, error)
-                continue
-            pending.detail = lookup.detail
-            pending.live.pin()  # until it is completed
-            pending.requester.pending = pending
+                live.unpin()
+                requester.pending = None
+                self._refuse(requester, error)
 
     def _compute(self, lookup: VersionLookup, pending: PendingRequest) -> None:
         """Raises Overloaded."""
@@ -160,5 +166,5 @@ class ModelPredictor:
 
 
 def _log_bug(name: str, error: Exception) -> None:
-    """Log an exception that is no GomlxError, with its traceback."""
+    """Log an exception that is not a GomlxError, with its traceback."""
     log.error("model %s: a bug", name, exc_info=error)

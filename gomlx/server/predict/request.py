@@ -6,7 +6,7 @@ A request whose rows are not all cached becomes a `PendingRequest`:
         └───── an error, the deadline, a disconnect ──► ended ── the last outcome ──┘
 
 It gets its reply when it ends, unless its client has disconnected. It pins the live
-version until it is completed: a run that has begun goes on, and its answer is cached.
+version until it is completed: a started run continues, and its answer is cached.
 """
 
 from collections.abc import Callable, Iterable
@@ -98,6 +98,7 @@ class PendingRequest:
         requester: Requester,
         parsed: ParsedRequest,
         answers: list[bytes | None],
+        detail: str,
     ) -> None:
         """answers: those that the cache had. The list is changed."""
         self.owner = owner
@@ -105,7 +106,7 @@ class PendingRequest:
         self.requester = requester
         self.parsed = parsed
         self.answers = answers
-        self.detail = ""
+        self.detail = detail
         self.deadline = requester.arrived + requester.timeout_seconds
         self.missing = missing = answers.count(None)
         self.hits = len(answers) - missing

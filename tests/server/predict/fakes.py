@@ -164,4 +164,5 @@ def pending_of(
         FakeRequester(timeout_seconds=timeout_seconds),
         parsed,
         [*answers] or [None] * len(parsed.rows),
+        detail="",
     )

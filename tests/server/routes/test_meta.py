@@ -135,7 +135,11 @@ def test_the_contract_holds_everything_that_keys_are_made_of(service: Service) -
     assert response.headers["ETag"] == f'"{contract.tag}"'
     assert (contract.model, contract.version) == ("keras", service.version("keras"))
     assert [t.name for t in contract.signature.fields] == [
-        *("city", "day", "price", "trace", "who")
+        "city",
+        "day",
+        "price",
+        "trace",
+        "who",
     ]
     kinds = {"city": "vocabulary", "day": "vocabulary", "price": "rounded"}
     kinds |= {"trace": "auxiliary", "who": "auxiliary"}

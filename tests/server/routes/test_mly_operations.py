@@ -105,8 +105,14 @@ def test_every_kind_of_request_adds_up(service: Service) -> None:
     assert categories(perf) == {"eval": 12, "error": 4, "invalid": 6}
     assert categories(perf, "Pct") == {"eval": 54, "error": 18, "invalid": 27}
     assert [counter["Value"] for counter in perf["Counters"]] == [
-        *("error", "eval", "pending", "timeout", "invalid"),
-        *("canceled", "deadlineExceeded", "overloaded"),
+        "error",
+        "eval",
+        "pending",
+        "timeout",
+        "invalid",
+        "canceled",
+        "deadlineExceeded",
+        "overloaded",
     ]
     assert perf["Counters"][2] == {"Value": "pending", "Custom": None}
     handler = operation(service, "kindsHTTPHandler", 22)
@@ -224,8 +230,11 @@ def test_single_numbers_and_the_current_minute(service: Service) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *("operation/x", "operation/x/recent", "operation/x/recent/count"),
-        *("operation/x/cumulative/count", "counter/x"),
+        "operation/x",
+        "operation/x/recent",
+        "operation/x/recent/count",
+        "operation/x/cumulative/count",
+        "counter/x",
         "operation/scalePerf/cumulative/x",
     ],
 )
