@@ -28,7 +28,10 @@ class BreakerState(IntEnum):
 
 
 class Breaker:
-    """For one thread. Call `allows` before each try, and report its outcome."""
+    """Stops calls to a tier that fails, and lets one through now and then.
+
+    Call `allows` before each try, and report its outcome. For one thread.
+    """
 
     def __init__(
         self,

@@ -4,8 +4,8 @@
     FleetLeases   for all hosts: names in the nearest shared tier, which expire
 
 A lease ends when the answer can be read, when its holder releases it or dies, and at
-last when its time is over. A lease that cannot be had for other reasons counts as
-acquired: to compute twice is only a waste.
+last when its time is over. A lease that cannot be acquired for other reasons counts
+as acquired: to compute twice is only a waste.
 """
 
 import asyncio

@@ -54,7 +54,7 @@ class ByteBoundedQueue(Generic[Ttl]):
     def first(
         self, max_bytes: int, max_entries: float = inf
     ) -> dict[bytes, tuple[bytes, Ttl]]:
-        """Return the oldest entries: so many, or until they exceed max_bytes."""
+        """Return the oldest entries: max_entries, or until they exceed max_bytes."""
         batch: dict[bytes, tuple[bytes, Ttl]] = {}
         size = 0
         for key, entry in self.entries.items():

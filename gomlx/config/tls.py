@@ -1,4 +1,4 @@
-"""The endpoint's TLS: the files of the config → an SSL context, or what is wrong."""
+"""The endpoint's TLS: the files of the config → an SSL context, or a problem."""
 
 import _ssl
 import ssl

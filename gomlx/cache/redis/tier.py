@@ -1,8 +1,9 @@
 """A tier in Redis: one server, the master that a Sentinel knows, or a cluster.
 
 Every operation is bounded in time, and a command that is cancelled or late takes its
-connection with it: redis-py closes one that owes a reply, so no later command can read
-the reply of an earlier one (tests/cache/redis/test_failures.py verifies this).
+connection with it: redis-py closes one that still expects a reply, so no later command
+can read the reply of an earlier one
+(tests/cache/redis/test_failures.py verifies this).
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class RedisTier:
     """
 
     def __init__(self, options: RedisOptions) -> None:
-        """Raises TierFailed for a URL that is none."""
+        """Raises TierFailed if the URL is invalid."""
         try:
             self._address = parse(options.url)
         except ValueError as error:

@@ -8,7 +8,10 @@ from gomlx.cache.remote.joiner import CommandJoiner
 
 
 class TierLeases:
-    """For one thread: the event loop's."""
+    """Acquires and releases leases in one shared tier, many with one command.
+
+    For one thread: the event loop's.
+    """
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands

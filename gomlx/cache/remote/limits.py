@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TierLimits:
-    """Of one shared tier. A value of more than max_value_bytes is no answer."""
+    """The limits of one shared tier.
+
+    A value of more than max_value_bytes is not an answer.
+    """
 
     deadline_seconds: float
     ttl_seconds: float

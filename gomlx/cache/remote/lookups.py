@@ -28,7 +28,10 @@ class _Lookup:
 
 
 class Lookups:
-    """For one thread: the event loop's. queue has the values to be written."""
+    """Looks names up in one shared tier, those of many callers with one command.
+
+    queue: the values that are still to be written. For one thread: the event loop's.
+    """
 
     def __init__(
         self,

@@ -21,7 +21,10 @@ from gomlx.cache.tier import SharedTier
 
 
 class Remote:
-    """For one thread: the event loop's. health is that of all but writes."""
+    """One shared tier as a worker uses it: look-ups, write-behind and leases.
+
+    health: that of all commands but writes. For one thread: the event loop's.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Values from a shared tier are untrusted: whoever can write to it can plant others."""
+"""Values of a shared tier are untrusted: anyone who can write to it can forge them."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ IsAnswer = Callable[[bytes], bool]
 
 
 class Validator:
-    """Keeps values that are no answers out, and deletes them from the tier."""
+    """Keeps out values that are not answers, and deletes them from the tier."""
 
     def __init__(self, commands: Commands, limits: TierLimits) -> None:
         self._commands = commands
@@ -27,7 +27,7 @@ class Validator:
     def sort(
         self, names: Mapping[bytes, IsAnswer], values: Collection[bytes | None]
     ) -> tuple[dict[bytes, bytes], list[bytes]]:
-        """Return the hits, and the names of values that are no answers.
+        """Return the hits, and the names of values that are not answers.
 
         values has one for each name, None where there is none.
         """
@@ -43,7 +43,7 @@ class Validator:
         return found, bad
 
     def reject(self, names: Sequence[bytes]) -> None:
-        """Delete values that are no answers, unless the tier is read-only."""
+        """Delete values that are not answers, unless the tier is read-only."""
         log.log(
             self._level,
             "%s: %d values are not answers, for example that of %s",

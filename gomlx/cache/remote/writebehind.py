@@ -25,7 +25,10 @@ _BATCH_BYTES = 1 << 20
 
 
 class WriteBehind:
-    """For one thread: the event loop's. queue has name → value and milliseconds."""
+    """Writes values to one shared tier a little after they are set.
+
+    queue: name → value and milliseconds to live. For one thread: the event loop's.
+    """
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ file, it is read here, as bytes: every page is in one place only, a tree or the 
 free pages; every tree has the shape that its header says; keys ascend; every entry has
 its checksum. Then LMDB opens it, and writes.
 
-Prints how many entries there are, or on standard error what is wrong.
+Prints how many entries there are, or on standard error the problem found.
 """
 
 import mmap

@@ -22,7 +22,7 @@ class Evictor:
     def evict(self, transaction: lmdb.Transaction, part: int, max_pages: int) -> None:
         """Shrink and rotate from a part on, until the tables are within their budget.
 
-        Frees at most max_pages; the next write goes on.
+        Frees at most max_pages; the next write continues.
         """
         budget = self._budget
         pages = [

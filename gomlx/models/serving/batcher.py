@@ -68,7 +68,7 @@ class Batcher:
         return len(self._rows)
 
     def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
-        """Return whether rows can be added, and start to run within so many seconds."""
+        """Return whether rows can be added, and start to run within that time."""
         return self._queue.has_room(rows, seconds)
 
     def check_room(self, rows: int, seconds: float = inf) -> None:

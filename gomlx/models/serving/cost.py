@@ -79,7 +79,7 @@ class Cost:
     """Seconds per run, by size class: 1 row, 2, 3 and 4, 5 to 8, …
 
     A class has two averages of its last runs. CPU time is a property of the rows, but
-    also of whoever else uses the processor's caches, so one run says little. Time off
+    also of what else uses the processor's caches, so one run says little. Time off
     the CPU is either a device, in every run, or a busy machine, in some: its average
     rises slowly and falls fast. In a thread it may be the wait for the event loop, and
     the average does not rise. A very long run counts at once, so that the next one of
@@ -98,11 +98,11 @@ class Cost:
         self._expensive = [seconds > EXPENSIVE_SECONDS for seconds in self._seconds]
 
     def estimate(self, rows: int) -> float:
-        """Return the seconds that a run of so many rows is expected to take."""
+        """Return the seconds that a run of that many rows is expected to take."""
         return self._seconds[(rows - 1).bit_length()]
 
     def is_expensive(self, rows: int) -> bool:
-        """Return whether a run of so many rows belongs in a thread."""
+        """Return whether a run of that many rows belongs in a thread."""
         return self._expensive[(rows - 1).bit_length()]
 
     def observe(self, rows: int, timing: Timing, is_in_line: bool) -> None:

@@ -62,7 +62,7 @@ class RowQueue:
         return len(self.rows) + self._removed
 
     def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
-        """Return whether rows fit, and start to run within so many seconds.
+        """Return whether rows fit, and start to run within that time.
 
         Rows that fit the next run always start in time.
         """
@@ -129,7 +129,7 @@ class RowQueue:
     def _pop_awaited(
         self, waiting: deque[tuple[Row, Job]], count: int, now: float
     ) -> JobBatch:
-        """Remove and return so many awaited rows; complete the abandoned among them."""
+        """Remove and return up to count awaited rows; complete abandoned ones."""
         batch: JobBatch = []
         abandoned: JobBatch = []
         while waiting and len(batch) < count:

@@ -120,7 +120,7 @@ class Schedule:
         self.wakes_at = _NEVER
 
     def has_time(self, rows: int, elapsed: float) -> bool:
-        """Return whether a run of so many rows fits the rest of this turn."""
+        """Return whether a run of that many rows fits the rest of this turn."""
         return elapsed + self._cost.estimate(rows) <= EXPENSIVE_SECONDS
 
     def end(self, last_rows: int, has_more: bool) -> None:
@@ -163,7 +163,7 @@ class Schedule:
 
 
 class _Yield:
-    """A run that yields, until the first short turn, and at most so many seconds."""
+    """A run that yields until the first short turn, for `seconds` at most."""
 
     def __init__(self, now: float, seconds: float) -> None:
         self._turn_started = now

@@ -1,7 +1,7 @@
 """Checks that a model, its config and its example fit together.
 
-Errors name the input or the config key, for whoever exported the model or wrote the
-config.
+Errors name the input or the config key, for the people who exported the model or wrote
+the config.
 """
 
 from collections.abc import Collection, Sequence

@@ -2,7 +2,7 @@
 
 A context is never changed. New files make a new context, and the connections made from
 then on use it alone, with its keys, authorities and session tickets. (The same context
-with other files would go on trusting authorities that were removed, and resuming
+with other files would still trust authorities that were removed, and resume
 sessions that they had vouched for.)
 """
 

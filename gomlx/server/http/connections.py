@@ -56,7 +56,7 @@ class Connections:
             connection.check(now)
 
     def stop(self) -> None:
-        """Close every connection as soon as it owes no answer."""
+        """Close every connection as soon as all its requests are answered."""
         self.is_stopping = True
         self.predictor.stopping.set()
         self.tick(time.monotonic())

@@ -1,4 +1,4 @@
-"""Parse the head of a request: is it for a hot route, and what does it want?
+"""Parse the head of a request: which hot route it is for, if any, and its options.
 
 A pure function of the bytes, so its result can be kept: a client sends the same head
 again and again, and then the strict parser (llhttp) runs once.

@@ -53,7 +53,7 @@ class ConnectionState(Enum):
     IDLE = "no request is being answered"
     ANSWERING = "one is"
     CLOSING = "the rest of the answers is being written; nothing more is read"
-    OVER = "nothing: the peer has disconnected, or another protocol goes on"
+    OVER = "nothing: the peer has disconnected, or another protocol has taken over"
 
 
 # PERF: a global is looked up faster than a member.
@@ -189,13 +189,13 @@ class HotProtocol(asyncio.Protocol):
             self._close()
 
     def fail(self) -> None:
-        """Reply that something is wrong in the service, unless the reply is to come."""
+        """Reply with an internal error, unless the reply is to come."""
         if self._state is _ANSWERING and self.pending is None:
             predictor = self._connections.predictor
             self.reply(predictor.refusal(self.head.model, InternalError()))
 
     def _refuse(self, error: GomlxError) -> None:
-        """Say what is wrong, and close."""
+        """Reply with the error, and close."""
         connections = self._connections
         reply = connections.predictor.refusal("", error)
         self._since = connections.now

@@ -32,7 +32,7 @@ class HotRequester(Requester, Protocol):
     head: Head
 
     def fail(self) -> None:
-        """Reply that something is wrong in the service, unless the reply is to come."""
+        """Reply with an internal error, unless the reply is to come."""
 
 
 class AnswerSender(Protocol):

@@ -31,12 +31,12 @@ class RefusalCounts:
         self._label = label
 
     def refusal(self, error: GomlxError, seconds: float) -> Reply:
-        """Count a request that is refused after so many seconds; return the reply."""
+        """Count a refused request, which took `seconds`; return the reply."""
         self._count(str(error.status), seconds)
         return refusal(error)
 
     def abandoned(self, seconds: float) -> None:
-        """Count a request whose client disconnected after so many seconds."""
+        """Count a request whose client disconnected after `seconds`."""
         self._count(_CLIENT_LEFT, seconds)
         self.canceled()
 

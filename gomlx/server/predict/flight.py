@@ -30,7 +30,7 @@ class FlightJob:
         self._waiting = waiting
 
     def is_awaited(self, now: float) -> bool:
-        """Tell whether the deadline of any request has not passed."""
+        """Return whether the deadline of any request has not passed."""
         # PERF: any() over a generator takes four times as long
         # (loadtests/parts/misses.py).
         for waiter, _ in self._waiting:

@@ -13,8 +13,9 @@ _KEPT_ROWS = 8  # of a request whose text is remembered
 class VersionLookup:
     """Parses requests for one live version, and answers them from this host's cache.
 
-    digest: the version's. policy: the one in effect. is_local: a row that misses is
-    computed at once. detail: of Cache-Status: the nearest tier, or why there is none.
+    digest names the version, and policy is the one in effect for it. Where is_local is
+    true, a row that misses is computed at once. detail is what Cache-Status says: the
+    nearest tier, or why there is none.
 
     It outlives the version by a request, so it holds none of the version's resources.
     """
@@ -25,7 +26,7 @@ class VersionLookup:
         policy: CachePolicy,
         max_rows: int,
     ) -> None:
-        """max_rows: of one request."""
+        """max_rows limits one request."""
         cache = policy.cache
         is_keyed = cache is not None
         self.digest = live.digest
@@ -56,7 +57,7 @@ class VersionLookup:
         seconds: float,
         answers: Sequence[bytes],
     ) -> Reply:
-        """Return the reply, after so many seconds, where all rows are cached.
+        """Return the reply where all rows are cached; seconds: what it took.
 
         Its text is likely to come again, and is then not parsed again. Texts that miss
         are not remembered: most come once, and would push out those that recur.

@@ -5,7 +5,7 @@ predict           the requests of one turn of the event loop, together:
  ├ cached         keys → the answers in this host's cache (lookup.py)
  ├ _answer        all rows are cached: reply at once; nothing is held
  └ _start         pin the version, have the other rows computed (misses.py)
-    └ ended       reply, when the last answer has come or something is wrong
+    └ ended       reply, when the last answer has come or there is an error
 """
 
 import logging
@@ -37,7 +37,7 @@ class ModelPredictor:
         misses: Misses,
         counts: ModelCounts,
     ) -> None:
-        """max_rows: of one request. misses: shared by all models."""
+        """max_rows limits one request. All models share misses."""
         self._name = name
         self._policy = policy
         self._max_rows = max_rows
@@ -95,7 +95,7 @@ class ModelPredictor:
         pairs: Iterable[tuple[Requester, ParsedRequest | Exception]],
         cached: Mapping[bytes, bytes],
     ) -> list[PendingRequest]:
-        """Reply where all rows are cached or something is wrong; return the others."""
+        """Reply where all rows are cached, or with an error; return the others."""
         waiting: list[PendingRequest] = []
         counts = self._counts
         now = perf_counter()

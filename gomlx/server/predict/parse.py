@@ -31,7 +31,7 @@ class ParsedRequest(NamedTuple):
 class RequestParser:
     """Parses the requests for one version.
 
-    max_rows: of one request. is_keyed: make keys. recent: texts that are not parsed
+    max_rows limits one request. is_keyed: make keys. recent: texts that are not parsed
     again; `VersionLookup` fills it.
     """
 
@@ -114,7 +114,7 @@ class RequestParser:
         return _decoded_query(text, self._signature)
 
     def _check(self, value: Any) -> ParsedRequest:
-        """Parse what is no plain row: a batch, values that need a closer look."""
+        """Parse what is not a plain row: a batch, or values that need a closer look."""
         checked = self._signature.check_closely(value, self._max_rows)
         rows = self._dictionary.canonical(checked.rows)
         keys = self._dictionary.keys(rows) if self._is_keyed else []
@@ -131,7 +131,7 @@ def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
 
 
 def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
-    """Raise an error that names the input, if NaN or Infinity is what is wrong.
+    """Raise an error that names the input, if NaN or Infinity caused the error.
 
     Python's own parser admits them, and the signature says where they are.
     """

@@ -29,9 +29,9 @@ class CachePolicy(NamedTuple):
         return self
 
     def can_fetch(self, rows: int) -> bool:
-        """Tell whether rows may be elsewhere, and are to be fetched before they run.
+        """Return whether rows may be elsewhere, and are fetched before they run.
 
-        In shared tiers that are usable, or at whoever computes them already. If not,
+        In usable shared tiers, or at a process that computes them already. If not,
         the rows are counted as skipped.
         """
         if self.coalescer is not None:

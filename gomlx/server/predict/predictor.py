@@ -38,7 +38,7 @@ class Predictor:
         max_rows: Mapping[str, int],
         metrics: RequestMetrics,
     ) -> None:
-        """policies, max_rows: by model. max_rows: of one request, and of its queue."""
+        """Both are by model; max_rows limits a request and the model's queue."""
         self.stopping = asyncio.Event()
         self._current = current
         self._misses = Misses(max_rows)
@@ -57,7 +57,7 @@ class Predictor:
         self._current.require(name)
 
     def has_room(self, name: str) -> bool:
-        """Tell whether another row that misses would be computed, not shed."""
+        """Return whether another row that misses would be computed, not shed."""
         live = self._current.get(name)
         return live is None or live.batcher.has_room()
 
@@ -95,7 +95,7 @@ class Predictor:
             self.count_abandoned(pending.name, seconds)
 
     def count_abandoned(self, name: str, seconds: float) -> None:
-        """Count a request whose client disconnected after so many seconds, no reply."""
+        """Count a request whose client disconnected before its reply."""
         self._refusals_of(name).abandoned(seconds)
 
     def count_canceled(self, name: str) -> None:

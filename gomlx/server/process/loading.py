@@ -18,7 +18,7 @@ _SERVABLE = "gomlx.models.serving.servable"
 
 
 async def import_tensorflow() -> None:
-    """Import TensorFlow in a thread: the event loop goes on for these seconds.
+    """Import TensorFlow in a thread: the event loop runs on for these seconds.
 
     What is in memory then stays, TensorFlow's modules first of all: it is frozen, or a
     garbage collection would look at it, and block the loop for 100 ms. Models come and

@@ -85,7 +85,7 @@ class Reloader:
         if self._clock() < self._retry_at.get(version.digest, 0):
             return
         try:
-            # TensorFlow releases the GIL meanwhile: the event loop goes on.
+            # TensorFlow releases the GIL meanwhile: the event loop runs on.
             new = await asyncio.to_thread(self._loader.load, version)
         except Exception as error:
             self._fail(version, error)

@@ -18,7 +18,7 @@ from gomlx.server.routes.response import accepts_gzip, send_json
 class ModelSettings:
     """The part of the config that clients of one model need to know.
 
-    max_rows: of one request. datastore: where its answers are cached; None: nowhere.
+    max_rows limits one request. datastore: where answers are cached, or None.
     """
 
     max_rows: int

@@ -20,7 +20,7 @@ _INPUT_DTYPES = {"float32": "float", ANY: "string"}
 class MlyMeta:
     """The documents, each with an HTTP status.
 
-    datastores: of each model, where its answers are cached; None: nowhere.
+    datastores: model → where its answers are cached, or None.
     """
 
     def __init__(
