@@ -29,7 +29,7 @@ def of_a_turn(operation: GraphOperation) -> State | None:
         operation.require(others[0].kind is StateKind.SAME and number(others[0]) == 1)
         return State(StateKind.NEXT, ())
     is_compared = operation.op == "Less" and first.kind is StateKind.INDEX
-    operation.require(is_compared, "a row is told by its place")
+    operation.require(is_compared, "a row is identified by its place")
     operation.require(others[0].content == (WHOLE_BATCH,), "not every row")
     return MORE
 

@@ -56,7 +56,7 @@ def fill(operation: GraphOperation) -> Outcome:
 
 
 def range_(operation: GraphOperation) -> Outcome:
-    """Range: what counts the batch tells rows by their places."""
+    """Range: what counts the batch gives each row a number."""
     if operation.worst > StateKind.SAME:
         return operation.mixed("counts the batch")
     bounds = [number(one) for one in operation.inputs]
