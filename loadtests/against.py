@@ -18,14 +18,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.bench import table
+from loadtests.bench import cells
 from loadtests.bench.measure import Rig
-from loadtests.bench.whole import load_cores
+from loadtests.bench.table import load_cores
 from loadtests.load import ranking, services
 from loadtests.load.services import System
 
 _CELLS = [
-    table.Cell("", model, hits, connections)
+    cells.Cell("", model, hits, connections)
     for model, hits in (("S", 1.0), ("S", 0.0), ("R", 0.0))
     for connections in (16, 64)
 ]
@@ -65,11 +65,11 @@ def measure(
     for cell in _CELLS:
         costs: dict[str, list[float]] = {system.name: [] for system in systems}
         for system in systems if cell.hits else ():
-            system.warm(table.traffic(system, cell))
+            system.warm(cells.traffic(system, cell))
         for n in range(rounds):
             first = n % len(systems)
             for system in [*systems[first:], *systems[:first]]:
-                run = table.measured_once(rig, system, cell)
+                run = cells.measured_once(rig, system, cell)
                 costs[system.name].append(run.cpu_us)
         yield cell.name, costs
 

@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from loadtests.bench import profiles, results, scenarios, table, whole
+from loadtests.bench import cells, profiles, results, scenarios, table
+from loadtests.bench.goals import Line
 from loadtests.bench.measure import Rig
-from loadtests.bench.whole import Workplace, console
+from loadtests.bench.table import Workplace, console
 from loadtests.load import deployment, procfs, services
 from loadtests.load.wrk import missing
 
@@ -27,8 +28,8 @@ _PROGRAMS = ", ".join(
     if f"python -m loadtests.{name}" in path.read_text()
 )
 _EPILOG = f"""\
-Programs of their own, each with a docstring that says what it does: python -m
-loadtests.NAME, where NAME is one of {_PROGRAMS}.
+Other programs, each described by its docstring: python -m loadtests.NAME, where NAME is
+one of {_PROGRAMS}.
 """
 app = typer.Typer(
     epilog=_EPILOG,
@@ -39,10 +40,13 @@ app = typer.Typer(
 )
 app.command(name="open")(deployment.open_loop)
 app.command(name="closed")(deployment.closed_loop)
-_QUICK_ROUNDS, _QUICK_SECONDS = 2, 1
+_QUICK_ROUNDS = 2
+_QUICK_SECONDS = 1
 
 
 class Scenario(StrEnum):
+    """A scenario, by the name of its figures."""
+
     overload = "overload"
     stampede = "stampede"
     swap = "swap"
@@ -54,25 +58,25 @@ class Scenario(StrEnum):
 def common(
     context: typer.Context,
     work: Annotated[
-        Path, typer.Option(help="Where models are built, once, and kept.")
+        Path, typer.Option(help="The folder of models, which are built once.")
     ] = Path(".loadtests"),
     model_s: Annotated[
         Path | None, typer.Option(help="A SavedModel for S instead of the built one.")
     ] = None,
     priority: Annotated[
         bool,
-        typer.Option("--priority", help="Go before other processes; needs root."),
+        typer.Option("--priority", help="Run before other processes; needs root."),
     ] = False,
 ) -> None:
     """Load tests of gomlx.
 
-    **table** measures everything beside others, in one run on this machine;
-    **scenario** and **profile** look at one thing; **open** and **closed** load any
-    deployment. What counts is CPU a request: it is hardly disturbed by what else a
-    machine does, while rates and latencies are.
+    **table** measures gomlx beside other servers, in one run on this machine;
+    **scenario** and **profile** measure single scenarios and runs; **open** and
+    **closed** load any deployment. The figure to compare is CPU per request: other
+    programs on the machine disturb it less than rates and latencies.
     """
     context.obj = Workplace(work, model_s)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and all that was started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends children, too
     if priority:
         context.call_on_close(procfs.prefer())
 
@@ -81,49 +85,48 @@ def common(
 def whole_table(
     context: typer.Context,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Fewer and shorter runs: two minutes.")
+        bool, typer.Option("--quick", help="Fewer and shorter runs, in two minutes.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Of all runs, in turns.")] = 3,
-    seconds: Annotated[float, typer.Option(min=1, help="Of each run.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Repeats of each run.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a run.")] = 3,
     save: Annotated[
         bool, typer.Option(help="Write loadtests/results and the README's table.")
     ] = True,
 ) -> None:
-    """Measure everything in one run, and judge it by its goals.
+    """Measure everything, and judge it by the goals.
 
     `python -m loadtests table --quick --no-save`
 
-    Starts gomlx, nginx and the peers that are installed on loopback: the server on the
-    first core, the load on the second. Missed goals are no failure: the numbers are
-    what they are.
+    Starts gomlx, nginx and those peers that are installed, on loopback: the server on
+    the first core, the load on the second. Missed goals do not change the exit code.
     """
     _need("wrk")
     if quick:
         rounds, seconds = min(rounds, _QUICK_ROUNDS), min(seconds, _QUICK_SECONDS)
     started = perf_counter()
-    found = whole.measure(context.obj, quick, rounds, seconds)
-    _print_goals(found["goals"])
+    measured = table.measure(context.obj, quick, rounds, seconds)
+    _print_goals(measured["goals"])
     console.print(f"\n{perf_counter() - started:.0f} s")
     if save:
-        results.save(found)
+        results.save(measured)
 
 
 @app.command()
 def scenario(
     context: typer.Context,
-    names: Annotated[list[Scenario], typer.Argument(help="Which to run.")],
-    seconds: Annotated[float, typer.Option(min=1, help="Of the overload.")] = 30,
+    names: Annotated[list[Scenario], typer.Argument(help="The scenarios to run.")],
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the overload.")] = 30,
 ) -> None:
-    """Run single scenarios, and show all figures.
+    """Run single scenarios, and show all their figures.
 
     `python -m loadtests scenario overload swap`
     """
     _need("wrk")
-    rig = Rig(whole.load_cores(), 2)
+    rig = Rig(table.load_cores(), 2)
     with context.obj.opened() as (folder, models):
         others = [name for name in names if name != Scenario.swap]
         if others:
-            with services.gomlx(folder / "one", table.served(models)) as system:
+            with services.gomlx(folder / "one", cells.served(models)) as system:
                 for name in others:
                     run = scenarios.OF_ONE_SERVICE[name]
                     _show(name, run(rig, system, seconds))
@@ -135,32 +138,32 @@ def scenario(
 def profile(
     context: typer.Context,
     names: Annotated[
-        list[str], typer.Argument(help="Of runs of the table: 'gomlx R miss 16'.")
+        list[str], typer.Argument(help="Names of the table's runs: 'gomlx R miss 16'.")
     ],
-    seconds: Annotated[float, typer.Option(min=1, help="Of each.")] = 5,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a run.")] = 5,
 ) -> None:
-    """Show where the CPU of runs goes, by py-spy: functions by their own time.
+    """Show where the CPU of runs goes: functions by their own time, by py-spy.
 
     `python -m loadtests profile 'gomlx S hit 16' 'gomlx R miss 64'`
     """
     _need("wrk")
     _need("py-spy")
-    cells = {cell.name: cell for cell in table.cells(quick=False)}
-    if unknown := [n for n in names if n not in cells or cells[n].system != "gomlx"]:
-        known = [name for name, cell in cells.items() if cell.system == "gomlx"]
-        raise typer.BadParameter(f"no such runs: {unknown}; there are {known}")
-    rig = Rig(whole.load_cores(), seconds)
+    all_cells = cells.cells(quick=False)
+    by_name = {cell.name: cell for cell in all_cells if cell.system == "gomlx"}
+    if unknown := [name for name in names if name not in by_name]:
+        raise typer.BadParameter(f"no such runs: {unknown}; there are {[*by_name]}")
+    rig = Rig(table.load_cores(), seconds)
     with (
         context.obj.opened("SR") as (folder, models),
         services.gomlx(folder / "one", models) as system,
     ):
         for name in names:
-            console.print(profiles.profile(rig, system, cells[name], seconds))
+            console.print(profiles.profile(rig, system, by_name[name], seconds))
 
 
 @app.command()
 def readme() -> None:
-    """Write all tables and the plot anew from loadtests/results/table.json."""
+    """Write the tables and the plot again from loadtests/results/table.json."""
     results.save(results.load())
 
 
@@ -169,7 +172,7 @@ def _need(program: str) -> None:
         raise typer.BadParameter(f"needs {problem}")
 
 
-def _print_goals(lines: list[scenarios.Line]) -> None:
+def _print_goals(lines: list[Line]) -> None:
     shown = Table("path", "goal", "measured", "least", "most", "")
     for line in lines:
         numbers = (results.number(line.get(k)) for k in ("measured", "least", "most"))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.shape import Measured, Shape, in_folder, shape_of
+from loadtests.code.syntax import Measured
+from loadtests.shape import Shape, in_folder, shape_of
 
 ROOT = Path(__file__).parents[1]
 MOST_FILES = {"gomlx/cli": 16, "gomlx/client": 16}

@@ -1,4 +1,4 @@
-"""What is to be reached, and what of the runs says whether it is."""
+"""The goals: each a limit, and the figure of the runs that it limits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,36 +7,37 @@ from typing import Any
 
 from loadtests.bench.measure import Run
 
-Rounds = Sequence[Mapping[str, Run]]  # by the name of what was measured
+Runs = Mapping[str, Run]  # of one round, by the name of the cell
+Figure = Callable[[Runs], float]
+Line = dict[str, Any]  # of the table of goals, as results/table.json has it
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A limit, and how to take what it limits from one round.
+    """A limit, and the figure of one round that it limits.
 
-    is_least: what is measured has to be at least the limit, not at most.
+    is_least: the figure has to be at least the limit, not at most.
     """
 
     path: str
     limit: float
     unit: str
-    measure: Callable[[Mapping[str, Run]], float]
+    figure: Figure
     is_least: bool = False
 
-    def judge(self, rounds: Rounds) -> dict[str, Any] | None:
-        """Return a line of the table; None when the runs it needs are missing."""
+    def judge(self, rounds: Sequence[Runs]) -> Line | None:
+        """Return a line of the table; None when runs that it needs are missing."""
         try:
-            values = [self.measure(one) for one in rounds]
+            values = [self.figure(runs) for runs in rounds]
         except KeyError:
             return None
-        middle = median(values)
-        line = judged(self.path, middle, self.limit, self.unit, self.is_least)
+        line = judged(self.path, median(values), self.limit, self.unit, self.is_least)
         return line | {"least": min(values), "most": max(values)}
 
 
 def judged(
     path: str, measured: float, limit: float, unit: str = "", is_least: bool = False
-) -> dict[str, Any]:
+) -> Line:
     """Return a line of the table of goals."""
     is_met = measured >= limit if is_least else measured <= limit
     return {
@@ -47,19 +48,19 @@ def judged(
     }
 
 
-def _cpu(name: str) -> Callable[[Mapping[str, Run]], float]:
+def _cpu(name: str) -> Figure:
     return lambda runs: runs[name].cpu_us
 
 
-def _tail(name: str) -> Callable[[Mapping[str, Run]], float]:
-    return lambda runs: runs[name].p99 / runs[name].p50
+def _tail(name: str) -> Figure:
+    return lambda runs: runs[name].load.p99 / runs[name].load.p50
 
 
-def _p50(name: str) -> Callable[[Mapping[str, Run]], float]:
-    return lambda runs: runs[name].p50
+def _p50(name: str) -> Figure:
+    return lambda runs: runs[name].load.p50
 
 
-def _scaling(one: str, two: str) -> Callable[[Mapping[str, Run]], float]:
+def _scaling(one: str, two: str) -> Figure:
     """Two workers do 2 / cpu on two cores, one does 1 / cpu on one."""
     return lambda runs: 2 * runs[one].cpu_us / runs[two].cpu_us
 
@@ -67,7 +68,8 @@ def _scaling(one: str, two: str) -> Callable[[Mapping[str, Run]], float]:
 GOALS = (
     Goal(
         "S, L1 hit, 16 connections: rate against nginx's constant answer",
-        *(0.5, ""),
+        0.5,
+        "",
         lambda runs: runs["gomlx S hit 16"].rate / runs["nginx S hit 16"].rate,
         is_least=True,
     ),
@@ -83,18 +85,21 @@ GOALS = (
     Goal("R, misses, 64 connections: p99 / p50", 3, "", _tail("gomlx R miss 64")),
     Goal(
         "R, batch of 100 rows, all hits: a row",
-        *(5, "µs CPU"),
+        5,
+        "µs CPU",
         lambda runs: runs["gomlx R batch hit 16"].cpu_us / 100,
     ),
     Goal(
         "S, hits: two workers on two cores, against one",
-        *(1.8, "x"),
+        1.8,
+        "x",
         _scaling("gomlx S hit 32", "two workers S hit 64"),
         is_least=True,
     ),
     Goal(
         "R, misses: two workers on two cores, against one",
-        *(1.8, "x"),
+        1.8,
+        "x",
         _scaling("gomlx R miss 32", "two workers R miss 64"),
         is_least=True,
     ),

@@ -1,4 +1,4 @@
-"""What was measured on: the machine and the versions, without its name."""
+"""The machine and the versions of a measurement, without the name of the machine."""
 
 import os
 import platform
@@ -9,8 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = (
-    *("tensorflow-cpu", "tensorflow", "gunicorn", "falcon", "uvloop", "httptools"),
-    *("orjson", "lmdb", "fastapi", "uvicorn"),
+    "tensorflow-cpu",
+    "tensorflow",
+    "gunicorn",
+    "falcon",
+    "uvloop",
+    "httptools",
+    "orjson",
+    "lmdb",
+    "fastapi",
+    "uvicorn",
 )
 _PROGRAMS = {
     "nginx": ("-v", r"nginx/([\d.]+)"),

@@ -1,15 +1,17 @@
-"""Bars as an SVG: no library is needed for so little."""
+"""Bars as an SVG, written without a library."""
 
 import math
 from collections.abc import Mapping
 from html import escape
 
-_WIDTH, _LEFT, _ROW = 760, 250, 22
+_WIDTH = 760
+_LEFT = 250
+_ROW = 22
 _COLOURS = {"gomlx": "#1b7f5c", "two workers": "#1b7f5c", "nginx": "#777777"}
 
 
 def bars(title: str, values: Mapping[str, float]) -> str:
-    """Return horizontal bars on a logarithmic scale, the least first."""
+    """Return horizontal bars on a logarithmic scale, the shortest first."""
     height = _ROW * (len(values) + 2)
     low = 10 ** math.floor(math.log10(min(values.values())))
     scale = (_WIDTH - _LEFT - 70) / math.log10(max(values.values()) / low)
@@ -21,7 +23,8 @@ def bars(title: str, values: Mapping[str, float]) -> str:
         "logarithmic scale</text>",
     ]
     for i, (name, value) in enumerate(sorted(values.items(), key=lambda x: x[1])):
-        y, length = _ROW * (i + 1) + 6, math.log10(value / low) * scale
+        y = _ROW * (i + 1) + 6
+        length = math.log10(value / low) * scale
         fill = next((c for n, c in _COLOURS.items() if name.startswith(n)), "#b0653a")
         end = f'y="{y + 13}"'
         parts += [

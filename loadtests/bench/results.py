@@ -1,6 +1,6 @@
 """Results on disk, in docs/benchmarks.md and in the README.
 
-results/table.json is the truth; everything else is written from it.
+results/table.json is the source; everything else is written from it.
 """
 
 import json
@@ -39,25 +39,26 @@ def save(results: Mapping[str, Any]) -> None:
 
 
 def files(results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is written from the JSON, by the name of the file."""
+    """Return the files that are written from the JSON, by name."""
     plot = bars("µs CPU a request", costs(results))
     return {"table.md": markdown(results), "cpu.svg": plot}
 
 
 def load() -> dict[str, Any]:
+    """Read the last results."""
     found: dict[str, Any] = json.loads((FOLDER / "table.json").read_text())
     return found
 
 
 def costs(results: Mapping[str, Any]) -> dict[str, float]:
-    """Return the median CPU of each cell, us a request, in the order of the table."""
+    """Return the median CPU of each cell, in us per request, in the table's order."""
     return {
         name: median(run["cpu_us"] for run in runs) for name, runs in _runs(results)
     }
 
 
 def disturbed(results: Mapping[str, Any]) -> float:
-    """Return the share of time in which gomlx had to wait for its core, as a rule."""
+    """Return the median share of time in which gomlx waited for its core."""
     runs = (run for run in results["runs"] if run["system"] == "gomlx")
     return float(median(run["waited"] for run in runs))
 
@@ -104,7 +105,7 @@ def goals(results: Mapping[str, Any]) -> list[str]:
 
 
 def _figure(line: Mapping[str, Any]) -> str:
-    """Return what was measured, with the unit of its goal (`≥ 0.5`, `≤ 18 µs CPU`)."""
+    """Return a figure with the unit of its goal (`≥ 0.5`, `≤ 18 µs CPU`)."""
     unit = " ".join(line["goal"].split()[2:])
     return f"{number(line['measured'])} {unit}".rstrip()
 
@@ -116,8 +117,8 @@ def _spread(line: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Mapping[str, Any]) -> str:
-    """Return everything, for people."""
-    noted = [(name, value) for name, value in results["machine"].items()]
+    """Return all results, as Markdown."""
+    versions = [(name, value) for name, value in results["machine"].items()]
     rounds = f"{results['rounds']} rounds of {results['seconds']:g} s each"
     parts = [
         f"# Load test of {results['date']}, gomlx {results['commit']}\n",
@@ -131,7 +132,7 @@ def markdown(results: Mapping[str, Any]) -> str:
         *table(("", *_COLUMNS), [_row(name, runs) for name, runs in _runs(results)]),
         *(line for one in results["scenarios"].items() for line in _scenario(*one)),
         "\n## Machine and versions\n",
-        *table(("", ""), noted),
+        *table(("", ""), versions),
     ]
     parts += [
         "",
@@ -141,14 +142,14 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def _write_section(path: Path, lines: Iterable[str]) -> None:
-    """Replace what stands between the markers of a page."""
+    """Replace the lines between the markers of a page."""
     before, _, rest = path.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     path.write_text("\n".join([before + BEGIN, *lines, END + after]))
 
 
 def number(value: float | None) -> str:
-    """Return three digits."""
+    """Return a number with three significant digits, or an empty text."""
     if value is None:
         return ""
     if abs(value) >= 100:
@@ -157,6 +158,7 @@ def number(value: float | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a table of Markdown, as lines."""
     lines = [head, ["---"] * len(head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -177,7 +179,7 @@ def _row(name: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def flat(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return figures without groups; histograms are left to the JSON."""
+    """Return figures without groups and without histograms."""
     found: dict[str, Any] = {}
     for key, value in figures.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What happens rather than what it costs: each scenario, and what it has to show."""
+"""The scenarios, which show what a service does rather than what it costs."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -6,126 +6,132 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from loadtests.bench.goals import judged
+from loadtests.bench.cells import ROWS
+from loadtests.bench.goals import Line, judged
 from loadtests.bench.measure import Meter, Rig
 from loadtests.bench.overload import Overload, overload
 from loadtests.bench.stampede import stampede
 from loadtests.bench.swap import swap
-from loadtests.bench.table import ROWS
 from loadtests.load import openloop, procfs, services, wrk
 from loadtests.load.latency import latency
 from loadtests.load.openloop import Phase
 from loadtests.load.services import Models, System
-from loadtests.load.traffic import Traffic, flights
+from loadtests.load.traffic import Traffic, Zipf, flights
 
-Line = dict[str, Any]
 _RATE = 1000.0
 _STREAMS = 100
 
 
 @dataclass
 class Outcome:
-    """figures: all that was seen; lines: goals, and whether they are met."""
+    """What a scenario showed. lines: of the goals. figures: all that was measured."""
 
     figures: dict[str, Any]
     lines: list[Line] = field(default_factory=list)
 
 
 def of_overload(rig: Rig, system: System, seconds: float) -> Outcome:
-    """Three times the knee, half of it hits, of two models: 0.2 and 2 ms a row."""
+    """Load two models, of 0.2 and 2 ms a row, at three times the knee."""
     figures: dict[str, Any] = {}
     lines: list[Line] = []
     for model, what in (("E", "2 ms a row"), ("D", "0.2 ms a row")):
         traffic = Traffic(system.paths[model], ROWS[model], 0.5)
         system.warm(traffic)
-        seen = overload(rig, system, traffic, seconds)
-        figures[what] = asdict(seen)
-        lines += _overload_lines(f"Overload, {what}", seen)
+        found = overload(rig, system, traffic, seconds)
+        figures[what] = found.as_dict()
+        lines += _overload_lines(f"Overload, {what}", found)
     figures["lag_ms"] = max(one["lag_ms"] or 0.0 for one in figures.values())
     return Outcome(figures, lines)
 
 
-def _overload_lines(what: str, seen: Overload) -> list[Line]:
-    hits = seen.hits_p99 / seen.quiet_p99
-    refused = seen.refused_p99 / seen.quiet_p99
+def _overload_lines(what: str, found: Overload) -> list[Line]:
+    hits = found.hits.p99 / found.quiet.p99
+    refused = found.refused.p99 / found.quiet.p99
+    answers = found.answers
     return [
         judged(f"{what}: hits' p99 against quiet", hits, 5, "x"),
-        judged(f"{what}: hits refused or failed", seen.hits_failed, 0),
+        judged(f"{what}: hits refused or failed", answers.hits_failed, 0),
         judged(
             f"{what}: share of misses refused by 429",
-            seen.misses_refused,
+            answers.misses_refused,
             0.5,
-            "",
-            True,
+            is_least=True,
         ),
         judged(f"{what}: p99 of a 429, against quiet hits", refused, 5, "x"),
-        judged(f"{what}: statuses but 200 and 429", seen.other_statuses, 0),
-        judged(f"{what}: growth of memory", seen.growth_mb, 8, "MB"),
-        judged(f"{what}: recovery", seen.recovery_s, 1, "s"),
+        judged(f"{what}: statuses but 200 and 429", answers.other_statuses, 0),
+        judged(f"{what}: growth of memory", found.growth_mb, 8, "MB"),
+        judged(f"{what}: recovery", found.recovery_s, 1, "s"),
     ]
 
 
 def of_stampede(rig: Rig, system: System, _: float) -> Outcome:
-    """256 clients request one cold row at once."""
+    """Have 256 clients request one cold row at once."""
     traffic = Traffic(system.paths["R"], ROWS["R"], 0)
-    seen = stampede(rig, system, traffic)
-    runs = seen.rows / seen.rounds
+    found = stampede(rig, system, traffic)
+    runs = found.rows / found.rounds
     return Outcome(
-        asdict(seen),
+        asdict(found),
         [
-            judged(f"Stampede of {seen.clients}: rows that ran, of one", runs, 1),
-            judged("Stampede: failures", seen.failed, 0),
+            judged(f"Stampede of {found.clients}: rows that ran, of one", runs, 1),
+            judged("Stampede: failures", found.failed, 0),
         ],
     )
 
 
 def of_traffic(rig: Rig, system: System, seconds: float) -> Outcome:
-    """Zipf with churn and, where the model is served, flights in time order."""
-    path = system.paths["R"]
-    start = rig.fresh(200_000)
+    """Load with Zipf and churn and, where F is served, with flights in time order."""
     kinds = {
         "Zipf(0.9) over 20,000 rows, 1% churn": Traffic(
-            path, ROWS["R"], known=20_000, start=start, exponent=0.9, churn=0.01
+            system.paths["R"],
+            ROWS["R"],
+            known=20_000,
+            start=rig.fresh(200_000),
+            zipf=Zipf(0.9, churn=0.01),
         )
     }
     if "F" in system.paths:
         kinds["flights in the order of time"] = Traffic(
             system.paths["F"], flights(), in_order=True, start=0
         )
-    figures: dict[str, Any] = {}
-    for name, traffic in kinds.items():
-        meter = Meter(system)
-        load = openloop.Load(system.url, traffic, (Phase(min(seconds, 10), _RATE),))
-        samples = openloop.run(load, rig.load_cores)
-        cost = meter.read()
-        figures[name] = {
-            "rate": _RATE,
-            "failed": int((samples.status != 200).sum()) + samples.unanswered,
-            "cpu_us": cost.cpu / len(samples.due) * 1e6,
-            "late_p99": float(np.quantile(samples.late, 0.99) * 1000),
-            **cost.counted,
-            "latency": asdict(latency(samples.took)),
-        }
+    figures: dict[str, Any] = {
+        name: _open_loop(rig, system, traffic, min(seconds, 10))
+        for name, traffic in kinds.items()
+    }
     failed = sum(run["failed"] for run in figures.values())
     figures["lag_ms"] = max(run["lag_ms"] or 0.0 for run in figures.values())
     return Outcome(figures, [judged("Open loop, 1,000/s: failures", failed, 0)])
 
 
+def _open_loop(
+    rig: Rig, system: System, traffic: Traffic, seconds: float
+) -> dict[str, Any]:
+    meter = Meter(system)
+    load = openloop.Load(system.url, traffic, (Phase(seconds, _RATE),))
+    samples = openloop.run(load, rig.load_cores)
+    cost = meter.read()
+    return {
+        "rate": _RATE,
+        "failed": samples.failed,
+        "cpu_us": cost.cpu / len(samples.due) * 1e6,
+        "late_p99": samples.lateness_p99,
+        **cost.counted,
+        "latency": asdict(latency(samples.latency)),
+    }
+
+
 def of_http2(rig: Rig, system: System, _: float) -> Outcome:
-    """h2load: one connection, a hundred streams, one known row."""
+    """Load with h2load: one connection, a hundred streams, one known row."""
     traffic = Traffic(system.paths["R"], ROWS["R"])
     meter = Meter(system)
     with procfs.on(rig.load_cores):
-        seen = wrk.h2load(system.url, traffic, _STREAMS, rig.seconds)
+        load = wrk.h2load(system.url, traffic, _STREAMS, rig.seconds)
     cost = meter.read()
     figures = {
-        **seen._asdict(),
-        "cpu_us": cost.cpu / seen.requests * 1e6,
+        **load._asdict(),
+        "cpu_us": cost.cpu / load.requests * 1e6,
         **cost.counted,
     }
-    line = judged(f"HTTP/2, {_STREAMS} streams: failures", seen.failed, 0)
+    line = judged(f"HTTP/2, {_STREAMS} streams: failures", load.failed, 0)
     return Outcome(figures, [line])
 
 
@@ -138,19 +144,19 @@ OF_ONE_SERVICE: Mapping[str, Callable[[Rig, System, float], Outcome]] = {
 
 
 def of_swap(rig: Rig, folder: Path, models: Models) -> Outcome:
-    """A model is replaced under load; on a service of its own."""
+    """Replace a model under load, in a service of its own."""
     versions = folder / "versions"
     shutil.copytree(models["R"], versions / "1")
     with services.gomlx(folder / "swap", {"R": versions}) as system:
         traffic = Traffic(system.paths["R"], ROWS["R"], 0.5)
         system.warm(traffic)
-        seen = swap(rig, system, traffic, versions, models["R2"])
+        found = swap(rig, system, traffic, versions, models["R2"])
     return Outcome(
-        asdict(seen),
+        found.as_dict(),
         [
-            judged("Swap: versions that answered", seen.versions, 2, "", True),
-            judged("Swap: failures", seen.failed, 0),
-            judged("Swap: stale answers", seen.stale, 0),
-            judged("Swap: answers labelled with the wrong version", seen.torn, 0),
+            judged("Swap: versions that answered", found.versions, 2, is_least=True),
+            judged("Swap: failures", found.failed, 0),
+            judged("Swap: stale answers", found.stale, 0),
+            judged("Swap: answers labelled with the wrong version", found.torn, 0),
         ],
     )

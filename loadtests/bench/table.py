@@ -1,130 +1,109 @@
-"""The whole table in one run: systems take turns, so that drift meets all alike."""
+"""The whole table: starts everything, measures in rounds, judges by the goals."""
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from loadtests.bench.measure import Rig, Run, Saturation
-from loadtests.load import procfs, services
-from loadtests.load.services import Models, System
-from loadtests.load.traffic import Rows, Traffic, batches, ranked, strings
+from rich.console import Console
 
-_BATCH = 100
-_DISTURBED, _MORE_TRIES = 0.05, 2
-TWO = "two workers"
+from loadtests.bench import cells, machine, scenarios
+from loadtests.bench.goals import GOALS, Line, Runs, judged
+from loadtests.bench.measure import Rig
+from loadtests.bench.scenarios import Outcome
+from loadtests.load import procfs, ranking, services, wrk
+
+_PEERS = ("nginx", "FastAPI", "FastAPI + Redis", "Falcon")
+_OVERLOAD_SECONDS = 30
+_QUICK_OVERLOAD_SECONDS = 5
+console = Console(highlight=False, soft_wrap=True, log_path=False)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One thing that is measured in every round."""
+class Workplace:
+    """The folder of built models. model_s: a SavedModel for S instead of ours."""
 
-    system: str
-    model: str
-    hits: float
-    connections: int
-    is_batch: bool = False
+    work: Path
+    model_s: Path | None
 
-    @property
-    def name(self) -> str:
-        named: dict[float, str] = {1: "hit", 0: "miss"}
-        what = named.get(self.hits, f"{self.hits:.0%} hits")
-        batch = "batch " if self.is_batch else ""
-        return f"{self.system} {self.model} {batch}{what} {self.connections}"
-
-
-def cells(quick: bool) -> list[Cell]:
-    """Return what is measured; quick: only what a goal needs, and one of each peer."""
-    peers = ("FastAPI", "FastAPI + Redis", "Falcon")
-    found = [
-        Cell("nginx", "S", 1, 16),
-        *(Cell("gomlx", "S", 1, c) for c in (16, 32)),
-        *(Cell("gomlx", m, 0, c) for m in "SR" for c in (1, 16, 64)),
-        Cell("gomlx", "R", 0, 32),
-        Cell("gomlx", "R", 1, 16, is_batch=True),
-        Cell(TWO, "S", 1, 64),
-        Cell(TWO, "R", 0, 64),
-        *(Cell(peer, "R", 1, 16) for peer in peers),
-    ]
-    if quick:
-        return found
-    return [
-        *found,
-        Cell("gomlx", "R", 0, 16, is_batch=True),
-        *(Cell("gomlx", "R", hits, 16) for hits in (1, 0.99, 0.9, 0.5)),
-        Cell("nginx", "S", 1, 64),
-        Cell("gomlx", "S", 1, 64),
-        *(Cell(peer, "S", 1, 16) for peer in peers),
-        Cell("FastAPI + Redis", "R", 0, 16),
-    ]
+    @contextmanager
+    def opened(self, only: str = "") -> Iterator[tuple[Path, services.Models]]:
+        """Yield a temporary folder and the models. only: the names of those wanted."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        models = dict(ranking.build(self.work.resolve()))
+        if self.model_s:
+            models["S"] = self.model_s.resolve()
+        models = {n: path for n, path in models.items() if not only or n in only}
+        with tempfile.TemporaryDirectory(prefix="gomlx-load-") as folder:
+            yield Path(folder), models
 
 
-ROWS: Mapping[str, Rows] = {"S": strings()} | dict.fromkeys("RDE", ranked())
-
-
-def traffic(system: System, cell: Cell) -> Traffic:
-    rows = ROWS[cell.model]
-    found = Traffic(system.paths[cell.model], rows, cell.hits)
-    if cell.system == "nginx":  # it must be the one that is saturated
-        return replace(found, known=1)
-    if cell.is_batch:
-        return replace(found, rows=batches(rows), known=20, first=10_000)
-    return found
-
-
-def served(models: Models) -> Models:
-    """Return what one service serves; R2 replaces R in one of its own."""
-    return {name: path for name, path in models.items() if name != "R2"}
-
-
-@contextmanager
-def started(
-    folder: Path, models: Models, peers: Sequence[str]
-) -> Iterator[list[System]]:
-    """Every system that can be, on the first core; the others are left out."""
-    small = {name: models[name] for name in "SR"}
-    starters = {
-        "nginx": lambda: services.nginx(folder / "nginx"),
-        "FastAPI": lambda: services.fastapi(folder / "fastapi", small),
-        "FastAPI + Redis": lambda: services.fastapi(folder / "redis", small, True),
-        "Falcon": lambda: services.falcon(folder / "falcon", small),
+def measure(
+    workplace: Workplace, quick: bool, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Measure everything; return what loadtests/results/table.json holds."""
+    left_out = services.unavailable()
+    for name, why in left_out.items():
+        console.print(f"left out: {name}: {why}")
+    rig = Rig(load_cores(), seconds)
+    peers = [peer for peer in _PEERS if peer not in left_out]
+    measured: list[Runs] = []
+    with workplace.opened() as (folder, models):
+        console.log("starting", *peers, "and gomlx, twice …")
+        with cells.started(folder, models, peers) as systems:
+            for runs in cells.rounds(rig, systems, cells.cells(quick), rounds):
+                measured.append(runs)
+                console.log(f"round {len(measured)} of {rounds}")
+            outcomes = _scenarios(rig, systems[0], quick)
+        console.log("swap")
+        outcomes["swap"] = scenarios.of_swap(rig, folder, models)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": machine.commit(),
+        "machine": machine.describe(),
+        "rounds": rounds,
+        "seconds": seconds,
+        "left_out": left_out,
+        "goals": _lines(measured, outcomes),
+        "runs": [run.as_dict() for runs in measured for run in runs.values()],
+        "scenarios": {name: outcome.figures for name, outcome in outcomes.items()},
     }
-    managers = [services.gomlx(folder / "one", served(models))]
-    if len(procfs.cores()) > 1:
-        managers.append(services.gomlx(folder / "two", small, TWO, workers=2))
-    managers += [starters[name]() for name in peers]
-    with ExitStack() as stack, ThreadPoolExecutor() as pool:
-        yield list(pool.map(stack.enter_context, managers))
 
 
-def rounds(
-    rig: Rig, systems: Sequence[System], wanted: Sequence[Cell], repeats: int
-) -> Iterator[dict[str, Run]]:
-    """Measure every cell, repeatedly; rows that are to hit are requested first."""
-    by_name = {system.name: system for system in systems}
-    here = [cell for cell in wanted if cell.system in by_name]
-    for cell in here:
-        if cell.hits:
-            by_name[cell.system].warm(traffic(by_name[cell.system], cell))
-    for _ in range(repeats):
-        yield {cell.name: measured(rig, by_name[cell.system], cell) for cell in here}
+def load_cores() -> list[int]:
+    """Return the cores that send: the second one, or all where there is one."""
+    found = procfs.cores()
+    if len(found) < 2:
+        console.print("one core only: the load shares it with the server")
+    return found[1:2] or found
 
 
-def measured(rig: Rig, system: System, cell: Cell) -> Run:
-    """Measure a cell; again, if others had the server's core meanwhile."""
-    found = measured_once(rig, system, cell)
-    if cell.system not in ("gomlx", "nginx"):  # the others wait for themselves
-        return found
-    for _ in range(_MORE_TRIES):
-        if found.waited > _DISTURBED and rig.repeats:
-            rig.repeats -= 1
-            found = min(found, measured_once(rig, system, cell), key=lambda r: r.waited)
+def _scenarios(rig: Rig, system: services.System, quick: bool) -> dict[str, Outcome]:
+    seconds = _QUICK_OVERLOAD_SECONDS if quick else _OVERLOAD_SECONDS
+    found = {}
+    for name, scenario in scenarios.OF_ONE_SERVICE.items():
+        if name == "http2" and (problem := wrk.missing("h2load")):
+            console.print(f"left out: {problem}")
+            continue
+        console.log(name)
+        found[name] = scenario(rig, system, seconds)
     return found
 
 
-def measured_once(rig: Rig, system: System, cell: Cell) -> Run:
-    """Saturate a system with the requests of a cell."""
-    load = procfs.cores() if system.name == TWO else rig.load_cores
-    how = Saturation(cell.name, cell.connections, load, _BATCH if cell.is_batch else 1)
-    return rig.closed(system, traffic(system, cell), how)
+def _lines(rounds: Sequence[Runs], outcomes: Mapping[str, Outcome]) -> list[Line]:
+    """Return the lines of the goals, of the scenarios, of failures and of the lag."""
+    lines = [line for goal in GOALS if (line := goal.judge(rounds))]
+    lines += [line for outcome in outcomes.values() for line in outcome.lines]
+    failed = sum(run.load.failed for runs in rounds for run in runs.values())
+    return [*lines, judged("Failures in all runs", failed, 0), _lag(rounds, outcomes)]
+
+
+def _lag(rounds: Sequence[Runs], outcomes: Mapping[str, Outcome]) -> Line:
+    """Return the line of the longest lag of the event loop, in all runs."""
+    lags = [(run.cost.lag_ms, name) for runs in rounds for name, run in runs.items()]
+    lags += [(one.figures.get("lag_ms"), name) for name, one in outcomes.items()]
+    longest, where = max((lag, name) for lag, name in lags if lag is not None)
+    return judged(f"Longest event-loop delay (during {where})", longest, 20, "ms")

@@ -1,1 +1,1 @@
-"""Generators of load, and the models and services that it is sent to."""
+"""Generators of load, and the models and services that they load."""

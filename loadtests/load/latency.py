@@ -12,7 +12,7 @@ _DIGITS = 3
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds; encoded: the histogram in HdrHistogram's own format, V2, in us."""
+    """Milliseconds. encoded: the histogram in HdrHistogram's own format, V2, in us."""
 
     count: int
     p50: float
@@ -23,16 +23,19 @@ class Latency:
     encoded: str
 
 
-def latency(took: "np.ndarray[Any, Any]") -> Latency:
-    """Return the histogram of seconds."""
+def latency(seconds: "np.ndarray[Any, Any]") -> Latency:
+    """Return the histogram of latencies, given in seconds."""
     histogram = HdrHistogram(1, _MOST_MICROSECONDS, _DIGITS)
-    whole = np.maximum(took * 1e6, 1).astype(int)
+    whole = np.maximum(seconds * 1e6, 1).astype(int)
     for value, count in zip(*np.unique(whole, return_counts=True), strict=True):
         histogram.record_value(int(value), int(count))
 
     def at(percent: float) -> float:
-        return histogram.get_value_at_percentile(percent) / 1000 if len(took) else 0.0
+        if not len(seconds):
+            return 0.0
+        return float(histogram.get_value_at_percentile(percent)) / 1000
 
     encoded = histogram.encode().decode()
-    quantiles = at(50), at(90), at(99), at(99.9), at(100)
-    return Latency(len(took), *quantiles, encoded)
+    return Latency(
+        len(seconds), at(50), at(90), at(99), at(99.9), at(100), encoded=encoded
+    )

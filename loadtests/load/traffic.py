@@ -1,7 +1,7 @@
 """What is requested: rows that have numbers, and which numbers come in which order.
 
-    Rows      number → the JSON of a row: flights in time order, or made up
-    Traffic   which numbers: known ones again and again, new ones, Zipf with churn
+    Rows      number → the JSON of a row: flights in order of time, or made up
+    Traffic   the numbers: known ones again and again, new ones, Zipf with churn
 
 All of it is plain values, so that it can be sent to the process that sends requests.
 """
@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 from loadtests.load.ranking import CATEGORIES, FLOATS, WORDS
 
-# Seven digits, which a float32 tells apart: no number has another's row.
-FIRST, LAST = 1_000_000, 9_999_999
-HIT, MISS = 0, 1
+# A float32 holds seven digits exactly: no two numbers have the same row.
+FIRST = 1_000_000
+LAST = 9_999_999
+HIT = 0
+MISS = 1
 _TEMPLATES = 64
 _BATCH = 100
 _HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -26,27 +28,28 @@ _HEAD = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\
 
 @dataclass(frozen=True)
 class Rows:
-    """The bodies of requests by number, which each template has %d for.
+    """The bodies of requests by number. Each template has %d in place of the number.
 
-    fixed: there are only these rows, and a number is a place among them.
+    fixed: there are only these rows, and a number is an index into them.
     """
 
     templates: tuple[bytes, ...] = ()
     fixed: tuple[bytes, ...] = ()
 
     def body(self, n: int) -> bytes:
+        """Return the body of the request of number n."""
         if self.fixed:
             return self.fixed[n % len(self.fixed)]
         return self.templates[n % len(self.templates)].replace(b"%d", b"%d" % n)
 
 
 def strings() -> Rows:
-    """S: two strings that no other row has."""
+    """Return rows of S: two strings, of which one is in no other row."""
     return Rows(templates=(b'{"sa":"a-%d","sl":"word-1"}',))
 
 
 def ranked() -> Rows:
-    """R and D: known words, and a float that no other row has."""
+    """Return rows of R, D and E: known words, and a float that no other row has."""
     chance = random.Random(1)
     return Rows(templates=tuple(_ranked(chance) for _ in range(_TEMPLATES)))
 
@@ -59,7 +62,7 @@ def _ranked(chance: random.Random) -> bytes:
 
 
 def flights() -> Rows:
-    """The flights that left New York City in 2013, in the order of their departure."""
+    """Return the flights that left New York City in 2013, in order of departure."""
     from gomlx.demo.flights import FEATURES, arrived
 
     frame = arrived()
@@ -74,11 +77,14 @@ def flights() -> Rows:
 
 
 def batches(rows: Rows) -> Rows:
-    """Return requests for a hundred rows: of number n, those from n00 to n99."""
-    found, many = [], cycle(rows.templates)
+    """Return batches of a hundred rows. Batch n has those of numbers n00 to n99."""
+    found = []
+    templates = cycle(rows.templates)
     for _ in rows.templates:
-        next(many)  # each begins with another
-        texts = [next(many).replace(b"%d", b'"%%d%02d"' % n) for n in range(_BATCH)]
+        next(templates)  # each batch begins with another template
+        texts = [
+            next(templates).replace(b"%d", b'"%%d%02d"' % n) for n in range(_BATCH)
+        ]
         columns = [json.loads(text) for text in texts]
         body = {name: [row[name] for row in columns] for name in columns[0]}
         text = json.dumps({"batch_size": _BATCH, **body}, separators=(",", ":"))
@@ -87,20 +93,30 @@ def batches(rows: Rows) -> Rows:
 
 
 class Request(NamedTuple):
-    """One request as bytes; kind: HIT or MISS, as far as the sender knows."""
+    """One request as bytes. kind: HIT or MISS, as far as the sender can know."""
 
     kind: int
     data: bytes
+
+
+class Zipf(NamedTuple):
+    """A popularity of rows: the n-th has a share proportional to 1 / n ** exponent.
+
+    churn: the share of requests that replace the row which they pick by a new one.
+    """
+
+    exponent: float
+    churn: float = 0.0
 
 
 @dataclass(frozen=True)
 class Traffic:
     """Requests for one path.
 
-    hits: the share of requests for one of the `known` rows from `first` on; the others
-    are for rows from `start` on, `repeats` times each. exponent: all requests are for
-    rows of a Zipf distribution over `known` rows instead; churn: the share of requests
-    that replace one of those rows by a new one.
+    hits: the share of requests for one of the `known` rows from `first` on. The others
+    are for rows from `start` on, `repeats` times each. zipf: all requests are for
+    `known` rows from `start` on instead, by their popularity. in_order: all requests
+    are for rows from `start` on, one after the other.
     """
 
     path: str
@@ -110,15 +126,16 @@ class Traffic:
     first: int = FIRST
     start: int = FIRST
     repeats: int = 1
-    exponent: float = 0.0
-    churn: float = 0.0
-    in_order: bool = False  # rows from start on, one after the other, again and again
+    zipf: Zipf | None = None
+    in_order: bool = False
     seed: int = 1
 
     def request(self, n: int, kind: int = MISS) -> Request:
+        """Return the request for the row of number n."""
         return Request(kind, raw(self.path, self.rows.body(n)))
 
     def known_requests(self) -> list[Request]:
+        """Return a request for each known row."""
         return [
             self.request(n, HIT) for n in range(self.first, self.first + self.known)
         ]
@@ -127,28 +144,30 @@ class Traffic:
         """Yield requests without end."""
         if self.in_order:
             return map(self.request, count(self.start))
-        return self._zipf() if self.exponent else self._mixed()
+        return self._by_popularity(self.zipf) if self.zipf else self._mixed()
 
     def _mixed(self) -> Iterator[Request]:
-        known, chance = cycle(self.known_requests()), random.Random(self.seed)
+        known = cycle(self.known_requests())
+        chance = random.Random(self.seed)
         new = (n for n in count(self.start) for _ in range(self.repeats))
         while True:
             is_hit = self.hits == 1 or chance.random() < self.hits
             yield next(known) if is_hit else self.request(next(new))
 
-    def _zipf(self) -> Iterator[Request]:
-        chance, new = random.Random(self.seed), count(self.start)
+    def _by_popularity(self, zipf: Zipf) -> Iterator[Request]:
+        chance = random.Random(self.seed)
+        new = count(self.start)
         rows = [next(new) for _ in range(self.known)]
         ranks = range(1, self.known + 1)
-        sums = list(accumulate(1 / rank**self.exponent for rank in ranks))
+        sums = list(accumulate(1 / rank**zipf.exponent for rank in ranks))
         while True:
             for place in chance.choices(range(self.known), cum_weights=sums, k=100):
-                if chance.random() < self.churn:
+                if chance.random() < zipf.churn:
                     rows[place] = next(new)
                 yield self.request(rows[place])
 
     def at(self, start: int) -> "Traffic":
-        """Return the same with other new rows."""
+        """Return the same traffic with other new rows."""
         return replace(self, start=start)
 
 

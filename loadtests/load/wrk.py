@@ -1,6 +1,6 @@
-"""Closed loops: as many requests as a service answers, from wrk and h2load.
+"""Closed loops of wrk and h2load: each response is followed by the next request.
 
-Both are programs in C, so that the load costs less than what is measured.
+Both are programs in C, so the load costs less than what is measured.
 """
 
 import json
@@ -53,11 +53,15 @@ _INSTALL = {
 
 
 class Closed(NamedTuple):
-    """What a closed loop saw; latencies in ms, from sending to the last byte."""
+    """What a closed loop measured. Latencies in ms, from sending to the last byte.
+
+    failed: requests without a connection, without a response, or with a status of 400
+    and more.
+    """
 
     requests: int
     seconds: float
-    failed: int  # not connected, not answered, or answered with 400 and more
+    failed: int
     p50: float
     p90: float
     p99: float
@@ -65,20 +69,20 @@ class Closed(NamedTuple):
 
 
 def missing(program: str) -> str:
-    """Return how to install a program; nothing if it is here."""
-    return "" if found(program) else f"{program}: {_INSTALL[program]}"
+    """Return how to install a program; an empty text if it is installed."""
+    return "" if path_of(program) else f"{program}: {_INSTALL[program]}"
 
 
-def found(program: str) -> str | None:
-    """Return where a program is; what pip installed is beside Python."""
+def path_of(program: str) -> str | None:
+    """Return the path of a program; what pip installed is beside Python."""
     beside = str(Path(sys.executable).parent)
     return shutil.which(program) or shutil.which(program, path=beside)
 
 
 def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
-    """Send a Traffic's hits and misses, the next request after each answer.
+    """Send the hits and misses of a Traffic.
 
-    One known row alone is sent without a call of Lua: as fast as wrk can.
+    A single known row is sent without a call of Lua, as fast as wrk can.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_script(traffic))
@@ -87,9 +91,9 @@ def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
         command = ["wrk", *sizes, "--timeout", "10s", "-s", script.name]
         command.append(url + traffic.path)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = json.loads(done.stdout[done.stdout.index("{") :])
-    times = {name: said[name] / 1000 for name in ("p50", "p90", "p99", "most")}
-    return Closed(said["requests"], said["seconds"], said["failed"], **times)
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    times = {name: found[name] / 1000 for name in ("p50", "p90", "p99", "most")}
+    return Closed(found["requests"], found["seconds"], found["failed"], **times)
 
 
 def _script(traffic: Traffic) -> str:
@@ -113,26 +117,28 @@ def _parts(traffic: Traffic) -> dict[str, str | float]:
 
 
 def _quoted(data: bytes) -> str:
-    """Return a string of Lua; JSON's escapes are not all Lua's."""
+    """Return a string literal of Lua, which has fewer escapes than JSON."""
     text = data.decode().replace("\\", "\\\\").replace('"', '\\"')
     return '"' + text.replace("\r", "\\r").replace("\n", "\\n") + '"'
 
 
 def h2load(url: str, traffic: Traffic, streams: int, seconds: float) -> Closed:
     """Request one cached row over one connection with so many streams of HTTP/2."""
-    body = traffic.rows.body(traffic.start)
     with tempfile.TemporaryDirectory() as folder:
-        file, log = Path(folder) / "body", Path(folder) / "log"
-        file.write_bytes(body)
+        file = Path(folder) / "body"
+        log = Path(folder) / "log"
+        file.write_bytes(traffic.rows.body(traffic.start))
         sizes = ["-c1", f"-m{streams}", "-D", str(max(round(seconds), 1)), "-t1"]
         more = ["-d", str(file), "-H", "content-type: application/json"]
         command = ["h2load", *sizes, *more, f"--log-file={log}", url + traffic.path]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        # Of each request when it began, its status, and what it took in us.
-        took = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
+        lines = log.read_text().splitlines()
+    # A line has the start of a request, its status and its latency in us.
+    latencies = sorted(int(line.split()[2]) for line in lines)
     counts = re.search(
         r"requests: .* (\d+) done, \d+ succeeded, (\d+) failed", done.stdout
     )
-    assert counts and took, done.stdout
-    quantiles = (took[int((len(took) - 1) * q)] / 1000 for q in (0.5, 0.9, 0.99, 1))
+    assert counts and latencies, done.stdout
+    last = len(latencies) - 1
+    quantiles = (latencies[int(last * q)] / 1000 for q in (0.5, 0.9, 0.99, 1))
     return Closed(int(counts[1]), seconds, int(counts[2]), *quantiles)
