@@ -1,9 +1,9 @@
-"""The cost of hits and misses beside that of another commit, in turns in one run.
+"""The cost of hits and misses beside that of another commit, in one run.
 
     python -m loadtests.against COMMIT
 
-Three services take turns on the first core: A and A2 of this tree, and B of the commit.
-What A and A2 differ by is the noise of the run; only a difference beyond it counts.
+Three services alternate on the first core: A and A2 of this tree, and B of the commit.
+The difference of A and A2 is the noise of the run; only a larger difference counts.
 """
 
 import subprocess
@@ -45,7 +45,7 @@ def checkout(commit: str, tree: Path) -> Iterator[Path]:
 
 @contextmanager
 def started(commit: str, work: Path) -> Iterator[list[System]]:
-    """Start A, A2 and B. work keeps the models."""
+    """Start A, A2 and B. work: the folder of models, which are built once."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         built = ranking.build(work.resolve())
@@ -61,7 +61,7 @@ def started(commit: str, work: Path) -> Iterator[list[System]]:
 def measure(
     rig: Rig, systems: Sequence[System], rounds: int
 ) -> Iterator[tuple[str, Costs]]:
-    """Yield the costs of each cell. In every round another system goes first."""
+    """Yield the costs of each cell. Each round begins with another system."""
     for cell in _CELLS:
         costs: dict[str, list[float]] = {system.name: [] for system in systems}
         for system in systems if cell.hits else ():
@@ -75,16 +75,16 @@ def measure(
 
 
 def ratios(costs: Costs, one: str, other: str) -> str:
-    """Return the median of the rounds' ratios, the least and the greatest."""
+    """Return the median, the least and the greatest of the rounds' ratios."""
     found = [a / b for a, b in zip(costs[one], costs[other], strict=True)]
     return f"{median(found):.3f} ({min(found):.2f} to {max(found):.2f})"
 
 
 def main(
     commit: Annotated[str, typer.Argument(help="The commit to compare with.")],
-    rounds: Annotated[int, typer.Option(min=1, help="Of all runs, in turns.")] = 7,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each run.")] = 2,
-    work: Annotated[Path, typer.Option(help="Keeps the models.")] = Path(".loadtests"),
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 7,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of a run.")] = 2,
+    work: Annotated[Path, typer.Option(help="Folder of models.")] = Path(".loadtests"),
 ) -> None:
     """Compare the CPU of hits and misses with that of another commit."""
     shown = Table("us CPU a request", "A", "B", "A / B", "noise: A / A2")

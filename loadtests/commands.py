@@ -76,7 +76,7 @@ def common(
     programs on the machine disturb it less than rates and latencies.
     """
     context.obj = Workplace(work, model_s)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends children, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends servers, too
     if priority:
         context.call_on_close(procfs.prefer())
 
@@ -87,7 +87,7 @@ def whole_table(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer and shorter runs, in two minutes.")
     ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Repeats of each run.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Length of a run.")] = 3,
     save: Annotated[
         bool, typer.Option(help="Write loadtests/results and the README's table.")
@@ -102,7 +102,8 @@ def whole_table(
     """
     _need("wrk")
     if quick:
-        rounds, seconds = min(rounds, _QUICK_ROUNDS), min(seconds, _QUICK_SECONDS)
+        rounds = min(rounds, _QUICK_ROUNDS)
+        seconds = min(seconds, _QUICK_SECONDS)
     started = perf_counter()
     measured = table.measure(context.obj, quick, rounds, seconds)
     _print_goals(measured["goals"])

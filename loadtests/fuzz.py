@@ -1,9 +1,9 @@
-"""Two ways to one answer: python -m loadtests.fuzz --seconds 60
+"""The hot protocol and Gunicorn's answer alike: python -m loadtests.fuzz --seconds 60
 
-Sends streams of bytes, from proper requests to garbage, twice to a service: as they
-are, cut at random places, so that the hot protocol reads them first, and after a
-request that hands the connection to Gunicorn's protocol. What comes back must be the
-same. Ends at the first difference, printed with its seed.
+Sends streams of bytes, from right requests to garbage, twice to a service, cut at
+random places: as they are, so that the hot protocol reads them, and after a request
+that hands the connection over to Gunicorn's protocol. The responses must be the same.
+Ends at the first difference, which is printed with its seed.
 """
 
 import argparse
@@ -19,93 +19,40 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-EVAL = b"/v1/api/model/m/eval"
+from loadtests.load.malformed import stream
+
 LIVE = b"GET /livez HTTP/1.1\r\nhost: h\r\n"
-# Ends every stream, however many bytes an unfinished body before it takes.
+CONFIG: dict[str, Any] = {
+    "endpoint": {"max_body_bytes": 1024, "receive_seconds": 2, "keepalive_seconds": 2},
+    "models": [{"id": "m", "url": "./model", "datastore": "s"}],
+    "datastores": [{"id": "s", "memory_mb": 16}],
+}
+# Ends each stream, however many of its bytes belong to an unfinished body.
 _END = (LIVE + b"connection: close\r\n\r\n") * 40
-_TARGETS = (
-    *(EVAL, EVAL + b"?x=3", EVAL + b"/", b"/v1/api/model/m/%65val", b"http://h" + EVAL),
-    *(EVAL + b"?x=\x80", EVAL + b"?x=3#x", EVAL + b"?x=%zz", EVAL + b"?x=\x7f"),
-    *(b"/livez", b"/v1/api/model/n/eval", b"//v1/api/model/m/eval", b"*", b"/\x80"),
-)
-_HEADERS = (
-    *(b"content-length: 7", b"Content-Length: 8", b"content-length: 0", b"x: y"),
-    *(b"content-length: +7", b"content-length: -7", b"content-length: 0x7"),
-    *(b"content-length: 7, 7", b"content-length: 99999999999999999999999"),
-    *(b"content-length:", b"content-length: 7 7", b"content-length: 1000"),
-    *(b"transfer-encoding: chunked", b"transfer-encoding: identity"),
-    *(b"transfer-encoding: chunked, chunked", b"Transfer-Encoding : chunked"),
-    *(b"transfer-encoding:\x0bchunked", b"expect: 100-continue", b"expect: magic"),
-    *(b"connection: close", b"connection: keep-alive", b"connection: upgrade"),
-    *(b"upgrade: websocket", b"host: other", b" folded", b"x: a\x00b", b"x: a\nb: c"),
-    *(b"x: a\rb", b"\xff: y", b"x y: z", b": empty", b"no colon", b"x: " + b"y" * 300),
-    *(b"request-timeout-ms: 20000", b"request-timeout-ms: 0"),
-    *(b"content-encoding: gzip", b"content-type: text/plain"),
-)
-_TRIES = 3  # to see a difference again
-_BODIES = (
-    *(b'{"x":1}', b'{"x":2}', b"{", b"", b'7\r\n{"x":1}\r\n0\r\n\r\n', b"0\r\n\r\n"),
-    *(b'7;ext\r\n{"x":1}\r\n0\r\ntrailer: 1\r\n\r\n', b"\r\n", b"x" * 20, b"+7\r\n"),
-)
-
-
-def stream(rng: random.Random) -> bytes:
-    """Return a few requests, each of them right, or wrong in some way."""
-    return b"".join(_request(rng) for _ in range(rng.randint(1, 4)))
-
-
-def _request(rng: random.Random) -> bytes:
-    body = rng.choice(_BODIES[:2])
-    right = [b"host: h", b"content-length: %d" % len(body)]
-    line = b"POST %b HTTP/1.1" % EVAL
-    if rng.random() < 0.4:
-        return b"\r\n".join([line, *right, b"", body])
-    if rng.random() < 0.3:
-        body = rng.choice(_BODIES)
-    if rng.random() < 0.3:
-        target = rng.choice(_TARGETS)
-        method = rng.choice((b"GET", b"POST", b"PUT", b"get", b"G@T"))
-        version = rng.choice((b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.2", b""))
-        line = b" ".join((method, target, version))
-    headers = right[: rng.choice((2, 2, 2, 1, 0))]
-    if headers and rng.random() < 0.1:
-        headers[0] = rng.choice(
-            (b"host:", b"host: a b", b"Host: [::1]:8", b"host: \xff")
-        )
-    headers += rng.choices(_HEADERS, k=rng.choice((0, 1, 1, 2, 3)))
-    rng.shuffle(headers)
-    end = rng.choice((b"\r\n",) * 8 + (b"\n", b"\r"))
-    request = end.join([line, *headers, b"", body])
-    return _damaged(request, rng) if rng.random() < 0.15 else request
-
-
-def _damaged(request: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(request))
-    inserted = rng.choice((b"", b"\x00", b" ", b"\n", b"\r\n", b":", b"\xff"))
-    return request[:at] + inserted + request[at + rng.randint(0, 2) :]
+_TRIES = 3  # to reproduce a difference
 
 
 class Answers:
-    """What a service at a port answers, in the two ways."""
+    """The responses of a service at a port, by either protocol."""
 
     def __init__(self, port: int) -> None:
         self._port = port
 
     def hot(self, text: bytes, cuts: list[int] | None = None) -> list[Any]:
-        """Return what comes back for bytes that are sent as they are."""
+        """Return the responses to bytes that are sent as they are."""
         return answers(self.talk(text + _END, cuts or []))
 
     def asgi(self, text: bytes, cuts: list[int] | None = None) -> list[Any]:
-        """Return what Gunicorn's protocol answers, without what handed over."""
+        """Return the responses of Gunicorn's protocol, without that of `first`."""
         first = LIVE + b"\r\n"
         places = [len(first) + cut for cut in cuts or []]
         return answers(self.talk(first + text + _END, places))[1:]
 
     def talk(self, text: bytes, cuts: list[int]) -> bytes:
-        """Send bytes, cut at some places, and return all that comes back."""
+        """Send bytes, cut at some places; return all bytes that are received."""
         with socket.create_connection(("127.0.0.1", self._port), 10) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with suppress(ConnectionError):  # it has had enough
+            with suppress(ConnectionError):  # the service closes after an error
                 for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True):
                     connection.sendall(text[start:stop])
             found = b""
@@ -116,13 +63,13 @@ class Answers:
 
 
 def answers(text: bytes) -> list[Any]:
-    """Split what came back into (status, document), without what is measured."""
+    """Split bytes into (status, document) of responses, without measured times."""
     found: list[Any] = []
     while match := re.match(rb"HTTP/1\.[01] (\d{3})[^\r]*\r\n", text):
         head, _, text = text.partition(b"\r\n\r\n")
         status = int(match[1])
         if status == 100:
-            continue  # sent or not as the body comes late or soon (RFC 9110, 10.1.1)
+            continue  # sent only if the body is late (RFC 9110, 10.1.1)
         length = re.search(rb"(?i)\ncontent-length: (\d+)", head)
         size = int(length[1]) if length else len(text)
         found.append((status, _document(text[:size])))
@@ -134,21 +81,22 @@ def _document(body: bytes) -> Any:
     try:
         document = json.loads(body)
     except ValueError:
-        return None  # Gunicorn's own words
+        return None  # a text of Gunicorn's
     if isinstance(document, dict):
         document.pop("serviceTimeMcs", None)
     return document
 
 
 def differences(found: Answers, text: bytes, rng: random.Random) -> str:
-    """Return how the two ways differ, or nothing.
+    """Return how the two protocols differ, or an empty text.
 
-    How bytes are read is no matter of how they arrive, but for Gunicorn: what follows
-    an error is answered if it comes a packet later. So a difference is one that stays.
+    A difference is one that stays in several tries: Gunicorn answers what follows an
+    error only if it arrives in a later packet, so that its responses vary.
     """
     cuts = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randint(0, 3)))
     for _ in range(_TRIES):
-        hot, asgi = found.hot(text, cuts), found.asgi(text, cuts)
+        hot = found.hot(text, cuts)
+        asgi = found.asgi(text, cuts)
         if hot == asgi:
             return ""
     return f"{text!r}\nhot:  {hot}\nasgi: {asgi}"
@@ -156,7 +104,7 @@ def differences(found: Answers, text: bytes, rng: random.Random) -> str:
 
 @contextmanager
 def service() -> Iterator[int]:
-    """A service with a model `m`: y = 2 x; its port."""
+    """Run a service with a model `m`, y = 2 x; yield its port."""
     from tests.support import saved_models
     from tests.support.service import running
 
@@ -166,22 +114,17 @@ def service() -> Iterator[int]:
             yield int(one.url.rpartition(":")[2])
 
 
-CONFIG: dict[str, Any] = {
-    "endpoint": {"max_body_bytes": 1024, "receive_seconds": 2, "keepalive_seconds": 2},
-    "models": [{"id": "m", "url": "./model", "datastore": "s"}],
-    "datastores": [{"id": "s", "memory_mb": 16}],
-}
-
-
 def main() -> None:
+    """Compare streams until time is up, or until they differ."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=time.time_ns())
     arguments = parser.parse_args()
-    end, n = time.monotonic() + arguments.seconds, 0
+    n = 0
     with service() as port:
         found = Answers(port)
-        while time.monotonic() < end:
+        deadline = time.monotonic() + arguments.seconds
+        while time.monotonic() < deadline:
             rng = random.Random(arguments.seed + n)
             if difference := differences(found, stream(rng), rng):
                 sys.exit(f"seed {arguments.seed + n}: {difference}")

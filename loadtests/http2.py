@@ -1,9 +1,9 @@
-"""What a hit costs over HTTP/1.1 and HTTP/2, in the clear and over TLS.
+"""The cost of a hit over HTTP/1.1 and HTTP/2, in the clear and over TLS.
 
     python -m loadtests.http2
 
 h2load loads one worker over one connection, a hundred requests at a time. Prints the
-worker's CPU, and fails unless every answer is a 200.
+worker's CPU per request, and fails unless every response is a 200.
 """
 
 import json
@@ -17,12 +17,14 @@ from tests.support import saved_models
 from tests.support.certificates import Endpoint
 from tests.support.service import Service, running
 
-_REQUESTS, _AT_ONCE = 10_000, 100
+_REQUESTS = 10_000
+_AT_ONCE = 100
 _H2LOAD = ["h2load", "-n", str(_REQUESTS), "-c", "1", "-m", str(_AT_ONCE)]
 _OK = f"status codes: {_REQUESTS} 2xx"
 
 
 def measure(service: Service, body: Path, protocol: str, method: str) -> None:
+    """Load a service by one protocol and method, and print the cost."""
     url = f"{service.url}/v1/api/model/m/eval"
     over = ["--h1"] if protocol == "HTTP/1.1" else ["--npn-list=h2"]
     arguments = ["-d", str(body), url] if method == "POST" else [f"{url}?x=3"]
@@ -39,6 +41,7 @@ def measure(service: Service, body: Path, protocol: str, method: str) -> None:
 
 
 def main() -> None:
+    """Measure all four combinations, without TLS and with it."""
     with TemporaryDirectory() as directory:
         root = Path(directory)
         files = Endpoint(root / "tls")

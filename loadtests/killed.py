@@ -1,10 +1,10 @@
 """Two hosts, one of them killed again and again: python -m loadtests.killed [SECONDS]
 
-A client calls both without a pause, each time with a row that is not known, for so many
-seconds (30). Every 2 s one of them is killed with SIGKILL, and started again 1 s later;
-they are processes that respond as services do (tests/client/fake.py). With --services
-SECONDS they are real services, and one of them is killed 2 s after it was ready. Prints
-the calls, how long the longest took, and those that failed; exits with 1 if any did.
+A client calls both without a pause, each time with a new row, for so many seconds (30).
+Every 2 s one of them is killed by SIGKILL, and started again 1 s later. The hosts are
+processes that respond as services do (tests/client/fake.py). With --services SECONDS
+they are real services, of which one is killed 2 s after it is ready. Prints the number
+of calls, the longest one, and those that failed; exits with 1 if any failed.
 """
 
 import asyncio
@@ -18,12 +18,13 @@ from pathlib import Path
 from time import perf_counter
 
 from gomlx import AsyncClient, GomlxError
+from loadtests.load.services import free_port
 from tests.support import saved_models
 from tests.support.service import Service, wait_for
 
 AT_ONCE = 8
 PERIOD = 2.0  # seconds
-# A process of its own that imports little, so it starts soon.
+# A process of its own, which imports little and starts fast.
 HOST = """
 import asyncio, sys
 from tests.client.fake import Host, works
@@ -36,13 +37,8 @@ asyncio.run(serve())
 """
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 def is_listening(port: int) -> bool:
+    """Tell whether a port of loopback accepts connections."""
     with socket.socket() as connection:
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
@@ -56,16 +52,18 @@ class Process:
         wait_for(lambda: is_listening(self.port))
 
     def start(self) -> None:
+        """Start the process."""
         command = [sys.executable, "-c", HOST, str(self.port)]
         self._process = subprocess.Popen(command)
 
     def kill(self) -> None:
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
 
 
 class RealService:
-    """A host that is a service; it has started when its model is ready."""
+    """A host that is a real service."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -80,40 +78,42 @@ class RealService:
         self.start()
 
     def start(self) -> None:
+        """Start the service, and wait until its model is ready."""
         self._service.start()
 
     def kill(self) -> None:
+        """Kill the supervisor, and wait for its workers, which end with it."""
         self._service.process.kill()
         self._service.process.wait()
-        wait_for(lambda: not self._service.worker_pids())  # which end with it
+        wait_for(lambda: not self._service.worker_pids())
 
 
 async def come_and_go(host: Process | RealService, seconds: float) -> int:
-    """Return how often it was killed; it runs at the end."""
-    end = perf_counter() + seconds
+    """Kill a host and start it again, until time is up; return how many times."""
+    deadline = perf_counter() + seconds
     times = 0
-    up = PERIOD / 2 if isinstance(host, Process) else PERIOD
-    down = PERIOD - up
-    while perf_counter() < end:
-        await asyncio.sleep(up)
+    up_seconds = PERIOD / 2 if isinstance(host, Process) else PERIOD
+    while perf_counter() < deadline:
+        await asyncio.sleep(up_seconds)
         await asyncio.to_thread(host.kill)
         times += 1
-        await asyncio.sleep(down)
+        await asyncio.sleep(PERIOD - up_seconds)
         await asyncio.to_thread(host.start)
     return times
 
 
 class Calls:
-    """The calls that were made, and how they ended."""
+    """The number of calls, the longest one in seconds, and the failures."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.longest = 0.0  # seconds
+        self.longest = 0.0
         self.failures: list[str] = []
 
     async def repeat(
         self, predict: Callable[..., Awaitable[object]], ended: asyncio.Event
     ) -> None:
+        """Call one after the other until the event is set."""
         while not ended.is_set():
             self.count += 1
             x = self.count / 8
@@ -126,6 +126,7 @@ class Calls:
 
 
 async def main(seconds: float, kind: type[Process] | type[RealService]) -> int:
+    """Run the test; return the exit code."""
     calls = Calls()
     ended = asyncio.Event()
     async with AsyncExitStack() as stack:

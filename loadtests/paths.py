@@ -214,7 +214,7 @@ async def _trace(folder: Path, config: Any) -> dict[str, Trace]:
     tracer = Tracer(ROOT, _BESIDE)
     async with _running(config, lease.rundir) as caller:
         found = await _trace_service(tracer, caller)
-        found["A client's batch, partly known"] = await _trace_client(tracer)
+        found["A client's batch, partly in its cache"] = await _trace_client(tracer)
         found["A reload, in a worker"] = await _trace_reload(tracer, served)
     lease.release()
     return found

@@ -1,7 +1,8 @@
-"""What a row of a stream costs: python -m loadtests.stream
+"""The cost of a row of a stream: python -m loadtests.stream
 
-Requests rows that all hit from one worker: one POST after the other, then over a
-stream, with so many lines sent before their answers are read. Prints the worker's CPU.
+Requests rows from one worker, all of which hit: first one POST after the other, then
+over a stream, with windows of several lines that are sent before their answers are
+read. Prints the worker's CPU per row.
 """
 
 import socket
@@ -16,26 +17,30 @@ from loadtests.load.procfs import cpu_seconds
 from tests.server.duplex import Client, Http1, Http2
 from tests.support.service import Service, running
 
-_ROWS, _KNOWN = 50_000, 1000
+_ROWS = 50_000
+_DISTINCT = 1000
 _WINDOWS = (1, 16, 256, 4096)
 _EVAL = b"POST /v1/api/model/m/eval HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
 
 
 def measure(service: Service, what: str, send: Callable[[int], None]) -> None:
+    """Send all rows, and print the cost."""
     pids = service.worker_pids()
-    before, started = cpu_seconds(pids), perf_counter()
+    before = cpu_seconds(pids)
+    started = perf_counter()
     send(_ROWS)
-    took, cpu = perf_counter() - started, cpu_seconds(pids) - before
-    cost, rate = cpu / _ROWS * 1e6, _ROWS / took
+    rate = _ROWS / (perf_counter() - started)
+    cost = (cpu_seconds(pids) - before) / _ROWS * 1e6
     print(f"{what:36} {cost:6.1f} us CPU a row {rate:9,.0f} rows/s")  # noqa: T201
 
 
 def line(n: int) -> bytes:
-    return b'{"x":%d}' % (n % _KNOWN)
+    """Return the row of a number: one of _DISTINCT rows."""
+    return b'{"x":%d}' % (n % _DISTINCT)
 
 
 def send_singly(service: Service, rows: int) -> None:
-    """A POST for each row, on one connection."""
+    """Send a POST for each row, on one connection."""
     url = urlsplit(service.url)
     with socket.create_connection((url.hostname, url.port)) as connection:
         for n in range(rows):
@@ -46,14 +51,16 @@ def send_singly(service: Service, rows: int) -> None:
 def send_over_new_connection(
     connect: Callable[[], Client], window: int, rows: int
 ) -> None:
+    """Send all rows over one stream, on a connection of its own."""
     send_streaming(connect(), window, rows)
 
 
 def send_streaming(client: Client, window: int, rows: int) -> None:
-    for at in range(0, rows, window):
-        some = range(at, min(at + window, rows))
-        client.send(b"".join(line(n) + b"\n" for n in some))
-        for _ in some:
+    """Send all rows over one stream. window: rows that are sent before reading."""
+    for start in range(0, rows, window):
+        numbers = range(start, min(start + window, rows))
+        client.send(b"".join(line(n) + b"\n" for n in numbers))
+        for _ in numbers:
             assert client.line()["data"]
     client.end()
     assert client.line() is None
@@ -61,6 +68,7 @@ def send_streaming(client: Client, window: int, rows: int) -> None:
 
 
 def main() -> None:
+    """Measure POST, and streams of both protocols with several windows."""
     from tests.support import saved_models
 
     with TemporaryDirectory() as directory:
@@ -71,7 +79,7 @@ def main() -> None:
             "datastores": [{"id": "answers", "memory_mb": 16}],
         }
         with running(folder, config) as service:
-            send_streaming(Http1(service.url, "m"), _KNOWN, _KNOWN)
+            send_streaming(Http1(service.url, "m"), _DISTINCT, _DISTINCT)
             measure(service, "POST", lambda rows: send_singly(service, rows))
             for protocol, name in ((Http1, "HTTP/1.1"), (Http2, "HTTP/2")):
                 for window in _WINDOWS:

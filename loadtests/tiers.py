@@ -1,9 +1,9 @@
-"""What a hit costs in each tier: python -m loadtests.tiers
+"""The cost of a hit in each tier: python -m loadtests.tiers
 
-In one process, as in a worker: shared memory in line, Redis (real servers on
-loopback: TCP, a unix socket, a cluster of three) through deadline, breaker and the
-check of what comes back. Microseconds a row, of time and of this process's CPU; best of
-several.
+Looks up rows in one process, as a worker does: in shared memory in line, and in Redis
+(real servers on loopback: TCP, a unix socket, a cluster of three) through deadline,
+breaker and validation of the values. Prints the best of several times, in microseconds
+per row: of wall time, and of this process's CPU.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -40,10 +40,12 @@ REPEATS = 7
 
 
 def counter(*_: str) -> Counter:
+    """Return a counter whose labels do not matter."""
     return Counter()
 
 
 def redis_tier(url: str) -> Remote:
+    """Return a shared tier with a deadline and a breaker."""
     tier = RedisTier(RedisOptions(url, timeout_seconds=5))
     limits = TierLimits(1.0, 600, 1 << 20, 1 << 20, is_read_only=False)
     return Remote(
@@ -51,28 +53,40 @@ def redis_tier(url: str) -> Remote:
     )
 
 
-async def best(look_up: Callable[[int], Coroutine[Any, Any, int]]) -> None:
+LookUp = Callable[[int], Coroutine[Any, Any, int]]
+
+
+async def best(look_up: LookUp) -> None:
     """Print the cost of a row, looked up alone and among a hundred."""
     for rows in ROWS:
-        loops = 2000 // rows
-        took = []
-        for _ in range(REPEATS):
-            started = time.perf_counter(), time.process_time()
-            for _ in range(loops):
-                assert await look_up(rows) == rows, "a miss"
-            ended = time.perf_counter(), time.process_time()
-            took.append(
-                [
-                    (b - a) / loops / rows * 1e6
-                    for a, b in zip(started, ended, strict=True)
-                ]
-            )
-        wall, cpu = (min(column) for column in zip(*took, strict=True))
+        costs = [await _cost(look_up, rows) for _ in range(REPEATS)]
+        wall = min(cost.wall for cost in costs)
+        cpu = min(cost.cpu for cost in costs)
         print(f"  {rows:3} rows: {wall:7.1f} us a row, {cpu:7.1f} us CPU")  # noqa: T201
+
+
+class Cost(NamedTuple):
+    """Microseconds per row."""
+
+    wall: float
+    cpu: float
+
+
+async def _cost(look_up: LookUp, rows: int) -> Cost:
+    loops = 2000 // rows
+    started = time.perf_counter()
+    started_cpu = time.process_time()
+    for _ in range(loops):
+        assert await look_up(rows) == rows, "a miss"
+    wall = time.perf_counter() - started
+    cpu = time.process_time() - started_cpu
+    all_rows = loops * rows
+    return Cost(wall / all_rows * 1e6, cpu / all_rows * 1e6)
 
 
 @contextmanager
 def shared_memory() -> Iterator[Local]:
+    """Yield L1 over an empty store."""
     folder = Path(tempfile.mkdtemp(prefix="gomlx-load-", dir="/dev/shm"))
     try:
         create_store(folder / "store", 16 << 20)
@@ -86,6 +100,7 @@ def shared_memory() -> Iterator[Local]:
 
 
 async def measure_memory() -> None:
+    """Print the cost of a hit in L1."""
     print("L1, shared memory")  # noqa: T201
     with shared_memory() as local:
         tiers = Tiered(local, [], 600)
@@ -101,11 +116,12 @@ async def measure_memory() -> None:
 
 
 async def measure_redis(name: str, url: str) -> None:
+    """Print the cost of a hit in Redis."""
     print(name)  # noqa: T201
     tiers = Tiered(None, [redis_tier(url)], 600)
     for key in KEYS:
         tiers.set(SPACE, key, ANSWER)
-    await asyncio.sleep(1)  # written, and the map of a cluster is read
+    await asyncio.sleep(1)  # until all is written, and a cluster's map is read
 
     async def look_up(rows: int) -> int:
         return len(await tiers.get_shared(SPACE, KEYS[:rows]))
@@ -115,6 +131,7 @@ async def measure_redis(name: str, url: str) -> None:
 
 
 def main() -> None:
+    """Start the servers, and measure every tier."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         socket = folder / "redis.sock"

@@ -70,9 +70,9 @@ def traffic(system: System, cell: Cell) -> Traffic:
     rows = ROWS[cell.model]
     found = Traffic(system.paths[cell.model], rows, cell.hits)
     if cell.system == "nginx":  # wrk at its fastest, so that nginx is saturated
-        return replace(found, known=1)
+        return replace(found, recurring=1)
     if cell.is_batch:
-        return replace(found, rows=batches(rows), known=20, first=10_000)
+        return replace(found, rows=batches(rows), recurring=20, first=10_000)
     return found
 
 
@@ -106,7 +106,7 @@ def rounds(
 ) -> Iterator[dict[str, Run]]:
     """Yield the runs of all cells, by name, for each round.
 
-    Known rows are requested before, so that they hit.
+    Recurring rows are requested before, so that they hit.
     """
     by_name = {system.name: system for system in systems}
     here = [cell for cell in wanted if cell.system in by_name]

@@ -16,7 +16,7 @@ from loadtests.load.traffic import FIRST, LAST, Traffic
 class Cost:
     """What a run cost all processes of a system.
 
-    seconds: the time that it took. cpu: seconds. waited: the share of the time in which
+    seconds: of wall time. cpu: seconds. waited: the share of the time in which
     a process was ready to run and another had its core; a large share means that other
     programs used the machine. counted: what gomlx counted, see counters.changes.
     """

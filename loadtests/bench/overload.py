@@ -1,4 +1,4 @@
-"""Three times the load that a service can bear: are hits served, and misses shed?
+"""Three times the load that a service can sustain: are hits served, and misses shed?
 
 The models are expensive (D, E), half of the requests are hits. The knee is the rate of
 a closed loop. An open loop follows, in three phases: quiet, overload, quiet again.

@@ -84,7 +84,7 @@ def of_traffic(rig: Rig, system: System, seconds: float) -> Outcome:
         "Zipf(0.9) over 20,000 rows, 1% churn": Traffic(
             system.paths["R"],
             ROWS["R"],
-            known=20_000,
+            recurring=20_000,
             start=rig.fresh(200_000),
             zipf=Zipf(0.9, churn=0.01),
         )
@@ -120,7 +120,7 @@ def _open_loop(
 
 
 def of_http2(rig: Rig, system: System, _: float) -> Outcome:
-    """Load with h2load: one connection, a hundred streams, one known row."""
+    """Load with h2load: one connection, a hundred streams, one recurring row."""
     traffic = Traffic(system.paths["R"], ROWS["R"])
     meter = Meter(system)
     with procfs.on(rig.load_cores):

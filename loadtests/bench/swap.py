@@ -1,6 +1,6 @@
 """A model is replaced under load: what fails, what is stale, what is late?
 
-Known rows and new ones, at a rate that leaves room. Every response names its version.
+Recurring and new rows, at a rate that leaves room. Every response names its version.
 """
 
 import json
@@ -144,14 +144,14 @@ def _torn(samples: Samples, versions: Sequence[bytes]) -> int:
     They differ from another answer of the same version to the same row, or they equal
     an answer of another version.
     """
-    seen: dict[bytes, dict[bytes, Outputs]] = {}
+    answers: dict[bytes, dict[bytes, Outputs]] = {}
     torn = 0
     for exchange, version in zip(samples.exchanges, versions, strict=True):
         if not version:
             continue  # counted as failed
         body = exchange.response[exchange.response.index(b"\r\n\r\n") :]
         outputs = json.loads(body)["data"]
-        by_version = seen.setdefault(exchange.request, {})
+        by_version = answers.setdefault(exchange.request, {})
         expected = by_version.setdefault(version, outputs)
         others = [other for name, other in by_version.items() if name != version]
         torn += not _same(expected, outputs) or outputs in others

@@ -91,7 +91,7 @@ def open_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its option
     traffic = Traffic(
         f"/v1/api/model/{model}/eval",
         _rows(url, model, rows, distinct),
-        known=distinct // 2 or 1,  # churn brings the others
+        recurring=distinct // 2 or 1,  # churn brings the others
         start=0,
         zipf=Zipf(exponent, churn) if is_zipf else None,
         in_order=order == Order.uniform,
@@ -135,7 +135,7 @@ def closed_loop(  # noqa: PLR0913, PLR0917  # a command's arguments are its opti
         raise typer.BadParameter(f"needs {problem}")
     found = _rows(url, model, rows, distinct)
     path = f"/v1/api/model/{model}/eval"
-    traffic = Traffic(path, found, known=len(found.fixed), first=0, start=0)
+    traffic = Traffic(path, found, recurring=len(found.fixed), first=0, start=0)
     before = procfs.cpu_seconds(pids or [])
     run = wrk.h2load if program == Program.h2load else wrk.wrk
     measured = run(url, traffic, connections, seconds)
@@ -164,12 +164,12 @@ def _rows(url: str, model: str, file: Path | None, distinct: int) -> Rows:
 
 def _made_up(samples: SampleRows) -> Iterator[bytes]:
     """Yield rows until a whole chunk of them has brought nothing new."""
-    seen = set[bytes]()
+    found = set[bytes]()
     is_new = True
     while is_new:
         texts = {*_texts(samples.columns(_CHUNK))}
-        is_new = not texts <= seen
-        seen |= texts
+        is_new = not texts <= found
+        found |= texts
         yield from texts
 
 

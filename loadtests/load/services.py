@@ -47,12 +47,12 @@ class System:
     service: Service | None = None
 
     def warm(self, traffic: Traffic) -> None:
-        """Request every known row twice, the second time from the cache.
+        """Request every recurring row twice, the second time from the cache.
 
         Raises RuntimeError for a status other than 200.
         """
         connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
-        for request in traffic.known_requests() * 2:
+        for request in traffic.recurring_requests() * 2:
             _, _, body = request.data.partition(b"\r\n\r\n")
             types = {"Content-Type": "application/json"}
             connection.request("POST", traffic.path, body, types)

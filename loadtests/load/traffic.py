@@ -1,7 +1,7 @@
 """What is requested: rows that have numbers, and which numbers come in which order.
 
     Rows      number → the JSON of a row: flights in order of time, or made up
-    Traffic   the numbers: known ones again and again, new ones, Zipf with churn
+    Traffic   the numbers: recurring ones, new ones, Zipf with churn
 
 All of it is plain values, so that it can be sent to the process that sends requests.
 """
@@ -113,16 +113,16 @@ class Zipf(NamedTuple):
 class Traffic:
     """Requests for one path.
 
-    hits: the share of requests for one of the `known` rows from `first` on. The others
-    are for rows from `start` on, `repeats` times each. zipf: all requests are for
-    `known` rows from `start` on instead, by their popularity. in_order: all requests
-    are for rows from `start` on, one after the other.
+    hits: the share of requests for one of the `recurring` rows from `first` on. The
+    others are for rows from `start` on, `repeats` times each. zipf: instead, all
+    requests are for `recurring` rows from `start` on, by their popularity. in_order:
+    all requests are for rows from `start` on, one after the other.
     """
 
     path: str
     rows: Rows
     hits: float = 1.0
-    known: int = 1000
+    recurring: int = 1000
     first: int = FIRST
     start: int = FIRST
     repeats: int = 1
@@ -134,11 +134,10 @@ class Traffic:
         """Return the request for the row of number n."""
         return Request(kind, raw(self.path, self.rows.body(n)))
 
-    def known_requests(self) -> list[Request]:
-        """Return a request for each known row."""
-        return [
-            self.request(n, HIT) for n in range(self.first, self.first + self.known)
-        ]
+    def recurring_requests(self) -> list[Request]:
+        """Return a request for each recurring row."""
+        numbers = range(self.first, self.first + self.recurring)
+        return [self.request(n, HIT) for n in numbers]
 
     def requests(self) -> Iterator[Request]:
         """Yield requests without end."""
@@ -147,21 +146,21 @@ class Traffic:
         return self._by_popularity(self.zipf) if self.zipf else self._mixed()
 
     def _mixed(self) -> Iterator[Request]:
-        known = cycle(self.known_requests())
+        recurring = cycle(self.recurring_requests())
         chance = random.Random(self.seed)
         new = (n for n in count(self.start) for _ in range(self.repeats))
         while True:
             is_hit = self.hits == 1 or chance.random() < self.hits
-            yield next(known) if is_hit else self.request(next(new))
+            yield next(recurring) if is_hit else self.request(next(new))
 
     def _by_popularity(self, zipf: Zipf) -> Iterator[Request]:
         chance = random.Random(self.seed)
         new = count(self.start)
-        rows = [next(new) for _ in range(self.known)]
-        ranks = range(1, self.known + 1)
-        sums = list(accumulate(1 / rank**zipf.exponent for rank in ranks))
+        rows = [next(new) for _ in range(self.recurring)]
+        places = range(self.recurring)
+        sums = list(accumulate(1 / (place + 1) ** zipf.exponent for place in places))
         while True:
-            for place in chance.choices(range(self.known), cum_weights=sums, k=100):
+            for place in chance.choices(places, cum_weights=sums, k=100):
                 if chance.random() < zipf.churn:
                     rows[place] = next(new)
                 yield self.request(rows[place])

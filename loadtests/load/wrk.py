@@ -15,15 +15,15 @@ from typing import NamedTuple
 from loadtests.load.traffic import Traffic
 
 _SCRIPT = """\
-local known = { %(known)s }
+local recurring = { %(recurring)s }
 local templates = { %(templates)s }
 local head, share, n, at = %(head)s, %(hits)r, %(start)d - 1, 0
 math.randomseed(%(seed)d)
 
 request = function()
   if share >= 1 or (share > 0 and math.random() < share) then
-    at = at %% #known + 1
-    return known[at]
+    at = at %% #recurring + 1
+    return recurring[at]
   end
   n = n + 1
   local body = table.concat(templates[n %% #templates + 1], n)
@@ -82,7 +82,7 @@ def path_of(program: str) -> str | None:
 def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
     """Send the hits and misses of a Traffic.
 
-    A single known row is sent without a call of Lua, as fast as wrk can.
+    A single recurring row is sent without a call of Lua, as fast as wrk can.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         script.write(_script(traffic))
@@ -97,17 +97,17 @@ def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
 
 
 def _script(traffic: Traffic) -> str:
-    if traffic.hits == 1 and traffic.known == 1:
+    if traffic.hits == 1 and traffic.recurring == 1:
         return _CONSTANT % _quoted(traffic.rows.body(traffic.first)) + _DONE
     return _SCRIPT % _parts(traffic) + _DONE
 
 
 def _parts(traffic: Traffic) -> dict[str, str | float]:
-    known = traffic.known_requests() if traffic.hits else []
+    recurring = traffic.recurring_requests() if traffic.hits else []
     templates = (map(_quoted, t.split(b"%d")) for t in traffic.rows.templates)
     first = traffic.request(traffic.start).data
     return {
-        "known": ", ".join(_quoted(request.data) for request in known),
+        "recurring": ", ".join(_quoted(request.data) for request in recurring),
         "templates": ", ".join(f"{{{', '.join(parts)}}}" for parts in templates),
         "head": _quoted(first[: first.index(b"Content-Length")]),
         "hits": float(traffic.hits),

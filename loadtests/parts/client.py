@@ -1,11 +1,11 @@
-"""What a call of the client costs: python -m loadtests.parts.client [URL MODEL]
+"""The cost of a call of the client: python -m loadtests.parts.client [URL MODEL]
 
-Rows of ten inputs as in loadtests/parts/keys.py, all kept locally; best of several
-repeats of the median, in microseconds. Where the extra `bench` is installed, the same
-row is also sent to the service in loadtests/load/ordinary_service.py, over one kept
-connection of the standard library, which costs less than any other client; the two
+Rows have ten inputs, as in loadtests/parts/keys.py, and all hit the local cache. Prints
+the best of several medians, in microseconds. Where the extra `bench` is installed, the
+same row is also sent to the service in loadtests/load/ordinary_service.py, over one
+kept connection of the standard library, which costs less than any other client. The two
 alternate, so that other load on the machine affects both. With the URL of a service and
-a model of one number, x: the median of calls that have to request it, one after the
+a model of one number, x: also the median of calls that send a request, one after the
 other.
 """
 
@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter, sleep
@@ -28,12 +29,14 @@ from gomlx import AsyncClient, Client, FakeTransport
 from gomlx.contract.document import Contract
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from loadtests.load.services import free_port
 from loadtests.parts.keys import DTYPES, KINDS, ROW
 
 NAMES = [f"i{n}" for n in range(len(DTYPES))]
 
 
 def contract() -> Contract:
+    """Return the contract of a model of ten inputs."""
     inputs = tuple(
         Tensor(n, dtype, (1,)) for n, dtype in zip(NAMES, DTYPES, strict=True)
     )
@@ -45,22 +48,26 @@ def contract() -> Contract:
 
 
 def median(call: Callable[[], Any], number: int) -> float:
-    best = []
-    for _ in range(7):
-        times = []
-        for _ in range(number):
-            started = perf_counter()
-            call()
-            times.append(perf_counter() - started)
-        best.append(statistics.median(times))
-    return min(best) * 1e6
+    """Return the best of seven medians of so many calls, in microseconds."""
+    return min(_median(call, number) for _ in range(7)) * 1e6
+
+
+def _median(call: Callable[[], Any], number: int) -> float:
+    times = []
+    for _ in range(number):
+        started = perf_counter()
+        call()
+        times.append(perf_counter() - started)
+    return statistics.median(times)
 
 
 def report(what: str, microseconds: float) -> None:
+    """Print a line."""
     print(f"{what:34}{microseconds:8.2f} us")  # noqa: T201
 
 
 def local() -> None:
+    """Print the cost of hits in the client's cache, of a row and of a batch."""
     transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
     row: dict[str, Any] = dict(zip(NAMES, ROW, strict=True))
     columns: dict[str, list[Any]] = {name: [value] * 100 for name, value in row.items()}
@@ -73,8 +80,8 @@ def local() -> None:
         assert all(a.tier == "local" for a in client.predict_batch(columns))
         report("local hit, keywords", median(lambda: client.predict(**row), 5000))
         report("local hit, a mapping", median(lambda: client.predict(row), 5000))
-        took = median(lambda: client.predict_batch(columns), 200)
-        report("batch of 100, all local, a row", took / 100)
+        batch = median(lambda: client.predict_batch(columns), 200)
+        report("batch of 100, all local, a row", batch / 100)
 
 
 Send = Callable[[], bytes]
@@ -82,10 +89,9 @@ Send = Callable[[], bytes]
 
 @contextmanager
 def ordinary() -> Iterator[Send]:
-    """Run the ordinary service, and yield a function that sends the row to it."""
+    """Run the ordinary service; yield a function that sends the row to it."""
     with tempfile.TemporaryDirectory() as folder:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         model = Path(folder) / "T"
         subprocess.run(
             [sys.executable, "-m", "loadtests.load.ranking", model], check=True
@@ -94,26 +100,25 @@ def ordinary() -> Iterator[Send]:
         command += [str(port), f"T={model}"]
         process = subprocess.Popen(command)
         try:
-            until_it_listens(port, process)
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            body = json.dumps(dict(zip(NAMES, ROW, strict=True)))
-
-            def send() -> bytes:
-                headers = {"Content-Type": "application/json"}
-                connection.request("POST", "/T", body, headers)
-                response = connection.getresponse()
-                text = response.read()
-                assert response.status == 200, text
-                return text
-
-            yield send
-            connection.close()
+            wait_until_it_listens(port, process)
+            with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+                yield partial(_send, connection)
         finally:
             process.terminate()
             process.wait()
 
 
-def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
+def _send(connection: http.client.HTTPConnection) -> bytes:
+    body = json.dumps(dict(zip(NAMES, ROW, strict=True)))
+    connection.request("POST", "/T", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    text = response.read()
+    assert response.status == 200, text
+    return text
+
+
+def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait for a minute at most. Raises RuntimeError when the process ends before."""
     for _ in range(600):
         try:
             socket.create_connection(("127.0.0.1", port)).close()
@@ -126,13 +131,13 @@ def until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 
 def compared() -> None:
-    """Print how much a local hit saves: five rounds of each, alternating."""
+    """Print how much a local hit saves, in five rounds of both, alternating."""
     transport = FakeTransport(lambda row: {"late": 0.25}, dict.fromkeys(NAMES, ""))
     row: dict[str, Any] = dict(zip(NAMES, ROW, strict=True))
     client = Client("m", "http://x", contract=contract(), transport=transport)
     with ordinary() as send, client:
         client.predict(row)
-        median(send, 20)  # at first it traces the model
+        median(send, 20)  # the first calls trace the model
         rounds = [
             (median(lambda: client.predict(**row), 2000), median(send, 60))
             for _ in range(5)
@@ -144,14 +149,16 @@ def compared() -> None:
 
 
 def remote(url: str, model: str) -> None:
+    """Print the time of calls that send a request, with both clients."""
     with Client(model, url) as client:
         rows = iter(range(10**9))
-        took = median(lambda: client.predict(x=next(rows) / 1000), 300)
-        report("remote, Client", took)
+        call = median(lambda: client.predict(x=next(rows) / 1000), 300)
+        report("remote, Client", call)
     asyncio.run(remote_async(url, model))
 
 
 async def remote_async(url: str, model: str) -> None:
+    """Print the time of a call of AsyncClient that sends a request."""
     async with AsyncClient(model, url) as client:
         times = []
         for n in range(2000):

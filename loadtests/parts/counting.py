@@ -1,8 +1,8 @@
-"""What counting costs: python -m loadtests.parts.counting
+"""The cost of counting: python -m loadtests.parts.counting
 
 Counts what the service counts for a request of one row that hits L1, in the order of
 cache/local.py, server/predict/model.py and server/http/protocol.py, with their
-readings of the clock and with the folding of histograms; then flushes as a worker does
+readings of the clock and with the folding of histograms. Then flushes, as a worker does
 four times a second. Prints the best of many short repeats, in microseconds.
 """
 
@@ -16,13 +16,14 @@ from gomlx.metrics.metrics import Metrics
 from gomlx.runtime.rundir import SHARED_MEMORY
 
 _HITS = 5000
-_REPEATS = 200  # many short ones: other processes disturb only some of them
+_REPEATS = 200  # many and short, so that other processes disturb only some of them
 _MODELS = 10
 _BETWEEN_FOLDS = 1000  # hits: 40,000 a second
 _OUTCOMES = ("hit", "miss")
 
 
 def microseconds_per_hit(metrics: Metrics) -> float:
+    """Return the cost of counting a hit."""
     hit, miss = (
         metrics.counter("gomlx_cache_lookups", "s", "L1", o) for o in _OUTCOMES
     )
@@ -50,7 +51,7 @@ def microseconds_per_hit(metrics: Metrics) -> float:
 
 
 def microseconds_per_flush(metrics: Metrics) -> float:
-    """Return the cost of a flush when _MODELS models have answered since the last."""
+    """Return the cost of a flush after requests for _MODELS models."""
     names = [f"model-{n}" for n in range(_MODELS)]
 
     def flush() -> None:
@@ -63,19 +64,21 @@ def microseconds_per_flush(metrics: Metrics) -> float:
 
 
 def nothing() -> None:
-    pass
+    """Do nothing: the cost of a call alone."""
 
 
 def best(function: Callable[[], None], number: int = _HITS) -> float:
+    """Return the least time of a call, in microseconds."""
     return min(repeat(function, number=number, repeat=_REPEATS)) / number * 1e6
 
 
 def main() -> None:
+    """Print both costs."""
     with TemporaryDirectory(dir=SHARED_MEMORY) as directory:
         metrics = Metrics(Path(directory), 0)
         print(f"a hit: {microseconds_per_hit(metrics):.2f} us")  # noqa: T201
-        took = microseconds_per_flush(metrics)
-        print(f"a flush, {_MODELS} models: {took:.0f} us")  # noqa: T201
+        flush = microseconds_per_flush(metrics)
+        print(f"a flush, {_MODELS} models: {flush:.0f} us")  # noqa: T201
 
 
 if __name__ == "__main__":

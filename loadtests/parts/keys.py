@@ -1,4 +1,4 @@
-"""What canonical rows and keys cost: python -m loadtests.parts.keys
+"""The cost of canonical rows and keys: python -m loadtests.parts.keys
 
 A row has ten inputs: six words (two of them out of vocabulary), two numbers, a bucket
 and a rounded float. Prints the best of several repeats, in microseconds.
@@ -33,17 +33,19 @@ ROW: Row = ("word-0", "word-1", "word-2", "word-3", "x", "y", 3, 4000, 4.5, 2.25
 
 
 def microseconds(dictionary: Dictionary, rows: Sequence[Row]) -> float:
+    """Return the cost of the keys of some rows."""
     number = 20_000 // len(rows)
     runs = repeat(lambda: dictionary.keys(dictionary.canonical(rows)), number=number)
     return min(runs) / number * 1e6
 
 
 def main() -> None:
+    """Print the cost of one row and of a hundred."""
     inputs = tuple(Tensor(f"i{n}", dtype, (1,)) for n, dtype in enumerate(DTYPES))
     dictionary = Dictionary("0" * 32, Signature(inputs, ()), KINDS)
     for rows in (1, 100):
-        took = microseconds(dictionary, [ROW] * rows)
-        print(f"{rows:3} rows: {took:6.1f} us")  # noqa: T201
+        cost = microseconds(dictionary, [ROW] * rows)
+        print(f"{rows:3} rows: {cost:6.1f} us")  # noqa: T201
 
 
 if __name__ == "__main__":

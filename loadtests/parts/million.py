@@ -1,7 +1,7 @@
-"""What a vocabulary of a million strings costs: python -m loadtests.parts.million
+"""The cost of a vocabulary of a million strings: python -m loadtests.parts.million
 
-Stages a model that looks a word up in a table, and loads it as a worker does, each in
-a process of its own. Prints seconds, bytes and the cost of a key.
+Stages a model that looks up a word in a table, and loads it as a worker does, each in a
+process of its own. Prints seconds, bytes and the cost of a key.
 """
 
 import os
@@ -24,6 +24,7 @@ WORDS = 1_000_000
 
 
 def build(path: Path) -> None:
+    """Export the model."""
     from tests.support.saved_models import lookup
 
     lookup(path, [f"a-word-of-some-length-{n:07}" for n in range(WORDS)])
@@ -32,16 +33,17 @@ def build(path: Path) -> None:
 
 
 def stage(request: StageRequest) -> ModelVersion:
+    """Stage the model, and print what that costs."""
     from gomlx.models.serving import servable
     from gomlx.models.staging import stage
 
-    assert servable  # TensorFlow is imported: its time is not the model's
+    assert servable  # TensorFlow is imported before the clock starts
     version: ModelVersion = timed("staging", lambda: stage.stage(request))
     return version
 
 
 def load(version: ModelVersion) -> None:
-    """Load as a worker does, and look words up."""
+    """Load the model as a worker does, and look up words."""
     from gomlx.models.serving.servable import Servable
 
     data = (version.directory / "dictionary").read_bytes()
@@ -54,12 +56,14 @@ def load(version: ModelVersion) -> None:
 
 
 def look_up(dictionary: Dictionary, word: str) -> None:
+    """Print the cost of a word's key."""
     rows = [(word,)]
     runs = repeat(lambda: dictionary.keys(dictionary.canonical(rows)), number=10_000)
     print(f"key of {word!r}: {min(runs) / 10_000 * 1e6:.2f} us")  # noqa: T201
 
 
 def timed(what: str, call: Callable[[], Any]) -> Any:
+    """Call, print what that costs, and return the result."""
     started = perf_counter()
     cpu_started = process_time()
     result = call()
@@ -71,6 +75,7 @@ def timed(what: str, call: Callable[[], Any]) -> Any:
 
 
 def main() -> None:
+    """Build, stage and load the model, each in a new process."""
     with (
         tempfile.TemporaryDirectory() as folder,
         get_context("spawn").Pool(1, maxtasksperchild=1) as process,

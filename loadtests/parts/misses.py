@@ -58,13 +58,17 @@ class Unread:
     """Metrics that only count."""
 
     def counter(self, *_: str) -> Counter:
+        """Return a new counter."""
         return Counter()
 
     def histogram(self, *_: str) -> Histogram:
+        """Return a new histogram."""
         return Histogram(SECONDS)
 
 
 def predictor_over(servable: Any, cache: Tiered) -> Predictor:
+    """Return a predictor whose model's run is a constant."""
+
     def run(rows: Sequence[Any]) -> list[bytes]:
         return [b'{"y":1.0}'] * len(rows)
 
@@ -104,6 +108,7 @@ async def microseconds(
 
 
 async def measure(folder: Path, shared: Path) -> None:
+    """Print the costs. folder: for the model. shared: for the cache."""
     counts = LocalCounts(lambda *_: Counter(), Histogram(SECONDS))
     create_store(shared / "store", 256 << 20)
     local = Local(SharedMemory(shared / "store"), counts, 64 << 20)
@@ -117,6 +122,7 @@ async def measure(folder: Path, shared: Path) -> None:
 
 
 def main() -> None:
+    """Measure with a model and a cache in temporary folders."""
     make = partial(tempfile.TemporaryDirectory, prefix="gomlx-")
     with make() as folder, make(dir="/dev/shm") as shared:
         asyncio.run(measure(Path(folder), Path(shared)))

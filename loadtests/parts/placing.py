@@ -71,9 +71,11 @@ class Hits(asyncio.DatagramProtocol):
     """Answers each datagram after the CPU time of a hit."""
 
     def connection_made(self, transport: Any) -> None:
+        """Keep the transport."""
         self._transport = transport
 
     def datagram_received(self, data: bytes, address: Any) -> None:
+        """Spin for the CPU time of a hit, then send the datagram back."""
         until = perf_counter() + _HIT_SECONDS
         while perf_counter() < until:
             pass
@@ -87,13 +89,15 @@ class FixedCost:
         self._is_expensive = is_expensive
 
     def estimate(self, _: int) -> float:
+        """Return the seconds of a run."""
         return 1.0  # one run a turn
 
     def is_expensive(self, _: int) -> bool:
+        """Tell whether runs go to a thread."""
         return self._is_expensive
 
     def observe(self, *_: Any) -> None:
-        pass
+        """Ignore a measured run."""
 
 
 class ClosedLoop:
@@ -109,13 +113,16 @@ class ClosedLoop:
         self.add_rows()
 
     def add_rows(self) -> None:
+        """Add all rows to the batcher."""
         for _ in range(self._rows):
             self._batcher.add(self._row, self)
 
     def is_awaited(self, _: float) -> bool:
+        """Return True: the rows are never abandoned."""
         return True
 
     def complete(self, _: RowResult) -> None:
+        """Count a row; after the last one, count a run and add all rows again."""
         self._completed += 1
         if self._completed % self._rows == 0:
             self.runs += 1
@@ -216,6 +223,7 @@ def _print(name: str, latencies: Sequence[float], cost: str) -> None:
 
 
 def main() -> None:
+    """Measure on the first core, with the sender of hits on the second."""
     os.sched_setaffinity(0, {0})
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1 import answer, key
+from loadtests.parts.l1_stores import answer, key
 
 __all__ = ["answer", "entries", "held", "hits", "key", "overwrite"]
 

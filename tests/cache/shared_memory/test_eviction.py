@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1 import hit_ratios
+from loadtests.parts.l1_hit_ratio import hit_ratios
 from tests.cache.clock import Clock
 from tests.cache.entries import SIZE, TTL, entries, hits, key
 

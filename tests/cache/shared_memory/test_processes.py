@@ -16,7 +16,7 @@ import pytest
 
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1 import kill_writers
+from loadtests.parts.l1_kills import kill_writers
 from tests.cache.entries import SIZE, TTL, entries, hits
 
 spawning = multiprocessing.get_context("spawn")

@@ -14,7 +14,7 @@ from loadtests.load.openloop import Load, Loop, Phase, arrivals
 from loadtests.load.traffic import Traffic, strings
 
 _STALL = 0.3
-TRAFFIC = Traffic("/x", strings(), hits=0.5, known=10)
+TRAFFIC = Traffic("/x", strings(), hits=0.5, recurring=10)
 
 
 class _Stalling(BaseHTTPRequestHandler):

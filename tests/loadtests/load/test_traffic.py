@@ -18,10 +18,10 @@ from loadtests.load.traffic import (
     strings,
 )
 
-TRAFFIC = Traffic("/x", strings(), hits=0.5, known=10)
+TRAFFIC = Traffic("/x", strings(), hits=0.5, recurring=10)
 
 
-def test_known_rows_come_again_and_new_ones_do_not() -> None:
+def test_recurring_rows_come_again_and_new_ones_do_not() -> None:
     requests = list(islice(TRAFFIC.requests(), 1000))
     requested = Counter(request.data for request in requests)
     hits = {request.data for request in requests if request.kind == HIT}
@@ -32,7 +32,7 @@ def test_known_rows_come_again_and_new_ones_do_not() -> None:
 
 def test_zipf_with_churn_replaces_rows() -> None:
     def rows(churn: float) -> Counter[bytes]:
-        traffic = replace(TRAFFIC, known=100, zipf=Zipf(1.0, churn))
+        traffic = replace(TRAFFIC, recurring=100, zipf=Zipf(1.0, churn))
         requests = islice(traffic.requests(), 5000)
         return Counter(request.data for request in requests)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadtests.fuzz import CONFIG, EVAL, LIVE, Answers, differences, stream
+from loadtests.fuzz import CONFIG, LIVE, Answers, differences
+from loadtests.load.malformed import EVAL, stream
 from tests.support import saved_models
 from tests.support.service import running
 
