@@ -22,7 +22,8 @@ from gomlx.contract.answer import SharedAnswers
 from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
 
-KEY, OTHER = b"k" * 16, b"o" * 16
+KEY = b"k" * 16
+OTHER = b"o" * 16
 SPACE = SharedAnswers("m", "0" * 32, ())
 HOLD = """
 import fcntl, sys, time

@@ -16,7 +16,8 @@ async def test_a_lease_that_has_expired_is_not_released_for_its_next_holder(
     redis: Server,
 ) -> None:
     async with remote(redis) as one, remote(redis) as two:
-        first, second = FleetLeases(one), FleetLeases(two)
+        first = FleetLeases(one)
+        second = FleetLeases(two)
         assert await first.acquire(KEYS[:1], 0.05) == KEYS[:1]
         async with asyncio.timeout(30):
             while not await second.acquire(KEYS[:1], 60):
@@ -33,7 +34,8 @@ async def test_a_lease_that_has_expired_is_not_released_for_its_next_holder(
 
 async def test_a_lease_is_released_when_the_answer_can_be_read(redis: Server) -> None:
     async with remote(redis) as one:
-        tiers, leases = Tiered(None, [one], TTL), FleetLeases(one)
+        tiers = Tiered(None, [one], TTL)
+        leases = FleetLeases(one)
         assert await leases.acquire(KEYS[:2], 60) == KEYS[:2]
         tiers.set(SPACE, KEYS[0], b"1")
         await until(lambda: not redis.execute("EXISTS", lease(KEYS[0])))

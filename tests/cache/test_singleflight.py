@@ -56,7 +56,8 @@ def test_all_who_joined_get_the_outcome_in_order(
 
 
 def test_each_key_has_its_own_flight(flights: SingleFlight[str, int]) -> None:
-    first, second = Waiter(), Waiter()
+    first = Waiter()
+    second = Waiter()
     assert flights.join("a", first, 0)
     assert flights.join("b", second, 0)
     flights.complete("b", 2)
@@ -77,7 +78,9 @@ def test_after_the_outcome_the_next_starts_a_flight(
 def test_a_waiter_that_joins_again_at_once_gets_a_new_flight(
     flights: SingleFlight[str, int],
 ) -> None:
-    eager, again, bystander = Waiter(), Waiter(), Waiter()
+    eager = Waiter()
+    again = Waiter()
+    bystander = Waiter()
     started: list[bool] = []
     eager.then = lambda: started.append(flights.join("k", again, 0) is not None)
     flights.join("k", eager, 0)
@@ -90,7 +93,8 @@ def test_a_waiter_that_joins_again_at_once_gets_a_new_flight(
 
 
 def test_waiters_are_seen_as_they_join(flights: SingleFlight[str, int]) -> None:
-    first, second = Waiter(), Waiter()
+    first = Waiter()
+    second = Waiter()
     flights.join("k", first, 0)
     waiting = flights["k"]
     flights.join("k", second, 1)

@@ -24,7 +24,8 @@ SECRETS = ("swordfish", "hunter2")
 def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """Connections by their fault."""
     folder = tmp_path_factory.mktemp("check")
-    known, other = Certificates(folder / "tls"), Certificates(folder / "other")
+    known = Certificates(folder / "tls")
+    other = Certificates(folder / "other")
     rules = (
         "user default on >swordfish ~* +@all",
         "user mute on >hunter2 ~* +@all -set",

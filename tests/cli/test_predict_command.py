@@ -170,7 +170,8 @@ def test_refused_rows_stop_the_run_or_are_skipped(
     rows: Rows = [*good]
     rows[700] = {"x": 7}
     rows[1100] = {"x": -1 if kind == "parquet" else "?"}
-    source, into = write(tmp_path / f"a.{kind}", rows), tmp_path / f"b.{kind}"
+    source = write(tmp_path / f"a.{kind}", rows)
+    into = tmp_path / f"b.{kind}"
     done = run("pick", "-i", source.name, "-o", into.name)
     assert done.exit_code == 1
     assert "row 701: " in done.stderr and "run it again" in done.stderr
@@ -197,7 +198,8 @@ def test_a_killed_run_is_continued(flying: Service, tmp_path: Path, kind: str) -
     new = {"csv": 0, "jsonl": 1, "parquet": 2}[kind] * size  # no answer is cached yet
     rows = [{"n": n, "x": (n + new) / 8} for n in range(size)]
     source = write(tmp_path / f"a.{kind}", rows)
-    into, note = tmp_path / f"b.{kind}", tmp_path / f"b.{kind}.position"
+    into = tmp_path / f"b.{kind}"
+    note = tmp_path / f"b.{kind}.position"
     seen = 0
 
     def is_further() -> bool:

@@ -35,7 +35,8 @@ def client(transport: FakeTransport) -> Iterator[Client]:
 
 def test_threads_share_requests(transport: FakeTransport) -> None:
     with Client("m", "http://f", transport=transport, options=QUIET) as client:
-        barrier, answers = threading.Barrier(20), []
+        barrier = threading.Barrier(20)
+        answers = []
 
         def call() -> None:
             barrier.wait()
@@ -121,7 +122,8 @@ def test_a_closed_client_can_be_used_again(
 def test_closing_during_calls(transport: FakeTransport) -> None:
     """Each call fails or connects again; none waits for ever."""
     client = Client("m", "http://f", transport=transport, options=QUIET)
-    outcomes, ended = set[Any](), threading.Event()
+    outcomes = set[Any]()
+    ended = threading.Event()
 
     def call(word: str) -> None:
         for n in itertools.count():
@@ -147,7 +149,8 @@ def test_closing_during_calls(transport: FakeTransport) -> None:
 
 def test_calls_do_not_wait_for_the_requests_of_others() -> None:
     """No lock is held while a call waits or a client connects."""
-    slow, go = threading.Event(), threading.Event()
+    slow = threading.Event()
+    go = threading.Event()
 
     class Slow(FakeTransport):
         async def send(self, request: Request) -> Response:

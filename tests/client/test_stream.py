@@ -36,7 +36,8 @@ class Counting:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         row: dict[str, Any] = {}
         for n in itertools.count():
-            self.count, row["x"] = n + 1, n
+            self.count = n + 1
+            row["x"] = n
             yield row
 
 

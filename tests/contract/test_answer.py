@@ -184,7 +184,8 @@ def test_names_are_escaped(name: str) -> None:
 
 
 def test_outputs_are_in_the_order_of_the_signature() -> None:
-    numbers, wide = np.array([1.5, 2.5], np.float32), np.array([[1, 2], [3, 4]])
+    numbers = np.array([1.5, 2.5], np.float32)
+    wide = np.array([[1, 2], [3, 4]])
     found = answers(wide, texts(b"x", b"y"), numbers, names="zya")
     assert found == [b'{"z":[1,2],"y":"x","a":1.5}', b'{"z":[3,4],"y":"y","a":2.5}']
 

@@ -98,7 +98,8 @@ def test_names_do_not_run_into_each_other() -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_an_integer_for_a_float_has_the_key_of_that_float(dtype: str) -> None:
-    scalar, block = (Tensor("x", dtype, ()),), (Tensor("x", dtype, (2,)),)
+    scalar = (Tensor("x", dtype, ()),)
+    block = (Tensor("x", dtype, (2,)),)
     assert keys(scalar, (3,)) == keys(scalar, (3.0,))
     assert keys(block, (Block((2,), (3, 4)),)) == keys(block, (Block((2,), (3.0, 4)),))
 

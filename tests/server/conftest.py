@@ -52,7 +52,8 @@ class Gate:
     def __init__(self, servable: Servable) -> None:
         self._servable = servable
         self.rows: list[float] = []  # that were run, in order
-        self.started, self.go = threading.Event(), threading.Event()
+        self.started = threading.Event()
+        self.go = threading.Event()
 
     def run(self, rows: Sequence[Row]) -> list[bytes]:
         self.rows += [x for (x,) in rows]  # type: ignore[misc]

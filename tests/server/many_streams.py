@@ -27,7 +27,8 @@ def ask_at_once(peer: socket.socket, path: str, count: int) -> dict[int, Any]:
         client.send_headers(stream, list(pseudo.items()), end_stream=is_get)
         if not is_get:
             client.send_data(stream, b'{"x":%d}' % stream, end_stream=True)
-    bodies, ended = dict.fromkeys(streams, b""), 0
+    bodies = dict.fromkeys(streams, b"")
+    ended = 0
     while ended < count:
         peer.sendall(client.data_to_send())
         for event in client.receive_data(peer.recv(1 << 16)):

@@ -83,7 +83,8 @@ def values(tensor: Tensor, kind: Kind) -> st.SearchStrategy[Any]:
         element = words | st.text(max_size=4)
     elif "int" in tensor.dtype:
         limits = np.iinfo(tensor.dtype)
-        low, high = int(limits.min), int(limits.max)
+        low = int(limits.min)
+        high = int(limits.max)
         most = [
             e for e in (-1, 0, 1, 2, 3, 5, 7, low, high, *edges) if low <= e <= high
         ]
@@ -260,7 +261,8 @@ def agree(found: Any, expected: Any) -> bool:
 def test_what_is_served_is_what_the_canonical_row_gives(
     load: Load, serve: Callable[[str], Served], family: str
 ) -> None:
-    servable, served = load(family), serve(family)
+    servable = load(family)
+    served = serve(family)
 
     @given(data=st.data())
     @relaxed

@@ -49,8 +49,10 @@ def host(number: int) -> Iterator[tuple[str, str, Sequence[str]]]:
         yield "127.0.0.1", f"127.0.0.{number + 1}", ()
         return
     name = f"gomlx-{os.getpid()}-{number}"
-    ours, theirs = f"g{os.getpid()}n{number}a", f"g{os.getpid()}n{number}b"
-    here, there = f"10.231.{number}.1", f"10.231.{number}.2"
+    ours = f"g{os.getpid()}n{number}a"
+    theirs = f"g{os.getpid()}n{number}b"
+    here = f"10.231.{number}.1"
+    there = f"10.231.{number}.2"
     run("ip", "netns", "add", name)
     try:
         pair = f"ip link add {ours} type veth peer name {theirs} netns {name}"
@@ -70,7 +72,8 @@ class Fleet:
     """Services, their Redis, and how many requests each model has been sent."""
 
     def __init__(self, services: Sequence[Service], redis: Server) -> None:
-        self.services, self._redis = services, redis
+        self.services = services
+        self._redis = redis
         self._sent = Counter[str]()
 
     def send(

@@ -78,7 +78,8 @@ def test_get(service: Service) -> None:
 
 
 def test_a_batch_with_its_size_last_and_a_broadcast_column(service: Service) -> None:
-    cities, prices = ["rome", "oslo", "?"], [0, 2, 9]
+    cities = ["rome", "oslo", "?"]
+    prices = [0, 2, 9]
     batch = {"city": cities, "day": [1], "price": prices, "batch_size": 3}
     response = service.post("keras", batch)
     rows = [

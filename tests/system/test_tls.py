@@ -45,7 +45,8 @@ async def test_changed_files_are_loaded_once_they_are_valid(
     caplog.set_level("INFO")
     mine = {"client_ca": str(files.ca), "client_certificate": "required"}
     certificates = Certificates(Tls(**files.config(**mine)))
-    context, client = certificates.options["ssl"], files.trust()
+    context = certificates.options["ssl"]
+    client = files.trust()
     first = serial(context, client)
     files.issue()  # before the worker was started
     following = asyncio.create_task(certificates.follow(0.01))

@@ -144,7 +144,8 @@ def test_headers_are_found_whatever_the_pieces(
 ) -> None:
     reply = listed(*map(bulk, values)) + (ENDLESS[0] if is_endless else b"+OK\r\n")
     ends = [0, *sorted(min(cut, len(reply)) for cut in cuts), len(reply)]
-    headers, has_raised = Headers(), False
+    headers = Headers()
+    has_raised = False
     try:
         for start, end in pairwise(ends):
             headers.follow(reply[start:end])

@@ -54,7 +54,8 @@ async def test_one_command_runs_at_a_time() -> None:
 
 async def test_a_caller_that_is_cancelled_does_not_cancel_the_command() -> None:
     commands = Commands()
-    impatient, patient = commands.submit(b"a"), commands.submit(b"b")
+    impatient = commands.submit(b"a")
+    patient = commands.submit(b"b")
     while not commands.names:
         await asyncio.sleep(0)
     impatient.cancel()

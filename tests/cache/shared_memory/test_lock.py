@@ -18,7 +18,8 @@ time.sleep(600)
 
 
 def test_one_at_a_time_may_write(tmp_path: Path) -> None:
-    mine, other = WriterLock(tmp_path), WriterLock(tmp_path)
+    mine = WriterLock(tmp_path)
+    other = WriterLock(tmp_path)
     mine.acquire()
     assert not other.try_acquire()
     mine.release()

@@ -183,7 +183,8 @@ def test_fifty_writers_are_killed_in_the_middle(directory: Path, seed: int) -> N
     assert adopt_store(directory, SIZE)
 
 
-BATCHES, BATCH = 2000, 500
+BATCHES = 2000
+BATCH = 500
 
 
 def numbered(batch: int) -> list[bytes]:

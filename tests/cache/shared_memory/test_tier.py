@@ -106,7 +106,8 @@ def test_a_store_that_is_not_there_is_not_created(shared_folder: Path) -> None:
 @pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
 def test_hot_answers_live_on_whatever_their_size(directory: Path, size: int) -> None:
     create_store(directory, 4 << 20)
-    store, hot = SharedMemory(directory), key(1)
+    store = SharedMemory(directory)
+    hot = key(1)
     store.set_many({hot: (b"x" * size, TTL)})
     for start in range(1000, 80_000, 100):
         assert store.get_many([hot]) == {hot: b"x" * size}

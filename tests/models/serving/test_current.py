@@ -23,7 +23,8 @@ def live(staged: Stage, folder: Path, factor: float) -> LiveVersion:
 def test_a_pinned_version_outlives_its_replacement(
     tmp_path: Path, staged: Stage
 ) -> None:
-    current, drained = Current(["m"]), list[LiveVersion]()
+    current = Current(["m"])
+    drained = list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
     for _ in range(2):
@@ -39,7 +40,8 @@ def test_a_pinned_version_outlives_its_replacement(
 def test_a_replaced_version_without_pins_is_drained_at_once(
     tmp_path: Path, staged: Stage
 ) -> None:
-    current, drained = Current(["m"]), list[LiveVersion]()
+    current = Current(["m"])
+    drained = list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
     current.swap("m", old, drained.append)
     old.pin()

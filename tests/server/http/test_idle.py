@@ -25,7 +25,8 @@ class Site:
     """A listening application, and its connections."""
 
     def __init__(self, port: int, watched: set[WatchedConnection]) -> None:
-        self.port, self.watched = port, watched
+        self.port = port
+        self.watched = watched
 
     async def connect(
         self, request: bytes

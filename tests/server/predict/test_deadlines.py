@@ -122,7 +122,8 @@ async def test_a_request_that_joins_late_keeps_a_flight_alive(
 async def test_a_version_is_held_until_its_late_run_has_ended(
     path: Path_, servables: Servables
 ) -> None:
-    gate, drained = path.gated(servables[2.0]), list[object]()
+    gate = path.gated(servables[2.0])
+    drained = list[object]()
     await late(path, gate, b'{"x":1}')
     path.current.swap("m", path.live(servables[3.0]), drained.append)
     assert not drained
@@ -295,7 +296,8 @@ async def swept() -> None:
 
 
 async def test_requests_end_once_their_deadline_has_passed() -> None:
-    clock, owner = Clock(), FakeOwner()
+    clock = Clock()
+    owner = FakeOwner()
     deadlines = Deadlines(0, clock)
     live = live_version(FakeBatcher())
     soon, later, answered = (
@@ -319,7 +321,8 @@ async def test_requests_end_once_their_deadline_has_passed() -> None:
 
 
 async def test_the_timer_starts_again_with_the_next_request() -> None:
-    clock, owner = Clock(), FakeOwner()
+    clock = Clock()
+    owner = FakeOwner()
     deadlines = Deadlines(0, clock)
     live = live_version(FakeBatcher())
     clock.now = inf
@@ -337,7 +340,8 @@ async def test_a_bug_in_one_reply_stops_no_other_deadline() -> None:
     bugs: list[dict[str, object]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: bugs.append(context))
-    clock, owner = Clock(), FakeOwner()
+    clock = Clock()
+    owner = FakeOwner()
     deadlines = Deadlines(0, clock)
     live = live_version(FakeBatcher())
     clock.now = inf

@@ -40,7 +40,9 @@ class Fetching:
 def fetching(
     room: int = 1000, coalescer: Any = None, timeout_seconds: float = 30
 ) -> Fetching:
-    cache, batcher, owner = FakeCache(remotes=["L2"]), FakeBatcher(room), FakeOwner()
+    cache = FakeCache(remotes=["L2"])
+    batcher = FakeBatcher(room)
+    owner = FakeOwner()
     rows = FetchedRows({"m": 5})
     live = live_version(batcher)
     pending = pending_of(live, PARSED, (), owner, timeout_seconds)

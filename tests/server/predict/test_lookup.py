@@ -26,7 +26,8 @@ def cached_lookup() -> tuple[VersionLookup, FakeCache]:
 
 def test_the_rows_of_all_requests_are_looked_up_together() -> None:
     lookup, cache = cached_lookup()
-    one, two = parsed_of(1), parsed_of(2, 3)
+    one = parsed_of(1)
+    two = parsed_of(2, 3)
     cache.answers = {one.keys[0]: ANSWER, two.keys[1]: ANSWER}
     assert lookup.cached([one, InvalidInput("wrong"), two]) == cache.answers
     assert cache.lookups == [[*one.keys, *two.keys]]

@@ -27,8 +27,11 @@ def policy_of(*remotes: str) -> CachePolicy:
 
 
 async def test_a_row_joins_the_flight_that_is_under_way() -> None:
-    misses, batcher, owner = Misses({"m": 10}), FakeBatcher(), FakeOwner()
-    live, policy = live_version(batcher), policy_of()
+    misses = Misses({"m": 10})
+    batcher = FakeBatcher()
+    owner = FakeOwner()
+    live = live_version(batcher)
+    policy = policy_of()
     single = pending_of(live, parsed_of(1), owner=owner)
     twin = pending_of(live, parsed_of(1), owner=owner)
     batch = pending_of(live, parsed_of(1, 2, 2), owner=owner)
@@ -43,7 +46,8 @@ async def test_a_row_joins_the_flight_that_is_under_way() -> None:
 
 
 async def test_rows_that_hit_are_not_computed() -> None:
-    misses, batcher = Misses({"m": 10}), FakeBatcher()
+    misses = Misses({"m": 10})
+    batcher = FakeBatcher()
     pending = pending_of(
         live_version(batcher), parsed_of(1, 2, 3), [None, ANSWER, None]
     )
@@ -52,7 +56,9 @@ async def test_rows_that_hit_are_not_computed() -> None:
 
 
 async def test_without_a_cache_each_request_has_its_own_runs() -> None:
-    misses, batcher, owner = Misses({"m": 10}), FakeBatcher(), FakeOwner()
+    misses = Misses({"m": 10})
+    batcher = FakeBatcher()
+    owner = FakeOwner()
     live = live_version(batcher)
     for _ in range(2):
         parsed = ParsedRequest(parsed_of(1, 2).rows, [], True)
@@ -63,8 +69,10 @@ async def test_without_a_cache_each_request_has_its_own_runs() -> None:
 
 
 async def test_a_request_that_finds_no_room_changes_nothing() -> None:
-    misses, batcher = Misses({"m": 1}), FakeBatcher(room=0)
-    live, owner = live_version(batcher), FakeOwner()
+    misses = Misses({"m": 1})
+    batcher = FakeBatcher(room=0)
+    live = live_version(batcher)
+    owner = FakeOwner()
     single = pending_of(live, parsed_of(1), owner=owner)
     batch = pending_of(live, parsed_of(1, 2), owner=owner)
     for _ in range(2):  # no flight stays behind, which the next one would join
@@ -81,7 +89,9 @@ async def test_a_request_that_finds_no_room_changes_nothing() -> None:
 
 
 async def test_rows_are_fetched_before_they_are_computed() -> None:
-    misses, batcher, owner = Misses({"m": 10}), FakeBatcher(), FakeOwner()
+    misses = Misses({"m": 10})
+    batcher = FakeBatcher()
+    owner = FakeOwner()
     parsed = parsed_of(1, 2)
     pending = pending_of(live_version(batcher), parsed, owner=owner)
     cache = FakeCache(remotes=["L2"])
@@ -96,7 +106,8 @@ async def test_rows_are_fetched_before_they_are_computed() -> None:
 
 
 async def test_a_request_that_ends_early_frees_its_room() -> None:
-    misses, batcher = Misses({"m": 10}), FakeBatcher()
+    misses = Misses({"m": 10})
+    batcher = FakeBatcher()
     pending = pending_of(live_version(batcher), parsed_of(1))
     misses.join_flight(pending, policy_of())
     assert pending.abandon()

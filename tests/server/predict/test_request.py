@@ -15,7 +15,8 @@ from tests.server.predict.fakes import (
 
 
 def test_the_last_outcome_ends_it() -> None:
-    owner, live = FakeOwner(), live_version(FakeBatcher())
+    owner = FakeOwner()
+    live = live_version(FakeBatcher())
     pending = pending_of(live, parsed_of(1, 2, 3), [None, ANSWER, None], owner)
     assert (pending.name, pending.missing, pending.hits) == ("m", 2, 1)
     assert [*pending.places()] == [0, 2]
@@ -26,7 +27,8 @@ def test_the_last_outcome_ends_it() -> None:
 
 
 def test_the_first_error_ends_it_and_the_last_outcome_releases_the_version() -> None:
-    owner, live = FakeOwner(), live_version(FakeBatcher())
+    owner = FakeOwner()
+    live = live_version(FakeBatcher())
     pending = pending_of(live, parsed_of(1, 2, 3), owner=owner)
     assert [*pending.places()] == [0, 1, 2]
     error = RunFailed("thirteen")
@@ -38,7 +40,8 @@ def test_the_first_error_ends_it_and_the_last_outcome_releases_the_version() -> 
 
 
 def test_outcomes_after_its_end_are_dropped() -> None:
-    owner, live = FakeOwner(), live_version(FakeBatcher())
+    owner = FakeOwner()
+    live = live_version(FakeBatcher())
     pending = pending_of(live, parsed_of(1), owner=owner)
     late = DeadlineExceeded.of("m")
     pending.end(late)
@@ -47,7 +50,8 @@ def test_outcomes_after_its_end_are_dropped() -> None:
 
 
 def test_it_is_abandoned_once_and_without_a_reply() -> None:
-    owner, live = FakeOwner(), live_version(FakeBatcher())
+    owner = FakeOwner()
+    live = live_version(FakeBatcher())
     pending = pending_of(live, parsed_of(1), owner=owner)
     assert pending.abandon()
     assert not pending.abandon()

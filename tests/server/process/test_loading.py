@@ -33,7 +33,8 @@ async def test_a_loaded_version_answers_and_its_runs_are_counted(
     tmp_path: Path, staged: Callable[..., ModelVersion]
 ) -> None:
     version = staged(saved_models.scale(tmp_path / "scale", 2.0))
-    counts, completed = Counts(), list[bool]()
+    counts = Counts()
+    completed = list[bool]()
     metrics: Any = counts
     loader = VersionLoader({"m": Batch()}, metrics, lambda: completed.append(True))
     live = await asyncio.to_thread(loader.load, version)

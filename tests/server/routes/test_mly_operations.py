@@ -184,7 +184,8 @@ def test_every_tier_has_an_operation_for_look_ups_and_one_for_writes(
         count: int = metric(service, f"operation/{name}").get("Count", 0)
         return count
 
-    before, written = counted("s"), counted("sCacheW")
+    before = counted("s")
+    written = counted("sCacheW")
     post(service, "rows", b'{"x":[2,2,0],"batch_size":3}')
     wait_for(lambda: counted("sCacheW") == written + 2)
     post(service, "rows", b'{"x":[2,2,0,0],"batch_size":4}')

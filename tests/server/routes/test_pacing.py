@@ -27,7 +27,8 @@ class Turns:
 
 
 async def test_few_start_in_a_turn_and_all_are_answered() -> None:
-    turns, started = Turns(), list[tuple[int, int]]()
+    turns = Turns()
+    started = list[tuple[int, int]]()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         started.append((scope, turns.count))

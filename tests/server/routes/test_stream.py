@@ -131,7 +131,8 @@ def test_a_line_that_is_too_long_ends_the_stream(client: Client, pieces: int) ->
     client.send(rest_ + row(5))  # as one: the server does not read on for ever
     if pieces > 1:
         client.end()  # or it is ended after a second
-    first, last = client.line(), client.line()
+    first = client.line()
+    last = client.line()
     assert client.line() is None
     assert first["data"] == {"y": 6.0}
     assert (last["status"], last["code"]) == ("error", 413)
@@ -178,7 +179,8 @@ def memory(service: Service) -> int:
 
 def test_a_client_that_does_not_read_is_not_read_from(service: Service) -> None:
     """100,000 rows of 250 bytes, and as many answers: 40 MB."""
-    count, size = 100_000, 250
+    count = 100_000
+    size = 250
     client = Http1(service.url, "scale")
     sent = 0
 
@@ -234,7 +236,8 @@ def test_a_client_that_grants_no_credit_gets_none(service: Service) -> None:
 
 def sockets_to(service: Service, ports: set[int]) -> int:
     """How many sockets that the service holds are connected to these ports."""
-    here, found = int(service.url.rpartition(":")[2]), 0
+    here = int(service.url.rpartition(":")[2])
+    found = 0
     for text in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = text.split()
         own, peer = (int(fields[n].rpartition(":")[2], 16) for n in (1, 2))

@@ -67,7 +67,8 @@ def test_bytes_of_lines_and_of_answers_count() -> None:
 
 def test_clear_yields_the_requests_that_still_wait() -> None:
     window = StreamWindow(10, 100)
-    waiting, answered = pending(1), pending(1)
+    waiting = pending(1)
+    answered = pending(1)
     window.submitted(window.open(1), waiting)
     line = window.open(1)
     window.submitted(line, answered)
