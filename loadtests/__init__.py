@@ -1,4 +1,9 @@
-"""What gomlx costs under load, beside others, measured on this machine.
+"""The cost of gomlx under load, beside other servers, measured on this machine.
 
-`python -m loadtests --help` lists what there is.
+    bench   the table of `make bench`: what is measured, its goals, its results
+    parts   micro-benchmarks of single parts
+    load    generators of load, and the models and services that they load
+    code    measures of the code itself, for the programs shape and paths
+
+The other files are programs of their own. `python -m loadtests --help` lists all.
 """
