@@ -115,7 +115,8 @@ class Local:
         if self._is_flushing:
             self._flushed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._flushed.wait(), timeout_seconds)
+                async with asyncio.timeout(timeout_seconds):
+                    await self._flushed.wait()
         self._writer.shutdown(wait=not self._is_flushing)
         if not self._is_flushing:  # else the thread still uses the tier
             self._tier.close()

@@ -68,7 +68,8 @@ class Master:
             # Gunicorn enforces the graceful time itself, unless the master hangs.
             limit = self._graceful_seconds + _HUNG_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), limit)
+                async with asyncio.timeout(limit):
+                    await process.wait()
         self.kill()
         await process.wait()
 

@@ -59,7 +59,8 @@ class Watcher:
         try:
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._hint.wait(), self._poll_seconds)
+                    async with asyncio.timeout(self._poll_seconds):
+                        await self._hint.wait()
                 self._hint.clear()
                 now = await self._observe()
                 if _differ(now, last):
@@ -145,7 +146,8 @@ class Watcher:
                 ):
                     self._hint.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(rearm.wait(), self._poll_seconds)
+                async with asyncio.timeout(self._poll_seconds):
+                    await rearm.wait()
 
 
 async def _in_thread(call: Callable[[], T], seconds: float) -> T:
@@ -174,7 +176,8 @@ async def _in_thread(call: Callable[[], T], seconds: float) -> T:
             loop.call_soon_threadsafe(deliver, outcome)
 
     threading.Thread(target=run, daemon=True).start()
-    return await asyncio.wait_for(done, seconds)
+    async with asyncio.timeout(seconds):
+        return await done
 
 
 def _differ(a: Observation, b: Observation) -> bool:

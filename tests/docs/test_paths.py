@@ -38,5 +38,6 @@ def test_the_page_lists_the_files(traced: tuple[list[str], int, int]) -> None:
     lines = traced[0]
     (hit,) = (n for n, line in enumerate(lines) if f"**{HIT}**" in line)
     assert "\n".join(lines[hit : hit + traced[1] + 2]) in section
-    for line in lines:
-        assert line.partition("**: ")[0] in section
+    for line in lines:  # how tasks of the others interleave depends on the machine
+        title = line.partition("**: ")[0]
+        assert title.partition(". ")[2] in section

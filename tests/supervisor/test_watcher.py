@@ -46,6 +46,24 @@ async def changed(
     return seen.result()
 
 
+async def test_a_cancellation_is_not_lost_when_something_else_ends_the_wait(
+    tmp_path: Path,
+) -> None:
+    """`asyncio.wait_for` loses it: a stop of the service would never end."""
+    folder = model(tmp_path / "m", "one")
+
+    async def follow() -> None:
+        async for _ in Watcher(str(folder), 0, 0).observations():
+            pass
+
+    for n in range(300):
+        following = asyncio.create_task(follow())
+        await asyncio.sleep(n % 30 / 10_000)
+        following.cancel()
+        await asyncio.wait({following}, timeout=10)
+        assert following.cancelled()
+
+
 @pytest.mark.parametrize("poll", [0.2, NEVER])
 async def test_a_change_is_observed_by_polling_and_by_notification(
     tmp_path: Path, poll: float

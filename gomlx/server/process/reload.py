@@ -63,7 +63,8 @@ class Reloader:
             except Exception:
                 log.exception("cannot follow the manifest")
             try:
-                await asyncio.wait_for(self._hint.wait(), _LOOK_SECONDS)
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._hint.wait()
             except TimeoutError:
                 continue
             self._hint.clear()
