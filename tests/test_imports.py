@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import gomlx
+from loadtests.code.imports import cycles_of
 
 ROOT = Path(gomlx.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -238,28 +239,12 @@ def test_homes(path: Path) -> None:
 
 def test_no_module_imports_itself_by_a_detour() -> None:
     graph = {name: ours(path) for name, path in BY_NAME.items()}
-    assert not [*cycles(graph)]
-
-
-def cycles(graph: dict[str, list[str]]) -> Iterator[tuple[str, ...]]:
-    """Yield a cycle for each module that closes one, depth first."""
-    done = set[str]()
-
-    def visit(name: str, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        if name in path:
-            yield path[path.index(name) :]
-        elif name not in done:
-            for target in graph.get(name, ()):
-                yield from visit(target, (*path, name))
-            done.add(name)
-
-    for name in graph:
-        yield from visit(name, ())
+    assert not [*cycles_of(graph)]
 
 
 def test_a_cycle_is_found() -> None:
     graph = {"a": ["b"], "b": ["c"], "c": ["b"], "d": ["a"]}
-    assert [*cycles(graph)] == [("b", "c")]
+    assert [*cycles_of(graph)] == [("b", "c")]
 
 
 def loaded_by(statement: str) -> set[str]:
