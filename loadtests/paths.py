@@ -134,18 +134,16 @@ class _Served:
 
 def _staged(config: Any, rundir: Any) -> list[Any]:
     from gomlx.models.staging.stage import stage
-    from gomlx.models.version import Settings, StageRequest
+    from gomlx.models.version import InputSettings, Settings, StageRequest
 
     (model,) = config.models
     into = rundir.models / model.id
-    wildcards = tuple[str, ...](_INPUTS)
+    wildcards = tuple(InputSettings(name, wildcard=True) for name in _INPUTS)
     return [
         stage(
-            StageRequest(
-                model.id, model.url, into, model.signature, {}, Settings(wildcards=w)
-            )
+            StageRequest(model.id, model.url, into, model.signature, {}, Settings(some))
         )
-        for w in (wildcards, wildcards[:1])
+        for some in (wildcards, wildcards[:1])
     ]
 
 

@@ -15,7 +15,7 @@ from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
 from gomlx.config.tls import load_tls
 from gomlx.errors import ModelNotFound
-from gomlx.models.version import Settings, StageRequest
+from gomlx.models.version import InputSettings, Settings, StageRequest
 from gomlx.runtime.process import listen, url_of
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
 from gomlx.supervisor.supervisor import Intervals, Supervisor
@@ -125,9 +125,7 @@ def request_of(model: str, config: Path | None) -> StageRequest:
 def stage_request(model: Model, into: Path) -> StageRequest:
     """Return the request to stage a configured model into a folder."""
     settings = Settings(
-        {i.name: i.precision for i in model.inputs if i.precision is not None},
-        tuple(i.name for i in model.inputs if i.wildcard),
-        tuple(i.name for i in model.inputs if i.auxiliary),
+        tuple(InputSettings(**msgspec.structs.asdict(one)) for one in model.inputs),
         model.key_fields,
         model.transformer or "",
         model.batch.rows,

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,25 +63,52 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class InputSettings:
+    """What the config says of one input. precision: decimals of a float, or None."""
+
+    name: str
+    precision: int | None = None
+    wildcard: bool = False
+    auxiliary: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """The part of a model's config that changes its keys or answers.
 
-    precisions: input → decimals. transformer: "package.module:function", or empty.
-    rows: proved, alone or independent: whether rows of different requests may run
-    together.
+    transformer: "package.module:function", or empty. rows: proved, alone or
+    independent: whether rows of different requests may run together.
     """
 
-    precisions: dict[str, int] = field(default_factory=dict)
-    wildcards: tuple[str, ...] = ()
-    auxiliaries: tuple[str, ...] = ()
+    inputs: tuple[InputSettings, ...] = ()
     key_fields: tuple[str, ...] = ()
     transformer: str = ""
     rows: str = "proved"
 
+    def input(self, name: str) -> InputSettings:
+        """Return what the config says of an input; the defaults if nothing."""
+        found = (one for one in self.inputs if one.name == name)
+        return next(found, InputSettings(name))
+
+    @property
+    def auxiliaries(self) -> list[str]:
+        """The names of the inputs that the model is not fed, sorted."""
+        return sorted(one.name for one in self.inputs if one.auxiliary)
+
+    @property
+    def digested(self) -> str:
+        """All settings as one text; their order in the config does not matter."""
+        inputs = sorted(self.inputs, key=lambda one: one.name)
+        ordered = replace(
+            self, inputs=tuple(inputs), key_fields=tuple(sorted(self.key_fields))
+        )
+        return json.dumps(asdict(ordered), sort_keys=True)
+
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Settings":
         lists = {k: tuple(v) for k, v in document.items() if isinstance(v, list)}
-        return cls(**document | lists)
+        inputs = tuple(InputSettings(**one) for one in document["inputs"])
+        return cls(**document | lists | {"inputs": inputs})
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
     definition = _definition(meta_graph, request.signature)
     inputs = dict(sorted(definition.inputs.items()))
     outputs = dict(sorted(definition.outputs.items()))
-    auxiliaries = sorted(request.settings.auxiliaries)
+    auxiliaries = request.settings.auxiliaries
     _check_names([*inputs, *auxiliaries])
     _check_settings(request.settings, inputs)
     signature = Signature(
@@ -61,17 +61,17 @@ def example_row(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:
 
 def configured_kind(tensor: Tensor, settings: Settings) -> Kind | None:
     """Return the kind that the config sets for an input, if any. Raises StageFailed."""
-    if tensor.name in settings.wildcards:
+    given = settings.input(tensor.name)
+    if given.wildcard:
         return Exact(tensor.dtype, "the config says wildcard")
-    precision = settings.precisions.get(tensor.name)
-    if precision is None:
+    if given.precision is None:
         return None
     if "float" not in tensor.dtype:
         raise StageFailed(
             f"input {tensor.name!r} has dtype {tensor.dtype}, and only floats have a "
             "precision: remove its precision from the config"
         )
-    return Rounded(tensor.dtype, precision, "the config gives its precision")
+    return Rounded(tensor.dtype, given.precision, "the config gives its precision")
 
 
 def auxiliary_kind(name: str, settings: Settings) -> Kind:
@@ -105,15 +105,15 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _check_settings(settings: Settings, inputs: Collection[str]) -> None:
     """Raise StageFailed unless the inputs that the config names fit the model's."""
-    for name in (*settings.precisions, *settings.wildcards):
-        if name not in inputs:
-            has = ", ".join(inputs)
-            raise StageFailed(f"inputs: the model has no {name!r}; it has: {has}")
-    for name in settings.auxiliaries:
-        if name in inputs:
+    for given in settings.inputs:
+        name = given.name
+        if given.auxiliary and name in inputs:
             raise StageFailed(
                 f"inputs: {name!r} is the model's own input and cannot be auxiliary"
             )
+        if not given.auxiliary and name not in inputs:
+            has = ", ".join(inputs)
+            raise StageFailed(f"inputs: the model has no {name!r}; it has: {has}")
     for name in settings.key_fields:
         if name not in inputs and name not in settings.auxiliaries:
             raise StageFailed(f"key_fields: there is no input {name!r}")

@@ -26,7 +26,7 @@ from gomlx.runtime.masking import masked
 log = logging.getLogger(__name__)
 
 # To be raised when what staging writes, or the form of keys or answers, changes.
-FORMAT = 5
+FORMAT = 6
 _LONGEST_REASON = 500  # characters of an error of TensorFlow
 
 
@@ -74,12 +74,7 @@ def _digest(content: str, transformer: Code, request: StageRequest) -> str:
         str(FORMAT),
         content,
         request.signature,
-        json.dumps(sorted(settings.precisions.items())),
-        json.dumps(sorted(settings.wildcards)),
-        json.dumps(sorted(settings.auxiliaries)),
-        json.dumps(sorted(settings.key_fields)),
-        settings.transformer,
-        settings.rows,
+        settings.digested,
         transformer.digest,
         # The example influences what staging finds out about a version.
         json.dumps(sorted(request.example.items())),

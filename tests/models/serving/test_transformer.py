@@ -12,7 +12,7 @@ import pytest
 
 from gomlx.errors import StageFailed, TransformFailed
 from gomlx.models.serving.servable import Servable
-from gomlx.models.version import ModelVersion, Settings, StageRequest
+from gomlx.models.version import InputSettings, ModelVersion, Settings, StageRequest
 from tests.support import saved_models
 from tests.support.families import tables
 
@@ -41,8 +41,13 @@ def ranking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "ranking.py"
 
 
+AUXILIARY = InputSettings("limit", auxiliary=True)
+A = InputSettings("a", auxiliary=True)
+B = InputSettings("b", auxiliary=True)
+
+
 def settings(function: str = "ranking:best", **others: Any) -> Settings:
-    return Settings(auxiliaries=("limit",), transformer=function, **others)
+    return Settings((AUXILIARY,), transformer=function, **others)
 
 
 def answers_of(servable: Servable, **columns: Any) -> Any:
@@ -163,20 +168,20 @@ def test_every_setting_makes_another_version(
     source = saved_models.keras(tmp_path / "m")
     different = [
         Settings(),
-        Settings(precisions={"price": 1}),
-        Settings(precisions={"price": 2}),
-        Settings(wildcards=("city",)),
-        Settings(wildcards=("day",)),
-        Settings(auxiliaries=("a",)),
-        Settings(auxiliaries=("b",)),
-        Settings(auxiliaries=("a", "b")),
-        Settings(auxiliaries=("a", "b"), key_fields=("a",)),
-        Settings(auxiliaries=("a", "b"), key_fields=("a", "b")),
-        Settings(auxiliaries=("limit",), transformer="ranking:best"),
+        Settings((InputSettings("price", 1),)),
+        Settings((InputSettings("price", 2),)),
+        Settings((InputSettings("city", wildcard=True),)),
+        Settings((InputSettings("day", wildcard=True),)),
+        Settings((A,)),
+        Settings((B,)),
+        Settings((A, B)),
+        Settings((A, B), key_fields=("a",)),
+        Settings((A, B), key_fields=("a", "b")),
+        Settings((AUXILIARY,), transformer="ranking:best"),
     ]
     versions = [staged(source, settings=one).digest for one in different]
     assert len(set(versions)) == len(different)
-    same = Settings(auxiliaries=("b", "a"), key_fields=("b", "a"))
+    same = Settings((B, A), key_fields=("b", "a"))
     assert staged(source, settings=same).digest == versions[9]
     ranking.write_text(CODE.replace("+ 1", "+ 2"))
     stat = ranking.stat()
@@ -201,6 +206,6 @@ def test_the_order_of_a_vocabulary_makes_another_version(
 
 
 def test_a_request_survives_being_written() -> None:
-    given = Settings({"x": 2}, ("a",), ("b", "c"), ("c",), "m:f")
+    given = Settings((InputSettings("x", 2), A, B), ("a",), "m:f")
     request = StageRequest("m", "u", Path("/i"), "s", {"x": 1}, given)
     assert StageRequest.from_json(request.to_json()) == request

@@ -11,7 +11,7 @@ import tensorflow as tf
 from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded, Vocabulary
 from gomlx.errors import StageFailed
 from gomlx.models.serving.servable import Description, Servable
-from gomlx.models.version import ModelVersion, Settings
+from gomlx.models.version import InputSettings, ModelVersion, Settings
 from tests.support import saved_models
 from tests.support.families import (
     COLLAPSING,
@@ -171,7 +171,9 @@ def number_of_rows(tensor: Any) -> Any:
 
 
 def test_the_config_has_precedence(tmp_path: Path, staged: Stage) -> None:
-    settings = Settings({"price": 1}, ("city",))
+    settings = Settings(
+        (InputSettings("price", 1), InputSettings("city", wildcard=True))
+    )
     source = saved_models.keras(tmp_path / "m")
     found = kinds(staged(source, settings=settings))
     assert isinstance(found["price"], Rounded)
@@ -182,11 +184,20 @@ def test_the_config_has_precedence(tmp_path: Path, staged: Stage) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings({"town": 1}), "the model has no 'town'; it has: city, day, price"),
-        (Settings({"city": 1}), "only floats have a precision"),
-        (Settings(wildcards=("town",)), "the model has no 'town'"),
-        (Settings(auxiliaries=("city",)), "'city' is the model's own"),
-        (Settings(auxiliaries=("batch_size",)), "may not be named 'batch_size'"),
+        (
+            Settings((InputSettings("town", 1),)),
+            "the model has no 'town'; it has: city, day, price",
+        ),
+        (Settings((InputSettings("city", 1),)), "only floats have a precision"),
+        (Settings((InputSettings("town", wildcard=True),)), "the model has no 'town'"),
+        (
+            Settings((InputSettings("city", auxiliary=True),)),
+            "'city' is the model's own",
+        ),
+        (
+            Settings((InputSettings("batch_size", auxiliary=True),)),
+            "may not be named 'batch_size'",
+        ),
         (Settings(key_fields=("town",)), "key_fields: there is no input 'town'"),
     ],
 )

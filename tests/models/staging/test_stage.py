@@ -16,7 +16,7 @@ from gomlx.errors import RunFailed
 from gomlx.models.graph import extract_init_constants
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.servable import Description, Servable
-from gomlx.models.version import ModelVersion, Settings
+from gomlx.models.version import InputSettings, ModelVersion, Settings
 from tests.support import saved_models
 from tests.support.saved_models import save, spec
 
@@ -307,7 +307,7 @@ def test_the_words_of_a_table_are_tried_for_a_wildcard(
 ) -> None:
     """A wildcard input has no vocabulary, but the table that it is looked up in has."""
     source = of_words(lambda z: z - tf.reduce_max(z))(tmp_path / "m")
-    version = staged(source, settings=Settings(wildcards=("w",)))
+    version = staged(source, settings=Settings((InputSettings("w", wildcard=True),)))
     assert not Description.read(version.directory).joins_rows
 
 
