@@ -72,7 +72,15 @@ ARROWS = {
     },
     "models": {"contract", "errors"},
     "models.source": {"runtime.masking", "errors"},
+    "models.batching": {
+        "models.batching",
+        "contract",
+        "errors",
+        "metrics.instruments",
+    },
+    "models.dataflow": {"models.dataflow", "contract"},
     "models.serving": {
+        "models.batching",
         "models.serving",
         "models.graph",
         "models.version",
@@ -82,10 +90,10 @@ ARROWS = {
     },
     "models.independence": {
         "models.independence",
-        "models.staging.elements",
-        "models.staging.frames",
+        "models.dataflow",
     },
     "models.staging": {
+        "models.dataflow",
         "models.independence",
         "models.staging",
         "models.serving",
@@ -98,6 +106,7 @@ ARROWS = {
     },
     "server.predict": {
         "server.predict",
+        "models.batching",
         "models.serving",
         "cache",
         "contract",
@@ -124,6 +133,7 @@ ARROWS = {
     },
     "server.process": {
         "server",
+        "models.batching",
         "models.serving",
         "models.version",
         "cache",

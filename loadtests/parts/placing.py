@@ -27,9 +27,9 @@ import uvloop
 
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.run import RowResult, RunMetrics
+from gomlx.models.batching.batcher import Batcher
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.run import RowResult, RunMetrics
 
 _ROWS = (1, 4, 16, 32, 64, 128)
 _RATE = 2000

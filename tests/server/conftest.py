@@ -18,11 +18,11 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher
-from gomlx.models.serving.cost import Cost, Timing
+from gomlx.models.batching.batcher import Batcher
+from gomlx.models.batching.cost import Cost, Timing
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.run import RunMetrics
 from gomlx.models.serving.current import Current, LiveVersion
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.run import RunMetrics
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor

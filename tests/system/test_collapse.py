@@ -31,7 +31,7 @@ from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from tests.conftest import LEGACY
-from tests.models.serving.test_batcher import batcher_of
+from tests.models.batching.test_batcher import batcher_of
 from tests.support.families import COLLAPSING, EXACT
 
 LEGACIES = ("string_lookups_float_model", "float_input_float_model")

@@ -9,10 +9,10 @@ functions that are called, and goes round loops until nothing changes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import Shape, State, StateKind, rows
 from gomlx.models.independence.walk import Bodies, ProofWalk
-from gomlx.models.staging.frames import Body
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ and writes lists at its count alone, and if nothing else passes from turn to tur
 
 from collections.abc import Callable, Sequence
 
+from gomlx.models.dataflow.elements import inputs
+from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence.operation import GraphOperation, Mixes, number
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import State, StateKind, mixed, same
-from gomlx.models.staging.elements import inputs
-from gomlx.models.staging.frames import Body
 
 # The condition of such a loop: there are more rows.
 MORE = State(StateKind.SIZE, (), partition="more rows")

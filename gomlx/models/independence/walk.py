@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from gomlx.models.dataflow.elements import inputs, split
+from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence import turns
 from gomlx.models.independence.operation import GraphOperation, Mixes
 from gomlx.models.independence.rules import RULES
@@ -17,8 +19,6 @@ from gomlx.models.independence.state import (
     joined,
     mixed,
 )
-from gomlx.models.staging.elements import inputs, split
-from gomlx.models.staging.frames import Body
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gomlx.contract.answer import SharedAnswers
 from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
-from gomlx.models.serving.batcher import Batcher
+from gomlx.models.batching.batcher import Batcher
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
     from gomlx.models.serving.servable import Servable

@@ -24,9 +24,9 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
+from gomlx.models.batching.cost import Timing, measure_sizes
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
-from gomlx.models.serving.cost import Timing, measure_sizes
 from gomlx.models.serving.feeds import Answers, Feeds, by_shape
 from gomlx.models.serving.transformer import Transformer
 from gomlx.models.version import ModelVersion

@@ -23,10 +23,10 @@ from gomlx.contract.canonical import (
 )
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar, Tensor
+from gomlx.models.dataflow.elements import SHAPE_ONLY, scalars
+from gomlx.models.dataflow.flow import Flow
+from gomlx.models.dataflow.frames import Use
 from gomlx.models.staging.check import auxiliary_kind, configured_kind
-from gomlx.models.staging.elements import SHAPE_ONLY, scalars
-from gomlx.models.staging.flow import Flow
-from gomlx.models.staging.frames import Use
 from gomlx.models.version import Settings
 
 _HASHES = ("StringToHashBucketFast", "StringToHashBucketStrong", "StringToHashBucket")

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from gomlx.contract.signature import Signature
 from gomlx.errors import StageFailed
+from gomlx.models.dataflow.elements import inputs
 from gomlx.models.graph import init_op, needed_nodes, restore_op
 from gomlx.models.serving import session as tf_session
-from gomlx.models.staging.elements import inputs
 
 # Operations that hold state which a checkpoint fills. The graph fills static tables.
 _CHECKPOINTED = frozenset(

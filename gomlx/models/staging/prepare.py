@@ -17,6 +17,7 @@ from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
 from gomlx.contract.tensor import Tensor
+from gomlx.models.dataflow.flow import Flow
 from gomlx.models.graph import needed_nodes
 from gomlx.models.independence.proof import Verdict, prove
 from gomlx.models.independence.sizes import Size
@@ -26,7 +27,6 @@ from gomlx.models.serving import weights
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
-from gomlx.models.staging.flow import Flow
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import prune

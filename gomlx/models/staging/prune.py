@@ -13,8 +13,8 @@ from typing import Any
 from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from gomlx.models.dataflow.elements import called_functions
 from gomlx.models.graph import INIT, OLDER_INITS, init_op, needed_nodes
-from gomlx.models.staging.elements import called_functions
 
 _OLDER_ASSETS = "saved_model_assets"  # a collection
 

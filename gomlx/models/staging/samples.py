@@ -18,9 +18,9 @@ from tensorflow.python.framework import tensor_util
 
 from gomlx.contract.canonical import Auxiliary, Buckets, Kind, Vocabulary
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
-from gomlx.models.staging.downstream import computed_from
-from gomlx.models.staging.elements import scalars
-from gomlx.models.staging.flow import Flow
+from gomlx.models.dataflow.downstream import computed_from
+from gomlx.models.dataflow.elements import scalars
+from gomlx.models.dataflow.flow import Flow
 
 _ROWS = 16
 _CROWD_VALUES = 256  # of each input

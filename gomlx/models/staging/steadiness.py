@@ -11,8 +11,8 @@ from typing import Any
 
 from tensorflow.python.framework import op_def_registry
 
+from gomlx.models.dataflow.elements import called_functions
 from gomlx.models.graph import dependencies
-from gomlx.models.staging.elements import called_functions
 
 # TensorFlow registers these as stateful, or they take a reference to a variable. They
 # give the same for the same input as long as nothing writes: they read variables and

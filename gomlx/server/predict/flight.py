@@ -2,8 +2,8 @@
 
 from gomlx.cache.singleflight import SingleFlight, Waiting
 from gomlx.cache.tier import Hit
+from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.serving.run import RowResult
 from gomlx.server.predict.policy import CachePolicy
 
 Flights = SingleFlight[bytes, RowResult | Hit]

@@ -11,7 +11,7 @@ passed, their clients have disconnected, or another row of theirs has failed.
 from collections.abc import Mapping
 
 from gomlx.cache.singleflight import SingleFlight
-from gomlx.models.serving.run import RowResult
+from gomlx.models.batching.run import RowResult
 from gomlx.server.predict.deadlines import Deadlines
 from gomlx.server.predict.fetch import Fetch, FetchedRows
 from gomlx.server.predict.flight import FlightJob, Flights

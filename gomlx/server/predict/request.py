@@ -15,8 +15,8 @@ from typing import Protocol, cast
 
 from gomlx.cache.tier import Hit
 from gomlx.errors import GomlxError
+from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.serving.run import RowResult
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import (
     COLLAPSED,

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
-from gomlx.models.serving.batcher import Batcher
-from gomlx.models.serving.cost import Cost
+from gomlx.models.batching.batcher import Batcher
+from gomlx.models.batching.cost import Cost
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.run import RunMetrics
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.run import RunMetrics
 from gomlx.models.version import ModelVersion
 
 _SERVABLE = "gomlx.models.serving.servable"

@@ -9,9 +9,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gomlx.models.dataflow.flow import Flow
 from gomlx.models.independence.proof import Verdict, prove
 from gomlx.models.independence.sizes import Size
-from gomlx.models.staging.flow import Flow
 from tests.models.independence.graphs import WORDS, Graph, run
 
 EXAMPLES = int(os.environ.get("GOMLX_GRAPHS", "200"))

@@ -9,7 +9,7 @@ from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.version import ModelVersion
-from tests.models.serving.test_batcher import batcher_of
+from tests.models.batching.test_batcher import batcher_of
 from tests.support import saved_models
 
 Stage = Callable[..., ModelVersion]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.models.serving.batcher import Batcher
-from gomlx.models.serving.cost import Cost, Timing
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.run import RowResult
+from gomlx.models.batching.batcher import Batcher
+from gomlx.models.batching.cost import Cost, Timing
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.servable import Servable
-from tests.models.serving.test_batcher import FixedCost, run_metrics
+from tests.models.batching.test_batcher import FixedCost, run_metrics
 
 MOST = 5  # rows of a run
 BAD = 13

@@ -13,8 +13,8 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import GomlxError, Overloaded
+from gomlx.models.batching.run import Job
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.serving.run import Job
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import PendingRequest

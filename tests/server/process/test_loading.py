@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gomlx.config.schema import Batch
-from gomlx.models.serving.run import RowResult
+from gomlx.models.batching.run import RowResult
 from gomlx.models.version import ModelVersion
 from gomlx.server.process.loading import VersionLoader
 from tests.server.conftest import Counts

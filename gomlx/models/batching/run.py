@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.cost import Timing, timing_since
+from gomlx.models.batching.cost import Timing, timing_since
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded, RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.batcher import Batcher
-from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Timing, batch_sizes
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.run import RowResult, RunMetrics
+from gomlx.models.batching.batcher import Batcher
+from gomlx.models.batching.cost import EXPENSIVE_SECONDS, Cost, Timing, batch_sizes
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.run import RowResult, RunMetrics
 
 
 class Model:

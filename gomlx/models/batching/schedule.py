@@ -34,9 +34,9 @@ from sys import maxsize
 from time import perf_counter
 from typing import Final
 
-from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost
-from gomlx.models.serving.linger import Linger
-from gomlx.models.serving.queue import BatchLimits
+from gomlx.models.batching.cost import EXPENSIVE_SECONDS, Cost
+from gomlx.models.batching.linger import Linger
+from gomlx.models.batching.queue import BatchLimits
 
 _SHORT_TURN_SECONDS = 0.0005  # a loop with such turns is not behind
 _YIELD_RUNS = 20  # the longest that an expensive run yields, in times of its length

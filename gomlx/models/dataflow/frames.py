@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from gomlx.models.staging.elements import NodeOutput, inputs, split
+from gomlx.models.dataflow.elements import NodeOutput, inputs, split
 
 
 class FunctionCall(NamedTuple):

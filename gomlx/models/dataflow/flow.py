@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
-from gomlx.models.staging.elements import (
+from gomlx.models.dataflow.elements import (
     forwarded_slots,
     forwards_first_input,
     inputs,
     split,
 )
-from gomlx.models.staging.frames import (
+from gomlx.models.dataflow.frames import (
     CALLS,
     LOOPS,
     Body,

@@ -11,10 +11,10 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
 from gomlx.metrics.declarations import ROWS, SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.serving.cost import Cost, Timing
-from gomlx.models.serving.run import JobBatch, Run, RunMetrics
-from gomlx.models.serving.runner import Runner
-from tests.models.serving.jobs import Job, complete, numbers
+from gomlx.models.batching.cost import Cost, Timing
+from gomlx.models.batching.run import JobBatch, Run, RunMetrics
+from gomlx.models.batching.runner import Runner
+from tests.models.batching.jobs import Job, complete, numbers
 
 CHEAP = Timing(0.0001, 0.0001)
 EXPENSIVE = Timing(0.1, 0.1)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from gomlx.models.staging.elements import SHAPE_ONLY
-from gomlx.models.staging.flow import Flow
-from gomlx.models.staging.frames import Place, Use
+from gomlx.models.dataflow.elements import SHAPE_ONLY
+from gomlx.models.dataflow.flow import Flow
+from gomlx.models.dataflow.frames import Place, Use
 
 
 def computed_from(flow: Flow, feeds: Iterable[str]) -> list[Use]:

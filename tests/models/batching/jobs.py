@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import inf
 
-from gomlx.models.serving.run import JobBatch, RowResult
+from gomlx.models.batching.run import JobBatch, RowResult
 
 
 class Job:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gomlx.models.serving.linger import Linger
+from gomlx.models.batching.linger import Linger
 
 SECONDS = 0.002
 

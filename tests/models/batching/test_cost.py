@@ -2,7 +2,7 @@
 
 import pytest
 
-from gomlx.models.serving.cost import (
+from gomlx.models.batching.cost import (
     CHEAP_SECONDS,
     EXPENSIVE_SECONDS,
     Cost,

@@ -13,8 +13,8 @@ from time import perf_counter
 
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, Overloaded
-from gomlx.models.serving.cost import Cost, Slowdown
-from gomlx.models.serving.run import Complete, Job, JobBatch
+from gomlx.models.batching.cost import Cost, Slowdown
+from gomlx.models.batching.run import Complete, Job, JobBatch
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from math import inf
 
 import pytest
 
-from gomlx.models.serving.cost import EXPENSIVE_SECONDS, Cost, Timing
-from gomlx.models.serving.linger import Linger
-from gomlx.models.serving.queue import BatchLimits
-from gomlx.models.serving.schedule import Schedule, ScheduleState
+from gomlx.models.batching.cost import EXPENSIVE_SECONDS, Cost, Timing
+from gomlx.models.batching.linger import Linger
+from gomlx.models.batching.queue import BatchLimits
+from gomlx.models.batching.schedule import Schedule, ScheduleState
 
 MAX_ROWS = 64
 SHORT_TURN = 0.0001

@@ -17,12 +17,12 @@ from math import inf
 from time import perf_counter
 
 from gomlx.contract.tensor import Row
-from gomlx.models.serving.cost import Cost
-from gomlx.models.serving.linger import Linger
-from gomlx.models.serving.queue import BatchLimits, RowQueue
-from gomlx.models.serving.run import Job, Run, RunMetrics, attempt, complete_jobs
-from gomlx.models.serving.runner import Runner
-from gomlx.models.serving.schedule import GATHERING, LINGERING, RUNNING, Schedule
+from gomlx.models.batching.cost import Cost
+from gomlx.models.batching.linger import Linger
+from gomlx.models.batching.queue import BatchLimits, RowQueue
+from gomlx.models.batching.run import Job, Run, RunMetrics, attempt, complete_jobs
+from gomlx.models.batching.runner import Runner
+from gomlx.models.batching.schedule import GATHERING, LINGERING, RUNNING, Schedule
 
 
 def _ignore() -> None:

@@ -12,8 +12,8 @@ from concurrent.futures import Executor
 
 from gomlx.contract.halving import halves
 from gomlx.contract.tensor import Row
-from gomlx.models.serving.cost import Cost
-from gomlx.models.serving.run import Complete, JobBatch, Run, RunMetrics
+from gomlx.models.batching.cost import Cost
+from gomlx.models.batching.run import Complete, JobBatch, Run, RunMetrics
 
 Attempt = Callable[[Sequence[Row]], Run]
 

@@ -5,9 +5,9 @@ from math import inf
 import pytest
 
 from gomlx.errors import DeadlineExceeded, Overloaded
-from gomlx.models.serving.cost import Cost, Timing
-from gomlx.models.serving.queue import BatchLimits, RowQueue
-from tests.models.serving.jobs import Job, complete, numbers
+from gomlx.models.batching.cost import Cost, Timing
+from gomlx.models.batching.queue import BatchLimits, RowQueue
+from tests.models.batching.jobs import Job, complete, numbers
 
 
 class Clock:

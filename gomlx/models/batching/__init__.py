@@ -1,0 +1,1 @@
+"""How the rows of concurrent requests join runs."""
