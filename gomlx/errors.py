@@ -120,6 +120,10 @@ class InternalError(GomlxError):
 class RunFailed(GomlxError):
     """TensorFlow raised while the model ran."""
 
+    def of_row(self, row: int) -> Self:
+        """Return the error that names a batch's row, by its number from 0."""
+        return self.from_message(f"row {row}: {self}")
+
 
 class TransformFailed(RunFailed):
     """A transformer raised, or returned something that is not JSON."""

@@ -6,8 +6,6 @@ true and false, nested lists of them, and {"b64": "…"} for bytes (as in Tensor
 Serving's REST API).
 """
 
-import base64
-import binascii
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gomlx.contract import dtypes
+from gomlx.contract.binary import from_base64
 from gomlx.contract.dtypes import PlainTest
 from gomlx.errors import InvalidInput, excerpt
 
@@ -151,11 +150,9 @@ class Tensor:
     def _from_base64(self, value: dict[str, Any], row: int | None) -> Scalar:
         """Decode {"b64": …}: to str if it is UTF-8, so that a text has one form."""
         try:
-            if value.keys() != {"b64"}:
-                raise ValueError
-            data = base64.b64decode(value["b64"], validate=True)
-        except (ValueError, TypeError, binascii.Error):
-            got = f'{json_excerpt(value)}, not {{"b64": "…"}}'
+            data = from_base64(value)
+        except ValueError as error:
+            got = f'{json_excerpt(value)}, not {{"b64": "…"}}: {error}'
             raise self._error(got, row) from None
         try:
             return data.decode()

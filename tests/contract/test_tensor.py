@@ -104,22 +104,31 @@ def test_base64_of_anything_else_is_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "reason"),
     [
-        {},
-        {"b64": 1},
-        {"b64": None},
-        {"b64": ["YQ=="]},
-        {"b64": "YQ"},
-        {"b64": "Y Q=="},
-        {"b64": "ä"},
-        {"B64": "YQ=="},
-        {"b64": "YQ==", "more": 1},
+        ({}, 'its one key must be "b64"'),
+        ({"b64": 1}, "base64 is a string, not of type int"),
+        ({"b64": None}, "base64 is a string, not of type NoneType"),
+        ({"b64": ["YQ=="]}, "base64 is a string, not of type list"),
+        ({"b64": "YQ"}, "expected 2 characters '=' of padding, got 0"),
+        ({"b64": "YWE"}, "expected 1 characters '=' of padding, got 0"),
+        ({"b64": "YQ==="}, "expected 2 characters '=' of padding, got 3"),
+        ({"b64": "===="}, "expected 0 characters '=' of padding, got 4"),
+        ({"b64": "YWJjZ"}, "5 characters without padding are one too many, or 3"),
+        ({"b64": "Y Q=="}, "character 1 is ' ', which base64 does not have"),
+        ({"b64": "ä"}, "character 0 is 'ä', which base64 does not have"),
+        ({"b64": "ab-_"}, "character 2 is '-', of the URL-safe alphabet"),
+        ({"b64": "YQ==YQ=="}, "character 2 is '=', which is padding and comes last"),
+        ({"B64": "YQ=="}, 'its one key must be "b64"'),
+        ({"b64": "YQ==", "more": 1}, 'its one key must be "b64"'),
     ],
 )
-def test_malformed_base64_is_refused(wrong: Any) -> None:
-    error = refusal(one("string"), {"x": wrong})
-    assert 'not {"b64": "…"}' in str(error)
+def test_malformed_base64_is_refused(wrong: Any, reason: str) -> None:
+    batch = {"x": ["a", wrong], "batch_size": 2}
+    for body, place in (({"x": wrong}, ""), (batch, ", row 1")):
+        error = str(refusal(one("string"), body))
+        assert error.startswith(f"input 'x'{place}: expected a string")
+        assert f'not {{"b64": "…"}}: {reason}' in error
 
 
 @pytest.mark.parametrize(

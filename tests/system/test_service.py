@@ -125,6 +125,11 @@ def test_a_row_that_tensorflow_refuses(service: Service) -> None:
     document = response.json()
     assert document["status"] == "error"
     assert "model 'pick' failed" in document["error"]
+    assert not document["error"].startswith("row ")
+    batch = {"x": [0, 1, 2, 7, 1, 0, 5], "batch_size": 7}
+    response = service.post("pick", batch)
+    assert response.status_code == 500
+    assert response.json()["error"].startswith("row 3: model 'pick' failed")
     assert service.post("pick", {"x": 2}).json()["data"] == {"y": 12.0}
 
 

@@ -126,8 +126,19 @@ def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        _check_encoding(body)
         _find_non_numbers(body, signature, max_rows)
         raise InvalidInput(f"malformed JSON: {error}") from None
+
+
+def _check_encoding(body: bytes) -> None:
+    """Raise InvalidInput if the body is not UTF-8."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start} is 0x{body[error.start]:02x} ({error.reason})"
+        advice = 'send UTF-8, and strings of other bytes as {"b64": "…"}'
+        raise InvalidInput(f"the body is not UTF-8: {reason}; {advice}") from None
 
 
 def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:

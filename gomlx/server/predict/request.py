@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from gomlx.cache.tier import Hit
-from gomlx.errors import GomlxError
+from gomlx.errors import GomlxError, RunFailed
 from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.current import LiveVersion
 from gomlx.server.predict.parse import ParsedRequest
@@ -131,7 +131,9 @@ class PendingRequest:
     def complete(self, place: int, outcome: RowResult | Hit, /) -> None:
         """Receive the outcome of one row. Called once for each that was missing.
 
-        The last outcome ends the request, and so does the first error.
+        The last outcome ends the request, and so does the first error. Runs, and the
+        halves of those that failed, complete in the order of their rows: the first
+        error is that of the lowest row that is known to have failed.
         """
         self.missing -= 1
         if isinstance(outcome, bytes):
@@ -141,7 +143,8 @@ class PendingRequest:
             self.detail = outcome.tier
             self.hits += 1
         elif self.deadline:
-            self.end(outcome)
+            is_of_row = self.parsed.is_batch and isinstance(outcome, RunFailed)
+            self.end(outcome.of_row(place) if is_of_row else outcome)
         if not self.missing:
             try:
                 if self.deadline:

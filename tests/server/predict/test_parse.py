@@ -97,6 +97,10 @@ def test_recent_texts_are_not_parsed_again() -> None:
 
 WRONG: list[tuple[bytes | str, type[Exception], str]] = [
     (b"{", InvalidInput, "malformed JSON"),
+    (b'{"city":"\xff","x":1}', InvalidInput, "not UTF-8: byte 9 is 0xff"),
+    (b'{"city":"r\xc3', InvalidInput, "byte 10 is 0xc3 (unexpected end of data)"),
+    (b'{"city":"\xed\xa0\x80","x":1}', InvalidInput, "not UTF-8: byte 9 is 0xed"),
+    ('{"city":"rome","x":1}'.encode("utf-16"), InvalidInput, "not UTF-8: byte 0"),
     (
         b'{"city":"rome","x":NaN}',
         InvalidInput,

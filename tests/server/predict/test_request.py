@@ -1,7 +1,7 @@
 """A pending request ends once, and holds its version until its last outcome."""
 
 from gomlx.cache.tier import Hit
-from gomlx.errors import DeadlineExceeded, RunFailed
+from gomlx.errors import DeadlineExceeded, RunFailed, TransformFailed
 from gomlx.server.predict.parse import ParsedRequest
 from tests.server.predict.fakes import (
     ANSWER,
@@ -31,12 +31,26 @@ def test_the_first_error_ends_it_and_the_last_outcome_releases_the_version() -> 
     live = live_version(FakeBatcher())
     pending = pending_of(live, parsed_of(1, 2, 3), owner=owner)
     assert [*pending.places()] == [0, 1, 2]
-    error = RunFailed("thirteen")
+    error = DeadlineExceeded.of("m")
     pending.complete(0, error)
     pending.complete(1, RunFailed("another"))
     assert (owner.endings, live.pins) == ([error], 1)
     pending.complete(2, ANSWER)
     assert (owner.endings, live.pins) == ([error], 0)
+
+
+def test_a_failed_run_names_the_row_of_a_batch() -> None:
+    error = TransformFailed("m", "package.module:function", ValueError("thirteen"))
+    owner = FakeOwner()
+    batch = pending_of(live_version(FakeBatcher()), parsed_of(1, 2, 3), owner=owner)
+    batch.complete(1, error)
+    (found,) = owner.endings
+    assert isinstance(found, TransformFailed)
+    assert str(found) == f"row 1: {error}"
+    owner = FakeOwner()
+    single = pending_of(live_version(FakeBatcher()), parsed_of(1), owner=owner)
+    single.complete(0, error)
+    assert owner.endings == [error]
 
 
 def test_outcomes_after_its_end_are_dropped() -> None:
