@@ -15,10 +15,10 @@ from typing import Any
 
 from gomlx.contract.canonical import Kind, parse
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.packing import nest
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
 from gomlx.errors import InvalidInput, StageFailed
-from gomlx.models.serving.transformer import plain
 from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
 
@@ -72,10 +72,11 @@ class StagedModel:
         """Return a row's canonical row, its values that collapsed, and its key."""
         (canonical,) = self.dictionary.canonical([row])
         (key,) = self.dictionary.keys([canonical])
+        pairs = zip(self.signature.fields, canonical, strict=True)
         return {
-            "canonical": dict(
-                zip(self.signature.names, map(_plain, canonical), strict=True)
-            ),
+            "canonical": {
+                tensor.name: _plain(tensor, value) for tensor, value in pairs
+            },
             "collapsed": dict(self._collapsed(row, canonical)),
             "key": key.hex(),
         }
@@ -93,8 +94,11 @@ class StagedModel:
         pairs = zip(row, canonical, strict=True)
         for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
             if given != found:
-                reasons = "; ".join(_reasons(kind, given, found))
-                arrow = f"{_plain(given)!r} → {_plain(found)!r}"
+                leaves = zip(
+                    tensor.elements(given), tensor.elements(found), strict=True
+                )
+                reasons = "; ".join(_reasons(kind, leaves))
+                arrow = f"{_plain(tensor, given)!r} → {_plain(tensor, found)!r}"
                 yield tensor.name, f"{arrow} ({reasons})"
 
     def _fields(self) -> list[tuple[Tensor, Kind]]:
@@ -139,20 +143,19 @@ def _bounded_product(factors: Iterable[int]) -> int | None:
     return product
 
 
-def _reasons(kind: Kind, given: Value, found: Value) -> list[str]:
-    """Return why the elements of a value collapsed, each reason once."""
-    pairs = zip(_leaves(given), _leaves(found), strict=True)
+def _reasons(kind: Kind, pairs: Iterable[tuple[Scalar, Scalar]]) -> list[str]:
+    """Return why elements collapsed, each reason once. pairs: (given, found)."""
     return list(dict.fromkeys(kind.why(a) for a, b in pairs if a != b))
 
 
-def _leaves(value: Value) -> tuple[Scalar, ...]:
-    return value.leaves if isinstance(value, Block) else (value,)
-
-
-def _plain(value: Value) -> Any:
+def _plain(tensor: Tensor, value: Value) -> Any:
     """Return a value as the JSON of a request has it."""
     if isinstance(value, Block):
-        return plain(value._replace(leaves=tuple(map(_plain, value.leaves))))
+        return nest(value.shape, list(map(_encoded, tensor.elements(value))))
+    return _encoded(value)
+
+
+def _encoded(value: Scalar) -> Any:
     if isinstance(value, bytes):
         return {"b64": b64encode(value).decode()}
     return value

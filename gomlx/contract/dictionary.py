@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from gomlx.contract.canonical import Auxiliary, Kind, Vocabulary
+from gomlx.contract.canonical import Auxiliary, Exact, Kind, Vocabulary
 from gomlx.contract.key import KeyMaker
+from gomlx.contract.packing import pack, unpack
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor
 from gomlx.errors import InvalidInput
@@ -98,8 +99,8 @@ class Dictionary:
     def _refuse_surrogates(self, rows: Sequence[Row]) -> None:
         for n, row in enumerate(rows):
             for tensor, value in zip(self.tensors, row, strict=True):
-                leaves = value.leaves if isinstance(value, Block) else (value,)
-                if any(isinstance(v, str) and _SURROGATE(v) for v in leaves):
+                texts = value.elements if isinstance(value, Block) else (value,)
+                if any(isinstance(v, str) and _SURROGATE(v) for v in texts):
                     reason = "expected text, got a lone surrogate"
                     which = n if len(rows) > 1 else None
                     raise InvalidInput(reason, tensor.name, which)
@@ -110,12 +111,17 @@ Fields = Sequence[tuple[Tensor, Kind]]
 
 def _column_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Sequence[Any]]:
     """Return the function that makes a column of an input canonical."""
-    return kind.canonical_column if tensor.is_scalar else partial(_blocks, kind)
+    if tensor.is_scalar:
+        return kind.canonical_column
+    return partial(_blocks, _value_function(tensor, kind))
 
 
 def _value_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Any]:
     """Return the function that makes a value of an input canonical."""
-    return kind.canonical_value if tensor.is_scalar else partial(_block, kind)
+    if tensor.is_scalar:
+        return kind.canonical_value
+    # A block holds its elements as the dtype does: an exact one is canonical.
+    return _same if isinstance(kind, Exact) else partial(_block, kind, tensor.dtype)
 
 
 def _scalar_vocabularies(
@@ -144,13 +150,20 @@ def _keyed_auxiliaries(kinds: Sequence[Kind], first: int) -> list[int]:
     ]
 
 
-def _block(kind: Kind, block: Block) -> Block:
+def _block(kind: Kind, dtype: str, block: Block) -> Block:
     """Collapse a block element by element."""
-    return Block(block.shape, tuple(kind.canonical_column(block.leaves)))
+    column = kind.canonical_column(unpack(block.elements, dtype))
+    return Block(block.shape, pack(column, dtype))
 
 
-def _blocks(kind: Kind, column: Sequence[Block]) -> list[Block]:
-    return [_block(kind, block) for block in column]
+def _same(block: Block) -> Block:
+    return block
+
+
+def _blocks(
+    collapse: Callable[[Block], Block], column: Sequence[Block]
+) -> Sequence[Block]:
+    return list(map(collapse, column))
 
 
 def digest(parts: Iterable[bytes]) -> str:

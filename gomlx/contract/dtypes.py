@@ -17,10 +17,13 @@ INT_RANGES = {
     for sign in ("", "u")
     for bits in (8, 16, 32, 64)
 }
-FLOAT_LIMITS = {  # the greatest finite float of each width
-    "float16": 65504.0,
+# The greatest float64 that rounds to a finite float of each width: the shortest digits
+# of its greatest float may be a little more than it. Of bfloat16, the greatest itself:
+# it is rounded from float32, which may round up first.
+FLOAT_LIMITS = {
+    "float16": 65519.99999999999,
     "bfloat16": 3.3895313892515355e38,
-    "float32": 3.4028234663852886e38,
+    "float32": 3.4028235677973362e38,
     "float64": 1.7976931348623157e308,
 }
 DTYPES = frozenset({"string", "bool", *INT_RANGES, *FLOAT_LIMITS})

@@ -38,7 +38,7 @@ class KeyMaker:
         numbers = [i for i, t in inputs if t.is_scalar and t.dtype != "string"]
         self._texts = _picker(texts)
         self._numbers = _picker(numbers)
-        self._blocks = [(i, t.dtype) for i, t in inputs if not t.is_scalar]
+        self._blocks = [i for i, t in inputs if not t.is_scalar]
         codes = "".join(STRUCT_CODES[signature.inputs[i].dtype] for i in numbers)
         self._pack = struct.Struct(f"<{len(texts) + len(self._blocks)}I{codes}").pack
         # PERF: copying a digest costs 0.6 of making one (loadtests/parts/keys.py).
@@ -58,7 +58,7 @@ class KeyMaker:
         # are made once (loadtests/parts/keys.py).
         columns = list(zip(*rows, strict=True))
         tails = [_utf8(texts) for texts in self._texts(columns)]
-        tails += [[_block(b, dtype) for b in columns[i]] for i, dtype in self._blocks]
+        tails += [list(map(_block, columns[i])) for i in self._blocks]
         lengths = [map(len, column) for column in tails]
         heads = map(self._pack, *lengths, *self._numbers(columns))
         digests = []  # PERF: no call of ours a row (loadtests/parts/keys.py)
@@ -75,7 +75,7 @@ class KeyMaker:
         """
         tails = _utf8(self._texts(row))
         if self._blocks:
-            tails += [_block(row[i], dtype) for i, dtype in self._blocks]
+            tails += [_block(row[i]) for i in self._blocks]
         head = self._pack(*map(len, tails), *self._numbers(row))
         digest = self._seeded.copy()
         digest.update(head + b"".join(tails))
@@ -106,15 +106,15 @@ def _utf8(texts: Sequence[Any]) -> list[bytes]:
         return [t.encode() if isinstance(t, str) else t for t in texts]
 
 
-def _block(block: Any, dtype: str) -> bytes:
+def _block(block: Any) -> bytes:
     """Encode a Block: the number of dimensions, the dimensions, the elements.
 
     The counts take 4 bytes each. Texts are encoded as their lengths, then their bytes.
     """
     assert isinstance(block, Block)
-    shape, leaves = block
+    shape, elements = block
     dims = struct.pack(f"<{len(shape) + 1}I", len(shape), *shape)
-    if dtype != "string":
-        return dims + struct.pack(f"<{len(leaves)}{STRUCT_CODES[dtype]}", *leaves)
-    texts = _utf8(leaves)
+    if isinstance(elements, bytes):
+        return dims + elements
+    texts = _utf8(elements)
     return dims + struct.pack(f"<{len(texts)}I", *map(len, texts)) + b"".join(texts)

@@ -195,7 +195,8 @@ def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
 
 def _approximate_bytes(value: Value) -> int:
     if isinstance(value, Block):
-        return sum(map(_approximate_bytes, value.leaves))
+        elements = value.elements
+        return len(elements) if isinstance(elements, bytes) else sum(map(len, elements))
     return len(value) if isinstance(value, str | bytes) else 8
 
 

@@ -17,6 +17,7 @@ import orjson
 from gomlx.contract import dtypes
 from gomlx.contract.binary import from_base64
 from gomlx.contract.dtypes import PlainTest
+from gomlx.contract.packing import Elements, flatten, nest, pack, pack_plain, unpack
 from gomlx.errors import InvalidInput, excerpt
 
 _MAX_DEPTH = 32
@@ -25,10 +26,13 @@ Scalar = str | bytes | bool | int | float | None  # None: auxiliary inputs only
 
 
 class Block(NamedTuple):
-    """A value of any number of elements: its shape and its elements, row-major."""
+    """A value of any number of elements: its shape and its elements, row-major.
+
+    Numbers and booleans are packed (packing.py), texts a tuple.
+    """
 
     shape: tuple[int, ...]
-    leaves: tuple[Scalar, ...]
+    elements: Elements
 
 
 Value = Scalar | Block
@@ -101,15 +105,32 @@ class Tensor:
             for i, value in enumerate(values)
         ]
 
+    def block(self, shape: tuple[int, ...], elements: Sequence[Any]) -> Block:
+        """Return the block of a shape with these elements, which must be checked."""
+        return Block(shape, pack(elements, self.dtype))
+
+    def elements(self, value: Value) -> tuple[Any, ...]:
+        """Return the elements of a value, row-major, as the dtype holds them."""
+        if isinstance(value, Block):
+            return unpack(value.elements, self.dtype)
+        return (value,)
+
+    def nested(self, value: Value) -> Any:
+        """Return a value as a request holds it: a block as nested lists."""
+        if isinstance(value, Block):
+            return nest(value.shape, self.elements(value))
+        return value
+
     def _value(self, value: Any, row: int | None) -> Value:
         if self.is_scalar:
             if isinstance(value, list) and len(value) == 1 and self.shape == (1,):
                 value = value[0]
             return self._element(value, row)
         shape, leaves = self._flatten(value, row)
-        if not self.is_plain(leaves):
-            leaves = [self._element(leaf, row) for leaf in leaves]
-        return Block(shape, tuple(leaves))
+        elements = pack_plain(leaves, self.dtype)
+        if elements is None:
+            return self.block(shape, [self._element(leaf, row) for leaf in leaves])
+        return Block(shape, elements)
 
     def _flatten(
         self, value: Any, row: int | None
@@ -117,12 +138,12 @@ class Tensor:
         """Flatten nested lists; every list of one depth must have one length."""
         shape: list[int] = []
         leaves = [value]
-        while leaves and all(type(leaf) is list for leaf in leaves):
-            sizes = {len(leaf) for leaf in leaves}
+        while leaves and set(map(type, leaves)) == {list}:
+            sizes = set(map(len, leaves))
             if len(sizes) > 1:
                 raise self._error("nested lists of unequal length", row)
             shape.append(sizes.pop())
-            leaves = [element for leaf in leaves for element in leaf]
+            leaves = flatten(leaves)
             if len(shape) > _MAX_DEPTH:
                 raise self._error(f"lists nested deeper than {_MAX_DEPTH}", row)
         return self._full_shape(shape, row), leaves

@@ -36,8 +36,8 @@ def dictionary(tensors: tuple[Tensor, ...], kinds: list[Kind]) -> Dictionary:
 def test_blocks_collapse_element_by_element() -> None:
     tensors = (Tensor("w", "string", (2,)), Tensor("x", "float32", (None,)))
     made = dictionary(tensors, [WORDS, Rounded("float32", 0, "")])
-    row: Row = (Block((2,), ("a", "z")), Block((1,), (1.4,)))
-    expected: Row = (Block((2,), ("a", "[UNK]")), Block((1,), (1.0,)))
+    row: Row = (Block((2,), ("a", "z")), tensors[1].block((1,), (1.4,)))
+    expected: Row = (Block((2,), ("a", "[UNK]")), tensors[1].block((1,), (1.0,)))
     assert made.canonical([row]) == [expected]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gomlx.contract.dtypes import DTYPES
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Tensor
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, TooLarge
 from tests.contract.conftest import one, refusal
 
@@ -255,5 +255,5 @@ def test_any_request_gives_plain_rows_or_is_refused(
 
 def _leaves(tensor: Tensor, value: Any) -> list[Any]:
     """The elements of a value, without the bytes that came as base64."""
-    leaves = value.leaves if isinstance(value, Block) else (value,)
+    leaves = tensor.elements(value)
     return [e for e in leaves if tensor.dtype != "string" or type(e) is not bytes]

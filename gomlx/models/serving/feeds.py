@@ -7,12 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from gomlx.contract.answer import AnswerFormat
-from gomlx.contract.dtypes import DTYPES
+from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
+from gomlx.contract.packing import flatten
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Tensor
 from gomlx.errors import RunFailed
 
 _NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}
+_PACKED = {dtype: np.dtype(f"<{code}") for dtype, code in STRUCT_CODES.items()}
 
 
 class Feeds:
@@ -28,9 +30,7 @@ class Feeds:
         inputs = signature.inputs
         self.is_ragged = any(t.shape is None or None in t.shape for t in inputs)
         self._width = len(inputs)
-        self._blocks = [
-            (i, _NUMPY[t.dtype]) for i, t in enumerate(inputs) if not t.is_scalar
-        ]
+        self._blocks = [(i, t.dtype) for i, t in enumerate(inputs) if not t.is_scalar]
         self._groups: dict[tuple[Any, tuple[int, ...]], list[int]] = {}
         for i, t in enumerate(inputs):
             if t.is_scalar:
@@ -79,12 +79,15 @@ def by_shape(rows: Sequence[Row]) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def _blocks(values: Sequence[Any], dtype: Any) -> Any:
+def _blocks(values: Sequence[Any], dtype: str) -> Any:
+    """Return the array of a column of blocks of equal shapes."""
     shape = (len(values), *values[0].shape)
-    leaves = [leaf for block in values for leaf in block.leaves]
-    if dtype is object:
-        return _texts(leaves, shape)
-    return np.array(leaves, dtype).reshape(shape)
+    parts = [block.elements for block in values]
+    if dtype not in _PACKED:
+        return _texts(flatten(parts), shape)
+    # TensorFlow reads it in place, and never writes to memory that it does not own.
+    array = np.frombuffer(b"".join(parts), _PACKED[dtype]).reshape(shape)
+    return array.astype(_NUMPY[dtype], copy=False)
 
 
 def _texts(values: Sequence[Any], shape: Sequence[int | None]) -> Any:

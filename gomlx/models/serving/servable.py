@@ -127,7 +127,7 @@ class Servable:
         reference = self.description.transformer
         if not reference:
             return None
-        return Transformer(reference, self.version, self.signature.names)
+        return Transformer(reference, self.version, self.signature.fields)
 
     def _load(self) -> Callable[..., list[Any]]:
         """Import the graph and its state; return what runs it."""

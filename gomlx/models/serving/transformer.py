@@ -13,7 +13,7 @@ part of it: that is looked up when a worker loads the version.
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gomlx.contract.tensor import Block, Row, Scalar, Value
+from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import StageFailed, TransformFailed
 from gomlx.models.version import ModelVersion
 
@@ -32,17 +32,17 @@ _PACKAGE = "__init__.py"
 
 
 class Transformer:
-    """The transformer of one version. names: of the inputs, in row order.
+    """The transformer of one version. fields: of its signature, in row order.
 
     Raises StageFailed.
     """
 
     def __init__(
-        self, reference: str, version: ModelVersion, names: Sequence[str]
+        self, reference: str, version: ModelVersion, fields: Sequence[Tensor]
     ) -> None:
         self._reference = reference
         self._model = version.name
-        self._names = names
+        self._fields = fields
         self._function = _load(reference, version)
 
     def __call__(self, rows: Sequence[Row], answers: list[bytes]) -> list[bytes]:
@@ -56,8 +56,8 @@ class Transformer:
             raise TransformFailed(self._model, self._reference, error) from error
 
     def _inputs(self, row: Row) -> dict[str, Any]:
-        values = zip(self._names, row, strict=True)
-        return {name: plain(value) for name, value in values}
+        pairs = zip(self._fields, row, strict=True)
+        return {tensor.name: tensor.nested(value) for tensor, value in pairs}
 
 
 class Code(NamedTuple):
@@ -154,16 +154,3 @@ def _public_fields(value: Any) -> dict[str, Any]:
 
 def _word(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value}".replace("inf", "Infinity")
-
-
-def plain(value: Value) -> Any:
-    """Return a value as a request holds it: a block as nested lists."""
-    if isinstance(value, Block):
-        return _nested(value.shape, iter(value.leaves))
-    return value
-
-
-def _nested(shape: Sequence[int], leaves: Iterator[Scalar]) -> Any:
-    if not shape:
-        return next(leaves)
-    return [_nested(shape[1:], leaves) for _ in range(shape[0])]

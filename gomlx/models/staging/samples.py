@@ -6,6 +6,7 @@ of what it is compared with, and, if the model computes with it, numbers of seve
 magnitudes.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -61,11 +62,13 @@ def constants(flow: Flow, feeds: Iterable[str]) -> list[Scalar]:
 class Samples:
     """The values to try for every input, in row order.
 
-    known: some of those that a table, a constant or a threshold distinguishes.
+    fields: the inputs. known: some of the values of each that a table, a constant or a
+    threshold distinguishes.
     tried: these and others, for rows whose answers are compared. measured: positions
     of inputs whose numbers the model computes with. example is a row that it accepts.
     """
 
+    fields: tuple[Tensor, ...]
     known: tuple[Sequence[Scalar], ...]
     tried: tuple[Sequence[Scalar], ...]
     measured: tuple[int, ...]
@@ -83,14 +86,15 @@ class Samples:
         column = list(islice(cycle(values), _ROWS))
         if i not in self.measured:  # numbers stay in order: mild ones share rows
             Random(i).shuffle(column)  # seeded: every staging tries the same rows
-        return _values(value, column)
+        return _values(self.fields[i], value, column)
 
     def crowd(self) -> list[Row]:
         """Return rows that together hold all the known values."""
         count = max(map(len, self.known), default=0)
+        parts = zip(self.fields, self.example, self.known, strict=True)
         columns = [
-            _values(value, list(islice(cycle(values), count))) if values else [value]
-            for value, values in zip(self.example, self.known, strict=True)
+            _values(t, value, list(islice(cycle(values), count))) if values else [value]
+            for t, value, values in parts
         ]
         return list(zip(*(islice(cycle(c), count) for c in columns), strict=True))
 
@@ -99,7 +103,9 @@ class Samples:
 
         Larger numbers do not count: they identify something and are not summed.
         """
-        numbers = chain.from_iterable(_leaves(row[i]) for i in self.measured)
+        numbers = chain.from_iterable(
+            self.fields[i].elements(row[i]) for i in self.measured
+        )
         return float(min(max(chain((1.0,), map(abs, numbers))), _MAX_SCALE))
 
 
@@ -125,7 +131,7 @@ def samples(
         tried.append(_tried(tensor, kind, some, compared, example[i]))
         if not isinstance(kind, Vocabulary | Buckets | Auxiliary) and tensor.bounds:
             measured.append(i)
-    return Samples(tuple(known), tuple(tried), tuple(measured), example)
+    return Samples(tuple(fields), tuple(known), tuple(tried), tuple(measured), example)
 
 
 def _known(
@@ -174,7 +180,7 @@ def _alternating(
     around the constants that something is compared with.
     """
     is_text = tensor.dtype == "string"
-    leaf = next(iter(_leaves(example)), "" if is_text else 0)
+    leaf = next(iter(tensor.elements(example)), "" if is_text else 0)
     common = _TEXTS if is_text else _NUMBERS
     near = [*_moved(leaf, 1), *_moved(leaf, 3)]
     around = [x for value in compared for x in (value, *_moved(value, 1))]
@@ -223,17 +229,13 @@ def _sample(values: Iterable[Scalar], count: int) -> list[Scalar]:
     return nsmallest(count, values, key=lambda value: crc32(repr(value).encode()))
 
 
-def _values(example: Value, column: Sequence[Scalar]) -> list[Value]:
+def _values(tensor: Tensor, example: Value, column: Sequence[Scalar]) -> list[Value]:
     """Return values of the example's shape. A block alternates between two elements."""
     if not isinstance(example, Block):
         return list(column)
-    size = len(example.leaves)
+    size = math.prod(example.shape)
     following = [*column[1:], *column[:1]]
     return [
-        example._replace(leaves=tuple(islice(cycle(pair), size)))
+        tensor.block(example.shape, list(islice(cycle(pair), size)))
         for pair in zip(column, following, strict=True)
     ]
-
-
-def _leaves(value: Value) -> Iterable[Any]:
-    return value.leaves if isinstance(value, Block) else (value,)

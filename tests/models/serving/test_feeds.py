@@ -1,10 +1,13 @@
 """Rows as arrays, and arrays as answers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Tensor
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import RunFailed
 from gomlx.models.serving.feeds import Answers, Feeds, by_shape
 
@@ -23,8 +26,8 @@ def signature(*inputs: Tensor) -> Signature:
 def test_every_input_has_an_array_of_its_dtype_and_shape() -> None:
     feeds = Feeds(signature(TEXT, FIRST, SECOND, VECTOR))
     rows = [
-        ("a", 1.0, 2.0, Block((2,), (3, 4)), "auxiliary"),
-        ("b", 5.0, 6.0, Block((2,), (7, 8)), "auxiliary"),
+        ("a", 1.0, 2.0, VECTOR.block((2,), (3, 4)), "auxiliary"),
+        ("b", 5.0, 6.0, VECTOR.block((2,), (7, 8)), "auxiliary"),
     ]
     text, first, second, vector = feeds(rows)
     assert text.tolist() == ["a", "b"]
@@ -33,6 +36,28 @@ def test_every_input_has_an_array_of_its_dtype_and_shape() -> None:
     assert vector.tolist() == [[3, 4], [7, 8]]
     dtypes = [array.dtype for array in (text, first, second, vector)]
     assert dtypes == [object, np.float32, np.float32, np.int64]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "elements"),
+    [
+        ("string", ("a", b"\xff", "ä", "")),
+        ("bool", (True, False, False, True)),
+        ("uint8", (0, 255, 1, 2)),
+        ("int64", (-(2**63), 2**63 - 1, 0, 1)),
+        ("float16", (0.5, -1.0, 65504.0, 0.0)),
+        ("bfloat16", (0.5, -1.0, 3.3895313892515355e38, 0.0)),
+        ("float64", (0.1, -1e300, 5e-324, 0.0)),
+    ],
+)
+def test_blocks_of_every_dtype_are_fed(dtype: str, elements: tuple[Any, ...]) -> None:
+    tensor = Tensor("x", dtype, (2, 2))
+    other = elements[::-1]
+    rows = [(tensor.block((2, 2), part), None) for part in (elements, other)]
+    (array,) = Feeds(signature(tensor))(rows)
+    assert array.dtype == tf.as_dtype(dtype).as_numpy_dtype
+    assert array.shape == (2, 2, 2)
+    assert array.reshape(-1).tolist() == [*elements, *other]
 
 
 def test_inputs_of_one_dtype_and_shape_share_memory() -> None:
@@ -48,8 +73,8 @@ def test_only_open_dimensions_are_ragged(tensor: Tensor, is_ragged: bool) -> Non
 
 
 def test_rows_of_equal_shapes_are_grouped_in_their_order() -> None:
-    short = (Block((1,), (1,)),)
-    long = (Block((2,), (1, 2)),)
+    short = (RAGGED.block((1,), (1,)),)
+    long = (RAGGED.block((2,), (1, 2)),)
     assert list(by_shape([short, long, short])) == [[0, 2], [1]]
 
 

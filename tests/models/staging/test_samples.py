@@ -49,11 +49,11 @@ def test_auxiliary_inputs_keep_the_value_of_the_example() -> None:
 
 def test_rows_have_the_shape_of_the_example() -> None:
     tensor = Tensor("x", "float32", (3,))
-    example = Block((3,), (0.0, 0.0, 0.0))
+    example = tensor.block((3,), (0.0, 0.0, 0.0))
     for (value,) in of_one(tensor, Exact("float32", ""), example).rows():
         assert isinstance(value, Block)
         assert value.shape == (3,)
-        assert len(value.leaves) == 3
+        assert len(tensor.elements(value)) == 3
 
 
 def test_the_scale_is_that_of_the_numbers_within_limits() -> None:
