@@ -9,6 +9,7 @@ from typing import Any
 from gomlx.errors import StageFailed
 
 NOTHING_THERE = "no saved_model.pb there"
+TOGETHER = "together"  # the rows of a request: a whole request is the question
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Settings:
     """The part of a model's config that changes its keys or answers.
 
     transformer: "package.module:function", or empty. rows: proved, alone or
-    independent: whether rows of different requests may run together.
+    independent: whether rows of different requests may run together; or together: those
+    of one request do, and no others.
     """
 
     inputs: tuple[InputSettings, ...] = ()

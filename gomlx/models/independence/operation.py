@@ -6,9 +6,10 @@ from functools import cache
 from typing import Any
 
 from tensorflow.python.framework import op_def_registry
+from tensorflow.python.framework.dtypes import as_dtype
 
 from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import State, StateKind, mixed
+from gomlx.models.independence.state import State, StateKind, mixed, worst
 
 Outcome = State | Sequence[State]
 Rule = Callable[["GraphOperation"], Outcome]
@@ -40,15 +41,29 @@ class GraphOperation:
 
     def mixed(self, why: str = "") -> State:
         """Return MIXED by this operation, unless an input is already."""
-        for one in self.inputs:
-            if one.kind is StateKind.MIXED:
-                return one
-        return mixed(f"{self.op} ({self.node.name}){why and ': '}{why}")
+        if self.worst is StateKind.MIXED:
+            return worst(self.inputs)
+        return mixed(self._reason(why))
+
+    def over_rows(self, why: str = "over the batch") -> State:
+        """Return MIXED by this operation, which computes with the values of all rows.
+
+        That makes a model listwise if they are floats: integers may be lengths, whose
+        greatest only says how far rows are padded.
+        """
+        if self.worst is StateKind.MIXED:
+            return worst(self.inputs)
+        found = [self.node.attr[a].type for a in ("T", "Ta") if a in self.node.attr]
+        is_float = any(as_dtype(one).is_floating for one in found)
+        return mixed(self._reason(why), is_float)
 
     def require(self, condition: object, why: str = "") -> None:
         """Raise Mixes unless a condition of the rule holds."""
         if not condition:
             raise Mixes(self.mixed(why))
+
+    def _reason(self, why: str) -> str:
+        return f"{self.op} ({self.node.name}){why and ': '}{why}"
 
     def attribute(self, name: str) -> Any:
         """Return an AttrValue: the node's own, or the default of the operation."""

@@ -17,10 +17,15 @@ from gomlx.models.independence.walk import Bodies, ProofWalk
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was proved. reason: the operation that stands in the way, or empty."""
+    """What was proved. reason: the operation that stands in the way, or empty.
+
+    is_listwise: that operation computes with floats of all rows, as a softmax over the
+    batch: for a single row, the answer says nothing.
+    """
 
     joins: bool
     reason: str = ""
+    is_listwise: bool = False
 
 
 def prove(
@@ -36,6 +41,9 @@ def prove(
     inputs = {name: _fed(name, shape) for name, shape in feeds.items()}
     walk = ProofWalk(bodies)
     found = walk.results(body, inputs)
+    for state in found:
+        if state.is_listwise:
+            return Verdict(False, state.reason, is_listwise=True)
     if walk.writes:
         return Verdict(False, walk.writes)
     for name, state in zip(fetches, found, strict=True):

@@ -58,7 +58,7 @@ class State:
     succession there. content: the sizes that a small tensor of integers holds, flat,
     as far as they are known. least: of a MIXED integer, a size that it is not below.
     element: of a LIST; a ROW if there is one for each row. reason: of MIXED, the
-    operation.
+    operation. is_listwise: of MIXED, whether floats of all rows were computed with.
     """
 
     kind: StateKind
@@ -69,6 +69,7 @@ class State:
     partition: str = ""
     least: Size | None = None
     reason: str = ""
+    is_listwise: bool = False
 
     @property
     def rank(self) -> int | None:
@@ -82,9 +83,14 @@ SAME = State(StateKind.SAME)
 SIZE = State(StateKind.SIZE)
 
 
-def mixed(reason: str) -> State:
+def mixed(reason: str, is_listwise: bool = False) -> State:
     """Return the state of what a row's neighbours may change."""
-    return State(StateKind.MIXED, reason=reason)
+    return State(StateKind.MIXED, reason=reason, is_listwise=is_listwise)
+
+
+def worst(states: Sequence[State]) -> State:
+    """Return the first state of the worst kind; a listwise one is worse than MIXED."""
+    return max(states, key=lambda one: (one.kind, one.is_listwise))
 
 
 def rows(shape: Shape | None, axis: int = 0) -> State:
@@ -127,7 +133,7 @@ def with_rows(shape: Shape | None, axis: int, reason: str) -> State:
 def joined(a: State, b: State) -> State:
     """Return what holds for a tensor that is the one or the other."""
     if a == b or StateKind.MIXED in (a.kind, b.kind):
-        return max(a, b, key=lambda one: one.kind)
+        return worst((a, b))
     if a.kind is not b.kind or a.kind > StateKind.LIST:
         return mixed(f"{a.kind.name.lower()} or {b.kind.name.lower()}")
     if a.kind is StateKind.LIST:

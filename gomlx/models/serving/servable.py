@@ -39,7 +39,8 @@ class Description:
     feeds and fetches: names of the graph's tensors. unsteady: types of operations that
     forbid caching. rows_apart: why rows of different requests may not run together, or
     empty. example: a row to warm with. transformer: "package.module:function" over
-    every answer, or empty.
+    every answer, or empty. rows_together: the rows of a request run together, and with
+    no others: a whole request is the question.
     """
 
     signature: Signature
@@ -50,6 +51,7 @@ class Description:
     rows_apart: str
     example: dict[str, Any]
     transformer: str
+    rows_together: bool
 
     @property
     def joins_rows(self) -> bool:
@@ -71,6 +73,7 @@ class Description:
             document["rows_apart"],
             document["example"],
             document["transformer"],
+            document["rows_together"],
         )
 
 

@@ -30,10 +30,11 @@ from gomlx.models.staging.check import bound_signature, example_row
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import prune
+from gomlx.models.staging.rows import rows_apart
 from gomlx.models.staging.samples import Samples, constants, samples
 from gomlx.models.staging.steadiness import may_write, unsteady_ops
 from gomlx.models.staging.trial import Trial
-from gomlx.models.version import ModelVersion, StageRequest
+from gomlx.models.version import TOGETHER, ModelVersion, StageRequest
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         rows_apart="it is not proved yet",
         example=example,
         transformer=request.settings.transformer,
+        rows_together=request.settings.rows == TOGETHER,
     )
     needed = needed_nodes(meta_graph, bound.fetches)
     return _Model(request, work, meta_graph, needed, description)
@@ -157,33 +159,6 @@ def _row_shape(tensor: Tensor) -> Shape | None:
     if tensor.shape is None:
         return None
     return tuple(None if size is None else Size(size) for size in tensor.shape)
-
-
-def rows_apart(
-    name: str, setting: str, verdict: Verdict, agrees: Callable[[], bool]
-) -> str:
-    """Return why rows of different requests may not run together; "": they may.
-
-    setting: what the config says of the model's rows. agrees: a trial, the second lock
-    on what was proved: it cannot show that rows are independent, only that they are
-    not.
-    """
-    if setting == "independent":
-        log.warning("model %s joins rows because the config vouches for it", name)
-        return ""
-    if setting == "alone":
-        return "the config says `rows: alone`"
-    if not verdict.joins:
-        log.warning("model %s runs rows one at a time: %s", name, verdict.reason)
-        return verdict.reason
-    if agrees():
-        return ""
-    log.error(
-        "model %s runs rows one at a time: a batch changed the answer to a row, "
-        "although the graph proves that it cannot: please report this bug of gomlx",
-        name,
-    )
-    return "a batch changed the answer to a row"
 
 
 def _try_as_served(model: _Model, trial: Trial) -> None:

@@ -44,7 +44,7 @@ def by_how_many_are_found(x: Any) -> Any:
 
 
 def by_a_slice(x: Any) -> Any:
-    end = tf.cast(tf.reduce_max(x) > 98765.0, tf.int32)
+    end = tf.cast(rare(x), tf.int32)
     found = tf.size(tf.slice(x, [0, 0], [end, 1]))
     return tf.cond(found > 0, lambda: -x, lambda: x)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from gomlx.models.independence.proof import Verdict
 from gomlx.models.serving.servable import Servable
-from gomlx.models.staging.prepare import rows_apart
+from gomlx.models.staging.rows import rows_apart
 from gomlx.models.version import ModelVersion, Settings
 from tests.support.families.parts import static_table
 from tests.support.saved_models import save, spec
@@ -91,11 +91,6 @@ MODELS: dict[str, tuple[Build, list[dict[str, Any]], bool]] = {
         True,
     ),
     "ids in a text": (ids_in_a_text, [{"w": "1,2"}, {"w": "3,4,5,6"}], False),
-    "by the greatest of the batch": (
-        of_floats(lambda x: x / tf.maximum(tf.reduce_max(x), 1e6)),
-        [{"x": 1.0}, {"x": 1e9}],
-        False,
-    ),
     "by the size of the batch": (
         of_floats(lambda x: x / tf.cast(tf.shape(x)[0], tf.float32)),
         [{"x": 1.0}, {"x": 2.0}],

@@ -306,3 +306,29 @@ def test_what_depends_on_neighbours_is_refused(rule: str) -> None:
     verdict = verdict_of(PAIRS[rule].bad)
     assert not verdict.joins
     assert verdict.reason
+
+
+# Whose bad graphs compute with the floats of all rows.
+LISTWISE = {
+    "ArgMax",
+    "BatchMatMul",
+    "Cumsum",
+    "Einsum",
+    "FusedBatchNorm",
+    "MatMul",
+    "Max",
+    "Mean",
+    "Softmax",
+    "Sort",
+    "Sum",
+    "TopK",
+    "a loop over the rows",
+    "layer normalisation",
+    "ranks in the batch",
+}
+
+
+@pytest.mark.parametrize("rule", PAIRS)
+def test_what_computes_with_all_rows_is_listwise(rule: str) -> None:
+    assert not verdict_of(PAIRS[rule].good).is_listwise
+    assert verdict_of(PAIRS[rule].bad).is_listwise is (rule in LISTWISE)

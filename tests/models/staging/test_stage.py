@@ -16,7 +16,7 @@ from gomlx.errors import RunFailed
 from gomlx.models.graph import extract_init_constants
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.servable import Description, Servable
-from gomlx.models.version import InputSettings, ModelVersion, Settings
+from gomlx.models.version import ModelVersion
 from tests.support import saved_models
 from tests.support.saved_models import save, spec
 
@@ -200,25 +200,6 @@ def test_a_model_that_writes_its_variable_still_runs(
     assert second["y"] == first["y"] + 1
 
 
-DISTURBED: dict[str, Callable[[Any], Any]] = {
-    "softmax": lambda x: tf.nn.softmax(x, axis=0),
-    "mean": lambda x: x - tf.reduce_mean(x, 0),
-    "max": lambda x: x / tf.reduce_max(x),
-    "rank": lambda x: tf.cast(tf.argsort(x, axis=0), tf.float32),
-}
-
-
-@pytest.mark.parametrize("what", DISTURBED)
-def test_rows_that_disturb_each_other_run_alone(
-    tmp_path: Path, staged: Stage, what: str
-) -> None:
-    def f(x: Any) -> Any:
-        return {"y": DISTURBED[what](x)}
-
-    version = staged(save(tmp_path / "m", f, [spec("x")]))
-    assert not Description.read(version.directory).joins_rows
-
-
 def of_words(f: Callable[[Any], Any], count: int = 3) -> Callable[[Path], Path]:
     """Return a function that saves a model of what is looked up for words."""
 
@@ -262,9 +243,6 @@ def twice(n: Any) -> Any:
 
 
 DISTURBED_BY_WORDS_AND_NUMBERS: dict[str, Callable[[Path], Path]] = {
-    "words, max": of_words(lambda z: z - tf.reduce_max(z)),
-    "words, softmax": of_words(lambda z: tf.nn.softmax(z, axis=0), 40),
-    "words, mean": of_words(lambda z: z - tf.reduce_mean(z, 0), 1),
     "words, one of many": of_words(lambda z: z + some(tf.equal(z, 77.0)), 200),
     "number, any": of_numbers(lambda n: is_number(n, 3) + some(tf.equal(n, 7))),
     "number, two of them": of_numbers(
@@ -277,7 +255,6 @@ DISTURBED_BY_WORDS_AND_NUMBERS: dict[str, Callable[[Path], Path]] = {
     ),
     "number, the first": of_numbers(after_the_first),
     "number, twice": of_numbers(twice),
-    "buckets, max": of_numbers(lambda x: bucket(x) - tf.reduce_max(bucket(x))),
     "buckets, of floats": of_numbers(
         lambda x: bucket(x) + some(tf.equal(bucket(x), 3.0)), "float32"
     ),
@@ -299,15 +276,6 @@ def test_rows_that_disturb_each_other_by_words_and_numbers_run_alone(
     tmp_path: Path, staged: Stage, what: str
 ) -> None:
     version = staged(DISTURBED_BY_WORDS_AND_NUMBERS[what](tmp_path / "m"))
-    assert not Description.read(version.directory).joins_rows
-
-
-def test_the_words_of_a_table_are_tried_for_a_wildcard(
-    tmp_path: Path, staged: Stage
-) -> None:
-    """A wildcard input has no vocabulary, but the table that it is looked up in has."""
-    source = of_words(lambda z: z - tf.reduce_max(z))(tmp_path / "m")
-    version = staged(source, settings=Settings((InputSettings("w", wildcard=True),)))
     assert not Description.read(version.directory).joins_rows
 
 

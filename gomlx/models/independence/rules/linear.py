@@ -1,6 +1,11 @@
 """Products, convolutions and normalisation: rows on the left, weights on the right."""
 
-from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+from gomlx.models.independence.operation import (
+    GraphOperation,
+    Mixes,
+    Outcome,
+    Rule,
+)
 from gomlx.models.independence.rules.elementwise import broadcast, meets
 from gomlx.models.independence.sizes import Size
 from gomlx.models.independence.state import (
@@ -29,7 +34,9 @@ def matmul(operation: GraphOperation) -> Outcome:
     if _is_free(a, b, int(operation.flag("transpose_a"))):
         return rows((height, width))
     is_right = _is_free(b, a, 1 - int(operation.flag("transpose_b")))
-    operation.require(is_right, "over the batch")
+    if not is_right:
+        operation.require(a.rank == 2 == b.rank, "unknown rank")
+        raise Mixes(operation.over_rows())
     return rows((height, width), 1)
 
 
@@ -57,12 +64,14 @@ def batch_matmul(operation: GraphOperation) -> Outcome:
     reason = operation.mixed().reason
     batched = [one for one in leads if one.kind is StateKind.ROWS]
     if any(one.axis >= len(one.shape or ()) for one in batched):
-        operation.require(_is_free_side(operation), "over the batch")
+        if not _is_free_side(operation):
+            raise Mixes(operation.over_rows())
         return with_rows(shape, len(shape) - 2, reason)
     first = batched[0]
     from_last = len(first.shape or ()) - first.axis
     is_aligned = all(meets(one, first, from_last) for one in leads)
-    operation.require(is_aligned, "rows meet other rows")
+    if not is_aligned:
+        raise Mixes(operation.over_rows("rows meet other rows"))
     return with_rows(shape, len(lead) - from_last, reason)
 
 
@@ -109,7 +118,8 @@ def einsum(operation: GraphOperation) -> Outcome:
     ((letter, _), *others) = batch
     is_kept = result.count(letter) == 1 and not others
     is_alone = is_kept and _is_of_rows_alone(operation, terms, letter)
-    operation.require(is_alone, "over the batch")
+    if not is_alone:
+        raise Mixes(operation.over_rows())
     shape = tuple(sizes.get(one) for one in result)
     return with_rows(shape, result.index(letter), operation.mixed().reason)
 
@@ -166,7 +176,9 @@ def fused_batch_norm(operation: GraphOperation) -> Outcome:
     is_last = operation.text("data_format") in ("NHWC", "NDHWC")
     channel = len(one.shape) - 1 if is_last else 1
     is_each = one.axis == channel and all(_is_channel(s) for s in others[:2])
-    return [one if is_each else operation.mixed("moments of the batch"), *rest]
+    if not is_each:
+        return [operation.over_rows("moments of the batch")] * count
+    return [one, *rest]
 
 
 def _is_channel(one: State) -> bool:

@@ -37,7 +37,7 @@ def _reduced(
     assert one.shape is not None
     found = {place(axis, len(one.shape)) for axis in axes}
     if one.kind is StateKind.ROWS and one.axis in found:
-        return operation.mixed("over the batch")
+        return operation.over_rows()
     sizes = enumerate(one.shape)
     if keeps:
         kept: Shape = tuple(ONE if i in found else size for i, size in sizes)
@@ -73,7 +73,7 @@ def along_axes(operation: GraphOperation) -> Outcome:
     if one.shape is None or where is None:
         return operation.mixed("an axis that is not known")
     if one.axis in [place(a, len(one.shape)) for a in where]:
-        return operation.mixed("along the batch")
+        return operation.over_rows("along the batch")
     return one.without_content()
 
 
@@ -84,7 +84,7 @@ def along_last(operation: GraphOperation) -> Outcome:
         return same(one.shape)
     if one.kind is not StateKind.ROWS or one.shape is None:
         return operation.mixed()
-    return one if one.axis < len(one.shape) - 1 else operation.mixed("over the batch")
+    return one if one.axis < len(one.shape) - 1 else operation.over_rows()
 
 
 def top_k(operation: GraphOperation) -> Outcome:
@@ -95,12 +95,19 @@ def top_k(operation: GraphOperation) -> Outcome:
     is_aside = one.shape is not None and one.axis < len(one.shape) - 1
     has_size = all(other.kind is StateKind.SAME for other in operation.inputs[1:])
     if one.kind is not StateKind.ROWS or not is_aside or not has_size:
-        return [operation.mixed("over the batch")] * 2
+        return [operation.over_rows()] * 2
     assert one.shape is not None
     return [rows((*one.shape[:-1], None), one.axis)] * 2
 
 
+def l2_loss(operation: GraphOperation) -> Outcome:
+    """L2Loss: half the sum of all squares."""
+    (one,) = operation.inputs
+    return same(()) if one.kind is StateKind.SAME else operation.over_rows()
+
+
 RULES: dict[str, Rule] = {
+    "L2Loss": l2_loss,
     **dict.fromkeys(_REDUCTIONS.split(), reduction),
     **dict.fromkeys(("ArgMax", "ArgMin"), arg_extreme),
     **dict.fromkeys(("Cumsum", "Cumprod", "CumulativeLogsumexp"), along_axes),
