@@ -6,6 +6,7 @@ how often a function runs, or on which branch runs.
 """
 
 from collections.abc import Collection, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
@@ -211,7 +212,9 @@ class Flow:
     def function(self, function: str) -> Body:
         """Return the body of a function of the library."""
         if function not in self._bodies:
-            definition = self._library[function]
+            # A copy: the conversion adds attributes without a value to what it reads,
+            # and no graph can be imported with those.
+            definition = deepcopy(self._library[function])
             graph_def, flat = function_def_to_graph_def(definition)
             signature = definition.signature
             self._bodies[function] = Body(

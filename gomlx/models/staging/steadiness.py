@@ -13,6 +13,7 @@ from tensorflow.python.framework import op_def_registry
 
 from gomlx.models.dataflow.elements import called_functions
 from gomlx.models.graph import dependencies
+from gomlx.models.staging.stablehlo import is_pure
 
 # TensorFlow registers these as stateful, or they take a reference to a variable. They
 # give the same for the same input as long as nothing writes: they read variables and
@@ -94,7 +95,7 @@ def unsteady_ops(meta_graph: Any, fetches: Iterable[str]) -> set[str]:
     todo = deque(dependencies(nodes, fetches))
     while todo:
         node = todo.popleft()
-        if node.op not in functions and _is_unsteady(node.op):
+        if node.op not in functions and _is_unsteady(node):
             found.add(node.op)
         new = {name for name in called_functions(node, functions) if name not in seen}
         seen |= new
@@ -111,7 +112,10 @@ def may_write(unsteady: Iterable[str]) -> bool:
     return not _RANDOM.issuperset(unsteady)
 
 
-def _is_unsteady(op: str) -> bool:
+def _is_unsteady(node: Any) -> bool:
+    op = node.op
+    if op == "XlaCallModule":
+        return not is_pure(node)
     definition = op_def_registry.get(op)
     if definition is None:
         return True
