@@ -14,6 +14,7 @@ GomlxError                 500
 ├── DeadlineExceeded       504  no answer in time: send fewer rows, or wait longer
 ├── InternalError          500  a bug in gomlx: see the log
 ├── StageFailed                 a version cannot be served; the last good one stays
+│   └── StageInterrupted        perhaps it can later: a source is unreachable, …
 ├── StoreUnavailable            shared memory is not available
 ├── TierFailed                  a shared tier did not answer; its rows are misses
 └── ConfigInvalid               the config file is wrong
@@ -53,8 +54,7 @@ class GomlxError(Exception):
     def from_message(cls, message: str, retry_after: int | None = None) -> Self:
         """Rebuild an error that a service reported, or that another call had."""
         error = cls.__new__(cls, message)
-        if retry_after is not None:
-            error.retry_after = retry_after
+        error.retry_after = retry_after
         return error
 
 
@@ -134,13 +134,19 @@ class TransformFailed(RunFailed):
 
 
 class NotReady(GomlxError):
-    """A configured model has no version that can answer."""
+    """A configured model has no version that can answer.
+
+    may_pass: it is loading, or perhaps will be. Otherwise there is no retry_after: its
+    files or its config have to be changed.
+    """
 
     status = 503
-    retry_after = 2
+    retry_after: int | None = 2
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, may_pass: bool = True) -> None:
         super().__init__(f"model {name!r} is not ready: {reason}")
+        if not may_pass:
+            self.retry_after = None
 
 
 class NoHost(GomlxError):
@@ -175,7 +181,11 @@ class DeadlineExceeded(GomlxError):
 
 
 class StageFailed(GomlxError):
-    """A version cannot be served."""
+    """A version cannot be served: because of its files or its config."""
+
+
+class StageInterrupted(StageFailed):
+    """Staging failed for a reason that may pass, whatever the files are."""
 
 
 class StoreUnavailable(GomlxError):

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gomlx.cli.terminal import FAILED, errors_reported, output
-from gomlx.errors import GomlxError
+from gomlx.errors import GomlxError, StageInterrupted
 
 if TYPE_CHECKING:
     from gomlx.contract.signature import Signature
@@ -171,7 +171,9 @@ def stage(
     try:
         version = stage_version(StageRequest.from_json(sys.stdin.read()))
     except GomlxError as error:
-        print(json.dumps({"error": str(error)}))  # noqa: T201  # read by the parent
+        may_pass = isinstance(error, StageInterrupted)
+        outcome = {"error": str(error), "may_pass": may_pass}
+        print(json.dumps(outcome))  # noqa: T201  # read by the parent
         raise typer.Exit(FAILED) from None
     print(json.dumps({"digest": version.digest}))  # noqa: T201  # read by the parent
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import fsspec
 
-from gomlx.errors import StageFailed
+from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.runtime.masking import masked
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
@@ -67,7 +67,7 @@ class Source:
     def snapshot(self) -> Snapshot | None:
         """Return the state of the newest version; None if there is no SavedModel.
 
-        Raises StageFailed if the source cannot be read.
+        Raises StageInterrupted if the source cannot be read.
         """
         with self._translated():
             self._files.invalidate_cache()
@@ -80,7 +80,7 @@ class Source:
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
         """Copy a snapshot's files, and return the digest of their names and bytes.
 
-        Raises StageFailed if the source cannot be read.
+        Raises StageInterrupted if the source cannot be read.
         """
         digest = blake2b(digest_size=16)
         with self._translated():
@@ -121,12 +121,12 @@ class Source:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Raise StageFailed instead of an error of the store."""
+        """Raise StageInterrupted instead of an error of the store."""
         try:
             yield
         except Exception as error:  # every store raises types of its own
             message = f"{self.url}: {type(error).__name__}: {error}"
-            raise StageFailed(masked(message)) from None
+            raise StageInterrupted(masked(message)) from None
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

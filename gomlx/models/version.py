@@ -37,11 +37,13 @@ class Manifest:
 
     versions: model → the version that should be live. failures: model → why its
     newest files cannot be served. reloads: model → outcome → how often it occurred.
+    refused: the models whose failures do not pass by themselves.
     """
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     reloads: dict[str, dict[str, int]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Replace the file atomically: readers see the old or the new manifest."""
@@ -60,7 +62,12 @@ class Manifest:
             name: ModelVersion(name, one["digest"], Path(one["directory"]))
             for name, one in document["versions"].items()
         }
-        return cls(versions, document["failures"], document["reloads"])
+        return cls(
+            versions,
+            document["failures"],
+            document["reloads"],
+            document["refused"],
+        )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Publisher:
         name = version.name
         old = self._manifest.versions.get(name)
         self._manifest.failures.pop(name, None)
+        self._set_refused(name, False)
         self._count(name, "unchanged" if old == version else "published")
         if old != version:
             self._manifest.versions[name] = version
@@ -42,11 +43,15 @@ class Publisher:
         self._signal_workers()
         _remove_old_versions(version, old)
 
-    def report_failure(self, name: str, reason: str) -> None:
-        """Record why staging failed. The same reason again is not reported again."""
+    def report_failure(self, name: str, reason: str, may_pass: bool) -> None:
+        """Record why staging failed. The same reason again is not reported again.
+
+        may_pass: without a change of the files or the config.
+        """
         if self._manifest.failures.get(name) == reason:
             return
         self._manifest.failures[name] = reason
+        self._set_refused(name, not may_pass)
         self._count(name, "failed")
         with suppress(OSError):  # the disk may be what failed; the next write retries
             self._manifest.write(self._path)
@@ -54,6 +59,10 @@ class Publisher:
         stays = f"; version {live.digest} stays live" if live else ""
         log.error("model %s cannot be staged: %s%s", name, reason, stays)
         self._signal_workers()
+
+    def _set_refused(self, name: str, is_refused: bool) -> None:
+        others = [other for other in self._manifest.refused if other != name]
+        self._manifest.refused[:] = [*others, name] if is_refused else others
 
     def _count(self, name: str, outcome: str) -> None:
         counts = self._manifest.reloads.setdefault(name, {})

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from gomlx.errors import StageFailed
+from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import (
     NOTHING_THERE,
     ModelVersion,
@@ -35,7 +35,7 @@ class Stager:
         if isinstance(observation, StageFailed):
             raise observation
         if observation is None:
-            raise StageFailed(NOTHING_THERE)
+            raise StageInterrupted(NOTHING_THERE)
         async with self._cores:
             process = await _start()
             try:
@@ -56,7 +56,7 @@ class Stager:
                 output, _ = await process.communicate(request.to_json().encode())
         except TimeoutError:
             seconds = self._timeout_seconds
-            raise StageFailed(f"staging took over {seconds:.0f} s") from None
+            raise StageInterrupted(f"staging took over {seconds:.0f} s") from None
         return output
 
 
@@ -81,7 +81,9 @@ def _result(request: StageRequest, output: bytes, code: int | None) -> ModelVers
     try:
         result = json.loads(output.splitlines()[-1])
         if "error" in result:
-            raise StageFailed(result["error"])
+            kind = StageInterrupted if result["may_pass"] else StageFailed
+            raise kind(result["error"])
         return staged_version(request.name, request.into / result["digest"])
     except (IndexError, ValueError, TypeError, KeyError):
-        raise StageFailed(f"the staging process ended with code {code}") from None
+        reason = f"the staging process ended with code {code}"
+        raise StageInterrupted(reason) from None

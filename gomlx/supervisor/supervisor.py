@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gomlx.errors import StageFailed
+from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
 from gomlx.runtime.rundir import RunDir
@@ -140,7 +140,9 @@ class Supervisor:
                 self._publisher.publish(version)
                 backoff.reset()
             except (StageFailed, OSError) as error:
-                self._publisher.report_failure(request.name, masked(str(error)))
+                may_pass = isinstance(error, StageInterrupted | OSError)
+                reason = masked(str(error))
+                self._publisher.report_failure(request.name, reason, may_pass)
                 watcher.repeat_after(backoff.next())
             tried.set()
 

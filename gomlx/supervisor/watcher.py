@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from watchfiles import Change, awatch
 
-from gomlx.errors import StageFailed
+from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot, Source
 from gomlx.runtime.masking import masked
 
@@ -91,7 +91,7 @@ class Watcher:
             return error
         except TimeoutError:
             reason = f"{self._url}: no answer in {_OBSERVE_SECONDS} s"
-            return StageFailed(masked(reason))
+            return StageInterrupted(masked(reason))
 
     def _snapshot(self) -> Snapshot | None:
         if self._source is None:

@@ -64,7 +64,7 @@ def test_a_failure_keeps_the_live_version(
 ) -> None:
     version = published.version(1)
     published.publisher.publish(version)
-    published.publisher.report_failure("m", "no graph")
+    published.publisher.report_failure("m", "no graph", may_pass=True)
     assert published.manifest.versions == {"m": version}
     assert published.manifest.failures == {"m": "no graph"}
     assert published.signals == 2
@@ -75,16 +75,26 @@ def test_a_failure_is_reported_once_while_its_reason_stays_the_same(
     published: Published, caplog: pytest.LogCaptureFixture
 ) -> None:
     for reason in ("no graph", "no graph", "no disk", "no disk"):
-        published.publisher.report_failure("m", reason)
+        published.publisher.report_failure("m", reason, may_pass=True)
     assert published.manifest.reloads == {"m": {"failed": 2}}
     assert published.signals == 2
     assert len(caplog.records) == 2
 
 
 def test_a_success_clears_the_failure(published: Published) -> None:
-    published.publisher.report_failure("m", "no graph")
+    published.publisher.report_failure("m", "no graph", may_pass=False)
     published.publisher.publish(published.version(1))
     assert published.manifest.failures == {}
+    assert published.manifest.refused == []
+
+
+def test_the_last_failure_says_whether_it_may_pass(published: Published) -> None:
+    for model in ("m", "n", "m"):
+        reason = f"no graph of {model}"
+        published.publisher.report_failure(model, reason, may_pass=False)
+    assert published.manifest.refused == ["m", "n"]
+    published.publisher.report_failure("m", "no access", may_pass=True)
+    assert published.manifest.refused == ["n"]
 
 
 def test_the_live_version_and_the_one_before_are_kept(published: Published) -> None:

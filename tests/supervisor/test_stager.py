@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.errors import StageFailed
+from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot
 from gomlx.models.version import StageRequest
 from gomlx.supervisor.stager import Stager, remove_unfinished
@@ -20,28 +20,38 @@ def request_in(folder: Path) -> StageRequest:
 
 @pytest.mark.asyncio
 async def test_a_source_without_a_model_is_not_staged(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed, match=r"no saved_model\.pb there"):
+    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb there"):
         await Stager(60).stage(request_in(tmp_path), None)
 
 
 @pytest.mark.asyncio
 async def test_an_error_of_the_source_is_raised(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed, match="no access"):
-        await Stager(60).stage(request_in(tmp_path), StageFailed("no access"))
+    observed = StageInterrupted("no access")
+    with pytest.raises(StageInterrupted, match="no access"):
+        await Stager(60).stage(request_in(tmp_path), observed)
 
 
 @pytest.mark.asyncio
 async def test_the_error_of_the_process_is_raised(tmp_path: Path) -> None:
     """The model was observed, and is removed before the process looks for it."""
-    with pytest.raises(StageFailed, match=r"no saved_model\.pb there"):
+    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb there"):
         await Stager(60).stage(request_in(tmp_path), SOMETHING)
+
+
+@pytest.mark.asyncio
+async def test_files_that_no_later_staging_can_serve(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"not a graph")
+    with pytest.raises(StageFailed, match="cannot be read") as raised:
+        await Stager(60).stage(request_in(tmp_path), SOMETHING)
+    assert not isinstance(raised.value, StageInterrupted)
 
 
 @pytest.mark.asyncio
 async def test_a_process_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     request = request_in(tmp_path)
     (request.into / ".staging-x").mkdir()
-    with pytest.raises(StageFailed, match="staging took over 0 s"):
+    with pytest.raises(StageInterrupted, match="staging took over 0 s"):
         await Stager(0.001).stage(request, SOMETHING)
     assert list(request.into.iterdir()) == []
 

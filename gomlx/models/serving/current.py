@@ -3,7 +3,7 @@
 live ──swap──► replaced ──the last pin is released──► drained: when_drained(version)
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gomlx.contract.answer import SharedAnswers
@@ -83,28 +83,33 @@ class LiveVersion:
 class Slot:
     """The place of one model's live version; live is None while it has none."""
 
-    __slots__ = ("_name", "_reasons", "live")
+    __slots__ = ("_name", "_reasons", "_refused", "live")
 
-    def __init__(self, name: str, reasons: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, reasons: Mapping[str, str], refused: Container[str]
+    ) -> None:
         self._name = name
         self._reasons = reasons
+        self._refused = refused
         self.live: LiveVersion | None = None
 
     def not_ready(self) -> NotReady:
         """Return the error that says why there is no live version."""
         reason = self._reasons.get(self._name, "it is being loaded")
-        return NotReady(self._name, reason)
+        return NotReady(self._name, reason, self._name not in self._refused)
 
 
 class Current:
     """Which version of each model is live. For one thread: the event loop's.
 
-    reasons: model → why it has no live version.
+    reasons: model → why it has no live version. refused: the models for which that
+    does not pass by itself.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.reasons: dict[str, str] = {}
-        self._slots = {name: Slot(name, self.reasons) for name in names}
+        self.refused: set[str] = set()
+        self._slots = {name: Slot(name, self.reasons, self.refused) for name in names}
 
     def slot(self, name: str) -> Slot:
         """Return a model's slot, to look into again and again. Raises ModelNotFound."""

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from gomlx.contract.dictionary import digest
-from gomlx.errors import GomlxError, StageFailed
+from gomlx.errors import GomlxError, StageFailed, StageInterrupted
 from gomlx.models.serving.transformer import Code, code
 from gomlx.models.source import Source
 from gomlx.models.version import (
@@ -35,20 +35,22 @@ def stage(request: StageRequest) -> ModelVersion:
     source = Source(request.url)
     snapshot = source.snapshot()
     if snapshot is None:
-        raise StageFailed(NOTHING_THERE)
+        raise StageInterrupted(NOTHING_THERE)
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
     try:
         content = source.fetch(snapshot, work / "saved_model")
         if source.snapshot() != snapshot:
-            raise StageFailed("the files changed while they were copied")
+            raise StageInterrupted("the files changed while they were copied")
         return _stage_content(content, work, request)
     except GomlxError:
         raise
     except Exception as error:  # a hostile model can make TensorFlow raise anything
         log.exception("model %s: staging failed", request.name)
         text = str(error)[:_LONGEST_REASON]
-        raise StageFailed(masked(f"{type(error).__name__}: {text}")) from error
+        passes = isinstance(error, OSError | MemoryError)  # a full disk, or memory
+        kind = StageInterrupted if passes else StageFailed
+        raise kind(masked(f"{type(error).__name__}: {text}")) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -143,8 +143,9 @@ class PendingRequest:
             self.detail = outcome.tier
             self.hits += 1
         elif self.deadline:
-            is_of_row = self.parsed.is_batch and isinstance(outcome, RunFailed)
-            self.end(outcome.of_row(place) if is_of_row else outcome)
+            if isinstance(outcome, RunFailed) and self.parsed.is_batch:
+                outcome = outcome.of_row(place)
+            self.end(outcome)
         if not self.missing:
             try:
                 if self.deadline:

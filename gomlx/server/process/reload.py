@@ -75,6 +75,9 @@ class Reloader:
         for name, reason in manifest.failures.items():
             if name not in manifest.versions:
                 self._current.reasons[name] = reason
+        refused = self._current.refused
+        refused.clear()
+        refused.update(set(manifest.refused) - manifest.versions.keys())
         for version in manifest.versions.values():
             await self._reload(version)
 

@@ -146,6 +146,20 @@ async def test_a_model_that_was_never_staged_has_the_reason(worker: Worker) -> N
     worker.publish({"m": "no such bucket", "n": "half a copy"}, n="b" * 32)
     await worker.reloader.catch_up()
     assert worker.current.reasons == {"m": "no such bucket"}
+    assert worker.current.slot("m").not_ready().retry_after
+
+
+async def test_only_a_failure_that_may_pass_has_a_time_to_retry(worker: Worker) -> None:
+    versions = {"n": ModelVersion("n", "b" * 32, worker.folder)}
+    failures = {"m": "no graph", "n": "no graph"}
+    manifest = Manifest(versions, failures, refused=["m", "n"])
+    manifest.write(worker.folder / "manifest")
+    await worker.reloader.catch_up()
+    assert worker.current.slot("m").not_ready().retry_after is None
+    assert worker.current.slot("n").not_ready().retry_after  # it has a version
+    worker.publish({"m": "no such bucket"})
+    await worker.reloader.catch_up()
+    assert worker.current.slot("m").not_ready().retry_after
 
 
 async def test_a_version_of_an_unknown_model_is_closed(worker: Worker) -> None:
