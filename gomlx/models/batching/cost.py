@@ -16,6 +16,7 @@ CHEAP_SECONDS = 0.0005
 _LONG_CPU_SECONDS = 0.005
 _LONG_WAIT_SECONDS = 0.02
 _WARM_SECONDS = 1.0
+_BETWEEN = (3, 5, 6)  # sizes that are not measured
 
 
 class Timing(NamedTuple):
@@ -47,14 +48,15 @@ def measure_sizes(
     run: Callable[[int], object],
     max_rows: int,
     clock: Callable[[], float] = perf_counter,
+    budget_seconds: float = _WARM_SECONDS,
 ) -> list[Timing]:
     """Run each size three times, the smallest first; return the best timing of each.
 
     The first run of a size allocates, and is not timed. Larger sizes are skipped once
-    the total would exceed about a second.
+    the total would exceed about budget_seconds.
     """
     measured: list[Timing] = []
-    until = clock() + _WARM_SECONDS
+    until = clock() + budget_seconds
     for size in batch_sizes(max_rows):
         if measured and clock() + 3 * 2 * measured[-1].wall > until:
             break
@@ -64,6 +66,25 @@ def measure_sizes(
         best = Timing(min(first.wall, second.wall), min(first.cpu, second.cpu))
         measured.append(best)
     return measured
+
+
+def new_sizes_cost(
+    run: Callable[[int], object], max_rows: int, measured: Sequence[Timing]
+) -> bool:
+    """Run sizes between those that were measured, which is all; True if that costs.
+
+    Something then prepares each new size, as a compiler does. CPU time counts: the
+    wait for a busy processor does not.
+    """
+    between = [size for size in _BETWEEN if size < max_rows]
+    if not between or len(measured) < len(list(batch_sizes(max_rows))):
+        return False
+    return all(_first_costs(run, size) for size in between)
+
+
+def _first_costs(run: Callable[[int], object], size: int) -> bool:
+    first = _timed(run, size, perf_counter).cpu
+    return first > _LONG_CPU_SECONDS + 2 * _timed(run, size, perf_counter).cpu
 
 
 def _timed(

@@ -12,9 +12,13 @@ The directory that staging wrote:
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
+from math import inf
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import tensorflow as tf
@@ -24,12 +28,19 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
-from gomlx.models.batching.cost import Timing, measure_sizes
+from gomlx.models.batching.cost import (
+    Timing,
+    batch_sizes,
+    measure_sizes,
+    new_sizes_cost,
+)
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
 from gomlx.models.serving.feeds import Answers, Feeds, by_shape
 from gomlx.models.serving.transformer import Transformer
 from gomlx.models.version import ModelVersion
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,8 @@ class Description:
     forbid caching. rows_apart: why rows of different requests may not run together, or
     empty. example: a row to warm with. transformer: "package.module:function" over
     every answer, or empty. rows_together: the rows of a request run together, and with
-    no others: a whole request is the question.
+    no others: a whole request is the question. pads: a new number of rows is compiled,
+    and so runs are padded to numbers that were warmed.
     """
 
     signature: Signature
@@ -52,6 +64,7 @@ class Description:
     example: dict[str, Any]
     transformer: str
     rows_together: bool
+    pads: bool
 
     @property
     def joins_rows(self) -> bool:
@@ -74,6 +87,7 @@ class Description:
             document["example"],
             document["transformer"],
             document["rows_together"],
+            document["pads"],
         )
 
 
@@ -91,6 +105,7 @@ class Servable:
         self._answers = Answers(self.signature.outputs)
         self._session = tf_session.open_session(tf.Graph())
         self._call = self._load()
+        self._sizes: tuple[int, ...] = ()  # of runs, if others cost more
 
     def run(self, rows: Sequence[Row]) -> list[bytes]:
         """Return the answer of every row; rows of equal shapes are computed together.
@@ -112,14 +127,25 @@ class Servable:
     def warm(self, max_rows: int = 1) -> list[Timing]:
         """Run more and more rows; return the timings of `cost.batch_sizes`.
 
-        The first runs of a graph optimize it. Raises RunFailed: staging has run this
-        row, so a worker that cannot is broken.
+        The first runs of a graph optimize it. From here on, runs are padded to these
+        sizes if a new size costs much. Raises RunFailed: staging has run this row, so
+        a worker that cannot is broken.
         """
         rows = self.signature.check(self.description.example).rows
         row = self.dictionary.canonical(rows)
+
+        def run(size: int) -> None:
+            self.run(row * size)
+
         for _ in range(2):
-            self.run(row * min(8, max_rows))
-        return measure_sizes(lambda size: self.run(row * size), max_rows)
+            run(min(8, max_rows))
+        if self.description.pads:
+            return self._warm_all(run, max_rows)
+        timings = measure_sizes(run, max_rows)
+        may_pad = self.description.joins_rows and not self.description.rows_together
+        if may_pad and new_sizes_cost(run, max_rows, timings):
+            return self._warm_all(run, max_rows)
+        return timings
 
     def close(self) -> None:
         """Free the session. The callable goes first: it keeps the session alive."""
@@ -142,8 +168,30 @@ class Servable:
             self._session, description.feeds, description.fetches
         )
 
+    def _warm_all(self, run: Callable[[int], object], max_rows: int) -> list[Timing]:
+        """Warm all sizes, however long that takes, and pad to them from now on."""
+        started = perf_counter()
+        timings = measure_sizes(run, max_rows, budget_seconds=inf)
+        self._sizes = tuple(batch_sizes(max_rows))
+        log.info(
+            "model %s: its %d sizes of runs were warmed in %.1f s; others are padded",
+            self.version.name,
+            len(timings),
+            perf_counter() - started,
+        )
+        return timings
+
     def _run(self, rows: Sequence[Row]) -> list[bytes]:
+        if self._sizes and len(rows) not in self._sizes:
+            return self._run_padded(rows)
         return self._answers(self._call(*self._feeds(rows)), len(rows))
+
+    def _run_padded(self, rows: Sequence[Row]) -> list[bytes]:
+        """Run rows with copies of the last one, whose answers are dropped."""
+        size = next((s for s in self._sizes if s > len(rows)), len(rows))
+        padded = [*rows, *repeat(rows[-1], size - len(rows))]
+        answers = self._answers(self._call(*self._feeds(padded)), size)
+        return answers[: len(rows)]
 
     def _run_by_shape(self, rows: Sequence[Row]) -> list[bytes]:
         answers: list[bytes] = [b""] * len(rows)

@@ -27,6 +27,7 @@ from gomlx.models.serving import weights
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
+from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import prune
@@ -78,7 +79,9 @@ def prepare(work: Path, request: StageRequest) -> None:
         setting = request.settings.rows
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
-    replace(model.description, state=state, rows_apart=apart).write(work)
+    joins = not apart and not model.description.rows_together
+    pads = joins and is_compiled(model.meta_graph, model.description.fetches)
+    replace(model.description, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         prune(model.saved_model, model.meta_graph, request.signature)
@@ -105,6 +108,7 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         example=example,
         transformer=request.settings.transformer,
         rows_together=request.settings.rows == TOGETHER,
+        pads=False,
     )
     needed = needed_nodes(meta_graph, bound.fetches)
     return _Model(request, work, meta_graph, needed, description)

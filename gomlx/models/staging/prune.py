@@ -80,7 +80,7 @@ def _copy_node(new: Any, node: Any, kept: set[str]) -> None:
 
 def _add_functions(graph: Any, library: Any) -> None:
     """Add the functions that nodes call, and that those call, with their gradients."""
-    names = _reachable(graph.node, library)
+    names = reachable_functions(graph.node, library)
     for function in library.function:
         if function.signature.name in names:
             graph.library.function.add().CopyFrom(function)
@@ -89,7 +89,7 @@ def _add_functions(graph: Any, library: Any) -> None:
             graph.library.gradient.add().CopyFrom(gradient)
 
 
-def _reachable(nodes: Iterable[Any], library: Any) -> set[str]:
+def reachable_functions(nodes: Iterable[Any], library: Any) -> set[str]:
     """Return the names of the functions that nodes call, directly or not."""
     functions = {function.signature.name: function for function in library.function}
     todo = list(nodes)

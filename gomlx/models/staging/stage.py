@@ -26,7 +26,7 @@ from gomlx.runtime.masking import masked
 log = logging.getLogger(__name__)
 
 # To be raised when what staging writes, or the form of keys or answers, changes.
-FORMAT = 6
+FORMAT = 7
 _LONGEST_REASON = 500  # characters of an error of TensorFlow
 
 

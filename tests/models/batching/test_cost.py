@@ -1,5 +1,8 @@
 """The predicted cost of runs, and where they run because of it."""
 
+from math import inf
+from time import thread_time
+
 import pytest
 
 from gomlx.models.batching.cost import (
@@ -10,6 +13,7 @@ from gomlx.models.batching.cost import (
     Timing,
     batch_sizes,
     measure_sizes,
+    new_sizes_cost,
 )
 
 
@@ -141,3 +145,43 @@ def test_idle_time_is_not_a_slow_run() -> None:
     slowdown.idle()
     slowdown.run_starts(60.0, 0.001, False)
     assert slowdown.factor == 1.0
+
+
+def test_all_sizes_are_measured_if_there_is_no_budget() -> None:
+    ticks = iter(range(1000))
+    measured = measure_sizes(lambda rows: None, 64, lambda: next(ticks), inf)
+    assert len(measured) == 7
+
+
+class Compiling:
+    """A run that uses 30 ms of CPU time for each size that it has not seen."""
+
+    def __init__(self, prepared: set[int]) -> None:
+        self._seen = set(prepared)
+
+    def __call__(self, rows: int) -> None:
+        until = thread_time() + (0 if rows in self._seen else 0.03)
+        self._seen.add(rows)
+        while thread_time() < until:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("prepared", "max_rows", "expected"),
+    [
+        ({1, 2, 4, 8}, 8, True),
+        ({1, 2, 3, 4, 5, 6, 7, 8}, 8, False),
+        ({1, 2, 4, 5, 8}, 8, False),  # by chance: all of them must cost
+        ({1, 2}, 2, False),  # there is no other size
+    ],
+)
+def test_whether_a_new_size_costs(
+    prepared: set[int], max_rows: int, expected: bool
+) -> None:
+    measured = [cpu(0.0001)] * len(list(batch_sizes(max_rows)))
+    assert new_sizes_cost(Compiling(prepared), max_rows, measured) is expected
+
+
+def test_new_sizes_are_not_tried_after_the_budget_is_used_up() -> None:
+    run = Compiling({1})
+    assert not new_sizes_cost(run, 64, [cpu(0.4), cpu(0.6)])
