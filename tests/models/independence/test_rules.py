@@ -162,6 +162,14 @@ PAIRS: dict[str, Pair] = {
     ),
     "StridedSlice": Pair(lambda x, i, w: x[:, 1:3], lambda x, i, w: x[::-1]),
     "StridedSlice of one": Pair(lambda x, i, w: x[:, 0], lambda x, i, w: x - x[0]),
+    "StridedSlice of a constant": Pair(
+        lambda x, i, w: x * tf.cast(tf.range(tf.shape(x)[1])[None, :], tf.float64),
+        lambda x, i, w: x * tf.cast(tf.range(tf.shape(x)[0])[:, None], tf.float64),
+    ),
+    "StridedSlice of a size": Pair(
+        lambda x, i, w: x / tf.cast(tf.shape(x)[1:][tf.newaxis], tf.float64),
+        lambda x, i, w: x / tf.cast(tf.shape(x)[tf.newaxis][:, :1], tf.float64),
+    ),
     "Slice": Pair(
         lambda x, i, w: tf.slice(x, [0, 1], [-1, 2]),
         lambda x, i, w: x + tf.slice(x, [0, 0], [1, 4]),

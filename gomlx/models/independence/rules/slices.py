@@ -38,8 +38,8 @@ class _Part:
 def strided_slice(operation: GraphOperation) -> Outcome:
     one, *bounds = operation.inputs
     are_same = operation.are_same(1, 2, 3)
-    if one.content is not None and one.rank == 1 and are_same:
-        return _of_content(operation, one.content)
+    if one.content is not None and are_same:
+        return _of_content(operation, one, one.content)
     if one.kind is StateKind.PLACES:
         return _owners(operation, one)
     if one.kind is StateKind.SPLITS:
@@ -47,15 +47,16 @@ def strided_slice(operation: GraphOperation) -> Outcome:
     operation.require(
         max(one.kind, *(bound.kind + 1 for bound in bounds)) <= StateKind.ROWS
     )
+    entries = None if one.shape is None else _entries(operation, len(one.shape))
     if one.kind is not StateKind.ROWS:
-        return State(one.kind) if are_same else State(StateKind.SIZE)
+        if entries is None or not are_same:
+            return State(one.kind if are_same else StateKind.SIZE)
+        return State(one.kind, _shape(one, entries)[0])
     operation.require(one.shape is not None, "unknown rank")
-    entries = _entries(operation, len(one.shape or ()))
     operation.require(entries is not None, "bounds that are not known")
-    found = _sliced(one, entries or [])
-    operation.require(found, "part of the batch")
-    assert found is not None
-    return found
+    shape, axis = _shape(one, entries or [])
+    operation.require(axis is not None, "part of the batch")
+    return rows(shape, axis or 0)
 
 
 def _owners(operation: GraphOperation, places: State) -> State:
@@ -77,10 +78,16 @@ def _starts_or_ends(operation: GraphOperation) -> State:
     return State(StateKind.ENDS)
 
 
-def _of_content(operation: GraphOperation, content: Content) -> State:
-    """Slice a vector of sizes."""
+def _of_content(operation: GraphOperation, sizes: State, content: Content) -> State:
+    """Slice a vector of sizes, or give sizes of any shape new dimensions."""
+    entries = None if sizes.shape is None else _entries(operation, len(sizes.shape))
+    if entries and all(part.is_all or part.is_new for part in entries):
+        return holding(content, _shape(sizes, entries)[0])
     bounds = [numbers(one) for one in operation.inputs[1:]]
-    if any(bound is None or len(bound) != 1 for bound in bounds):
+    are_single = all(bound is not None and len(bound) == 1 for bound in bounds)
+    masks = [operation.integer(f"{m}_mask") for m in ("new_axis", "ellipsis")]
+    if sizes.rank != 1 or not are_single or any(masks):
+        operation.require(operation.worst <= StateKind.SIZE)
         return State(operation.worst)
     begin, end, stride = (bound[0] for bound in bounds if bound)
     if operation.integer("shrink_axis_mask"):
@@ -121,23 +128,22 @@ def _part(bounds: Sequence[Size | None], masked: set[str]) -> _Part:
     return _Part(is_all=is_from_start and "end" in masked and stride == ONE)
 
 
-def _sliced(one: State, parts: Sequence[_Part]) -> State | None:
+def _shape(one: State, parts: Sequence[_Part]) -> tuple[Shape, int | None]:
+    """Return what shape is left, and where the whole axis of the rows is in it."""
     assert one.shape is not None
     kept: list[Size | None] = []
-    axis = -1
+    axis = None
     dimension = 0
     for part in parts:
         if part.is_new:
             kept.append(ONE)
             continue
-        if dimension == one.axis:
-            if not part.is_all:
-                return None
+        if dimension == one.axis and part.is_all:
             axis = len(kept)
         if not part.is_removed:
             kept.append(one.shape[dimension] if part.is_all else None)
         dimension += 1
-    return rows(tuple(kept), axis)
+    return tuple(kept), axis
 
 
 def slice_(operation: GraphOperation) -> Outcome:
