@@ -26,6 +26,7 @@ LONGEST = (
     "system/test_swap.py",
     "system/test_faults.py",
     "system/test_collapse.py",
+    "models/zoo/test_zoo.py",
     "client/test_service.py",
     "system/test_fleet.py",
     "system/test_tiers.py",

@@ -5,7 +5,8 @@
 
 configuration.md is made from config.example.yaml and the config's structs, cli.md from
 the commands' own help. metrics.md and python-client.md have a table each, between
-markers: `<!-- NAME: begin -->` and `<!-- NAME: end -->`.
+markers: `<!-- NAME: begin -->` and `<!-- NAME: end -->`. internals/models.md is made
+from the situations of tests/models/zoo.
 """
 
 import inspect
@@ -27,6 +28,7 @@ from gomlx.cli import app
 from gomlx.client.options import Options
 from gomlx.config.schema import Config
 from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
+from tests.models.zoo import page as situations
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -41,6 +43,7 @@ def pages() -> dict[Path, str]:
     return {
         DOCS / "configuration.md": configuration(_EXAMPLE.read_text()),
         DOCS / "cli.md": commands(),
+        DOCS / "internals" / "models.md": situations.page(),
         metrics: between(metrics.read_text(), "metrics", metric_table()),
         client: between(client.read_text(), "options", option_table()),
     }

@@ -1,0 +1,177 @@
+"""Models whose first dimension is not the batch, in one or all of what they take."""
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tests.models.zoo.images import pixels
+from tests.models.zoo.situation import Body, Situation, of, rows
+from tests.support.saved_models import spec
+
+VECTORS = rows("x", [[1, 2, 3, 4], [0, 0, 0, 0], [9, -9, 0.5, 1e6]])
+
+
+def detected(image: Any) -> Any:
+    """What detection exports give for one image."""
+    bright = tf.reduce_mean(tf.cast(image, tf.float32), 3)
+    best = tf.math.top_k(tf.reshape(bright, [1, -1]), 2)
+    return {"scores": best.values, "places": best.indices, "count": tf.ones([1])}
+
+
+def for_training(x: Any, training: Any) -> Any:
+    return {"y": tf.cond(training, lambda: x * 0.5, lambda: x + 1.0)}
+
+
+def one_user(user: Any, items: Any) -> Any:
+    return {"score": tf.linalg.matvec(items, user[0])}
+
+
+TWO = tf.constant([2.0])
+
+
+class _WithDefault(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+    @tf.function(input_signature=[spec("x", shape=(None,)), spec("k", shape=(None,))])  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def f(self, x: Any, k: Any = TWO) -> Any:
+        return {"y": x * k}
+
+
+def with_default(path: Path) -> Path:
+    """An argument with a default, which TensorFlow writes to the signature."""
+    model = _WithDefault()
+    tf.saved_model.save(model, str(path), signatures={"serving_default": model.f})
+    return path
+
+
+def scaled(batch_size: Any, size: Any) -> Any:
+    return {"y": batch_size * 10.0 + size}
+
+
+def whole(name: str) -> Any:
+    """Return what feeds an input as it comes, without a batch dimension."""
+    return lambda body: {name: tf.constant(body[name], tf.float32)}
+
+
+def users(*values: Any) -> list[Body]:
+    return [{"user": [user], "items": items} for user, items in values]
+
+
+SITUATIONS = [
+    Situation(
+        "rows of one, by the signature",
+        of(lambda x: {"y": x * 2}, spec("x", shape=(1, 4))),
+        VECTORS,
+        joins=False,
+    ),
+    Situation(
+        "rows of eight, by the signature",
+        of(lambda x: {"y": x * 2}, spec("x", shape=(8, 4))),
+        VECTORS,
+    ),
+    Situation(
+        "detection in one image of any size",
+        of(detected, spec("image", "uint8", (1, None, None, 3))),
+        [{"image": pixels(s, 3, 2 + s, 3)} for s in range(3)],
+        joins=False,
+        rounds=True,
+    ),
+    Situation(
+        "a single text",
+        of(lambda text: {"n": tf.strings.length(text)}, spec("text", "string", ())),
+        rows("text", ["rome", "", "東京"]),
+        joins=False,
+    ),
+    Situation(
+        "a single image",
+        of(
+            lambda image: {"mean": tf.reduce_mean(image, [0, 1])},
+            spec("image", "float32", (None, None, 3)),
+        ),
+        [{"image": pixels(s, 2, 2 + s, 3)} for s in range(3)],
+        joins=False,
+        rounds=True,
+        feed=whole("image"),
+    ),
+    Situation(
+        "a threshold for the request",
+        of(
+            lambda x, threshold: {"hit": tf.reduce_sum(x, 1) > threshold},
+            spec("x", shape=(None, 4)),
+            spec("threshold", shape=()),
+        ),
+        [row | {"threshold": t} for row in VECTORS for t in (0.5, 10)],
+    ),
+    Situation(
+        "a training flag for the request",
+        of(for_training, spec("x"), spec("training", "bool", ())),
+        [{"x": x, "training": t} for x in (1.5, -2) for t in (True, False)],
+    ),
+    Situation(
+        "one user and many items",
+        of(one_user, spec("user", shape=(1, 4)), spec("items", shape=(None, 4))),
+        users(
+            ([1, 2, 3, 4], [1, 1, 1, 1]),
+            ([1, 2, 3, 4], [0, 5, 0, 2]),
+            ([9, 0, 0, 0.5], [1, 1, 1, 1]),
+        ),
+        rounds=True,
+    ),
+    Situation(
+        "an argument with a default",
+        with_default,
+        [{"x": 3.0}, {"x": -1.5}, {"x": 3.0, "k": 5.0}, {"x": 3.0, "k": 2.0}],
+    ),
+    Situation(
+        "class names beside scores",
+        of(
+            lambda x: {
+                "scores": tf.nn.softmax(x),
+                "classes": tf.constant(["no", "yes"]),
+            },
+            spec("x", shape=(None, 2)),
+        ),
+        rows("x", [[1, 2], [0, 0], [50, -50]]),
+        rounds=True,
+    ),
+    Situation(
+        "a temperature beside scores",
+        of(
+            lambda x: {"scores": x / 1.5, "temperature": tf.constant(1.5)},
+            spec("x", shape=(None, 2)),
+        ),
+        rows("x", [[1, 2], [0, 0], [50, -50]]),
+    ),
+    Situation(
+        "an input named as ours",
+        of(scaled, spec("batch_size", shape=(None,)), spec("size", shape=(None,))),
+        [{"count": c, "size": s} for c, s in ((1.0, 2.0), (0.5, -1), (3, 3))],
+        config={"inputs": [{"name": "batch_size", "rename": "count"}]},
+    ),
+    Situation(
+        "an input named as ours, and no other name for it",
+        of(scaled, spec("batch_size", shape=(None,)), spec("size", shape=(None,))),
+        [],
+        refused="may not be named 'batch_size'",
+    ),
+    Situation(
+        "an output that cannot be answered, beside others",
+        of(
+            lambda x: {
+                "y": x * 2,
+                "spectrum": tf.signal.fft(tf.cast(x, tf.complex64)),
+            },
+            spec("x", shape=(None, 4)),
+        ),
+        VECTORS,
+        config={"outputs": ["y"]},
+    ),
+    Situation(
+        "an output that cannot be answered",
+        of(
+            lambda x: {"spectrum": tf.signal.fft(tf.cast(x, tf.complex64))},
+            spec("x", shape=(None, 4)),
+        ),
+        [],
+        refused="output 'spectrum': dtype complex64 is not supported",
+    ),
+]
