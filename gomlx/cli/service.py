@@ -129,6 +129,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.key_fields,
         model.transformer or "",
         model.batch.rows,
+        model.libraries,
     )
     return StageRequest(
         model.id, model.url, into, model.signature, model.example, settings

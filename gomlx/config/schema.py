@@ -14,6 +14,7 @@ from gomlx.errors import ConfigInvalid
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 _REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
+_MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"  # package.module
 Positive = Annotated[int, Meta(ge=1)]
 _YEAR = 366 * 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
@@ -86,6 +87,8 @@ class Model(Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...] = ()
     key_fields: tuple[str, ...] = ()  # auxiliary inputs that are part of the key
     transformer: Annotated[str, Meta(pattern=_REFERENCE)] | None = None
+    # Python modules that register operations, imported before the graph is loaded.
+    libraries: tuple[Annotated[str, Meta(pattern=_MODULE)], ...] = ()
     batch: Batch = Batch()
     # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"

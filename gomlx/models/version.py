@@ -90,13 +90,14 @@ class Settings:
 
     transformer: "package.module:function", or empty. rows: proved, alone or
     independent: whether rows of different requests may run together; or together: those
-    of one request do, and no others.
+    of one request do, and no others. libraries: modules that register operations.
     """
 
     inputs: tuple[InputSettings, ...] = ()
     key_fields: tuple[str, ...] = ()
     transformer: str = ""
     rows: str = "proved"
+    libraries: tuple[str, ...] = ()
 
     def input(self, name: str) -> InputSettings:
         """Return what the config says of an input; the defaults if nothing."""

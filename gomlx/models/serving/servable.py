@@ -6,6 +6,7 @@ The directory that staging wrote:
     dictionary        the kind of every input (contract.dictionary)
     saved_model/      graph and assets
     transformer/      the file that holds the transformer, if there is one
+    libraries         modules to import before the graph
     weights/N         one variable each: raw little-endian elements, mapped into
                       every worker, or (state that cannot be mapped) a serialized
                       TensorProto
@@ -28,6 +29,7 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
 from gomlx.errors import RunFailed
+from gomlx.models import libraries
 from gomlx.models.batching.cost import (
     Timing,
     batch_sizes,
@@ -161,6 +163,7 @@ class Servable:
     def _load(self) -> Callable[..., list[Any]]:
         """Import the graph and its state; return what runs it."""
         directory = self.version.directory
+        libraries.load(directory)
         description = self.description
         loader = tf_session.import_graph(self._session, directory / "saved_model")
         weights.load(self._session, loader, directory / "weights", description.state)

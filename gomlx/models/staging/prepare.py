@@ -18,6 +18,7 @@ from typing import Any
 from gomlx.contract.canonical import Kind, dump
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from gomlx.models import libraries
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.graph import needed_nodes
 from gomlx.models.independence.proof import Verdict, prove
@@ -74,6 +75,7 @@ class _Proof:
 
 def prepare(work: Path, request: StageRequest) -> None:
     """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
+    libraries.load(work)
     model = _checked(work, request)
     with tf_session.loaded(model.saved_model) as session:
         call = _callable(model, session)
@@ -95,6 +97,7 @@ def prepare(work: Path, request: StageRequest) -> None:
 
 def _checked(work: Path, request: StageRequest) -> _Model:
     meta_graph = tf_session.parse(work / "saved_model")
+    libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
     example = example_row(bound.signature, request.example)
     unsteady = tuple(sorted(unsteady_ops(meta_graph, bound.fetches)))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gomlx.contract.dictionary import digest
 from gomlx.errors import GomlxError, StageFailed, StageInterrupted
+from gomlx.models import libraries
 from gomlx.models.serving.transformer import Code, code
 from gomlx.models.source import Source
 from gomlx.models.version import (
@@ -61,6 +62,7 @@ def _stage_content(content: str, work: Path, request: StageRequest) -> ModelVers
     directory = request.into / _digest(content, transformer, request)
     if not directory.exists():
         transformer.write(work)
+        libraries.write(work, request.settings.libraries)
         # TensorFlow is imported only for a version that does not exist yet.
         from gomlx.models.staging.prepare import prepare
 
@@ -78,6 +80,7 @@ def _digest(content: str, transformer: Code, request: StageRequest) -> str:
         request.signature,
         settings.digested,
         transformer.digest,
+        libraries.digest(settings.libraries),
         # The example influences what staging finds out about a version.
         json.dumps(sorted(request.example.items())),
     ]
