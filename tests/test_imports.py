@@ -93,9 +93,15 @@ ARROWS = {
         "models.independence",
         "models.dataflow",
     },
+    "models.steadiness": {
+        "models.steadiness",
+        "models.dataflow",
+        "models.graph",
+    },
     "models.staging": {
         "models.dataflow",
         "models.independence",
+        "models.steadiness",
         "models.staging",
         "models.serving",
         "models.graph",

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 
 INIT = "__saved_model_init_op"  # the name of its signature, and of its output
 OLDER_INITS = ("saved_model_main_op", "legacy_init_op")  # collections
+_OLDER_ASSETS = "saved_model_assets"  # a collection
 _LARGE_BYTES = 2**16
 
 
@@ -45,6 +47,16 @@ def restore_op(meta_graph: Any) -> list[str]:
     """Return the name of the operation that reads the checkpoint, if there is one."""
     name = meta_graph.saver_def.restore_op_name
     return [name] if name else []
+
+
+def assets(meta_graph: Any) -> Iterator[Any]:
+    """Yield the definition of each asset file, which TensorFlow 1 packs elsewhere."""
+    yield from meta_graph.asset_file_def
+    if _OLDER_ASSETS in meta_graph.collection_def and not meta_graph.asset_file_def:
+        for packed in meta_graph.collection_def[_OLDER_ASSETS].any_list.value:
+            asset = AssetFileDef()
+            packed.Unpack(asset)
+            yield asset
 
 
 def extract_init_constants(meta_graph: Any) -> dict[str, Any]:

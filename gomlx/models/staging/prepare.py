@@ -1,8 +1,9 @@
 """Makes a staged version of a fetched SavedModel: check ─► prove ─► export ─► try.
 
 check     signature, settings, example                       check.py
-prove     steady? the kind of each input? does a row         steadiness.py, kinds.py,
-          depend on its neighbours?                          models/independence/
+prove     steady? the kind of each input? does a row         models/steadiness/,
+          depend on its neighbours?                          kinds.py,
+                                                             models/independence/
 export    weights to files; the graph without the rest       objects.py, prune.py
 try       the model as TensorFlow loads it, alone and in     samples.py, trial.py
           batches, then as workers load it
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
-from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.models import libraries
 from gomlx.models.dataflow.flow import Flow
@@ -31,13 +31,12 @@ from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
 from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.kinds import Walk
-from gomlx.models.staging.missing import asked_for
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import prune
 from gomlx.models.staging.rows import rows_apart
 from gomlx.models.staging.samples import Samples, constants, samples
-from gomlx.models.staging.steadiness import may_write, unsteady_ops
 from gomlx.models.staging.trial import Trial
+from gomlx.models.steadiness.proof import may_write, unsteady_ops
 from gomlx.models.version import TOGETHER, ModelVersion, StageRequest
 
 log = logging.getLogger(__name__)
@@ -48,13 +47,14 @@ class _Model:
     """A fetched model whose signature, settings and example fit together.
 
     folder is the work folder, which is to become the staged version; needed are the
-    names of the nodes that serving depends on.
+    names of the nodes that serving depends on, flow the dataflow through them.
     """
 
     request: StageRequest
     folder: Path
     meta_graph: Any
     needed: set[str]
+    flow: Flow
     description: Description
 
     @property
@@ -64,10 +64,8 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Proof:
-    """What the graph shows: the signature with what may be missing, kinds of inputs,
-    values to try, whether rows may join."""
+    """What the graph shows: kinds of inputs, values to try, whether rows may join."""
 
-    signature: Signature
     kinds: list[Kind]
     samples: Samples
     verdict: Verdict
@@ -78,6 +76,7 @@ def prepare(work: Path, request: StageRequest) -> None:
     libraries.load(work)
     model = _checked(work, request)
     with tf_session.loaded(model.saved_model) as session:
+        model = _examined(model, session)
         call = _callable(model, session)
         state = _export_weights(model, session)
         proof = _proof(model, session)
@@ -87,8 +86,7 @@ def prepare(work: Path, request: StageRequest) -> None:
     (work / "dictionary").write_bytes(dump(proof.kinds))
     joins = not apart and not model.description.rows_together
     pads = joins and is_compiled(model.meta_graph, model.description.fetches)
-    described = replace(model.description, signature=proof.signature)
-    replace(described, state=state, rows_apart=apart, pads=pads).write(work)
+    replace(model.description, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         prune(model.saved_model, model.meta_graph, request.signature)
@@ -100,18 +98,12 @@ def _checked(work: Path, request: StageRequest) -> _Model:
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
     example = example_row(bound.signature, request.example)
-    unsteady = tuple(sorted(unsteady_ops(meta_graph, bound.fetches)))
-    if unsteady:
-        varies = ", ".join(unsteady)
-        log.warning(
-            "model %s is not cached: its answers may vary (%s)", request.name, varies
-        )
     description = Description(
         signature=bound.signature,
         feeds=bound.feeds,
         fetches=bound.fetches,
         state=SavedState((), (), restores=False),  # until it is exported
-        unsteady=unsteady,
+        unsteady=("not examined yet",),
         rows_apart="it is not proved yet",
         example=example,
         transformer=request.settings.transformer,
@@ -119,7 +111,24 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         pads=False,
     )
     needed = needed_nodes(meta_graph, bound.fetches)
-    return _Model(request, work, meta_graph, needed, description)
+    flow = Flow(meta_graph.graph_def, needed, bound.feeds, bound.fetches)
+    return _Model(request, work, meta_graph, needed, flow, description)
+
+
+def _examined(model: _Model, session: Any) -> _Model:
+    """Return the model with what makes it unsteady in its description."""
+    feeds = model.description.feeds
+    flow = model.flow
+    with session.graph.as_default():
+        found = unsteady_ops(model.meta_graph, flow.body, flow.function, feeds)
+    if found:
+        log.warning(
+            "model %s is not cached: its answers may vary (%s)",
+            model.request.name,
+            ", ".join(sorted(found)),
+        )
+    description = replace(model.description, unsteady=tuple(sorted(found)))
+    return replace(model, description=description)
 
 
 def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
@@ -149,9 +158,7 @@ def _proof(model: _Model, session: Any) -> _Proof:
     description = model.description
     signature = description.signature
     feeds = description.feeds
-    flow = Flow(model.meta_graph.graph_def, model.needed, feeds, description.fetches)
-    with session.graph.as_default():
-        signature = asked_for(signature, feeds, flow)
+    flow = model.flow
     walk = Walk(session, flow, may_vary=bool(description.unsteady))
     kinds = walk.kinds(signature, feeds, model.request.settings)
     example = signature.check(description.example).rows[0]
@@ -166,7 +173,7 @@ def _proof(model: _Model, session: Any) -> _Proof:
         }
         verdict = prove(flow.body, flow.function, shapes, description.fetches)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
-    return _Proof(signature, kinds, tried, verdict)
+    return _Proof(kinds, tried, verdict)
 
 
 def _row_shape(tensor: Tensor) -> Shape | None:

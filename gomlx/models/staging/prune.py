@@ -6,17 +6,14 @@ serves the older version stalls, for longer the larger the graph
 saves, restores and trains it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from gomlx.models.dataflow.elements import called_functions
-from gomlx.models.graph import INIT, OLDER_INITS, init_op, needed_nodes
-
-_OLDER_ASSETS = "saved_model_assets"  # a collection
+from gomlx.models.graph import INIT, OLDER_INITS, assets, init_op, needed_nodes
 
 
 def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
@@ -31,7 +28,7 @@ def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
     pruned.meta_info_def.CopyFrom(meta_graph.meta_info_def)
     _copy_graph(pruned.graph_def, meta_graph.graph_def, kept)
     _copy_entry_points(pruned, meta_graph, signature)
-    for asset in _assets(meta_graph):
+    for asset in assets(meta_graph):
         if asset.tensor_info.name.split(":")[0] in kept:
             pruned.asset_file_def.add().CopyFrom(asset)
     (saved_model / "saved_model.pbtxt").unlink(missing_ok=True)
@@ -53,16 +50,6 @@ def _copy_entry_points(pruned: Any, meta_graph: Any, signature: str) -> None:
     for key in OLDER_INITS:
         if key in meta_graph.collection_def:
             pruned.collection_def[key].CopyFrom(meta_graph.collection_def[key])
-
-
-def _assets(meta_graph: Any) -> Iterator[Any]:
-    """Yield the definition of each asset file, which TensorFlow 1 packs elsewhere."""
-    yield from meta_graph.asset_file_def
-    if _OLDER_ASSETS in meta_graph.collection_def and not meta_graph.asset_file_def:
-        for packed in meta_graph.collection_def[_OLDER_ASSETS].any_list.value:
-            asset = AssetFileDef()
-            packed.Unpack(asset)
-            yield asset
 
 
 def _copy_node(new: Any, node: Any, kept: set[str]) -> None:

@@ -1,0 +1,1 @@
+"""The proof that a model gives the same answer to the same row each time."""

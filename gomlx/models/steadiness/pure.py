@@ -1,0 +1,228 @@
+"""The operations that are known to give the same for the same inputs, by family.
+
+TensorFlow's own registry does not say it: `ReadFile` is not registered as stateful, and
+`ReadVariableOp` is. So each name here was looked at. An operation that is on no list,
+be it new in TensorFlow or of a library, makes a model unsteady.
+"""
+
+# Numbers, shapes, comparisons, reductions, selections.
+_MATH = """
+Abs AccumulateNV2 Acos Acosh Add AddN AddV2 All Angle Any ApproximateEqual ArgMax ArgMin
+Asin Asinh Atan Atan2 Atanh BesselI0 BesselI0e BesselI1 BesselI1e BesselJ0 BesselJ1
+BesselK0 BesselK0e BesselK1 BesselK1e BesselY0 BesselY1 Betainc Bincount Bitcast
+BitwiseAnd BitwiseOr BitwiseXor BoostedTreesBucketize BroadcastArgs
+BroadcastGradientArgs BroadcastTo Bucketize Cast Ceil ClipByValue Complex ComplexAbs
+Concat ConcatOffset ConcatV2 Conj ConjugateTranspose Cos Cosh Cumprod Cumsum
+CumulativeLogsumexp Dawsn Diag DiagPart Digamma Div DivNoNan DynamicPartition
+DynamicStitch Equal Erf Erfc Erfinv EuclideanNorm Exp ExpandDims Expint Expm1 Fill Floor
+FloorDiv FloorMod FresnelCos FresnelSin Gather GatherNd GatherV2 GetElementAtIndex
+Greater GreaterEqual HistogramFixedWidth Igamma IgammaGradA Igammac Imag Inv InvGrad
+Invert InvertPermutation IsFinite IsInf IsNan IsotonicRegression KthOrderStatistic
+LeftShift Less LessEqual Lgamma LinSpace ListDiff Log Log1p LogicalAnd LogicalNot
+LogicalOr LowerBound Max Maximum Mean Min Minimum MirrorPad MirrorPadGrad Mod Mul
+MulNoNan Ndtri Neg NextAfter NotEqual NthElement OneHot OnesLike Pack Pad PadV2
+Polygamma PopulationCount Pow Prod Range Rank Real RealDiv Reciprocal ReciprocalGrad
+Reshape Reverse ReverseSequence ReverseV2 RightShift Rint Roll Round Rsqrt RsqrtGrad
+ScatterNd ScatterNdNonAliasingAdd SegmentMax SegmentMaxV2 SegmentMean SegmentMin
+SegmentMinV2 SegmentProd SegmentProdV2 SegmentSum SegmentSumV2 Select SelectV2 Shape
+ShapeN Sigmoid SigmoidGrad Sign Sin Sinh Size Slice Spence Split SplitV Sqrt SqrtGrad
+Square SquaredDifference Squeeze StridedSlice StridedSliceGrad Sub Sum Tan Tanh TanhGrad
+TensorScatterAdd TensorScatterMax TensorScatterMin TensorScatterSub TensorScatterUpdate
+TensorStridedSliceUpdate Tile TileGrad TopK TopKV2 Transpose TruncateDiv TruncateMod
+Unique UniqueV2 UniqueWithCounts UniqueWithCountsV2 Unpack UnravelIndex
+UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentProd UnsortedSegmentSum UpperBound
+Where Xdivy Xlog1py Xlogy ZerosLike Zeta
+"""
+# Linear algebra.
+_ALGEBRA = """
+BandedTriangularSolve BatchCholesky BatchCholeskyGrad BatchMatMul BatchMatMulV2
+BatchMatMulV3 BatchMatrixBandPart BatchMatrixDeterminant BatchMatrixDiag
+BatchMatrixDiagPart BatchMatrixInverse BatchMatrixSetDiag BatchMatrixSolve
+BatchMatrixSolveLs BatchMatrixTriangularSolve BatchSelfAdjointEig BatchSelfAdjointEigV2
+BatchSvd Cholesky CholeskyGrad Cross Eig Einsum LogMatrixDeterminant Lu MatMul
+MatrixBandPart MatrixDeterminant MatrixDiag MatrixDiagPart MatrixDiagPartV2
+MatrixDiagPartV3 MatrixDiagV2 MatrixDiagV3 MatrixExponential MatrixInverse
+MatrixLogarithm MatrixSetDiag MatrixSetDiagV2 MatrixSetDiagV3 MatrixSolve MatrixSolveLs
+MatrixSquareRoot MatrixTriangularSolve Qr SelfAdjointEig SelfAdjointEigV2 Svd
+TridiagonalMatMul TridiagonalSolve
+"""
+# Fourier transforms.
+_FOURIER = """
+BatchFFT BatchFFT2D BatchFFT3D BatchIFFT BatchIFFT2D BatchIFFT3D FFT FFT2D FFT3D FFTND
+IFFT IFFT2D IFFT3D IFFTND IRFFT IRFFT2D IRFFT3D IRFFTND RFFT RFFT2D RFFT3D RFFTND
+"""
+# Layers.
+_LAYERS = """
+AvgPool AvgPool3D AvgPool3DGrad AvgPoolGrad BatchNormWithGlobalNormalization
+BatchNormWithGlobalNormalizationGrad BatchToSpace BatchToSpaceND BiasAdd BiasAddGrad
+BiasAddV1 BlockLSTM BlockLSTMGrad BlockLSTMGradV2 BlockLSTMV2 CTCBeamSearchDecoder
+CTCGreedyDecoder CTCLoss CTCLossV2 Conv Conv2D Conv2DBackpropFilter
+Conv2DBackpropFilterV2 Conv2DBackpropInput Conv2DBackpropInputV2 Conv3D
+Conv3DBackpropFilter Conv3DBackpropFilterV2 Conv3DBackpropInput Conv3DBackpropInputV2
+DataFormatDimMap DataFormatVecPermute DepthToSpace DepthwiseConv2dNative
+DepthwiseConv2dNativeBackpropFilter DepthwiseConv2dNativeBackpropInput Dilation2D
+Dilation2DBackpropFilter Dilation2DBackpropInput Elu EluGrad FusedBatchNorm
+FusedBatchNormGrad FusedBatchNormGradV2 FusedBatchNormGradV3 FusedBatchNormV2
+FusedBatchNormV3 FusedPadConv2D FusedResizeAndPadConv2D GRUBlockCell GRUBlockCellGrad
+InTopK InTopKV2 L2Loss LRN LRNGrad LSTMBlockCell LSTMBlockCellGrad LeakyRelu
+LeakyReluGrad LogSoftmax MaxPool MaxPool3D MaxPool3DGrad MaxPool3DGradGrad MaxPoolGrad
+MaxPoolGradGrad MaxPoolGradGradV2 MaxPoolGradGradWithArgmax MaxPoolGradV2
+MaxPoolGradWithArgmax MaxPoolV2 MaxPoolWithArgmax Relu Relu6 Relu6Grad ReluGrad Selu
+SeluGrad Softmax SoftmaxCrossEntropyWithLogits Softplus SoftplusGrad Softsign
+SoftsignGrad SpaceToBatch SpaceToBatchND SpaceToDepth WindowOp
+"""
+# Quantized numbers.
+_QUANTIZED = """
+Dequantize FakeQuantWithMinMaxArgs FakeQuantWithMinMaxArgsGradient
+FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsGradient
+FakeQuantWithMinMaxVarsPerChannel FakeQuantWithMinMaxVarsPerChannelGradient
+QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3
+QuantizeAndDequantizeV4 QuantizeAndDequantizeV4Grad QuantizeDownAndShrinkRange
+QuantizeV2 QuantizedAdd QuantizedAvgPool QuantizedBatchNormWithGlobalNormalization
+QuantizedBiasAdd QuantizedConcat QuantizedConcatV2 QuantizedConv2D
+QuantizedConv2DAndRelu QuantizedConv2DAndReluAndRequantize QuantizedConv2DAndRequantize
+QuantizedConv2DPerChannel QuantizedConv2DWithBias QuantizedConv2DWithBiasAndRelu
+QuantizedConv2DWithBiasAndReluAndRequantize QuantizedConv2DWithBiasAndRequantize
+QuantizedConv2DWithBiasSignedSumAndReluAndRequantize QuantizedConv2DWithBiasSumAndRelu
+QuantizedConv2DWithBiasSumAndReluAndRequantize QuantizedDepthwiseConv2D
+QuantizedDepthwiseConv2DWithBias QuantizedDepthwiseConv2DWithBiasAndRelu
+QuantizedDepthwiseConv2DWithBiasAndReluAndRequantize QuantizedInstanceNorm
+QuantizedMatMul QuantizedMatMulWithBias QuantizedMatMulWithBiasAndDequantize
+QuantizedMatMulWithBiasAndRelu QuantizedMatMulWithBiasAndReluAndRequantize
+QuantizedMatMulWithBiasAndRequantize QuantizedMaxPool QuantizedMul QuantizedRelu
+QuantizedRelu6 QuantizedReluX QuantizedReshape QuantizedResizeBilinear
+RequantizationRange RequantizationRangePerChannel Requantize RequantizePerChannel
+UniformDequantize UniformQuantize UniformQuantizedAdd UniformQuantizedClipByValue
+UniformQuantizedConvolution UniformQuantizedConvolutionHybrid UniformQuantizedDot
+UniformQuantizedDotHybrid UniformRequantize
+"""
+# Texts.
+_STRINGS = """
+AsString DecodeBase64 EditDistance EncodeBase64 Fingerprint ReduceJoin RegexFullMatch
+RegexReplace ShardedFilename ShardedFilespec StaticRegexFullMatch StaticRegexReplace
+StringFormat StringJoin StringLength StringLower StringNGrams StringSplit StringSplitV2
+StringStrip StringToHashBucket StringToHashBucketFast StringToHashBucketStrong
+StringToNumber StringUpper Substr ToBool UnicodeDecode UnicodeDecodeWithOffsets
+UnicodeEncode UnicodeScript UnicodeTranscode UnsortedSegmentJoin
+"""
+# Serialized examples and tensors.
+_PARSING = """
+DecodeCSV DecodeCompressed DecodeJSONExample DecodePaddedRaw DecodeRaw
+DeserializeManySparse DeserializeSparse ParseExample ParseExampleV2 ParseSequenceExample
+ParseSequenceExampleV2 ParseSingleExample ParseSingleSequenceExample ParseTensor
+SerializeManySparse SerializeSparse SerializeTensor
+"""
+# Images and sound, from bytes or from numbers.
+_IMAGES = """
+AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation AudioMicrofrontend
+AudioSpectrogram CombinedNonMaxSuppression CropAndResize CropAndResizeGradBoxes
+CropAndResizeGradImage DecodeAndCropJpeg DecodeBmp DecodeGif DecodeImage DecodeJpeg
+DecodeJxl DecodePng DecodeWav DecodeWebP DrawBoundingBoxes DrawBoundingBoxesV2
+EncodeJpeg EncodeJpegVariableQuality EncodePng EncodeWav ExtractGlimpse ExtractGlimpseV2
+ExtractImagePatches ExtractJpegShape ExtractVolumePatches GenerateBoundingBoxProposals
+HSVToRGB ImageProjectiveTransformV2 ImageProjectiveTransformV3 Mfcc NonMaxSuppression
+NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5
+NonMaxSuppressionWithOverlaps RGBToHSV ResizeArea ResizeBicubic ResizeBicubicGrad
+ResizeBilinear ResizeBilinearGrad ResizeNearestNeighbor ResizeNearestNeighborGrad
+ScaleAndTranslate ScaleAndTranslateGrad
+"""
+# Ragged and sparse tensors, sets.
+_SPARSE = """
+CSRSparseMatrixComponents CSRSparseMatrixToDense CSRSparseMatrixToSparseTensor
+DenseBincount DenseCountSparseOutput DenseToCSRSparseMatrix DenseToDenseSetOperation
+DenseToSparseSetOperation RaggedBincount RaggedCountSparseOutput RaggedCross
+RaggedFillEmptyRows RaggedFillEmptyRowsGrad RaggedGather RaggedRange
+RaggedTensorFromVariant RaggedTensorToSparse RaggedTensorToTensor RaggedTensorToVariant
+RaggedTensorToVariantGradient SetSize SparseAdd SparseAddGrad SparseBincount
+SparseConcat SparseCountSparseOutput SparseCross SparseCrossHashed SparseCrossV2
+SparseDenseCwiseAdd SparseDenseCwiseDiv SparseDenseCwiseMul SparseFillEmptyRows
+SparseFillEmptyRowsGrad SparseMatMul SparseMatrixAdd SparseMatrixMatMul SparseMatrixMul
+SparseMatrixNNZ SparseMatrixOrderingAMD SparseMatrixSoftmax SparseMatrixSoftmaxGrad
+SparseMatrixSparseCholesky SparseMatrixSparseMatMul SparseMatrixTranspose
+SparseMatrixZeros SparseReduceMax SparseReduceMaxSparse SparseReduceSum
+SparseReduceSumSparse SparseReorder SparseReshape SparseSegmentMean
+SparseSegmentMeanGrad SparseSegmentMeanGradV2 SparseSegmentMeanWithNumSegments
+SparseSegmentSqrtN SparseSegmentSqrtNGrad SparseSegmentSqrtNGradV2
+SparseSegmentSqrtNWithNumSegments SparseSegmentSum SparseSegmentSumGrad
+SparseSegmentSumGradV2 SparseSegmentSumWithNumSegments SparseSlice SparseSliceGrad
+SparseSoftmax SparseSoftmaxCrossEntropyWithLogits SparseSparseMaximum
+SparseSparseMinimum SparseSplit SparseTensorDenseAdd SparseTensorDenseMatMul
+SparseTensorToCSRSparseMatrix SparseToDense SparseToSparseSetOperation
+"""
+# Lists and maps, which are values: an operation makes a new one.
+_LISTS = """
+CompositeTensorVariantFromComponents CompositeTensorVariantToComponents EmptyTensorList
+EmptyTensorMap OptionalFromValue OptionalGetValue OptionalHasValue OptionalNone
+TensorListConcat TensorListConcatLists TensorListConcatV2 TensorListElementShape
+TensorListFromTensor TensorListGather TensorListGetItem TensorListLength
+TensorListPopBack TensorListPushBack TensorListPushBackBatch TensorListReserve
+TensorListResize TensorListScatter TensorListScatterIntoExistingList TensorListScatterV2
+TensorListSetItem TensorListSplit TensorListStack TensorMapErase TensorMapHasKey
+TensorMapInsert TensorMapLookup TensorMapSize TensorMapStackKeys
+"""
+# Random numbers that are a function of a seed, which is an input.
+_SEEDED = """
+RandomGammaGrad RandomIndexShuffle SobolSample StatelessMultinomial
+StatelessParameterizedTruncatedNormal StatelessRandomBinomial StatelessRandomGammaV2
+StatelessRandomGammaV3 StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg
+StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomPoisson
+StatelessRandomUniform StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2
+StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2
+StatelessSampleDistortedBoundingBox StatelessShuffle StatelessTruncatedNormal
+StatelessTruncatedNormalV2 StochasticCastToInt
+"""
+# Control flow and calls; the functions that are called are examined, too.
+_CONTROL = """
+Const ControlTrigger EnsureShape Enter Exit FakeParam For Identity IdentityN LoopCond
+MapDefun Merge NextIteration NoOp PartitionedCall Placeholder PlaceholderWithDefault
+PreventGradient Snapshot StatelessCase StatelessIf StatelessWhile StopGradient Switch
+"""
+# What JAX and XLA export as operations.
+_XLA = """
+XlaBroadcastHelper XlaConv XlaConvV2 XlaDot XlaDotV2 XlaDynamicSlice
+XlaDynamicUpdateSlice XlaEinsum XlaGather XlaKeyValueSort XlaOptimizationBarrier XlaPad
+XlaReduce XlaReducePrecision XlaReduceWindow XlaRemoveDynamicDimensionSize
+XlaRngBitGenerator XlaScatter XlaSelectAndScatter XlaSelfAdjointEig XlaSetBound
+XlaSetDynamicDimensionSize XlaSharding XlaSort XlaSvd XlaVariadicReduce
+XlaVariadicReduceV2 XlaVariadicSort
+"""
+# Data sets of given tensors; the functions that they call are examined, too.
+_DATA = """
+AssertCardinalityDataset BatchDataset BatchDatasetV2 ConcatenateDataset
+DatasetCardinality DenseToSparseBatchDataset DirectedInterleaveDataset
+FilterByLastComponentDataset FilterDataset FinalizeDataset FlatMapDataset
+GroupByWindowDataset InterleaveDataset MapDataset PaddedBatchDataset
+PaddedBatchDatasetV2 PrefetchDataset RebatchDataset RebatchDatasetV2 RepeatDataset
+ScanDataset ShardDataset SkipDataset SlidingWindowDataset TakeDataset TakeWhileDataset
+UnbatchDataset UniqueDataset UnwrapDatasetVariant WindowDataset WrapDatasetVariant
+ZipDataset
+"""
+# The library tensorflow_text.
+TEXT = """
+CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets
+FindSourceOffsets MaxSpanningTree NormalizeUTF8 NormalizeUTF8WithOffsetsMap
+PhraseTokenize RegexSplitWithOffsets RougeL SentenceFragments SentenceFragmentsV2
+SplitMergeTokenizeWithOffsets TFText>BoiseTagsToOffsets TFText>ByteSplitByOffsets
+TFText>ByteSplitWithOffsets TFText>FastWordpieceDetokenize TFText>NgramsStringJoin
+TFText>OffsetsToBoiseTags TFText>PhraseDetokenize TFText>RoundRobinGenerateMasks
+TFText>RoundRobinTrim TFText>Utf8Binarize TFText>WhitespaceTokenizeWithOffsetsV2
+TokenizerFromLogits UnicodeScriptTokenizeWithOffsets WhitespaceTokenizeWithOffsets
+"""
+_FAMILIES = (
+    _MATH,
+    _ALGEBRA,
+    _FOURIER,
+    _LAYERS,
+    _QUANTIZED,
+    _STRINGS,
+    _PARSING,
+    _IMAGES,
+    _SPARSE,
+    _LISTS,
+    _SEEDED,
+    _CONTROL,
+    _XLA,
+    _DATA,
+    TEXT,
+)
+PURE = frozenset(" ".join(_FAMILIES).split())
