@@ -13,7 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.canonical import Buckets, Kind, parse
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.packing import nest
 from gomlx.contract.signature import Signature
@@ -93,7 +93,7 @@ class StagedModel:
     def _collapsed(self, row: Row, canonical: Row) -> Iterator[tuple[str, str]]:
         pairs = zip(row, canonical, strict=True)
         for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
-            if given != found:
+            if given != found and not _is_nan(found):
                 leaves = zip(
                     tensor.elements(given), tensor.elements(found), strict=True
                 )
@@ -125,12 +125,15 @@ def staged(request: StageRequest) -> Iterator[StagedModel]:
 
 def _distinct(tensor: Tensor, kind: Kind) -> int | None:
     """Return the number of canonical values of an input, all elements together."""
-    if kind.distinct is None or tensor.is_scalar:
-        return kind.distinct
+    distinct = kind.distinct
+    if distinct is not None and tensor.missing and isinstance(kind, Buckets):
+        distinct += 1  # NaN
+    if distinct is None or tensor.is_scalar:
+        return distinct
     if tensor.shape is None or None in tensor.shape:
         return None
     elements = math.prod(d for d in tensor.shape if d is not None)
-    return _bounded_product(repeat(kind.distinct, elements))
+    return _bounded_product(repeat(distinct, elements))
 
 
 def _bounded_product(factors: Iterable[int]) -> int | None:
@@ -145,7 +148,9 @@ def _bounded_product(factors: Iterable[int]) -> int | None:
 
 def _reasons(kind: Kind, pairs: Iterable[tuple[Scalar, Scalar]]) -> list[str]:
     """Return why elements collapsed, each reason once. pairs: (given, found)."""
-    return list(dict.fromkeys(kind.why(a) for a, b in pairs if a != b))
+    return list(
+        dict.fromkeys(kind.why(a) for a, b in pairs if a != b and not _is_nan(b))
+    )
 
 
 def _plain(tensor: Tensor, value: Value) -> Any:
@@ -155,7 +160,13 @@ def _plain(tensor: Tensor, value: Value) -> Any:
     return _encoded(value)
 
 
+def _is_nan(found: Value) -> bool:
+    return isinstance(found, float) and math.isnan(found)
+
+
 def _encoded(value: Scalar) -> Any:
+    if _is_nan(value):
+        return "NaN"
     if isinstance(value, bytes):
         return {"b64": b64encode(value).decode()}
     return value

@@ -49,11 +49,22 @@ def parse_value(tensor: Tensor, text: str) -> Any:
         if tensor.dtype == "bool":
             return parse_bool(text)
         if "float" in tensor.dtype:
-            return float(text)
-        return int(text) if "int" in tensor.dtype else text
+            return None if tensor.missing and not text.strip() else float(text)
+        return _integer(text) if "int" in tensor.dtype else text
     except (ValueError, KeyError):
         reason = f"expected {tensor.expected}, got {json_excerpt(text)}"
         raise InvalidInput(reason, tensor.name) from None
+
+
+def _integer(text: str) -> int | float:
+    """Return an integer, or a whole float that stands for one. Raises ValueError."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return number
 
 
 def answer_columns(contract: Contract) -> list[str]:

@@ -67,6 +67,8 @@ def to_json(value: Any) -> Any:
             return to_json(getattr(value, method)())
     if isinstance(value, list | tuple):
         return [to_json(element) for element in value]
+    if type(value).__name__ == "NAType":  # of pandas: a missing value
+        return None
     kinds = (str, bool, int, float)  # whose subclasses orjson may refuse
     kind = next((kind for kind in kinds if isinstance(value, kind)), None)
     return kind(value) if kind else value

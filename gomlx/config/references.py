@@ -71,10 +71,13 @@ def _input_problems(model: Model, path: str) -> Problems:
             "wildcard": given.wildcard,
             "auxiliary": given.auxiliary,
         }
-        if sum(options.values()) != 1:
-            found = " and ".join(name for name, is_set in options.items() if is_set)
-            expected = "expected one of precision, wildcard and auxiliary"
-            yield Problem.at(where, f"{expected}, got {found or 'none'}")
+        chosen = [name for name, is_set in options.items() if is_set]
+        if given.missing and given.auxiliary:
+            reason = "an auxiliary input may be null anyway; remove one of the two"
+            yield Problem.at(f"{where}.missing", reason)
+        elif len(chosen) > 1 or not (chosen or given.missing):
+            expected = "expected one of precision, wildcard and auxiliary, or missing"
+            yield Problem.at(where, f"{expected}, got {' and '.join(chosen) or 'none'}")
 
 
 def _key_problems(model: Model, path: str) -> Problems:

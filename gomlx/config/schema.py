@@ -73,6 +73,7 @@ class Input(Struct, frozen=True, kw_only=True):
     precision: Annotated[int, Meta(ge=0, le=15)] | None = None  # decimals of a float
     wildcard: bool = False  # keyed as is, whatever the graph proves
     auxiliary: bool = False  # not fed to the model; for the transformer
+    missing: Literal["nan"] | None = None  # a float may be missing: null or NaN
 
 
 class Model(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ several times as much as a value.
 """
 
 import marshal
+import math
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -74,7 +75,7 @@ class Buckets:
     """The buckets of a Bucketize operation; a value becomes its bucket's lower bound.
 
     thresholds ascend and are values of the dtype. below is the canonical value of all
-    values less than the first threshold.
+    values less than the first threshold. NaN, which is in no bucket, is itself.
     """
 
     kind: ClassVar = "buckets"
@@ -84,13 +85,19 @@ class Buckets:
     proof: str
 
     def canonical_value(self, value: Any) -> Any:
-        return self._values[bisect_right(self.thresholds, cast(value, self.dtype))]
+        x = cast(value, self.dtype)
+        return x if math.isnan(x) else self._values[bisect_right(self.thresholds, x)]
 
     def canonical_column(self, column: Column) -> Column:
         thresholds = self.thresholds
         values = self._values
-        buckets = map(bisect_right, repeat(thresholds), _cast_all(column, self.dtype))
-        return list(map(values.__getitem__, buckets))
+        numbers = _cast_all(column, self.dtype)
+        buckets = map(bisect_right, repeat(thresholds), numbers)
+        found = list(map(values.__getitem__, buckets))
+        if self.dtype in FLOAT_LIMITS and math.isnan(sum(numbers)):
+            pairs = zip(numbers, found, strict=True)
+            return [x if math.isnan(x) else value for x, value in pairs]
+        return found
 
     @cached_property
     def _values(self) -> tuple[int | float, ...]:

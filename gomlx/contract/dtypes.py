@@ -2,7 +2,9 @@
 
 Names are TensorFlow's (`tf.DType.name`). A value is *plain* if the model can be fed it
 as it is: an int within the range of an integer dtype, a finite float or int within the
-range of a float dtype, a str, a bool. Everything else is converted or refused.
+range of a float dtype, a str, a bool. Everything else is converted or refused: a whole
+float stands for an integer, and NaN, "NaN" and null for a missing number where an input
+admits those.
 """
 
 import math
@@ -27,6 +29,7 @@ FLOAT_LIMITS = {
     "float64": 1.7976931348623157e308,
 }
 DTYPES = frozenset({"string", "bool", *INT_RANGES, *FLOAT_LIMITS})
+NAN = "nan"  # how an input may say that a number is missing
 ANY = "any"  # the dtype of auxiliary inputs: any JSON scalar
 STRUCT_CODES = {  # of Python's struct module; it has no bfloat16, float32 holds it
     "bool": "?",
@@ -43,6 +46,8 @@ STRUCT_CODES = {  # of Python's struct module; it has no bfloat16, float32 holds
     "float32": "f",
     "float64": "d",
 }
+# Up to here each float is one integer; beyond, it is the nearest to several.
+_LAST_WHOLE = 2**53
 _EXPECTED = {
     "bool": "true or false",
     "string": "a string",
@@ -52,8 +57,10 @@ _EXPECTED = {
 PlainTest = Callable[[Sequence[Any]], bool]
 
 
-def expected(dtype: str) -> str:
+def expected(dtype: str, missing: str = "") -> str:
     """Say which JSON values a dtype takes, for error messages."""
+    if missing:
+        return f'{dtype} (a finite number; null or "NaN" if it is missing)'
     if dtype in INT_RANGES:
         low, high = INT_RANGES[dtype]
         return f"{dtype} (an integer from {low} to {high})"
@@ -76,6 +83,53 @@ def plain_types(dtype: str) -> tuple[type, ...]:
     if dtype in INT_RANGES:
         return (int,)
     return {"string": (str,), "bool": (bool,)}.get(dtype, ())
+
+
+def converted(values: Sequence[Any], dtype: str, missing: str) -> Sequence[Any] | None:
+    """Return the plain values that values stand for; None unless all stand for one.
+
+    NaN is the only value of the result that is not plain, and comes only with missing.
+    """
+    if dtype in INT_RANGES:
+        found = _whole(values)
+        return found if found is not None and plain_test(dtype)(found) else None
+    if missing and dtype in FLOAT_LIMITS:
+        present = [value for value in values if not _is_missing(value)]
+        if plain_test(dtype)(present):
+            return [math.nan if _is_missing(value) else value for value in values]
+    return None
+
+
+def advice(value: Any, dtype: str) -> str:
+    """Say what to do about a value that is refused, if that is not obvious."""
+    if dtype in INT_RANGES and type(value) is float and value.is_integer():
+        return ", a float beyond 2**53: without a point and an exponent it is exact"
+    if dtype in FLOAT_LIMITS and _is_missing(value):
+        return "; `missing: nan` in the service's config admits missing numbers"
+    return ""
+
+
+def _is_missing(value: Any) -> bool:
+    """True for what stands for a missing number: NaN, and its forms in JSON."""
+    return value is None or value == "NaN" or _is_nan(value)
+
+
+def _is_nan(value: Any) -> bool:
+    return type(value) is float and math.isnan(value)
+
+
+def _whole(values: Sequence[Any]) -> list[int] | None:
+    """Return numbers as integers; None unless each says which integer it is."""
+    if not {float, int}.issuperset(map(type, values)):
+        return None
+    try:
+        integers = list(map(int, values))
+    except (ValueError, OverflowError):  # NaN, infinity
+        return None
+    if integers != list(values):
+        return None
+    floats = [value for value in values if type(value) is float]
+    return integers if max(map(abs, floats), default=0) <= _LAST_WHOLE else None
 
 
 def plain_test(dtype: str) -> PlainTest:

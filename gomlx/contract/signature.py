@@ -5,9 +5,10 @@ A request body is a JSON object: the name of each input → its value, or, with
 signature's order.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from operator import itemgetter
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gomlx.contract.dtypes import ANY
+from gomlx.contract.dtypes import ANY, advice
 from gomlx.contract.tensor import Block, Row, Tensor, Value, json_excerpt
 from gomlx.errors import InvalidInput, TooLarge
 
@@ -57,7 +58,7 @@ class Signature:
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return {"inputs": [{"name", "dtype", "shape"}, …], "outputs", …}."""
-        return {part: list(map(asdict, getattr(self, part))) for part in _PARTS}
+        return {part: [t.to_json() for t in getattr(self, part)] for part in _PARTS}
 
     @cached_property
     def fields(self) -> tuple[Tensor, ...]:
@@ -160,6 +161,11 @@ class Signature:
         return [(i, *bound) for i, bound in enumerate(bounds) if bound]
 
     @cached_property
+    def admits_missing(self) -> bool:
+        """Whether a number of some input may be missing."""
+        return any(tensor.missing for tensor in self.inputs)
+
+    @cached_property
     def _name_set(self) -> frozenset[str]:
         return frozenset(self.names)
 
@@ -207,7 +213,11 @@ def _parse_text(tensor: Tensor, text: str) -> Any:
     if tensor.dtype == "bool" and text.lower() in ("1", "t", "0", "f"):
         return text.lower() in ("1", "t")
     try:
+        if tensor.missing:
+            return json.loads(text)  # which reads NaN, too
         return orjson.loads(text.lower() if tensor.dtype == "bool" else text)
-    except orjson.JSONDecodeError:
-        reason = f"expected {tensor.expected}, got {json_excerpt(text)}"
-        raise InvalidInput(reason, tensor.name) from None
+    except (ValueError, RecursionError):
+        got = json_excerpt(text) + advice(text, tensor.dtype)
+        raise InvalidInput(
+            f"expected {tensor.expected}, got {got}", tensor.name
+        ) from None

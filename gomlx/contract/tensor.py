@@ -7,8 +7,8 @@ Serving's REST API).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -45,19 +45,31 @@ class Tensor:
 
     dtype is one of DTYPES, or ANY for an auxiliary input. shape is that of one row,
     without the batch dimension; a None in it stands for any size, and None as a whole
-    for any rank.
+    for any rank. missing is "nan" if elements may be missing, which is NaN in a row.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
+    missing: str = ""
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "Tensor":
-        """Read {"name", "dtype", "shape"}. Raises KeyError, TypeError."""
+    def from_json(cls, document: Mapping[str, Any]) -> "Tensor":
+        """Read what `to_json` returned. Raises KeyError, TypeError."""
         shape = document["shape"]
         dims = None if shape is None else tuple(shape)
-        return cls(document["name"], document["dtype"], dims)
+        missing = document.get("missing", "")
+        return cls(document["name"], document["dtype"], dims, missing)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {"name", "dtype", "shape"}, and what differs from its default."""
+        defaults = {f.name: f.default for f in fields(self)}
+        values = asdict(self).items()
+        return {
+            name: value
+            for name, value in values
+            if defaults[name] is MISSING or value != defaults[name]
+        }
 
     @property
     def is_scalar(self) -> bool:
@@ -67,7 +79,7 @@ class Tensor:
     @property
     def expected(self) -> str:
         """What a row's value must be, for error messages."""
-        element = dtypes.expected(self.dtype)
+        element = dtypes.expected(self.dtype, self.missing)
         if self.is_scalar:
             return element
         if self.shape is None:
@@ -98,8 +110,12 @@ class Tensor:
         first_row is the number of the first row in errors, None for a request of one
         row. Raises InvalidInput, which names the input, the row and what was expected.
         """
-        if self.is_scalar and self.is_plain(values):
-            return values
+        if self.is_scalar:
+            if self.is_plain(values):
+                return values
+            found = dtypes.converted(values, self.dtype, self.missing)
+            if found is not None:
+                return found
         return [
             self._value(value, None if first_row is None else first_row + i)
             for i, value in enumerate(values)
@@ -128,9 +144,12 @@ class Tensor:
             return self._element(value, row)
         shape, leaves = self._flatten(value, row)
         elements = pack_plain(leaves, self.dtype)
-        if elements is None:
-            return self.block(shape, [self._element(leaf, row) for leaf in leaves])
-        return Block(shape, elements)
+        if elements is not None:
+            return Block(shape, elements)
+        found = dtypes.converted(leaves, self.dtype, self.missing)
+        if found is None:
+            found = [self._element(leaf, row) for leaf in leaves]
+        return self.block(shape, found)
 
     def _flatten(
         self, value: Any, row: int | None
@@ -164,9 +183,13 @@ class Tensor:
     def _element(self, value: Any, row: int | None) -> Scalar:
         if self.dtype == "string" and isinstance(value, dict):
             return self._from_base64(value, row)
-        if not self.is_plain((value,)):
-            raise self._error(json_excerpt(value), row)
-        return value  # type: ignore[no-any-return]  # is_plain has checked it
+        if self.is_plain((value,)):
+            return value  # type: ignore[no-any-return]  # is_plain has checked it
+        found = dtypes.converted((value,), self.dtype, self.missing)
+        if found is None:
+            got = json_excerpt(value) + dtypes.advice(value, self.dtype)
+            raise self._error(got, row)
+        return found[0]  # type: ignore[no-any-return]  # a number
 
     def _from_base64(self, value: dict[str, Any], row: int | None) -> Scalar:
         """Decode {"b64": …}: to str if it is UTF-8, so that a text has one form."""

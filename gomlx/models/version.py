@@ -72,12 +72,16 @@ class Manifest:
 
 @dataclass(frozen=True)
 class InputSettings:
-    """What the config says of one input. precision: decimals of a float, or None."""
+    """What the config says of one input.
+
+    precision: decimals of a float, or None. missing: "nan" if a number may be missing.
+    """
 
     name: str
     precision: int | None = None
     wildcard: bool = False
     auxiliary: bool = False
+    missing: str | None = None
 
 
 @dataclass(frozen=True)

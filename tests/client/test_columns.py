@@ -114,6 +114,50 @@ def test_an_equal_row_of_invalid_types_is_no_hit(client: Client, wrong: Any) -> 
         client.predict([1])  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def forgiving(transport: FakeTransport) -> Iterator[Client]:
+    """A client of a model of an integer and of a number that may be missing."""
+    inputs = (Tensor("n", "int64", ()), Tensor("x", "float32", (1,), "nan"))
+    kinds = (Exact("int64", ""), Exact("float32", ""))
+    given = Contract(
+        "m", VERSION, Signature(inputs, ()), kinds, True, 60.0, 10, 1 << 20
+    )
+    transport.answer = lambda row: {"n": row["n"], "x": row["x"]}
+    with Client("m", "http://f", contract=given, transport=transport) as client:
+        yield client
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, "NaN", np.float32("nan"), pd.NA])
+def test_a_missing_number_is_one_row(
+    forgiving: Client, transport: FakeTransport, missing: Any
+) -> None:
+    assert forgiving.predict(n=1, x=None)["x"] is None
+    for _ in range(2):
+        forgiving.predict(n=1, x=missing)
+        forgiving.predict_batch([{"n": 1, "x": missing}, {"n": 1.0, "x": None}])
+    assert len(transport.rows) == 1
+    forgiving.predict(n=2, x=missing)
+    assert len(transport.rows) == 2
+    with pytest.raises(InvalidInput, match="null or"):
+        forgiving.predict(n=1, x=math.inf)
+
+
+def test_a_column_with_gaps_is_of_integers(
+    forgiving: Client, transport: FakeTransport
+) -> None:
+    """pandas makes floats of integers where some are missing."""
+    frame = pd.DataFrame({"n": [1, 2, None], "x": [0.5, None, 1.5]})
+    assert frame.n.dtype == float
+    found = forgiving.predict_batch(frame[:2])
+    assert [answer["n"] for answer in found] == [1, 2]
+    forgiving.predict(n=1, x=0.5)
+    forgiving.predict_batch({"n": pd.array([1, 2], "Int64"), "x": [0.5, pd.NA]})
+    assert len(transport.rows) == 2
+    for wrong in (1.5, 2.0**53 + 2, None):
+        with pytest.raises(InvalidInput, match="'n'"):
+            forgiving.predict(n=wrong, x=0.5)
+
+
 def test_blocks_are_rows_too(transport: FakeTransport) -> None:
     signature = Signature((Tensor("v", "float32", (None,)),), ())
     kinds = (Exact("float32", ""),)

@@ -35,6 +35,35 @@ def test_a_model_and_a_datastore_may_share_an_id(path: Path) -> None:
     loaded(path, MINIMAL + "datastores: [{id: ml0}]\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("precision: 1", None),
+        ("missing: nan", None),
+        ("missing: nan, precision: 1", None),
+        ("missing: nan, wildcard: true", None),
+        ("", "expected one of precision, wildcard and auxiliary, or missing, got none"),
+        ("missing: nan, precision: 1, wildcard: true", "got precision and wildcard"),
+        ("missing: nan, auxiliary: true", "an auxiliary input may be null anyway"),
+        (
+            "missing: null, auxiliary: true, wildcard: true",
+            "got wildcard and auxiliary",
+        ),
+        ("missing: none", "missing"),
+    ],
+)
+def test_what_the_config_may_say_of_an_input(
+    path: Path, options: str, reason: str | None
+) -> None:
+    text = f"models:\n- id: a\n  url: x\n  inputs: [{{name: x, {options}}}]\n"
+    if reason is None:
+        loaded(path, text)
+        return
+    (found,) = problems(path, text)
+    assert "models[0].inputs[0]" in found
+    assert reason in found
+
+
 def test_connections_have_unique_ids(tmp_path: Path) -> None:
     found = problem(tmp_path, connections=[NEAR, NEAR])
     assert found == "connections[1].id: 'near' is used by connections[0]"

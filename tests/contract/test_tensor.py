@@ -43,7 +43,7 @@ def test_an_integer_beyond_64_bits_is_the_clients_mistake(wrong: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", INTS)
-@pytest.mark.parametrize("wrong", [True, 1.0, 1.5, "1", None, [1], {"b64": "MQ=="}])
+@pytest.mark.parametrize("wrong", [True, 1.5, "1", None, [1], {"b64": "MQ=="}])
 def test_only_integers_are_integers(dtype: str, wrong: Any) -> None:
     refusal(one(dtype), {"x": wrong})
     assert refusal(one(dtype), {"x": [1, wrong], "batch_size": 2}).row == 1

@@ -4,11 +4,12 @@ A tuple of a row's values is a key that needs no digest, but tuples that are equ
 then be rows that are equal. Text is. Numbers are not always: 1, 1.0 and True are equal,
 and so are 0.0 and -0.0. So a row is found as it came only if the types of its numbers
 were valid for the model before, and if it has no -0.0 where the model may treat that
-differently. Rows with blocks or auxiliary inputs, whose 1 and 1.0 differ, are kept
-under their digests only.
+differently, and no NaN, which is not even equal to itself. Rows with blocks or
+auxiliary inputs, whose 1 and 1.0 differ, are kept under their digests only.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from math import isnan
 from operator import itemgetter
 from typing import Any
 
@@ -48,6 +49,7 @@ class RowMatcher:
         self._numbers = _picker(numbers)
         self._allowed = [_types_of(fields[i].dtype).issuperset for i in numbers]
         self._signed = _picker(_signed(fields, kinds))
+        self._missing = _picker([i for i, t in enumerate(fields) if t.missing])
         self._valid_types: set[tuple[type, ...]] = set()
 
     def adopt(self, older: "RowMatcher") -> None:
@@ -96,11 +98,11 @@ class RowMatcher:
 
     def is_key(self, canonical: Row) -> bool:
         """Return whether a row may be its own key, given that matching is possible."""
-        return not has_negative_zero(self._signed(canonical))
+        return not self._is_ambiguous(canonical)
 
     def alias(self, plain: PlainRow, key: Hashable, entry: AnswerEntry) -> None:
         """Let the entry of a checked row, kept under a key, be found by the row too."""
-        if not self.is_possible or has_negative_zero(self._signed(plain)):
+        if not self.is_possible or self._is_ambiguous(plain):
             return
         if not self._are_valid(tuple(map(type, self._numbers(plain)))):
             return
@@ -110,6 +112,12 @@ class RowMatcher:
             self._kept.insert(plain, entry)
         except TypeError:
             return  # no hash: text may be {"b64": …}, or in a list of one
+
+    def _is_ambiguous(self, row: Row) -> bool:
+        """Return whether an equal row may be another one, or this one is not equal."""
+        if has_negative_zero(self._signed(row)):
+            return True
+        return any(isinstance(v, float) and isnan(v) for v in self._missing(row))
 
     def _are_valid(self, types: tuple[type, ...]) -> bool:
         """Return whether a row's numbers have types that can be keys; remember them."""

@@ -15,6 +15,7 @@ from gomlx.contract.dtypes import ANY, DTYPES
 from gomlx.contract.signature import RESERVED, Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, StageFailed
+from gomlx.models.staging.missing import with_missing
 from gomlx.models.version import Settings, StageRequest
 
 
@@ -36,7 +37,10 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
     _check_names([*inputs, *auxiliaries])
     _check_settings(request.settings, inputs)
     signature = Signature(
-        tuple(_input(name, info) for name, info in inputs.items()),
+        tuple(
+            with_missing(_input(name, info), request.settings)
+            for name, info in inputs.items()
+        ),
         tuple(_tensor(f"output {name!r}", name, i) for name, i in outputs.items()),
         tuple(Tensor(name, ANY, ()) for name in auxiliaries),
     )

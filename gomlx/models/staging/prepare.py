@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
+from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.models import libraries
 from gomlx.models.dataflow.flow import Flow
@@ -31,6 +32,7 @@ from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
 from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.kinds import Walk
+from gomlx.models.staging.missing import asked_for
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import prune
 from gomlx.models.staging.rows import rows_apart
@@ -64,8 +66,10 @@ class _Model:
 
 @dataclass(frozen=True)
 class _Proof:
-    """What the graph shows: kinds of inputs, values to try, whether rows may join."""
+    """What the graph shows: the signature with what may be missing, kinds of inputs,
+    values to try, whether rows may join."""
 
+    signature: Signature
     kinds: list[Kind]
     samples: Samples
     verdict: Verdict
@@ -86,7 +90,8 @@ def prepare(work: Path, request: StageRequest) -> None:
     (work / "dictionary").write_bytes(dump(proof.kinds))
     joins = not apart and not model.description.rows_together
     pads = joins and is_compiled(model.meta_graph, model.description.fetches)
-    replace(model.description, state=state, rows_apart=apart, pads=pads).write(work)
+    described = replace(model.description, signature=proof.signature)
+    replace(described, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         prune(model.saved_model, model.meta_graph, request.signature)
@@ -159,6 +164,8 @@ def _proof(model: _Model, session: Any) -> _Proof:
     signature = description.signature
     feeds = description.feeds
     flow = model.flow
+    with session.graph.as_default():
+        signature = asked_for(signature, feeds, flow)
     walk = Walk(session, flow, may_vary=bool(description.unsteady))
     kinds = walk.kinds(signature, feeds, model.request.settings)
     example = signature.check(description.example).rows[0]
@@ -173,7 +180,7 @@ def _proof(model: _Model, session: Any) -> _Proof:
         }
         verdict = prove(flow.body, flow.function, shapes, description.fetches)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
-    return _Proof(kinds, tried, verdict)
+    return _Proof(signature, kinds, tried, verdict)
 
 
 def _row_shape(tensor: Tensor) -> Shape | None:

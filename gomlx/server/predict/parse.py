@@ -18,6 +18,7 @@ from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
 _MAX_FIELDS = 10_000  # of a query string
+_MAX_EXPLAINED = 64 << 10  # bytes of a malformed body that is looked into
 
 
 class ParsedRequest(NamedTuple):
@@ -127,7 +128,10 @@ def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         _check_encoding(body)
-        _find_non_numbers(body, signature, max_rows)
+        if b"NaN" in body and signature.admits_missing:
+            return _with_bare_nan(body, error)
+        if len(body) <= _MAX_EXPLAINED:
+            _find_non_numbers(body, signature, max_rows)
         raise InvalidInput(f"malformed JSON: {error}") from None
 
 
@@ -139,6 +143,17 @@ def _check_encoding(body: bytes) -> None:
         reason = f"byte {error.start} is 0x{body[error.start]:02x} ({error.reason})"
         advice = 'send UTF-8, and strings of other bytes as {"b64": "…"}'
         raise InvalidInput(f"the body is not UTF-8: {reason}; {advice}") from None
+
+
+def _with_bare_nan(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Decode a body with NaN, which is not JSON, and which Python's own parser admits.
+
+    Raises InvalidInput.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidInput(f"malformed JSON: {error}") from None
 
 
 def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:

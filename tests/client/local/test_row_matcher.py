@@ -50,6 +50,20 @@ def exact(*tensors: Tensor) -> Matched:
     return Matched(*((tensor, Exact(tensor.dtype, "")) for tensor in tensors))
 
 
+def test_a_row_with_nan_is_found_by_its_digest_only() -> None:
+    x = Tensor("x", "float32", (1,), "nan")
+    kinds: tuple[Kind, ...] = (Exact("float32", ""), Rounded("float32", 1, ""))
+    for kind in kinds:
+        model = Matched((x, kind))
+        nan = math.nan
+        assert model.matcher.is_key((1.5,))
+        assert not model.matcher.is_key((nan,))
+        model.keep(nan, key=b"key")
+        assert not model.finds(x=nan)
+        model.keep(1.5)
+        assert model.finds(x=1.5)
+
+
 def test_a_row_is_found_as_it_came() -> None:
     model = exact(WORD, X)
     model.keep("a", 1.5)

@@ -149,7 +149,7 @@ def float32(i: Any) -> Any:
 
 
 def noise(_: Any) -> Any:
-    return tf.random.uniform([])
+    return raw.RandomUniform(shape=tf.zeros([0], tf.int32), dtype=tf.float32)
 
 
 def lines(path: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from gomlx.contract.canonical import Exact
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Row
+from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import InvalidInput, TooLarge
 from gomlx.server.predict.parse import ParsedRequest, RequestParser
 from tests.server.predict.fakes import DICTIONARY, SIGNATURE, parsed_of
@@ -93,6 +93,55 @@ def test_recent_texts_are_not_parsed_again() -> None:
         texts[b"any text"] = parsed_of(3.0)
         assert parser.parse([b"any text"]) == [parsed_of(3.0)]
         texts.clear()
+
+
+OPTIONAL = Signature((Tensor("x", "float32", (), "nan"),), ())
+OF_OPTIONAL = RequestParser(
+    OPTIONAL, Dictionary("v", OPTIONAL, [Exact("float32", "")]), MAX_ROWS, True
+)
+
+
+def test_a_missing_number_is_one_request() -> None:
+    texts: list[bytes | str] = [
+        b'{"x":NaN}',
+        b'{"x": NaN }',
+        b'{"x":null}',
+        b'{"x":"NaN"}',
+        "x=NaN",
+        "x=null",
+        b'{"x":[NaN],"batch_size":1}',
+    ]
+    parsed = OF_OPTIONAL.parse(texts)
+    assert not any(isinstance(one, Exception) for one in parsed)
+    assert len({one.keys[0] for one in parsed if isinstance(one, ParsedRequest)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"x":Infinity}', "got +Infinity"),
+        (b'{"x":-Infinity,"y":NaN}', "no such input"),
+        (b'{"x":NaN', "malformed JSON"),
+        (b'{"x":' + b"[" * 100_000 + b"NaN", "malformed JSON"),
+        (b'{"x":"\\ud800","y":NaN}', "no such input"),
+        ("x=Infinity", "got +Infinity"),
+        ("x=", "null or"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_body_with_nan_is_checked_all_the_same(
+    text: bytes | str, message: str
+) -> None:
+    (error,) = OF_OPTIONAL.parse([text])
+    assert isinstance(error, InvalidInput)
+    assert message in str(error)
+
+
+def test_a_large_malformed_body_is_not_looked_into() -> None:
+    body = b'{"city":"' + b"a" * 100_000 + b'","x":NaN}'
+    error = parse_one(body)
+    assert isinstance(error, InvalidInput)
+    assert "malformed JSON" in str(error)
 
 
 WRONG: list[tuple[bytes | str, type[Exception], str]] = [
