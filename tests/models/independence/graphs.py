@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 
 WORDS = ["a", "b", "c d", "a b c", ""]
 _STEPS: dict[str, Callable[["Graph"], Any]] = {}
@@ -287,6 +288,47 @@ def share_of_batch(g: Graph) -> Any:
 
 
 @step
+def of_sizes(g: Graph) -> Any:
+    """A number that is computed of sizes, used as a value."""
+    x = g.f
+    sizes = _computed(g, tf.shape(x))
+    for _ in range(g.random.randrange(4)):
+        sizes = _computed(g, sizes)
+    return x / (1.0 + tf.abs(tf.cast(tf.reduce_sum(sizes), tf.float64)))
+
+
+def _computed(g: Graph, sizes: Any) -> Any:
+    """Compute with sizes in one of many ways; leave them as they are where it fails."""
+    count = int(np.prod(sizes.shape.as_list() or [1]))
+    first = [0] * len(sizes.shape)
+    ways: list[Callable[[], Any]] = [
+        lambda: tf.reshape(sizes, [-1, g.random.choice([1, 2])]),
+        lambda: tf.reshape(sizes, [1, -1]),
+        lambda: tf.reshape(sizes, [-1]),
+        lambda: tf.gather(sizes, [g.random.randrange(2)], axis=g.axis(sizes)),
+        lambda: tf.stack([sizes, sizes * 0 + 3], g.axis(sizes)),
+        lambda: tf.concat([sizes, sizes * 2], g.axis(sizes)),
+        lambda: tf.unstack(sizes, axis=g.axis(sizes))[-1],
+        lambda: sizes + tf.reshape(tf.range(count), [-1, 1]),
+        lambda: sizes * tf.constant([[0], [1]]),
+        lambda: tf.reduce_prod(sizes, g.axis(sizes)),
+        lambda: tf.reduce_max(sizes, g.axis(sizes), keepdims=True),
+        lambda: sizes[g.random.choice([tf.newaxis, slice(1), slice(1, 3), 0, -1])],
+        lambda: tf.slice(sizes, first, [1] * len(first)),
+        lambda: tf.squeeze(sizes),
+        lambda: tf.expand_dims(sizes, g.axis(sizes)),
+        lambda: tf.transpose(sizes),
+        lambda: tf.tile(sizes, [2] * len(first)),
+        lambda: sizes // sizes,
+        lambda: tf.maximum(sizes, 4),
+    ]
+    try:
+        return g.random.choice(ways)()
+    except (ValueError, TypeError, IndexError, tf.errors.OpError):
+        return sizes
+
+
+@step
 def place_in_batch(g: Graph) -> Any:
     x = g.f
     places = tf.cast(tf.range(tf.shape(x)[0]), tf.float64)
@@ -455,8 +497,14 @@ def normalize(g: Graph) -> Any:
 def run(
     graph: tf.Graph, feeds: Sequence[Any], fetch: Any, values: Sequence[Any]
 ) -> Any | None:
-    """Run a graph; None if it refuses these values."""
-    with tf.compat.v1.Session(graph=graph) as session:
+    """Run a graph as it is; None if it refuses these values.
+
+    TensorFlow's optimizer takes three transpositions of a graph for two, where the
+    middle one changes nothing.
+    """
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    with tf.compat.v1.Session(graph=graph, config=config) as session:
         try:
             return session.run(fetch, dict(zip(feeds, values, strict=True)))
         except tf.errors.OpError:

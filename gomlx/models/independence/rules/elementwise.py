@@ -146,7 +146,8 @@ def _content(operation: GraphOperation) -> Content | None:
     if a is None or b is None:
         return None
     length = max(len(a), len(b))
-    if not {len(a), len(b)} <= {1, length}:
+    shapes = {one.shape for one in operation.inputs}
+    if 1 not in (len(a), len(b)) and (len(shapes) > 1 or None in shapes):
         return None
     pairs = zip(_repeated(a, length), _repeated(b, length), strict=True)
     found = [_computed(operation.op, x, y) for x, y in pairs]

@@ -24,7 +24,8 @@ def gather(operation: GraphOperation) -> Outcome:
     """Gather, GatherV2, ResourceGather."""
     params, indices = operation.inputs[:2]
     axis = number(operation.inputs[2]) if len(operation.inputs) > 2 else 0
-    if params.content is not None and indices.kind is StateKind.SAME:
+    is_vector = params.content is not None and params.rank == 1
+    if is_vector and indices.kind is StateKind.SAME:
         return _of_content(params, indices)
     if operation.worst is StateKind.SAME:
         return SAME

@@ -26,11 +26,11 @@ def pack(operation: GraphOperation) -> Outcome:
         return operation.mixed()
     first = inputs[0]
     if operation.worst < StateKind.ROWS:
-        contents = [one.content for one in inputs]
-        if all(one is not None and len(one) == 1 for one in contents):
-            content = tuple(one[0] for one in contents if one)
-            return holding(content, (Size(len(content)),))
-        return State(operation.worst)
+        contents = [one.content for one in inputs if one.rank == 0]
+        content = tuple(one[0] for one in contents if one)
+        if len(content) < len(inputs):
+            return State(operation.worst)
+        return holding(content, (Size(len(content)),))
     if first.shape is None or any(not _is_like(one, first) for one in inputs):
         return operation.mixed("rows beside what has none")
     where = place(operation.integer("axis"), len(first.shape) + 1)
@@ -73,8 +73,8 @@ def concat(operation: GraphOperation) -> Outcome:
 
 
 def _concat_without_rows(operation: GraphOperation, parts: Sequence[State]) -> State:
-    contents = [one.content for one in parts]
-    if any(one is None for one in contents):
+    contents = [one.content for one in parts if one.rank == 1]
+    if None in contents or len(contents) < len(parts):
         return State(operation.worst)
     content = tuple(size for one in contents if one for size in one)
     return holding(content, (Size(len(content)),))
@@ -98,7 +98,7 @@ def unpack(operation: GraphOperation) -> Outcome:
     count = operation.integer("num")
     if one.kind > StateKind.ROWS:
         return [operation.mixed()] * count
-    if one.content is not None and len(one.content) == count:
+    if one.content is not None and one.rank == 1:
         return [holding((size,), ()) for size in one.content]
     if one.shape is None:
         is_same = one.kind is not StateKind.ROWS

@@ -99,7 +99,8 @@ def stack(operation: GraphOperation) -> Outcome:
 
 def length(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
-    return same(()) if one.kind is StateKind.LIST else operation.mixed()
+    operation.require(one.kind is StateKind.LIST)
+    return State(StateKind.SIZE if _is_by_row(one) else StateKind.SAME, ())
 
 
 RULES: dict[str, Rule] = {

@@ -20,9 +20,11 @@ def reduction(operation: GraphOperation) -> Outcome:
     one, axes = operation.inputs
     if one.kind > StateKind.ROWS or axes.kind is not StateKind.SAME:
         return operation.mixed()
-    if operation.op == "Prod" and one.content is not None and None not in one.content:
-        return holding((product(size for size in one.content if size),), ())
     where = numbers(axes)
+    is_of_all = operation.op == "Prod" and one.rank == 1 and where in ([0], [-1])
+    if is_of_all and one.content is not None and None not in one.content:
+        shape = (ONE,) if operation.flag("keep_dims") else ()
+        return holding((product(size for size in one.content if size),), shape)
     if one.shape is None or where is None:
         is_same = one.kind is not StateKind.ROWS
         return (

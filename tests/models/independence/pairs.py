@@ -1,0 +1,373 @@
+"""Graphs for each rule: one whose rows are independent, and one whose rows are not."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+Build = Callable[[Any, Any, Any], Any]  # from x [n, 4], i [n] and w [n], a text
+
+
+class Pair(NamedTuple):
+    """A graph whose rows are independent, and one whose rows are not."""
+
+    good: Build
+    bad: Build
+
+
+WEIGHTS = np.arange(16, dtype=np.float64).reshape(4, 4)
+TABLE = np.arange(12, dtype=np.float64).reshape(3, 4)
+
+
+def size(x: Any) -> Any:
+    """The size of the batch, as a number."""
+    return tf.cast(tf.shape(x)[0], tf.float64)
+
+
+def sizes(x: Any, *shape: int) -> Any:
+    """The number of columns, and the size of the batch."""
+    return tf.reshape(tf.shape(x)[::-1], shape)
+
+
+def total(numbers: Any) -> Any:
+    return tf.cast(tf.reduce_sum(numbers), tf.float64)
+
+
+def _lookup(default: Callable[[Any], Any]) -> Build:
+    def build(x: Any, i: Any, w: Any) -> Any:
+        table = tf.raw_ops.HashTableV2(key_dtype=tf.string, value_dtype=tf.int64)
+        return tf.raw_ops.LookupTableFindV2(
+            table_handle=table, keys=w, default_value=default(i)
+        )
+
+    return build
+
+
+def _norm(x: Any, is_training: bool) -> Any:
+    ones = np.ones(4, np.float32)
+    pixels = tf.reshape(tf.cast(x, tf.float32), [-1, 1, 1, 4])
+    given: Any = [] if is_training else ones
+    return tf.raw_ops.FusedBatchNormV3(
+        x=pixels,
+        scale=ones,
+        offset=ones,
+        mean=given,
+        variance=given,
+        is_training=is_training,
+    ).y
+
+
+def _layer_norm(x: Any, i: Any, w: Any) -> Any:
+    """Layer normalisation as Keras 2 writes it: each row is a channel."""
+    rows = tf.shape(x)[0]
+    pixels = tf.reshape(tf.cast(x, tf.float32), [1, rows, 4, 1])
+    found = tf.raw_ops.FusedBatchNormV3(
+        x=pixels,
+        scale=tf.ones([rows]),
+        offset=tf.zeros([rows]),
+        mean=[],
+        variance=[],
+        is_training=True,
+        data_format="NCHW",
+    ).y
+    return tf.reshape(found, [rows, 4])
+
+
+def _parts(width: int | None) -> Build:
+    return lambda x, i, w: tf.strings.split(w, "|").to_tensor(shape=[None, width])
+
+
+def _pushed(x: Any) -> Any:
+    """What is pushed to a list, and taken off it."""
+    ops = tf.raw_ops
+    empty = ops.EmptyTensorList(
+        element_shape=-1, max_num_elements=1, element_dtype=x.dtype
+    )
+    full = ops.TensorListPushBack(input_handle=empty, tensor=x)
+    return ops.TensorListPopBack(
+        input_handle=full, element_shape=-1, element_dtype=x.dtype
+    ).tensor
+
+
+def _length(x: Any) -> Any:
+    """The length of a list of a tensor's parts."""
+    parts = tf.raw_ops.TensorListFromTensor(tensor=x, element_shape=[4])
+    return tf.cast(tf.raw_ops.TensorListLength(input_handle=parts), tf.float64)
+
+
+def _switched(x: Any, choice: Any) -> Any:
+    """A condition as TensorFlow 1 has it."""
+    off, on = tf.raw_ops.Switch(data=x, pred=choice)
+    return tf.raw_ops.Merge(inputs=[-off, on]).output
+
+
+def _rank(x: Any) -> Any:
+    return tf.cast(tf.raw_ops.Rank(input=x), tf.float64)
+
+
+def _scan(axis: int) -> Build:
+    def build(x: Any, i: Any, w: Any) -> Any:
+        turned = tf.transpose(x) if axis else x
+        found = tf.scan(lambda a, b: a * 0.5 + b, turned)
+        return tf.transpose(found) if axis else found
+
+    return build
+
+
+PAIRS: dict[str, Pair] = {
+    "element by element": Pair(lambda x, i, w: x * x + 1, lambda x, i, w: x + x[:1]),
+    "the size as a value": Pair(
+        lambda x, i, w: tf.fill([tf.shape(x)[0], 2], 1.0), lambda x, i, w: x / size(x)
+    ),
+    "the place as a value": Pair(
+        lambda x, i, w: x * tf.cast(tf.range(4), tf.float64),
+        lambda x, i, w: x * tf.reshape(tf.range(size(x)), [-1, 1]),
+    ),
+    "Sum": Pair(
+        lambda x, i, w: tf.reduce_sum(x, 1),
+        lambda x, i, w: x - tf.reduce_sum(x, 0, keepdims=True),
+    ),
+    "Mean": Pair(
+        lambda x, i, w: x - tf.reduce_mean(x, -1, keepdims=True),
+        lambda x, i, w: x - tf.reduce_mean(x),
+    ),
+    "Max": Pair(
+        lambda x, i, w: x / tf.reduce_max(x, 1, keepdims=True),
+        lambda x, i, w: x / tf.reduce_max(x),
+    ),
+    "Softmax": Pair(
+        lambda x, i, w: tf.nn.softmax(x), lambda x, i, w: tf.nn.softmax(x, 0)
+    ),
+    "Cumsum": Pair(lambda x, i, w: tf.cumsum(x, 1), lambda x, i, w: tf.cumsum(x, 0)),
+    "ArgMax": Pair(
+        lambda x, i, w: tf.argmax(x, 1),
+        lambda x, i, w: tf.gather(tf.argmax(x, 0), i % 4),
+    ),
+    "TopK": Pair(
+        lambda x, i, w: tf.math.top_k(x, 2).values,
+        lambda x, i, w: tf.transpose(tf.math.top_k(tf.transpose(x), 1).values),
+    ),
+    "Sort": Pair(lambda x, i, w: tf.sort(x, 1), lambda x, i, w: tf.sort(x, 0)),
+    "Reverse": Pair(
+        lambda x, i, w: tf.reverse(x, [1]), lambda x, i, w: tf.reverse(x, [0])
+    ),
+    "MatMul": Pair(
+        lambda x, i, w: x @ WEIGHTS, lambda x, i, w: x @ tf.transpose(x) @ x
+    ),
+    "BatchMatMul": Pair(
+        lambda x, i, w: x[:, :, None] @ x[:, None, :],
+        lambda x, i, w: (tf.transpose(x)[None] @ x[None])[0] @ WEIGHTS + x,
+    ),
+    "Einsum": Pair(
+        lambda x, i, w: tf.einsum("bi,ij->bj", x, WEIGHTS),
+        lambda x, i, w: tf.einsum("bi,ci->b", x, x),
+    ),
+    "BiasAdd": Pair(
+        lambda x, i, w: tf.nn.bias_add(x, WEIGHTS[0]),
+        lambda x, i, w: tf.transpose(tf.nn.bias_add(tf.transpose(x), x[:, 0])),
+    ),
+    "Conv1D": Pair(
+        lambda x, i, w: tf.nn.conv1d(x[:, :, None], WEIGHTS[:2, :1, None], 1, "SAME"),
+        lambda x, i, w: tf.nn.conv1d(x[None], WEIGHTS[None], 1, "SAME")[0],
+    ),
+    "FusedBatchNorm": Pair(
+        lambda x, i, w: _norm(x, False), lambda x, i, w: _norm(x, True)
+    ),
+    "layer normalisation": Pair(_layer_norm, lambda x, i, w: _norm(x, True)),
+    "Reshape": Pair(
+        lambda x, i, w: tf.reshape(x, [-1, 2, 2]),
+        lambda x, i, w: tf.reshape(tf.reshape(x, [4, -1]), [-1, 4]),
+    ),
+    "Reshape and back": Pair(
+        lambda x, i, w: tf.reshape(tf.tanh(tf.reshape(x, [-1])), tf.shape(x)),
+        lambda x, i, w: tf.reshape(tf.transpose(x), tf.shape(x)),
+    ),
+    "ExpandDims": Pair(
+        lambda x, i, w: tf.expand_dims(x, 1), lambda x, i, w: tf.expand_dims(x, 0)
+    ),
+    "Squeeze": Pair(
+        lambda x, i, w: tf.squeeze(x[:, None], [1]),
+        lambda x, i, w: tf.squeeze(x[:, None]),
+    ),
+    "Transpose": Pair(
+        lambda x, i, w: tf.transpose(x[:, None], [0, 2, 1]),
+        lambda x, i, w: x + tf.transpose(x),
+    ),
+    "StridedSlice": Pair(lambda x, i, w: x[:, 1:3], lambda x, i, w: x[::-1]),
+    "StridedSlice of one": Pair(lambda x, i, w: x[:, 0], lambda x, i, w: x - x[0]),
+    "StridedSlice of a constant": Pair(
+        lambda x, i, w: x * tf.cast(tf.range(tf.shape(x)[1])[None, :], tf.float64),
+        lambda x, i, w: x * tf.cast(tf.range(tf.shape(x)[0])[:, None], tf.float64),
+    ),
+    "StridedSlice of a size": Pair(
+        lambda x, i, w: x / tf.cast(tf.shape(x)[1:][tf.newaxis], tf.float64),
+        lambda x, i, w: x / tf.cast(tf.shape(x)[tf.newaxis][:, :1], tf.float64),
+    ),
+    "Gather of sizes": Pair(
+        lambda x, i, w: x / tf.cast(tf.gather(tf.shape(x), [1]), tf.float64),
+        lambda x, i, w: x / total(tf.gather(sizes(x, 1, 2), [0])),
+    ),
+    "Pack of sizes": Pair(
+        lambda x, i, w: tf.reshape(x, tf.stack([tf.shape(x)[0], 2, 2])),
+        lambda x, i, w: x / total(tf.stack([sizes(x, 2), sizes(x, 2)], 1)[:1] - 4),
+    ),
+    "Concat of sizes": Pair(
+        lambda x, i, w: tf.reshape(x, tf.concat([tf.shape(x)[:1], [2, 2]], 0)),
+        lambda x, i, w: (
+            x / total(tf.reshape(tf.concat([sizes(x, 2, 1)] * 2, 1), [-1])[2])
+        ),
+    ),
+    "a sum of sizes": Pair(
+        lambda x, i, w: tf.reshape(x, tf.shape(x) + 0),
+        lambda x, i, w: (
+            x / total(tf.reshape(sizes(x, 2, 1) + tf.zeros([2], tf.int32), [-1])[2:3])
+        ),
+    ),
+    "Prod of sizes": Pair(
+        lambda x, i, w: tf.reshape(x, [-1, tf.reduce_prod(tf.shape(x)[1:])]),
+        lambda x, i, w: x / total(tf.reduce_prod(sizes(x, 1, 2) * [[0, 1]], 0)),
+    ),
+    "Slice": Pair(
+        lambda x, i, w: tf.slice(x, [0, 1], [-1, 2]),
+        lambda x, i, w: x + tf.slice(x, [0, 0], [1, 4]),
+    ),
+    "Tile": Pair(
+        lambda x, i, w: tf.tile(x, [1, 2]),
+        lambda x, i, w: tf.tile(x, [2, 1])[: tf.shape(x)[0]],
+    ),
+    "Tile of a constant": Pair(
+        lambda x, i, w: tf.tile(WEIGHTS[:1], [tf.shape(x)[0], 1]),
+        lambda x, i, w: tf.tile(x[:1], [tf.shape(x)[0], 1]),
+    ),
+    "BroadcastTo": Pair(
+        lambda x, i, w: tf.broadcast_to(WEIGHTS[0], tf.shape(x)),
+        lambda x, i, w: tf.broadcast_to(x[0], tf.shape(x)),
+    ),
+    "Concat": Pair(
+        lambda x, i, w: tf.concat([x, x], 1),
+        lambda x, i, w: tf.concat([x, x], 0)[: tf.shape(x)[0]],
+    ),
+    "Pack": Pair(
+        lambda x, i, w: tf.stack([x, x], 1),
+        lambda x, i, w: tf.stack([x, x[::-1]], 1),
+    ),
+    "Unpack": Pair(
+        lambda x, i, w: tf.unstack(x, axis=1)[2],
+        lambda x, i, w: x + tf.unstack(x, num=1, axis=0)[0],
+    ),
+    "Split": Pair(
+        lambda x, i, w: tf.split(x, 2, 1)[1],
+        lambda x, i, w: x + tf.split(x, 1, 0)[0][:1],
+    ),
+    "Pad": Pair(
+        lambda x, i, w: tf.pad(x, [[0, 0], [1, 1]]),
+        lambda x, i, w: tf.pad(x, [[1, 0], [0, 0]])[: tf.shape(x)[0]],
+    ),
+    "Roll": Pair(
+        lambda x, i, w: tf.concat([x[:, 1:], x[:, :1]], 1),
+        lambda x, i, w: tf.roll(x, 1, 0),
+    ),
+    "Gather by rows": Pair(
+        lambda x, i, w: tf.gather(TABLE, i % 3),
+        lambda x, i, w: tf.gather(x, i % tf.shape(x, tf.int64)[0]),
+    ),
+    "Gather in rows": Pair(
+        lambda x, i, w: tf.gather(x, [3, 1], axis=1),
+        lambda x, i, w: x + tf.gather(x, [0], axis=0),
+    ),
+    "Gather in its own row": Pair(
+        lambda x, i, w: tf.gather(x, i[:, None] % 4, batch_dims=1),
+        lambda x, i, w: tf.gather(x, i[::-1, None] % 4, batch_dims=1),
+    ),
+    "GatherNd": Pair(
+        lambda x, i, w: tf.gather_nd(TABLE, (i % 3)[:, None]),
+        lambda x, i, w: tf.gather_nd(x, tf.zeros_like(i)[:, None]),
+    ),
+    "OneHot": Pair(
+        lambda x, i, w: tf.one_hot(i, 3),
+        lambda x, i, w: tf.one_hot(i, 3, axis=0)[:1] * tf.ones([tf.size(i), 1]),
+    ),
+    "a table": Pair(_lookup(lambda i: np.int64(0)), _lookup(tf.reduce_max)),
+    "DenseBincount": Pair(
+        lambda x, i, w: tf.raw_ops.DenseBincount(
+            input=i[:, None], size=5, weights=[0.0]
+        ),
+        lambda x, i, w: (
+            x[:, :1]
+            + tf.raw_ops.DenseBincount(
+                input=i, size=4, weights=np.array([], np.float64)
+            )
+        ),
+    ),
+    "where": Pair(
+        lambda x, i, w: tf.where(x > 0, x, -x),
+        lambda x, i, w: tf.gather_nd(x, tf.where(x[:, 0] > 0)),
+    ),
+    "texts": Pair(
+        lambda x, i, w: tf.strings.length(tf.strings.upper(w)),
+        lambda x, i, w: tf.fill(tf.shape(w), tf.strings.reduce_join(w)),
+    ),
+    "parts of texts": Pair(_parts(3), _parts(None)),
+    "how many parts": Pair(
+        lambda x, i, w: tf.strings.split(w).row_lengths(),
+        lambda x, i, w: tf.strings.split(w).row_starts(),
+    ),
+    "a branch": Pair(
+        lambda x, i, w: tf.cond(tf.size(WEIGHTS) > 1, lambda: x, lambda: -x),
+        lambda x, i, w: tf.cond(tf.reduce_any(x > 3), lambda: x, lambda: -x),
+    ),
+    "a loop": Pair(
+        lambda x, i, w: tf.while_loop(
+            lambda n, y: n < 3, lambda n, y: (n + 1, tf.tanh(y)), [0, x]
+        )[1],
+        lambda x, i, w: tf.while_loop(
+            lambda y: tf.reduce_max(y) > 1, lambda y: (y / 2,), [x]
+        )[0],
+    ),
+    "a loop over a size": Pair(
+        lambda x, i, w: tf.while_loop(
+            lambda n, y: n < tf.shape(x)[1], lambda n, y: (n + 1, tf.tanh(y)), [0, x]
+        )[1],
+        lambda x, i, w: tf.while_loop(
+            lambda n, y: n < tf.shape(x)[0], lambda n, y: (n + 1, tf.tanh(y)), [0, x]
+        )[1],
+    ),
+    "a loop over time": Pair(_scan(1), _scan(0)),
+    "a loop over the rows": Pair(
+        lambda x, i, w: tf.map_fn(lambda row: row / tf.reduce_sum(row), x),
+        lambda x, i, w: tf.map_fn(lambda row: row / tf.reduce_sum(x), x),
+    ),
+    "a segment": Pair(
+        lambda x, i, w: tf.reduce_sum(x, 1),
+        lambda x, i, w: tf.gather(tf.math.unsorted_segment_sum(x, i % 3, 3), i % 3),
+    ),
+    "ranks in the batch": Pair(
+        lambda x, i, w: tf.argsort(x, 1),
+        lambda x, i, w: tf.argsort(x[:, 0]),
+    ),
+    "Select by a vector": Pair(
+        lambda x, i, w: tf.raw_ops.Select(condition=i > 2, x=x, y=-x),
+        lambda x, i, w: tf.raw_ops.Select(condition=i[::-1] > 2, x=x, y=-x),
+    ),
+    "a list": Pair(lambda x, i, w: _pushed(x), lambda x, i, w: _pushed(x[::-1])),
+    "the length of a list": Pair(
+        lambda x, i, w: x * _length(WEIGHTS), lambda x, i, w: x / _length(x)
+    ),
+    "Switch and Merge": Pair(
+        lambda x, i, w: _switched(x, tf.size(WEIGHTS) > 1),
+        lambda x, i, w: _switched(x, tf.reduce_any(x > 3)),
+    ),
+    "L2Loss": Pair(
+        lambda x, i, w: x * tf.nn.l2_loss(WEIGHTS), lambda x, i, w: x / tf.nn.l2_loss(x)
+    ),
+    "ReverseSequence": Pair(
+        lambda x, i, w: tf.reverse_sequence(x, i % 5, 1, batch_axis=0),
+        lambda x, i, w: tf.reverse_sequence(x, [1, 1, 1, 1], 0, batch_axis=1),
+    ),
+    "Rank": Pair(
+        lambda x, i, w: x * _rank(tf.squeeze(x[:, None], [1])),
+        lambda x, i, w: x * _rank(tf.squeeze(x)),
+    ),
+    "unique values": Pair(lambda x, i, w: i * 2, lambda x, i, w: tf.unique(i).idx),
+}
