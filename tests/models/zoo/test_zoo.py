@@ -63,8 +63,6 @@ PENDING = {
     "a temperature beside scores",
     "an input named as ours",
     "an output that cannot be answered, beside others",
-    "missing numbers, for which the graph has a value",
-    "missing numbers, which the config admits",
     "of any rank",
     "dropout behind a phase",
     "dropout that keeps all",
