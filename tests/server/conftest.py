@@ -27,7 +27,7 @@ from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import WaitingRequest
 from tests.support import saved_models
 
 
@@ -153,7 +153,7 @@ async def path(
 
 def submit(
     path: Path_, body: bytes, model: str = "m", seconds: float = inf
-) -> tuple[PendingRequest | None, asyncio.Future[Reply]]:
+) -> tuple[WaitingRequest | None, asyncio.Future[Reply]]:
     """Submit a request: what can be abandoned if it waits, and the reply to come."""
     future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
     return path.predictor.submit(model, body, future.set_result, seconds), future

@@ -42,7 +42,7 @@ from gomlx.server.http.response import (
     response,
 )
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import WaitingRequest
 
 _PROBE_SECONDS = 0.05  # for the reset of a peer that has disconnected to arrive
 
@@ -81,7 +81,7 @@ class HotProtocol(asyncio.Protocol):
         self._since = connections.now
         self.text: bytes | str = b""
         self.arrived = 0.0
-        self.pending: PendingRequest | None = None
+        self.pending: WaitingRequest | None = None
 
     @property
     def timeout_seconds(self) -> float:

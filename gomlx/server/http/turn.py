@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Protocol
 
 from gomlx.server.http.head import Head
+from gomlx.server.predict.parse import LARGE_BYTES
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Requester
 
@@ -124,7 +125,7 @@ class Turn:
                         break
                 del self._requesters[: len(batch)]
                 requests += len(batch)
-                self._predict(batch)
+                self._predict(batch if size < LARGE_BYTES else self._small(batch))
             self.answered += requests
         finally:
             self._is_scheduled = False
@@ -132,6 +133,13 @@ class Turn:
             if self._requesters:
                 self._schedule()
             self.send()
+
+    def _small(self, batch: Sequence[HotRequester]) -> list[HotRequester]:
+        """Have large texts parsed in a thread; return the other requests."""
+        for requester in batch:
+            if len(requester.text) >= LARGE_BYTES:
+                self._models[requester.head.model].predict_large(requester)
+        return [one for one in batch if len(one.text) < LARGE_BYTES]
 
     def _predict(self, batch: Sequence[HotRequester]) -> None:
         by_model: dict[str, list[HotRequester]] = {}

@@ -6,13 +6,18 @@ predict           the requests of one turn of the event loop, together:
  ├ _answer        all rows are cached: reply at once; nothing is held
  └ _start         pin the version, have the other rows computed (misses.py)
     └ ended       reply, when the last answer has come or there is an error
+
+predict_large     one request, whose text a thread parses; then as above
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
 
-from gomlx.errors import GomlxError, InternalError
+from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
@@ -20,7 +25,7 @@ from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest, Requester
+from gomlx.server.predict.request import ParsingRequest, PendingRequest, Requester
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +50,9 @@ class ModelPredictor:
         self._misses = misses
         self._counts = counts
         self._lookup: VersionLookup | None = None  # of the version that was live last
+        # One thread, and none before the first large text: parsing holds the
+        # interpreter, so a second would only be in the way.
+        self._parsers = ThreadPoolExecutor(1, f"parse-{name}")
 
     def predict(self, requesters: Sequence[Requester]) -> None:
         """Answer requests together.
@@ -68,6 +76,18 @@ class ModelPredictor:
         pairs = zip(requesters, parsed, strict=True)
         self._start(lookup, self._answer(live, lookup, pairs, cached))
 
+    def predict_large(self, requester: Requester) -> None:
+        """Answer a request whose text would block the event loop for milliseconds."""
+        requester.pending = parsing = ParsingRequest(self._name, requester)
+        try:
+            lookup = self._live_lookup()
+            loop = asyncio.get_running_loop()
+            done = loop.run_in_executor(self._parsers, _parse, parsing, lookup)
+            done.add_done_callback(partial(self._parsed, parsing, lookup))
+        except Exception as error:
+            requester.pending = None
+            self._refuse(requester, error)
+
     def ended(self, pending: PendingRequest, error: GomlxError | None) -> None:
         """Reply to a request that had to wait."""
         self._misses.end(pending)
@@ -82,6 +102,42 @@ class ModelPredictor:
             requester.reply(pending.reply(seconds))
         else:
             requester.reply(counts.refusals.refusal(error, seconds))
+
+    def _parsed(
+        self,
+        parsing: ParsingRequest,
+        lookup: VersionLookup,
+        done: "asyncio.Future[ParsedRequest | Exception | None]",
+    ) -> None:
+        """Go on with a request that a thread has parsed."""
+        if parsing.is_abandoned:
+            return
+        requester = parsing.requester
+        requester.pending = None
+        try:
+            one = done.result()
+            if one is None:
+                raise DeadlineExceeded.of(self._name)
+            if self._live_lookup() is not lookup:  # of a version that is gone
+                self.predict_large(requester)
+                return
+            live = self._slot.live
+            assert live is not None  # it has a lookup
+            cached = lookup.cached([one])
+        except Exception as error:
+            self._refuse(requester, error)
+            return
+        self._start(lookup, self._answer(live, lookup, [(requester, one)], cached))
+
+    def _live_lookup(self) -> VersionLookup:
+        """Return the look-up of the live version. Raises NotReady."""
+        live = self._slot.live
+        if live is None:
+            raise self._slot.not_ready()
+        lookup = self._lookup
+        if lookup is None or lookup.digest is not live.digest:
+            return self._change_version(live)
+        return lookup
 
     def _change_version(self, live: LiveVersion) -> VersionLookup:
         policy = self._policy.in_effect(bool(live.servable.description.unsteady))
@@ -163,6 +219,16 @@ class ModelPredictor:
             requester.reply(reply)
         except Exception as error:  # a requester's bug must not affect the others
             _log_bug(self._name, error)
+
+
+def _parse(
+    parsing: ParsingRequest, lookup: VersionLookup
+) -> ParsedRequest | Exception | None:
+    """Parse a request's text, in a thread; None if nobody waits for it by now."""
+    if not parsing.is_awaited():
+        return None
+    (one,) = lookup.parser.parse([parsing.requester.text])
+    return one
 
 
 def _log_bug(name: str, error: Exception) -> None:

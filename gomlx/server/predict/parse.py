@@ -17,6 +17,9 @@ from gomlx.contract.tensor import Row
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
+# Texts from here on take a millisecond or more (loadtests/parts/images.py): they are
+# parsed in a thread.
+LARGE_BYTES = 1 << 16
 _MAX_FIELDS = 10_000  # of a query string
 _MAX_EXPLAINED = 64 << 10  # bytes of a malformed body that is looked into
 

@@ -14,13 +14,15 @@ from gomlx.models.serving.current import Current
 from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.model import ModelPredictor
+from gomlx.server.predict.parse import LARGE_BYTES
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import (
     CallbackRequester,
     OnReply,
-    PendingRequest,
+    ParsingRequest,
     Requester,
+    WaitingRequest,
 )
 
 
@@ -75,24 +77,39 @@ class Predictor:
         text: bytes | str,
         on_reply: OnReply,
         timeout_seconds: float = inf,
-    ) -> PendingRequest | None:
+    ) -> WaitingRequest | None:
         """Answer one JSON body (bytes) or query string (str), and call on_reply.
 
         Returns what `abandon` needs; None when on_reply was called already.
         """
         requester = CallbackRequester(text, on_reply, perf_counter(), timeout_seconds)
-        self.predict(name, [requester])
+        if len(text) >= LARGE_BYTES and name in self.models:
+            self.models[name].predict_large(requester)
+        else:
+            self.predict(name, [requester])
         return requester.pending
 
-    def abandon(self, pending: PendingRequest) -> None:
+    def abandon(self, pending: WaitingRequest) -> None:
         """Never reply to a request: its client has disconnected. Drop its rows.
 
         Does nothing once the request has ended.
         """
-        if pending.abandon():
+        if isinstance(pending, ParsingRequest):
+            self._abandon_parsing(pending.requester)
+        elif pending.abandon():
             self._misses.end(pending)
             seconds = perf_counter() - pending.requester.arrived
             self.count_abandoned(pending.name, seconds)
+
+    def _abandon_parsing(self, requester: Requester) -> None:
+        """Abandon a request that a thread was parsing; it may have been since."""
+        pending = requester.pending
+        if isinstance(pending, ParsingRequest):
+            pending.is_abandoned = True
+            requester.pending = None
+            self.count_abandoned(pending.name, perf_counter() - requester.arrived)
+        elif pending is not None:
+            self.abandon(pending)
 
     def count_abandoned(self, name: str, seconds: float) -> None:
         """Count a request whose client disconnected before its reply."""

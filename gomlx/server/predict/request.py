@@ -1,6 +1,7 @@
 """One request on its path: who sent it, and what it waits for.
 
-A request whose rows are not all cached becomes a `PendingRequest`:
+A request whose text is large is a `ParsingRequest` first, while a thread parses it. One
+whose rows are not all cached becomes a `PendingRequest`:
 
     waiting ── the last outcome ─────────────────────────────► ended, completed
         └───── an error, the deadline, a disconnect ──► ended ── the last outcome ──┘
@@ -11,6 +12,7 @@ version until it is completed: a started run continues, and its answer is cached
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol, cast
 
 from gomlx.cache.tier import Hit
@@ -41,7 +43,7 @@ class Requester(Protocol):
 
     text: bytes | str
     arrived: float
-    pending: "PendingRequest | None"
+    pending: "WaitingRequest | None"
 
     @property
     def timeout_seconds(self) -> float:
@@ -59,7 +61,7 @@ class CallbackRequester:
     reply: OnReply
     arrived: float
     timeout_seconds: float
-    pending: "PendingRequest | None" = None
+    pending: "WaitingRequest | None" = None
 
 
 class Owner(Protocol):
@@ -67,6 +69,28 @@ class Owner(Protocol):
 
     def ended(self, pending: "PendingRequest", error: GomlxError | None, /) -> None:
         """Reply with the answers of all rows, or with the error. Called once."""
+
+
+class ParsingRequest:
+    """A request whose text a thread parses. For the event loop, but `is_awaited`.
+
+    name: the model's. deadline: by `perf_counter`. is_abandoned: nobody waits for it
+    any more.
+    """
+
+    __slots__ = ("deadline", "is_abandoned", "name", "requester")
+
+    answers = (None,)  # how many rows it has is not known yet
+
+    def __init__(self, name: str, requester: Requester) -> None:
+        self.name = name
+        self.requester = requester
+        self.deadline = requester.arrived + requester.timeout_seconds
+        self.is_abandoned = False
+
+    def is_awaited(self) -> bool:
+        """Whether it is worth parsing. Any thread may ask."""
+        return not self.is_abandoned and perf_counter() < self.deadline
 
 
 class PendingRequest:
@@ -184,3 +208,6 @@ class PendingRequest:
         if self.hits == rows:
             return hit_status(rows, is_batch, self.detail)
         return miss_status(rows, is_batch, self.hits, self.collapsed)
+
+
+WaitingRequest = PendingRequest | ParsingRequest

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import WaitingRequest
 
 
 class Line:
@@ -17,7 +17,7 @@ class Line:
 
     def __init__(self, size: int) -> None:
         self.answer = b""
-        self.pending: PendingRequest | None = None
+        self.pending: WaitingRequest | None = None
         self.rows = 0
         self.size = size
 
@@ -56,7 +56,7 @@ class StreamWindow:
         self._bytes += size
         return line
 
-    def submitted(self, line: Line, pending: PendingRequest | None) -> None:
+    def submitted(self, line: Line, pending: WaitingRequest | None) -> None:
         """Count a line's rows; of a line that is answered already, one."""
         line.pending = pending
         line.rows = len(pending.answers) if pending else 1
@@ -80,7 +80,7 @@ class StreamWindow:
         self._is_drained.set()
         return b"".join(answers)
 
-    def clear(self) -> Iterator[PendingRequest]:
+    def clear(self) -> Iterator[WaitingRequest]:
         """Remove every line; yield the requests that still wait."""
         lines = [*self._lines]
         self._lines.clear()

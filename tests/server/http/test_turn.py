@@ -9,7 +9,7 @@ import pytest
 from gomlx.server.http.head import Head
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import WaitingRequest
 
 REPLY = Reply(200, b"{}")
 
@@ -22,7 +22,7 @@ class Requester:
         self.text: Any = b""
         self.arrived = 0.0
         self.timeout_seconds = 5.0
-        self.pending: PendingRequest | None = None
+        self.pending: WaitingRequest | None = None
         self.unsent: list[bytes] = []
         self.sent: list[bytes] = []
         self.failures = 0

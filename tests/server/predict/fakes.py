@@ -17,7 +17,7 @@ from gomlx.models.batching.run import Job
 from gomlx.models.serving.current import LiveVersion
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import PendingRequest
+from gomlx.server.predict.request import PendingRequest, WaitingRequest
 
 DIGEST = "d" * 32
 ANSWER = b'{"y":1.0}'
@@ -126,7 +126,7 @@ class FakeRequester:
     text: bytes | str = b""
     arrived: float = field(default_factory=perf_counter)
     timeout_seconds: float = 30.0
-    pending: PendingRequest | None = None
+    pending: WaitingRequest | None = None
     replies: list[Reply] = field(default_factory=list)
 
     def reply(self, reply: Reply) -> None:

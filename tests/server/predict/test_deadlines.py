@@ -13,6 +13,7 @@ from gomlx.errors import DeadlineExceeded, InvalidInput
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.deadlines import Deadlines, timeout_seconds
 from gomlx.server.predict.policy import CachePolicy
+from gomlx.server.predict.request import PendingRequest
 from tests.cache.test_coalesce import holder
 from tests.server.conftest import Gate, Path_, predict, submit, until
 from tests.server.predict.fakes import (
@@ -47,7 +48,7 @@ async def running(
 async def late(path: Path_, gate: Gate, body: bytes) -> None:
     """Have a request's deadline pass once its run has begun."""
     pending, reply = submit(path, body)
-    assert pending
+    assert isinstance(pending, PendingRequest)
     await gate.wait()
     pending.end(DeadlineExceeded.of("m"))
     assert (await reply).status == 504

@@ -10,8 +10,9 @@ import pytest
 
 from gomlx.errors import ModelNotFound, NotReady, TooLarge
 from gomlx.models.serving.servable import Servable
+from gomlx.server.predict.parse import LARGE_BYTES
 from gomlx.server.predict.reply import Reply
-from gomlx.server.predict.request import CallbackRequester
+from gomlx.server.predict.request import CallbackRequester, ParsingRequest
 from tests.server.conftest import Path_, predict, submit, until
 
 pytestmark = pytest.mark.asyncio
@@ -193,3 +194,65 @@ async def test_a_request_is_abandoned_once(path: Path_) -> None:
     path.predictor.count_canceled("m")
     assert path.counts.counter("gomlx_requests", "m", "499").n == 2
     assert path.counts.counter("gomlx_requests_canceled", "m").n == 3
+
+
+def large(x: float) -> bytes:
+    """A body that is parsed in a thread."""
+    return b'{"x":%g%s}' % (x, b" " * LARGE_BYTES)
+
+
+async def test_a_large_body_is_parsed_in_a_thread(path: Path_) -> None:
+    await predict(path, b'{"x":1}')
+    pending, reply = submit(path, large(1))
+    assert isinstance(pending, ParsingRequest)
+    replies: list[Reply] = []
+    path.predictor.submit("m", b'{"x":1}', replies.append)  # the loop is free
+    assert replies and not reply.done()
+    assert data(await reply) == {"y": 2.0}
+    assert reply.result().cache_status == "gomlx; hit; detail=L1"
+    assert data(await predict(path, large(2))) == {"y": 4.0}
+    wrong = [b"{" + b" " * LARGE_BYTES, large(1)[:-1] + b',"z":1}']
+    assert [(await predict(path, body)).status for body in wrong] == [400, 400]
+    assert (await predict(path, large(1), "unloaded")).status == 503
+    assert (await predict(path, large(1), "none")).status == 404
+
+
+async def test_large_bodies_are_answered_each_for_itself(path: Path_) -> None:
+    replies = await asyncio.gather(*(predict(path, large(n % 5)) for n in range(20)))
+    assert [data(reply)["y"] for reply in replies] == [2.0 * (n % 5) for n in range(20)]
+
+
+async def test_a_version_that_went_while_a_body_was_parsed(
+    path: Path_, servables: dict[float, Servable]
+) -> None:
+    _, reply = submit(path, large(7))
+    path.current.swap("m", path.live(servables[3.0]), lambda _: None)
+    assert data(await reply) == {"y": 21.0}
+
+
+async def test_a_large_body_is_abandoned_while_it_is_parsed(path: Path_) -> None:
+    pending, reply = submit(path, large(8))
+    assert pending is not None
+    for _ in range(2):
+        path.predictor.abandon(pending)
+    await predict(path, large(9))  # parsed after it
+    assert not reply.done()
+    assert path.runs() == 1
+
+
+async def test_a_large_body_is_abandoned_while_it_is_computed(
+    path: Path_, servables: dict[float, Servable]
+) -> None:
+    gate = path.gated(servables[3.0])
+    pending, reply = submit(path, large(8))
+    assert pending is not None
+    await gate.wait()
+    path.predictor.abandon(pending)
+    gate.go.set()
+    assert data(await predict(path, b'{"x":8}')) == {"y": 24.0}
+    assert not reply.done()
+
+
+async def test_a_large_body_is_not_parsed_past_its_deadline(path: Path_) -> None:
+    assert (await predict(path, large(8), seconds=0.0)).status == 504
+    assert path.runs() == 0
