@@ -15,6 +15,7 @@ from typing import Any
 
 from gomlx.contract.canonical import Buckets, Kind, parse
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.key import request_key
 from gomlx.contract.packing import nest
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
@@ -23,19 +24,22 @@ from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
 
 _MAX_DISTINCT = 10**18
+Question = list[Row]  # of one row, unless rows are answered together
 
 
 @dataclass(frozen=True)
 class StagedModel:
     """A version's digest, its signature, and the dictionary that keys its rows.
 
-    rows_apart: why rows of different requests run one at a time, or empty.
+    rows_apart: why rows of different requests run one at a time, or empty. A request
+    is one question, and has one key, if rows_together.
     """
 
     version: str
     signature: Signature
     dictionary: Dictionary
     rows_apart: str = ""
+    rows_together: bool = False
 
     def inputs(self) -> list[dict[str, Any]]:
         """Return a line of the table for each input.
@@ -61,33 +65,47 @@ class StagedModel:
         bounded = [size for size in sizes if size is not None]
         return _bounded_product(bounded) if len(bounded) == len(sizes) else None
 
-    def row(self, body: Any) -> Row:
-        """Check a request body of one row. Raises InvalidInput."""
+    def question(self, body: Any) -> Question:
+        """Check the body of a request for one answer. Raises InvalidInput."""
         checked = self.signature.check(body)
-        if checked.is_batch:
+        if checked.is_batch and not self.rows_together:
             raise InvalidInput("expected one row, without batch_size")
-        return checked.rows[0]
+        return checked.rows
 
-    def explain(self, row: Row) -> dict[str, Any]:
-        """Return a row's canonical row, its values that collapsed, and its key."""
-        (canonical,) = self.dictionary.canonical([row])
-        (key,) = self.dictionary.keys([canonical])
+    def explain(self, question: Question) -> dict[str, Any]:
+        """Return the canonical row, the values that collapsed, and the key.
+
+        The first two are those of each row if rows are answered together.
+        """
+        canonical = self.dictionary.canonical(question)
+        keys = self.dictionary.keys(canonical)
+        rows = list(map(self._explained, question, canonical))
+        if self.rows_together:
+            return {"rows": rows, "key": request_key(keys).hex()}
+        return rows[0] | {"key": keys[0].hex()}
+
+    def _explained(self, row: Row, canonical: Row) -> dict[str, Any]:
         pairs = zip(self.signature.fields, canonical, strict=True)
         return {
             "canonical": {
                 tensor.name: _plain(tensor, value) for tensor, value in pairs
             },
             "collapsed": dict(self._collapsed(row, canonical)),
-            "key": key.hex(),
         }
 
-    def differing(self, rows: Sequence[Row]) -> list[str]:
-        """Return the names of the inputs that give rows different keys."""
-        columns = zip(*self.dictionary.canonical(rows), strict=True)
+    def differing(self, questions: Sequence[Question]) -> list[str]:
+        """Return the names of the inputs that give questions different keys."""
+        if len({len(rows) for rows in questions}) > 1:
+            return ["the number of rows"]
+        columns = [
+            zip(*self.dictionary.canonical(rows), strict=True) for rows in questions
+        ]
         return [
             tensor.name
-            for (tensor, kind), column in zip(self._fields(), columns, strict=True)
-            if kind.distinct != 1 and len({(type(v), str(v)) for v in column}) > 1
+            for (tensor, kind), values in zip(
+                self._fields(), zip(*columns, strict=True), strict=True
+            )
+            if kind.distinct != 1 and len(set(map(_typed, values))) > 1
         ]
 
     def _collapsed(self, row: Row, canonical: Row) -> Iterator[tuple[str, str]]:
@@ -120,7 +138,17 @@ def staged(request: StageRequest) -> Iterator[StagedModel]:
         signature = description.signature
         kinds = parse((version.directory / "dictionary").read_bytes())
         dictionary = Dictionary(version.digest, signature, kinds)
-        yield StagedModel(version.digest, signature, dictionary, description.rows_apart)
+        yield StagedModel(
+            version.digest,
+            signature,
+            dictionary,
+            description.rows_apart,
+            description.rows_together,
+        )
+
+
+def _typed(column: Sequence[Value]) -> tuple[tuple[type, str], ...]:
+    return tuple([(type(value), str(value)) for value in column])
 
 
 def _distinct(tensor: Tensor, kind: Kind) -> int | None:

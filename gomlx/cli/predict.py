@@ -106,10 +106,16 @@ def predict(
     if (source is None) != (into is None):
         raise usage_error("--input and --output go together")
     with errors_reported(), make_client(model, host, redis, options) as client:
-        values = _values(contract_of(client), pairs)
+        contract = contract_of(client)
+        values = _values(contract, pairs)
         if source is None or into is None:
             _predict_row(client, values, verbose)
             return
+        if contract.rows_together:
+            raise usage_error(
+                f"model {model!r} answers the rows of a request together, and a file "
+                "does not say which rows those are: use the Python client"
+            )
         job = FileJob(source, into, values, prefix, on_error, force)
         is_done = FileRun(client, job).run(verbose)
     raise typer.Exit(0 if is_done else FAILED)

@@ -95,15 +95,21 @@ def inspect(
         with staged(request_of(url, config)) as model:
             inputs = model.inputs()
             key_space = model.key_space()
-            rows_apart = model.rows_apart
+            apart = model.rows_apart
+            together = model.rows_together
     if as_json:
         output.print_json(
-            data={"inputs": inputs, "key_space": key_space, "rows_apart": rows_apart}
+            data={
+                "inputs": inputs,
+                "key_space": key_space,
+                "rows_apart": apart,
+                "rows_together": together,
+            }
         )
         return
     output.print(_table(inputs))
     output.print("keys:", "no bound" if key_space is None else f"at most {key_space:,}")
-    output.print("rows:", escape(_rows(rows_apart)))
+    output.print("rows:", escape(rows_verdict(apart, together)))
 
 
 def _table(inputs: list[dict[str, Any]]) -> Table:
@@ -113,8 +119,10 @@ def _table(inputs: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _rows(apart: str) -> str:
+def rows_verdict(apart: str, together: bool) -> str:
     """Say whether rows of different requests run together."""
+    if together:
+        return "those of a request run together and have one answer, as the config says"
     if not apart:
         return "run together: none depends on its neighbours"
     return f"run one at a time, since one may depend on its neighbours: {apart}"
@@ -135,9 +143,9 @@ def key(
         from gomlx.cli.service import request_of
 
         with staged(request_of(model, config)) as found:
-            checked = [found.row(_parse_row(row, found.signature)) for row in rows]
-            for row in checked:
-                output.print_json(data=found.explain(row))
+            checked = [found.question(_parse_row(row, found.signature)) for row in rows]
+            for question in checked:
+                output.print_json(data=found.explain(question))
             if len(checked) > 1:
                 differing = ", ".join(found.differing(checked))
                 same = "the rows share an entry"

@@ -116,6 +116,24 @@ class AnswerReader:
         answer.seconds = seconds
         return answer
 
+    def answers(self, entry: AnswerEntry, seconds: float) -> list[Answer]:
+        """Return the new answers of rows that were answered together, as a list.
+
+        Raises the error of a request that failed.
+        """
+        if entry.error is not None:
+            raise type(entry.error).from_message(str(entry.error))
+        found = []
+        documents = orjson.loads(entry.text)
+        if type(documents) is dict:  # of a newer version, which answers row by row
+            documents = [documents]
+        for document in documents:
+            answer = Answer(self._values(document))
+            answer.origin = entry.origin
+            answer.seconds = seconds
+            found.append(answer)
+        return found
+
     def _values(self, document: Any) -> dict[str, Any]:
         if type(document) is not dict:
             return {"answer": document}

@@ -125,13 +125,18 @@ class Core:
             client_model, entries = await self._answered(inputs, loop.time() + timeout)
             tier = furthest_tier(entries)
             elapsed = perf_counter() - started
-            return [client_model.reader.answer(entry, elapsed) for entry in entries]
+            return client_model.answers(entries, elapsed)
         except BaseException as error:
             outcome = type(error).__name__
             tier = SERVER
             raise
         finally:
             self.metrics.add_call(outcome, tier, perf_counter() - started)
+
+    @property
+    def answers_together(self) -> bool:
+        """Whether the question is a whole request, not each of its rows."""
+        return self._current.contract.rows_together
 
     def is_valid(self, row: Any) -> bool:
         """Return whether a row fits the current version."""

@@ -58,12 +58,18 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 class Batch(Struct, frozen=True, kw_only=True):
     """How rows of different requests join one run."""
 
-    # Whether they may: if the graph proves it, never, or because you vouch for it.
-    rows: Literal["proved", "alone", "independent"] = "proved"
+    # Whether they may: if the graph proves it, never, or because you vouch for it; or
+    # only those of one request, which is then the question as a whole.
+    rows: Literal["proved", "alone", "independent", "together"] = "proved"
     max_rows: Positive = 64
     linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # only where that pays
     max_queued_rows: Positive = 4096
     max_queued_ms: _Milliseconds = 500.0  # run time of the rows before a new one
+
+    @property
+    def request_rows(self) -> int:
+        """How many rows a request may have: those that run together fit one run."""
+        return self.max_rows if self.rows == "together" else self.max_queued_rows
 
 
 class Input(Struct, frozen=True, kw_only=True):

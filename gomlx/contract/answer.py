@@ -10,14 +10,15 @@ REST API. Arrays are numpy arrays; numpy itself is not imported.
 
 import base64
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
 from gomlx.contract.output import validator
-from gomlx.contract.tensor import Tensor
+from gomlx.contract.tensor import Row, Tensor
 
 
 class AnswerFormat:
@@ -63,6 +64,10 @@ class SharedAnswers:
         """Return the name of a key's answer: gomlx:1:MODEL:VERSION:KEY in hex."""
         return self._prefix + key.hex().encode()
 
+    def for_rows(self, rows: Collection[Row]) -> "SharedAnswers":
+        """Return what validates the answers of these rows."""
+        return self
+
     def is_answer(self, value: bytes) -> bool:
         """True if a value may be an answer: outputs, order, shapes, types, ranges."""
         if b"\n" in value:  # a stream of answers has one a line
@@ -86,8 +91,32 @@ class SharedAnswers:
         )
 
 
+class SharedLists(SharedAnswers):
+    """The same where the rows of a request are answered together: lists of answers.
+
+    size: how many answers a list has; 0: any number but none.
+    """
+
+    size = 0
+
+    def for_rows(self, rows: Collection[Row]) -> "SharedLists":
+        (together,) = rows  # a request is one question, whose row is all of its rows
+        return self.of(len(together))
+
+    def of(self, size: int) -> "SharedLists":
+        """Return what validates the answer to so many rows."""
+        found = copy(self)
+        found.size = size
+        return found
+
+    def admits(self, answer: Any) -> bool:
+        if type(answer) is not list or len(answer) != (self.size or len(answer) or 1):
+            return False
+        return all(map(super().admits, answer))
+
+
 def joined(answers: Sequence[bytes]) -> bytes:
-    """Return the `data` of a response to a batch: a JSON list of answers."""
+    """Return a JSON list of answers: the `data` of a response to a batch."""
     return b"[" + b",".join(answers) + b"]"
 
 

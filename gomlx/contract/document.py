@@ -4,11 +4,13 @@
      "signature": {"inputs": [{"name", "dtype", "shape"}, …], "outputs": …,
                    "auxiliaries": …},
      "kinds": [one per input and auxiliary input, {"kind": "vocabulary", …}],
-     "transforms": …, "ttl_seconds": …, "max_rows": …, "max_body_bytes": …}
+     "transforms": …, "ttl_seconds": …, "max_rows": …, "max_body_bytes": …,
+     "rows_together": …}
 
 Integers have all their digits, and floats the digits that read back to the same float;
 bytes are {"b64": "…"}, and floats for which JSON has no digits are {"float": "inf"}.
-Readers ignore keys that they do not know.
+Readers ignore keys that they do not know. With `rows_together`, the format is 2: a
+reader that only knows single rows as questions must not take it for one of its own.
 """
 
 import base64
@@ -23,8 +25,14 @@ from gomlx.contract.canonical import KINDS, Kind, Vocabulary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar
 
-_FORMAT = 1
-_SETTINGS = ("transforms", "ttl_seconds", "max_rows", "max_body_bytes")
+_FORMATS = (1, 2)  # of questions that are rows, and of those that are requests
+_SETTINGS = (
+    "transforms",
+    "ttl_seconds",
+    "max_rows",
+    "max_body_bytes",
+    "rows_together",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Contract:
     kinds has one for every input and auxiliary input, in row order. transforms is true
     if answers are what a transformer makes, not the outputs. An answer may be kept for
     ttl_seconds; 0 if it may not be kept. max_rows and max_body_bytes limit one request.
+    rows_together: the question is a whole request: its rows, in their order, have one
+    key (`request_key`), and one answer, the list of theirs.
     """
 
     model: str
@@ -44,18 +54,24 @@ class Contract:
     ttl_seconds: float
     max_rows: int
     max_body_bytes: int
+    rows_together: bool = False
+
+    @property
+    def format(self) -> int:
+        """The number of the document's format."""
+        return _FORMATS[self.rows_together]
 
     @property
     def tag(self) -> str:
         """The document's entity tag (ETag, unquoted): VERSION-DIGEST OF SETTINGS."""
         settings = [float(getattr(self, name)) for name in _SETTINGS]
-        digest = blake2b(orjson.dumps([_FORMAT, settings]), digest_size=8)
+        digest = blake2b(orjson.dumps([self.format, settings]), digest_size=8)
         return f"{self.version}-{digest.hexdigest()}"
 
     def dump(self) -> bytes:
         """Return the document as UTF-8 JSON. A million values take a second or so."""
         document = {
-            "format": _FORMAT,
+            "format": self.format,
             "model": self.model,
             "version": self.version,
             "signature": self.signature.to_json(),
@@ -69,8 +85,9 @@ class Contract:
         """Read a document. Raises ValueError if it is not one of this format."""
         try:
             document = orjson.loads(data)
-            if document["format"] != _FORMAT:
-                raise ValueError(f"format {document['format']!r}, not {_FORMAT}")
+            is_together = bool(document.get("rows_together", False))
+            if document["format"] != _FORMATS[is_together]:
+                raise ValueError(f"format {document['format']!r}")
             signature = Signature.from_json(document["signature"])
             kinds = tuple(map(_kind_from_json, document["kinds"]))
             if len(kinds) != len(signature.fields):
@@ -84,6 +101,7 @@ class Contract:
                 float(document["ttl_seconds"]),
                 int(document["max_rows"]),
                 int(document["max_body_bytes"]),
+                is_together,
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a contract: {error!r}") from None

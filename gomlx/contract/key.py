@@ -82,6 +82,16 @@ class KeyMaker:
         return digest.digest()
 
 
+def request_key(keys: Sequence[bytes]) -> bytes:
+    """Return the key of rows that are answered together, from the keys of its rows.
+
+    It digests their number and, in order, their keys, which digest the version.
+    """
+    head = struct.pack("<I", len(keys))
+    data = b"gomlx request 1\n" + head + b"".join(keys)
+    return blake2b(data, digest_size=KEY_BYTES).digest()
+
+
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Return a function that picks the elements of a row at these places."""
     if len(places) > 1:

@@ -27,7 +27,7 @@ from gomlx.models.batching.queue import BatchLimits
 from gomlx.models.batching.run import RunMetrics
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.server.predict.policy import CachePolicy
-from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.predict.reply import Reply
 
 _REPEATS = 15
@@ -77,7 +77,8 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     current = Current(["m"])
     batcher = Batcher("m", run, limits, runs, Cost(64, [Timing(0.0, 0.0)]))
     current.swap("m", LiveVersion(servable, batcher), lambda _: None)
-    return Predictor(current, {"m": CachePolicy(cache)}, {"m": 10_000}, Unread())
+    most = {"m": RowLimits(10_000, 10_000)}
+    return Predictor(current, {"m": CachePolicy(cache)}, most, Unread())
 
 
 async def microseconds(

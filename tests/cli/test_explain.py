@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from typer.testing import CliRunner, Result
 
 from gomlx.cli import app
@@ -185,3 +186,19 @@ def test_key_shows_canonical_rows_that_can_be_sent(tmp_path: Path, run: Run) -> 
     canonical = json.dumps(first["canonical"])
     second = json.loads(shown(run("key", "-c", "config.yaml", "a", canonical)))
     assert (second["key"], second["collapsed"]) == (first["key"], {})
+
+
+def test_rows_that_are_answered_together_have_one_key(tmp_path: Path, run: Run) -> None:
+    save(tmp_path / "m", lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
+    model = "{id: m, url: ./m, batch: {rows: together}}"
+    config = str(write(tmp_path, f"models: [{model}]"))
+    inspected = run("inspect", "m", "-c", config)
+    assert "those of a request run together" in shown(inspected)
+    body = '{"batch_size":2,"x":[%s]}'
+    both = shown(run("key", "m", body % "1,2", body % "2,1", "-c", config))
+    keys = re.findall(r'"key": "(\w+)"', both)
+    assert len(set(keys)) == 2
+    assert "the rows differ in: x" in both
+    one = shown(run("key", "m", body % "1,2", '{"x":1}', body % "1,2", "-c", config))
+    assert re.findall(r'"key": "(\w+)"', one)[::2] == [keys[0], keys[0]]
+    assert "the rows differ in: the number of rows" in one

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract.key import KeyMaker
+from gomlx.contract.key import KEY_BYTES, KeyMaker, request_key
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Tensor
 
@@ -168,3 +168,10 @@ def test_distinct_rows_have_distinct_keys(row: Row, data: st.DataObject) -> None
 def test_any_integer_for_a_float_has_the_key_of_that_float(number: int) -> None:
     inputs = (Tensor("x", "float32", ()),)
     assert keys(inputs, (number,)) == keys(inputs, (float(number),))
+
+
+def test_the_key_of_rows_that_are_answered_together() -> None:
+    a, b = b"a" * KEY_BYTES, b"b" * KEY_BYTES
+    keys = [request_key(one) for one in ([a], [b], [a, b], [b, a], [a, b, a])]
+    assert len({*keys, a, b}) == 7
+    assert request_key([a, b]).hex() == "23d7b7bf7ac46c76e2395c9daa96a35e"  # pinned

@@ -25,7 +25,7 @@ from gomlx.models.batching.run import RunMetrics
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.server.predict.policy import CachePolicy
-from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
 from tests.support import saved_models
@@ -137,7 +137,7 @@ async def path(
         )
 
     current.swap("m", live(servables[2.0]), lambda _: None)
-    max_rows = {"m": 100, "unloaded": 100}
+    max_rows = dict.fromkeys(("m", "unloaded"), RowLimits(100, 100))
 
     def predictor(caching: CachePolicy) -> Predictor:
         models = dict.fromkeys(max_rows, caching)

@@ -28,7 +28,7 @@ from gomlx.models.serving.servable import Servable
 from gomlx.models.staging.stage import stage
 from gomlx.models.version import ModelVersion, StageRequest
 from gomlx.server.predict.policy import CachePolicy
-from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.predict.reply import Reply
 from tests.conftest import LEGACY
 from tests.models.batching.test_batcher import batcher_of
@@ -178,8 +178,9 @@ class Served:
             self.cache = Tiered(Local(tier, tier_counts, 1 << 20), [], 600)
             self.current = Current(["m"])
             self.swap(servable)
+            limits = {"m": RowLimits(100, 100)}
             self.cached, self.uncached = (
-                Predictor(self.current, {"m": caching}, {"m": 100}, counts)
+                Predictor(self.current, {"m": caching}, limits, counts)
                 for caching in (CachePolicy(self.cache), CachePolicy(None))
             )
 

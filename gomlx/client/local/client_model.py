@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from gomlx.client.answer import AnswerEntry, AnswerOrigin, AnswerReader
+from gomlx.client.answer import Answer, AnswerEntry, AnswerOrigin, AnswerReader
 from gomlx.client.columns import InputColumns
 from gomlx.client.local.kept_answers import KeptAnswers, KeptLimits, Lifetimes
 from gomlx.client.local.row_matcher import RowMatcher, broadcast
-from gomlx.client.local.rows import KeyedRows, PlainRow
+from gomlx.client.local.rows import KeyedRows, MissingRow, PlainRow
 from gomlx.client.metrics import LOCAL
 from gomlx.client.options import Options
-from gomlx.contract.answer import SharedAnswers
+from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
 from gomlx.contract.tensor import Row
@@ -37,7 +37,8 @@ class ClientModel:
         self.etag = f'"{contract.tag}"'
         self._dictionary = Dictionary(contract.version, signature, contract.kinds)
         outputs = () if contract.transforms else signature.outputs
-        self.namespace = SharedAnswers(contract.model, contract.version, outputs)
+        shared = SharedLists if contract.rows_together else SharedAnswers
+        self.namespace = shared(contract.model, contract.version, outputs)
         self.reader = AnswerReader(outputs)
         self._kept = KeptAnswers(
             contract.version,
@@ -45,7 +46,7 @@ class ClientModel:
             KeptLimits(options.max_entries, options.max_bytes),
         )
         self._matcher = RowMatcher(
-            signature, contract.kinds, self._kept, self.keeps_answers
+            signature, contract.kinds, self._kept, self._keeps_rows
         )
         # PERF: bound here, a local hit takes one call less (loadtests/parts/client.py).
         self.lookup = self._matcher.lookup
@@ -59,6 +60,11 @@ class ClientModel:
     def keeps_answers(self) -> bool:
         """Whether the service lets answers be kept; if not, equal rows are not one."""
         return self.contract.ttl_seconds > 0
+
+    @property
+    def _keeps_rows(self) -> bool:
+        """Whether a kept answer is that of a row."""
+        return self.keeps_answers and not self.contract.rows_together
 
     def adopt(self, older: "ClientModel") -> None:
         """Continue with the answers of the same version under older settings.
@@ -78,6 +84,11 @@ class ClientModel:
         plain = list(zip(*broadcast(ordered, inputs.size), strict=True))
         canonical = self._dictionary.canonical(checked.rows)
         return KeyedRows(plain, canonical, self._keys(canonical))
+
+    def answers(self, entries: Sequence[AnswerEntry], seconds: float) -> list[Answer]:
+        """Return an answer for each row of a request. Raises the error of a row."""
+        answer = self.reader.answer
+        return [answer(entry, seconds) for entry in entries]
 
     def lookup_rows(self, rows: KeyedRows, now: float) -> dict[Hashable, AnswerEntry]:
         """Return the kept entries of rows, by key; now: in seconds of perf_counter."""
@@ -101,6 +112,10 @@ class ClientModel:
         """Return the entry of a row that failed, which is not kept yet."""
         origin = AnswerOrigin(self.version, LOCAL, True)
         return AnswerEntry(b"", None, origin, error=error)
+
+    def space(self, rows: Mapping[Hashable, MissingRow]) -> SharedAnswers:
+        """Return what validates the answers of rows."""
+        return self.namespace
 
     def shared_names(self, canonical: Sequence[Row]) -> list[bytes]:
         """Return the names of rows' answers in the shared tier."""

@@ -3,6 +3,7 @@
 import logging
 
 from gomlx.client.local.client_model import ClientModel
+from gomlx.client.local.together import TogetherModel
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
 from gomlx.errors import BadResponse
@@ -26,7 +27,7 @@ class ClientModels:
         self._parked: ClientModel | None = None
         self.current: ClientModel | None = None
         if contract is not None:
-            self.adopt(ClientModel(contract, options))
+            self.adopt(_client_model(contract, options))
 
     def read(self, document: bytes, etag: str = "") -> ClientModel:
         """Return the client model of a contract: the same again for an equal contract.
@@ -42,7 +43,7 @@ class ClientModels:
         if known is not None and known.contract == contract:
             client_model = known
         else:
-            client_model = ClientModel(contract, self._options)
+            client_model = _client_model(contract, self._options)
             if known is not None:
                 client_model.adopt(known)
         client_model.etag = etag or client_model.etag
@@ -73,3 +74,8 @@ class ClientModels:
     def resume(self) -> None:
         """Make the model that was put aside current, unless another is."""
         self.current = self.current or self._parked
+
+
+def _client_model(contract: Contract, options: Options) -> ClientModel:
+    kind = TogetherModel if contract.rows_together else ClientModel
+    return kind(contract, options)

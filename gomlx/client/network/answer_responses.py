@@ -1,28 +1,34 @@
 """What hosts and the shared tier return → entries of rows, checked."""
 
 import re
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import orjson
 
 from gomlx.client.answer import AnswerEntry, AnswerOrigin
 from gomlx.client.local.client_model import ClientModel
+from gomlx.client.local.rows import MissingRow
 from gomlx.client.metrics import REDIS, SERVER
 from gomlx.client.network.transport import Response
+from gomlx.contract.answer import SharedAnswers
 from gomlx.errors import BadResponse
 
 _HIT = re.compile(r"^gomlx; hit(?:; detail=(\w+))?")
 _MISFIT = (KeyError, TypeError, ValueError, AttributeError)
 
 
-def shared_entry(client_model: ClientModel, value: bytes) -> AnswerEntry | None:
+def shared_entry(
+    client_model: ClientModel, space: SharedAnswers, value: bytes
+) -> AnswerEntry | None:
     """Return the entry of a value in the shared tier; None if it is not an answer.
 
+    space: what says so, for the rows that the value is for.
     Another program may have written anything there; no row fails because of it.
     """
     origin = AnswerOrigin(client_model.version, REDIS, True)
     try:
-        if client_model.namespace.is_answer(value):
+        if space.is_answer(value):
             return client_model.reader.entry(value, origin, orjson.loads(value))
     except (KeyError, TypeError, ValueError):
         pass
@@ -30,19 +36,20 @@ def shared_entry(client_model: ClientModel, value: bytes) -> AnswerEntry | None:
 
 
 def entries_of_response(
-    client_model: ClientModel, size: int, response: Response
+    client_model: ClientModel, rows: Mapping[Hashable, MissingRow], response: Response
 ) -> list[AnswerEntry]:
     """Return the entries of a request's rows, in order.
 
-    size: the number of rows. Raises BadResponse for what is not an answer to them.
+    Raises BadResponse for what is not an answer to them.
     """
+    size = len(rows)
     try:
         document = orjson.loads(response.body)
         version = client_model.version_in(response.headers, document)
         answers = _answers(document, version, size)
         # Another version may have other outputs.
         if version == client_model.version and not all(
-            map(client_model.namespace.admits, answers)
+            map(client_model.space(rows).admits, answers)
         ):
             raise ValueError("not the outputs of the model")
         origin = _origin(version, size, response.headers.get("cache-status", ""))

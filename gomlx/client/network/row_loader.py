@@ -55,11 +55,12 @@ class RowLoader:
         """Return the entries of rows that the shared tier has, and count all rows."""
         canonical = [row.canonical for row in load.rows.values()]
         values = await shared.get_many(load.client_model.shared_names(canonical))
+        space = load.client_model.space(load.rows)
         found = {}
         for key, value in zip(load.rows, values, strict=True):
             if value is None:
                 self._metrics.lookups["miss"] += 1
-            elif (entry := shared_entry(load.client_model, value)) is None:
+            elif (entry := shared_entry(load.client_model, space, value)) is None:
                 self._metrics.lookups["bad"] += 1
             else:
                 self._metrics.lookups["hit"] += 1
@@ -90,7 +91,7 @@ class RowLoader:
         if len(rows) > contract.max_rows or len(body) > contract.max_body_bytes:
             raise TooLarge(f"a row of {len(body)} bytes is more than a request may be")
         request = Request(f"{self._path}/eval", _HEADERS, body)
-        read = partial(entries_of_response, load.client_model, len(rows))
+        read = partial(entries_of_response, load.client_model, rows)
         return await self._sender.send(request, read, load.deadline)
 
     def _settle(self, load: Load, rows: _Rows, entries: list[AnswerEntry]) -> None:

@@ -15,7 +15,16 @@ ROW_ERRORS = (InvalidInput, TooLarge, RunFailed)  # all others are the service's
 async def outcomes(
     core: Core, rows: Sequence[Any], timeout_seconds: float | None
 ) -> list[RowOutcome]:
-    """Return each row's answer, or the error in its place."""
+    """Return each row's answer, or the error in its place.
+
+    Raises ValueError if the model answers the rows of a request together: how rows are
+    batched here must not decide what is asked.
+    """
+    if core.answers_together:
+        raise ValueError(
+            f"model {core.address.model!r} answers the rows of a request together, and "
+            "a stream has no requests: use predict_batch, once a request"
+        )
     try:
         inputs = columns_of_row(rows[0]) if len(rows) == 1 else columns_of_batch(rows)
         return list(await core.answers(inputs, timeout_seconds))

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter, thread_time
 from typing import NamedTuple
 
+from gomlx.contract.tensor import Row
+
 EXPENSIVE_SECONDS = 0.001
 CHEAP_SECONDS = 0.0005
 # A single run as long as this makes its size expensive: never twice in line.
@@ -96,6 +98,11 @@ def _timed(
     return Timing(clock() - started, thread_time() - cpu_started)
 
 
+def rows_of_requests(batch: Sequence[tuple[Row, object]]) -> int:
+    """Return how many rows the requests of a batch have, which are rows of rows."""
+    return sum([len(rows) for rows, _ in batch])
+
+
 class Cost:
     """Seconds per run, by size class: 1 row, 2, 3 and 4, 5 to 8, …
 
@@ -107,8 +114,17 @@ class Cost:
     its size does not block the loop again.
     """
 
-    def __init__(self, max_rows: int, measured: Sequence[Timing]) -> None:
-        """measured: the first of `batch_sizes`; each larger one is assumed doubled."""
+    def __init__(
+        self,
+        max_rows: int,
+        measured: Sequence[Timing],
+        rows_of: Callable[[Sequence[tuple[Row, object]]], int] = len,
+    ) -> None:
+        """measured: the first of `batch_sizes`; each larger one is assumed doubled.
+
+        rows_of: how many rows a batch has, by which its run is measured.
+        """
+        self.rows_of = rows_of
         self._cpu = [timing.cpu for timing in measured]
         self._waits = [timing.off_cpu for timing in measured]
         while len(self._cpu) < len(list(batch_sizes(max_rows))):

@@ -51,12 +51,12 @@ class RunMetrics:
     seconds: Histogram
     rows: Histogram
 
-    def observe(self, run: Run) -> None:
+    def observe(self, run: Run, rows: int) -> None:
         """Count a run, whether it failed, its wall time and its rows."""
         self.runs.n += 1
         self.failures.n += run.has_failed
         self.seconds.add(run.timing.wall)
-        self.rows.add(len(run.outcomes))
+        self.rows.add(rows)
 
 
 def attempt(

@@ -49,7 +49,7 @@ class Runner:
         What the future returns must be passed to `finish`.
         """
         rows = [row for row, _ in batch]
-        if self._cost.is_expensive(len(batch)):
+        if self._cost.is_expensive(self._cost.rows_of(batch)):
             self._in_thread = batch
             loop = asyncio.get_running_loop()
             return loop.run_in_executor(self._executor, self._attempt, rows)
@@ -63,12 +63,12 @@ class Runner:
         self._end(batch, run, False)
 
     def _end(self, batch: JobBatch, run: Run, is_in_line: bool) -> None:
-        rows = len(batch)
+        rows = self._cost.rows_of(batch)
         self.last_rows = rows
-        self._metrics.observe(run)
+        self._metrics.observe(run, rows)
         if not run.has_failed or run.timing.wall > self._cost.estimate(rows):
             self._cost.observe(rows, run.timing, is_in_line)
-        if run.is_rejected and rows > 1:
+        if run.is_rejected and len(batch) > 1:
             self._retry(halves(batch))
         else:
             self._complete(batch, run.outcomes)

@@ -6,7 +6,7 @@ live ──swap──► replaced ──the last pin is released──► draine
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from gomlx.contract.answer import SharedAnswers
+from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.batching.batcher import Batcher
@@ -24,11 +24,13 @@ class LiveVersion:
 
     batcher: the queue of its rows. namespace: its part of the shared tiers. pins: how
     many requests still need it. digest, signature and dictionary are the servable's.
-    envelope: the first bytes of every response, for RESPONSE_PREFIX.
+    envelope: the first bytes of every response, for RESPONSE_PREFIX. answers_together:
+    whether a request is one question, whose row is the tuple of its rows.
     """
 
     __slots__ = (
         "_when_drained",
+        "answers_together",
         "batcher",
         "dictionary",
         "digest",
@@ -47,7 +49,9 @@ class LiveVersion:
         self.signature = servable.signature
         self.dictionary: Dictionary = servable.dictionary
         outputs = () if servable.description.transformer else self.signature.outputs
-        self.namespace = SharedAnswers(version.name, version.digest, outputs)
+        self.answers_together = servable.description.rows_together
+        shared = SharedLists if self.answers_together else SharedAnswers
+        self.namespace = shared(version.name, version.digest, outputs)
         # dictHash names the version in every response.
         self.envelope = (
             b'{"status":"ok","dictHash":%d,"serviceTimeMcs":' % version.dict_hash

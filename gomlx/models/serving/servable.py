@@ -20,11 +20,12 @@ from itertools import repeat
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
 from gomlx.contract import canonical
+from gomlx.contract.answer import joined
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row
@@ -121,6 +122,14 @@ class Servable:
             name = self.version.name
             raise RunFailed(f"model {name!r} failed: {error.message[:500]}") from None
         return self._transform(rows, answers) if self._transform else answers
+
+    def run_requests(self, requests: Sequence[Row]) -> list[bytes]:
+        """Return the answer of every request: the list of its rows' answers.
+
+        Its row is the tuple of its rows, which run together and with no others. Raises
+        RunFailed.
+        """
+        return [joined(self.run(cast(Sequence[Row], rows))) for rows in requests]
 
     def outputs(self, rows: Sequence[Row]) -> list[Any]:
         """Run rows of equal shapes: one array per output, of shape [rows, …]."""

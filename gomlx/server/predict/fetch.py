@@ -73,7 +73,7 @@ class Fetch:
             remaining_seconds = pending.deadline - perf_counter()
             wait_seconds = min(coalescer.lease_seconds, remaining_seconds)
         deadline = asyncio.get_running_loop().time() + wait_seconds
-        namespace = self._live.namespace
+        namespace = self._live.namespace.for_rows(self._rows.values())
         cache.fetch(namespace, self._rows, coalescer, deadline, self.complete)
 
     def complete(self, key: bytes, hit: Hit | None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gomlx.models.serving.current import RESPONSE_PREFIX, LiveVersion
-from gomlx.server.predict.parse import ParsedRequest, RequestParser
+from gomlx.server.predict.parse import ParsedRequest, RequestParser, TogetherParser
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply, answered, hit_status
 
@@ -33,7 +33,8 @@ class VersionLookup:
         self.policy = policy
         self.is_local = is_keyed and policy.is_local
         self.detail = cache.name if cache else policy.bypass_reason
-        self.parser = RequestParser(live.signature, live.dictionary, max_rows, is_keyed)
+        parser = TogetherParser if live.answers_together else RequestParser
+        self.parser = parser(live.signature, live.dictionary, max_rows, is_keyed)
         self._recent = self.parser.recent
         self._hit_status = hit_status(1, False, self.detail)
         self._envelope = live.envelope

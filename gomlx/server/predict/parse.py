@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl
 import orjson
 
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Row
+from gomlx.contract.tensor import Block, Row
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
@@ -25,7 +26,11 @@ _MAX_EXPLAINED = 64 << 10  # bytes of a malformed body that is looked into
 
 
 class ParsedRequest(NamedTuple):
-    """The canonical rows of one request; a key for each, or none without a cache."""
+    """The canonical rows of one request; a key for each, or none without a cache.
+
+    Of rows that are answered together, it has one: the tuple of all of them, a row of
+    rows. To the cache, the queue and the reply it is like any other.
+    """
 
     rows: list[Row]
     keys: list[bytes]
@@ -120,9 +125,54 @@ class RequestParser:
     def _check(self, value: Any) -> ParsedRequest:
         """Parse what is not a plain row: a batch, or values that need a closer look."""
         checked = self._signature.check_closely(value, self._max_rows)
-        rows = self._dictionary.canonical(checked.rows)
-        keys = self._dictionary.keys(rows) if self._is_keyed else []
+        rows, keys = self._keyed(checked.rows)
         return ParsedRequest(rows, keys, checked.is_batch)
+
+    def _keyed(self, rows: Sequence[Row]) -> tuple[list[Row], list[bytes]]:
+        """Return canonical rows and their keys."""
+        canonical = self._dictionary.canonical(rows)
+        return canonical, self._dictionary.keys(canonical) if self._is_keyed else []
+
+
+class TogetherParser(RequestParser):
+    """Parses requests whose rows are answered together: each request is one question.
+
+    Its answer is the list of the answers of all rows, also of one.
+    """
+
+    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
+        return [self._single(row) for row in rows]
+
+    def _single(self, row: Row) -> ParsedRequest | Exception:
+        try:
+            return self._together([row])
+        except Exception as error:
+            return error
+
+    def _check(self, value: Any) -> ParsedRequest:
+        checked = self._signature.check_closely(value, self._max_rows)
+        self._refuse_shapes(checked.rows)
+        return self._together(checked.rows)
+
+    def _together(self, rows: Sequence[Row]) -> ParsedRequest:
+        canonical, keys = self._keyed(rows)
+        row = cast(Row, tuple(canonical))
+        return ParsedRequest([row], [request_key(keys)] if keys else [], False)
+
+    def _refuse_shapes(self, rows: Sequence[Row]) -> None:
+        """Raise InvalidInput unless the values of each input have one shape."""
+        for tensor, column in zip(
+            self._signature.fields, zip(*rows, strict=True), strict=True
+        ):
+            shapes = [value.shape for value in column if isinstance(value, Block)]
+            for i, shape in enumerate(shapes):
+                if shape != shapes[0]:
+                    first = list(shapes[0])
+                    reason = (
+                        f"expected a value of shape {first}, as in row 0, got one of "
+                        f"shape {list(shape)}: the rows of a request run together"
+                    )
+                    raise InvalidInput(reason, tensor.name, i)
 
 
 def decoded(body: bytes, signature: Signature, max_rows: int) -> Any:

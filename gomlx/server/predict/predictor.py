@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from math import inf
 from time import perf_counter
+from typing import NamedTuple
 
 from gomlx.errors import GomlxError, ModelNotFound
 from gomlx.models.serving.current import Current
@@ -26,6 +27,13 @@ from gomlx.server.predict.request import (
 )
 
 
+class RowLimits(NamedTuple):
+    """The most rows of one model that one request has, and that wait at a time."""
+
+    request: int
+    queued: int
+
+
 class Predictor:
     """Answers the requests of one worker. For one thread: the event loop's.
 
@@ -37,20 +45,23 @@ class Predictor:
         self,
         current: Current,
         policies: Mapping[str, CachePolicy],
-        max_rows: Mapping[str, int],
+        limits: Mapping[str, RowLimits],
         metrics: RequestMetrics,
     ) -> None:
-        """Both are by model; max_rows limits a request and the model's queue."""
+        """policies and limits are by model."""
         self.stopping = asyncio.Event()
         self._current = current
-        self._misses = Misses(max_rows)
+        queued = {name: limit.queued for name, limit in limits.items()}
+        self._misses = Misses(queued)
         self.models: dict[str, ModelPredictor] = {}
         self._refusals: dict[str, RefusalCounts] = {}
         for name, policy in policies.items():
             counts = ModelCounts(metrics, name)
             self._refusals[name] = counts.refusals
+            slot = current.slot(name)
+            most = limits[name].request
             self.models[name] = ModelPredictor(
-                name, policy, max_rows[name], current.slot(name), self._misses, counts
+                name, policy, most, slot, self._misses, counts
             )
         self._unknown = RefusalCounts(metrics, "unknown")
 

@@ -79,7 +79,7 @@ def _stream_limits(endpoint: Endpoint) -> StreamLimits:
 def _model_settings(config: Config) -> dict[str, ModelSettings]:
     return {
         model.id: ModelSettings(
-            max_rows=model.batch.max_queued_rows,
+            max_rows=model.batch.request_rows,
             max_body_bytes=config.endpoint.max_body_bytes,
             datastore=config.datastore_of(model),
         )

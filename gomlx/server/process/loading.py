@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.batching.batcher import Batcher
-from gomlx.models.batching.cost import Cost
+from gomlx.models.batching.cost import Cost, rows_of_requests
 from gomlx.models.batching.queue import BatchLimits
 from gomlx.models.batching.run import RunMetrics
 from gomlx.models.serving.current import LiveVersion
@@ -51,22 +51,21 @@ class VersionLoader:
 
         servable = Servable(version)
         batch = self._batches[version.name]
-        max_rows = batch.max_rows if servable.description.joins_rows else 1
-        cost = Cost(max_rows, servable.warm(max_rows))
+        joins = servable.description.joins_rows
+        are_requests = servable.description.rows_together  # what waits for runs
+        run = servable.run_requests if are_requests else servable.run
+        max_rows = batch.max_rows if joins or are_requests else 1
+        rows_of = rows_of_requests if are_requests else len
+        cost = Cost(max_rows, servable.warm(max_rows), rows_of)
         limits = BatchLimits(
-            max_rows,
+            1 if are_requests else max_rows,
             batch.linger_ms / 1000,
             batch.max_queued_rows,
             batch.max_queued_ms / 1000,
         )
-        batcher = Batcher(
-            version.name,
-            servable.run,
-            limits,
-            self._run_metrics(version.name),
-            cost,
-            self._on_completed,
-        )
+        metrics = self._run_metrics(version.name)
+        completed = self._on_completed
+        batcher = Batcher(version.name, run, limits, metrics, cost, completed)
         return LiveVersion(servable, batcher)
 
     def close(self, live: LiveVersion) -> None:

@@ -25,7 +25,7 @@ from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.connections import Connections
 from gomlx.server.predict.policy import CachePolicy
-from gomlx.server.predict.predictor import Predictor
+from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
@@ -136,8 +136,11 @@ def _build_predictor(
             if store
             else CachePolicy(None)
         )
-    max_rows = {model.id: model.batch.max_queued_rows for model in config.models}
-    return Predictor(current, policies, max_rows, metrics)
+    limits = {
+        model.id: RowLimits(model.batch.request_rows, model.batch.max_queued_rows)
+        for model in config.models
+    }
+    return Predictor(current, policies, limits, metrics)
 
 
 def _build_connections(

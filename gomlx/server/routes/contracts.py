@@ -84,6 +84,7 @@ class Contracts:
             store.ttl_seconds if store else 0.0,
             settings.max_rows,
             settings.max_body_bytes,
+            description.rows_together,
         )
 
 

@@ -35,10 +35,12 @@ class MlyMeta:
         Raises ModelNotFound, NotReady.
         """
         live = self._current.require(name)
-        is_cached = not live.servable.description.unsteady
+        description = live.servable.description
+        # Its clients keep answers by row, which has none if rows are answered together.
+        is_cached = not (description.unsteady or description.rows_together)
         store = self._datastores[name] if is_cached else None
         document = _uncached(live) if store is None else _cached(name, live, store)
-        if apart := live.servable.description.rows_apart:
+        if apart := description.rows_apart:
             document["RowsApart"] = apart  # not mly's: its clients ignore it
         return 200, document
 

@@ -51,7 +51,7 @@ def in_training(path: Path) -> Path:
     return save(path, f, [spec("x")])
 
 
-@tf.function
+@tf.function  # type: ignore[untyped-decorator]
 def _scores(x: Any) -> Any:
     return tf.nn.softmax(x * 2.0, axis=0)
 

@@ -68,7 +68,9 @@ class FakeServable:
 
     def __init__(self, digest: str, unsteady: Sequence[str]) -> None:
         self.version = SimpleNamespace(name="m", digest=digest, dict_hash=7)
-        self.description = SimpleNamespace(unsteady=tuple(unsteady), transformer="")
+        self.description = SimpleNamespace(
+            unsteady=tuple(unsteady), transformer="", rows_together=False
+        )
 
 
 def live_version(
