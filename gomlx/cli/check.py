@@ -1,25 +1,30 @@
-"""gomlx check: everything that is wrong with a config, and with its connections.
+"""gomlx check: everything that is wrong with a config, its models and connections.
 
 Imports the service's libraries when it runs: other commands do without them.
 """
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
+from rich.table import Table
 
 from gomlx.cli.terminal import (
     FAILED,
     errors,
     errors_reported,
     output,
+    print_error,
     print_warning,
 )
 
 if TYPE_CHECKING:
+    from gomlx.cli.connect import ConnectionResult
+    from gomlx.cli.model_report import ModelReport
     from gomlx.config.schema import Config, Model
 
 
@@ -28,48 +33,103 @@ def check(
     connect: Annotated[
         bool, typer.Option("--connect", help="Also try the connections to Redis.")
     ] = False,
-    as_json: Annotated[
+    quick: Annotated[
         bool,
-        typer.Option("--json", help="Only try the connections; print JSON."),
+        typer.Option("--quick", help="Read the models' graphs, but run nothing."),
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check a config file; print everything that is wrong with it at once.
+    """Check a config file and its models; print everything that is wrong at once.
+
+    Each model is staged in a temporary folder, by a process of its own, as the service
+    does it: what cannot be served is refused here with the same reason. Of the others,
+    the inputs and outputs are shown, how rows run, and whether answers are cached.
 
     With --connect, a connection that fails is printed with its probable cause and what
     to do about it.
 
-    Exit codes: 0 fine, 1 a connection cannot be used, 2 the config is wrong.
+    Exit codes: 0 fine, 1 a model or a connection cannot be used, 2 the config is wrong.
     """
     with errors_reported():
-        from gomlx.config.load import load_config
-
-        checked = load_config(config)
-        expiry = _certificate_expiry(checked)
+        found = _found(config, connect, quick)
     if as_json:
-        _try_connections(checked, as_json)
-        return
-    if expiry:
-        output.print("endpoint: TLS; its certificate expires", expiry)
-    for model in checked.models:
-        _check_model(model)
-    if connect:
-        _try_connections(checked, as_json)
-    output.print(f"[green]{config} is fine[/]")
+        output.print_json(data=dataclasses.asdict(found))
+    else:
+        _print(found)
+    if any(one.problem for one in found.models) or any(
+        one.problem for one in found.connections
+    ):
+        raise typer.Exit(FAILED)
+    if not as_json:
+        output.print(f"[green]{config} is fine[/]")
 
 
-def _check_model(model: "Model") -> None:
-    """Print a model's line, and warnings of what may be wrong with it."""
-    from gomlx.runtime.masking import masked
+@dataclass(frozen=True)
+class _Found:
+    """What was found out, of what a config names. warnings: of what may be wrong."""
 
-    cached = f"cached in {model.datastore}" if model.datastore else "not cached"
-    output.print(escape(f"model {model.id}: {masked(model.url)} ({cached})"))
-    if "://" not in model.url and not Path(model.url).exists():
-        print_warning(f"{model.url} is not there (yet)")
-    for name in _auxiliaries_outside_key(model):
-        print_warning(
-            f"model {model.id}: the transformer is given {name}, which is not in "
-            "key_fields: rows that differ in it share one answer"
+    certificate_expires: str | None
+    models: "list[ModelReport]"
+    connections: "list[ConnectionResult]"
+    warnings: list[str]
+
+
+def _found(path: Path, connect: bool, quick: bool) -> _Found:
+    """Check all. Raises ConfigInvalid."""
+    from gomlx.cli.connect import try_connections
+    from gomlx.cli.model_report import model_reports
+    from gomlx.config.load import load_config
+
+    config = load_config(path)
+    expires = _certificate_expiry(config)
+    warnings = [text for model in config.models for text in _warnings(model)]
+    reports = model_reports(config, quick)
+    return _Found(
+        expires, reports, try_connections(config) if connect else [], warnings
+    )
+
+
+def _print(found: _Found) -> None:
+    if found.certificate_expires:
+        output.print(
+            "endpoint: TLS; its certificate expires", found.certificate_expires
         )
+    for text in found.warnings:
+        print_warning(text)
+    for report in found.models:
+        _print_model(report)
+    for one in found.connections:
+        (errors if one.problem else output).print(escape(str(one)))
+
+
+def _warnings(model: "Model") -> list[str]:
+    return [
+        f"model {model.id}: the transformer is given {name}, which is not in "
+        "key_fields: rows that differ in it share one answer"
+        for name in _auxiliaries_outside_key(model)
+    ]
+
+
+def _print_model(report: "ModelReport") -> None:
+    held = f" ({report.source})" if report.source else ""
+    output.print(escape(f"model {report.id}: {report.url}{held}"))
+    if report.problem:
+        print_error(f"model {report.id} cannot be served: {report.problem}")
+        return
+    output.print(_table(report))
+    if report.rows:
+        output.print(escape(f"rows: {report.rows}"))
+    output.print(escape(f"answers: {report.cached}"))
+
+
+def _table(report: "ModelReport") -> Table:
+    columns = ("name", "dtype", "shape", *(("kind", "proof") if report.version else ()))
+    table = Table("", *columns)
+    for what, tensors in (("input", report.inputs), ("output", report.outputs)):
+        for one in tensors:
+            cells = [str(one.get(column, "")) for column in columns]
+            table.add_row(what, *map(escape, cells))
+    return table
 
 
 def _auxiliaries_outside_key(model: "Model") -> list[str]:
@@ -93,17 +153,3 @@ def _certificate_expiry(config: "Config") -> str | None:
     if warning := loaded.warning(time.time()):
         print_warning(warning)
     return as_date(loaded.expires)
-
-
-def _try_connections(config: "Config", as_json: bool) -> None:
-    """Print the result of each connection; exit with 1 if one cannot be used."""
-    from gomlx.cli.connect import try_connections
-
-    results = try_connections(config)
-    if as_json:
-        output.print_json(data=[dataclasses.asdict(one) for one in results])
-    else:
-        for one in results:
-            (errors if one.problem else output).print(escape(str(one)))
-    if any(one.problem for one in results):
-        raise typer.Exit(FAILED)

@@ -41,6 +41,15 @@ class StagedModel:
     rows_apart: str = ""
     rows_together: bool = False
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `gomlx inspect` shows."""
+        return {
+            "inputs": self.inputs(),
+            "key_space": self.key_space(),
+            "rows_apart": self.rows_apart,
+            "rows_together": self.rows_together,
+        }
+
     def inputs(self) -> list[dict[str, Any]]:
         """Return a line of the table for each input.
 

@@ -93,23 +93,15 @@ def inspect(
         from gomlx.cli.service import request_of
 
         with staged(request_of(url, config)) as model:
-            inputs = model.inputs()
-            key_space = model.key_space()
-            apart = model.rows_apart
-            together = model.rows_together
+            found = model.as_dict()
     if as_json:
-        output.print_json(
-            data={
-                "inputs": inputs,
-                "key_space": key_space,
-                "rows_apart": apart,
-                "rows_together": together,
-            }
-        )
+        output.print_json(data=found)
         return
-    output.print(_table(inputs))
-    output.print("keys:", "no bound" if key_space is None else f"at most {key_space:,}")
-    output.print("rows:", escape(rows_verdict(apart, together)))
+    keys = found["key_space"]
+    output.print(_table(found["inputs"]))
+    output.print("keys:", "no bound" if keys is None else f"at most {keys:,}")
+    verdict = rows_verdict(found["rows_apart"], found["rows_together"])
+    output.print("rows:", escape(verdict))
 
 
 def _table(inputs: list[dict[str, Any]]) -> Table:

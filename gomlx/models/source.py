@@ -77,6 +77,19 @@ class Source:
                     return Snapshot(root, files)
         return None
 
+    def names(self) -> list[str] | None:
+        """Return the names in the folder; of a file, its own; None if nothing is there.
+
+        Raises StageInterrupted if the source cannot be read.
+        """
+        with self._translated():
+            if not self._files.exists(self._root):
+                return None
+            if not self._files.isdir(self._root):
+                return [PurePosixPath(self._root).name]
+            paths = self._files.ls(self._root, detail=False)
+            return sorted(PurePosixPath(path.rstrip("/")).name for path in paths)
+
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
         """Copy a snapshot's files, and return the digest of their names and bytes.
 

@@ -21,11 +21,12 @@ class Stager:
     """Runs `gomlx stage` processes, each for at most timeout_seconds.
 
     A staging keeps a core busy and holds a whole model in memory, so at most as many
-    run at the same time as there are cores.
+    run at the same time as there are cores. is_quiet: what they log is not shown.
     """
 
-    def __init__(self, timeout_seconds: float) -> None:
+    def __init__(self, timeout_seconds: float, is_quiet: bool = False) -> None:
         self._timeout_seconds = timeout_seconds
+        self._is_quiet = is_quiet
         self._cores = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def stage(
@@ -37,7 +38,7 @@ class Stager:
         if observation is None:
             raise StageInterrupted(NOTHING_THERE)
         async with self._cores:
-            process = await _start()
+            process = await _start(self._is_quiet)
             try:
                 output = await self._output(process, request)
             finally:
@@ -66,12 +67,13 @@ def remove_unfinished(directory: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _start() -> asyncio.subprocess.Process:
+async def _start(is_quiet: bool) -> asyncio.subprocess.Process:
     command = [sys.executable, "-m", "gomlx", "stage", "--parent", str(os.getpid())]
     return await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,  # not an argument: a URL may hold a secret
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL if is_quiet else None,
         start_new_session=True,  # Ctrl-C is for the supervisor alone
     )
 

@@ -127,7 +127,7 @@ def test_a_key_space_that_no_cache_can_hold(tmp_path: Path, run: Run) -> None:
         (("key", "b", "{}"), 1, "no model 'b'; there are: a, gone"),
         (("key", "a", "{"), 1, "malformed JSON"),
         (("key", "a", '{"word":"\\ud800"}'), 1, "malformed JSON"),
-        (("key", "a", '{"word":"\udcff"}'), 1, "malformed JSON"),  # not UTF-8
+        (("key", "a", '{"word":"\udcff"}'), 1, "the body is not UTF-8"),
         (("key", "a", '{"word":1e999}'), 1, "input 'word': expected a string"),
         (("key", "a", '{"word":"a","town":1e999}'), 1, "'town': no such input"),
         (("key", "a", "[1]"), 1, "expected a JSON object, got [1]"),

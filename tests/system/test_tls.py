@@ -1,6 +1,7 @@
 """The endpoint's files: changes are followed, and `gomlx check` tries them."""
 
 import asyncio
+import json
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 from gomlx.config.schema import Tls
 from gomlx.server.http.certificates import Certificates
 from tests.cli.test_cli import gomlx
+from tests.support import saved_models
 from tests.support.certificates import Endpoint, handshake
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -75,7 +77,7 @@ async def test_changed_files_are_loaded_once_they_are_valid(
 def config(folder: Path, tls: dict[str, Any]) -> Path:
     path = folder / "config.yaml"
     endpoint = {"port": 0, "tls": tls}
-    document = {"endpoint": endpoint, "models": [{"id": "m", "url": "s3://b/m"}]}
+    document = {"endpoint": endpoint, "models": [{"id": "m", "url": "./m"}]}
     path.write_text(yaml.safe_dump(document))
     return path
 
@@ -83,12 +85,15 @@ def config(folder: Path, tls: dict[str, Any]) -> Path:
 def test_check_tries_the_files(files: Endpoint, tmp_path: Path) -> None:
     given = {"certificate": "tls/server.pem", "key": "tls/server.key"}
     config(tmp_path, given)
-    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    saved_models.scale(tmp_path / "m", 2.0)
+    done = gomlx("check", "config.yaml", "--quick", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "certificate expires 3000-01-01" in done.stdout
     files.issue(not_after=PAST)
-    done = gomlx("check", "config.yaml", "--json", cwd=tmp_path)
-    assert (done.returncode, done.stdout.strip()) == (0, "[]")
+    done = gomlx("check", "config.yaml", "--quick", "--json", cwd=tmp_path)
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["connections"]) == (0, [])
+    assert found["certificate_expires"].startswith("2")
     assert "warning: the certificate has expired" in done.stderr
     files.key.unlink()
     for command in (["check"], ["serve", "-c"]):

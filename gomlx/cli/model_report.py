@@ -1,0 +1,221 @@
+"""What `gomlx check` finds out about each model of a config.
+
+    what the URL holds ─► staged in a process of its own, as a service does ─► report
+                      └─► quick: its graph is read here, and nothing is run
+
+A model that a service could not serve has a problem: the reason that staging gives.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
+
+from gomlx.cli.server import rows_verdict
+from gomlx.cli.service import stage_request
+from gomlx.cli.terminal import errors
+from gomlx.config.schema import Config, Model
+from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.tensor import Tensor
+from gomlx.errors import StageFailed
+from gomlx.models.source import Snapshot, Source
+from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest
+from gomlx.runtime.masking import masked
+from gomlx.supervisor.stager import Stager
+
+_MOST_NAMES = 8  # that are printed of a folder
+_KERAS = "export it: keras.saving.load_model(FILE).export(FOLDER)"
+# What to do with files that are not SavedModels, by the ends of their names.
+_ADVICE = {
+    ".keras": _KERAS,
+    ".h5": _KERAS,
+    ".hdf5": _KERAS,
+    ".pb": "a frozen graph: import it with tf.compat.v1.import_graph_def, and save it "
+    "with tf.compat.v1.saved_model.simple_save",
+    ".onnx": "convert it with onnx2tf, which writes a SavedModel",
+    ".tflite": "export the model that it was made of with tf.saved_model.save",
+    ".index": "a checkpoint has no graph: load it into the model that it was written "
+    "for, and export that with tf.saved_model.save",
+}
+_EXPORT = "put a SavedModel there, or numbered folders with one each"
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One model as the service would serve it; problem says why it would not.
+
+    source: what its URL holds. inputs and outputs: a dict for each. rows: how rows run.
+    cached: where answers are kept, or why they are not. Empty: not found out.
+    """
+
+    id: str
+    url: str
+    source: str = ""
+    problem: str = ""
+    version: str = ""
+    inputs: Sequence[dict[str, Any]] = ()
+    outputs: Sequence[dict[str, Any]] = ()
+    rows: str = ""
+    cached: str = ""
+
+
+def model_reports(config: Config, is_quick: bool) -> list[ModelReport]:
+    """Report on every model; on a terminal, show a bar for each while it is staged."""
+    progress = Progress(
+        SpinnerColumn(),
+        "{task.description}",
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+    with progress, tempfile.TemporaryDirectory(prefix="gomlx-check-") as folder:
+        examination = _Examination(config, Path(folder), is_quick, progress)
+        return asyncio.run(examination.reports())
+
+
+class _Examination:
+    """The examination of all models of a config, at the same time."""
+
+    def __init__(
+        self, config: Config, folder: Path, is_quick: bool, progress: Progress
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._is_quick = is_quick
+        self._progress = progress
+        self._stager = Stager(config.watch.stage_seconds, is_quiet=True)
+
+    async def reports(self) -> list[ModelReport]:
+        return await asyncio.gather(*map(self._report, self._config.models))
+
+    async def _report(self, model: Model) -> ModelReport:
+        bar = self._progress.add_task(f"model {model.id}", total=None)
+        report = ModelReport(model.id, masked(model.url))
+        try:
+            source = Source(model.url)
+            names = await asyncio.to_thread(source.names)
+            snapshot = await asyncio.to_thread(source.snapshot)
+            report = replace(report, source=_described(names, snapshot))
+            if snapshot is None:
+                raise StageFailed(f"{NOTHING_THERE}: {_advice(names)}")
+            return await self._examined(report, model, source, snapshot)
+        except (StageFailed, OSError) as error:
+            return replace(report, problem=masked(str(error)))
+        finally:
+            self._progress.update(bar, total=1, completed=1)
+
+    async def _examined(
+        self, report: ModelReport, model: Model, source: Source, snapshot: Snapshot
+    ) -> ModelReport:
+        """Complete a report by what staging finds. Raises StageFailed, OSError."""
+        request = stage_request(model, self._folder / model.id)
+        if self._is_quick:
+            read = await asyncio.to_thread(_read, request, source, snapshot)
+            return self._with(report, model, read)
+        version = await self._stager.stage(request, snapshot)
+        found = await asyncio.to_thread(_staged, version)
+        shutil.rmtree(request.into)
+        return replace(self._with(report, model, found), version=version.digest)
+
+    def _with(self, report: ModelReport, model: Model, found: "_Found") -> ModelReport:
+        store = self._config.datastore_of(model)
+        cached = "not cached: the config names no datastore"
+        if found.unsteady:
+            cached = f"not cached: answers may vary ({', '.join(found.unsteady)})"
+        elif store is not None:
+            unit = "request" if model.batch.rows == "together" else "row"
+            cached = f"cached by {unit} in {store.id}, for {store.ttl_seconds:g} s"
+            if not found.rows:
+                cached += ", unless they may vary"
+        return replace(
+            report,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            rows=found.rows,
+            cached=cached,
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the graph shows; rows and unsteady are empty where it was only read."""
+
+    inputs: Sequence[dict[str, Any]]
+    outputs: Sequence[dict[str, Any]]
+    unsteady: Sequence[str] = ()
+    rows: str = ""
+
+
+def _staged(version: ModelVersion) -> _Found:
+    """Return what staging has found out about a version."""
+    from gomlx.models.serving.servable import Description
+
+    description = Description.read(version.directory)
+    signature = description.signature
+    kinds = parse((version.directory / "dictionary").read_bytes())
+    pairs = zip(signature.fields, kinds, strict=True)
+    return _Found(
+        [_tensor(tensor) | _kind(kind) for tensor, kind in pairs],
+        list(map(_tensor, signature.outputs)),
+        description.unsteady,
+        rows_verdict(description.rows_apart, description.rows_together),
+    )
+
+
+def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
+    """Read a model's graph, without its weights. Raises StageFailed."""
+    from gomlx.models import libraries
+    from gomlx.models.serving import session
+    from gomlx.models.serving.transformer import code
+    from gomlx.models.staging.check import bound_signature, example_row
+
+    code(request.settings.transformer, request.name)
+    graph = [one for one in snapshot.files if one[0].startswith("saved_model.pb")]
+    source.fetch(replace(snapshot, files=tuple(graph)), request.into)
+    meta_graph = session.parse(request.into)
+    libraries.check_operations(meta_graph, request.settings.libraries)
+    bound = bound_signature(meta_graph, request)
+    example_row(bound.signature, request.example)
+    return _Found(
+        list(map(_tensor, bound.signature.fields)),
+        list(map(_tensor, bound.signature.outputs)),
+    )
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    shape = "any" if tensor.shape is None else list(tensor.shape)
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape}
+
+
+def _kind(kind: Kind) -> dict[str, Any]:
+    return {"kind": kind.kind, "proof": kind.proof}
+
+
+def _described(names: Sequence[str] | None, snapshot: Snapshot | None) -> str:
+    """Say what a URL holds: names are those in its folder, None if nothing is there."""
+    if names is None:
+        return "nothing is there"
+    if snapshot is None:
+        more = ", …" if len(names) > _MOST_NAMES else ""
+        return (
+            f"no SavedModel, but: {', '.join(names[:_MOST_NAMES]) or 'no file'}{more}"
+        )
+    newest = PurePosixPath(snapshot.root).name
+    versions = sorted(filter(str.isdecimal, names), key=int)
+    if newest not in versions or any(n.startswith("saved_model.pb") for n in names):
+        return "a SavedModel"
+    skipped = versions[versions.index(newest) + 1 :]
+    but = f", since {', '.join(skipped)} has no saved_model.pb" if skipped else ""
+    return f"versions {', '.join(versions)}: {newest} is served{but}"
+
+
+def _advice(names: Sequence[str] | None) -> str:
+    ends = [PurePosixPath(name).suffix.lower() for name in names or ()]
+    return next((_ADVICE[end] for end in ends if end in _ADVICE), _EXPORT)

@@ -1,0 +1,132 @@
+"""`gomlx check` looks into the models of a config, and refuses as staging does."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from tests.cli.test_cli import gomlx
+from tests.support import saved_models
+from tests.support.saved_models import save, spec
+
+MODELS: list[dict[str, Any]] = [
+    {"id": "versions", "url": "./versions", "datastore": "s"},
+    {"id": "keras", "url": "./keras", "datastore": "s", "example": {"price": 3}},
+    {"id": "ranks", "url": "./list", "datastore": "s", "batch": {"rows": "together"}},
+    {"id": "dice", "url": "./dice", "datastore": "s"},
+    {"id": "unsaid", "url": "./list"},
+    {"id": "file", "url": "./model.keras"},
+    {"id": "folder", "url": "./folder"},
+    {"id": "gone", "url": "./gone"},
+    {"id": "signature", "url": "./keras", "signature": "nope"},
+    {"id": "example", "url": "./keras", "example": {"price": "much"}},
+    {"id": "secret", "url": "s3://user:swordfish@bucket/a"},
+]
+# What the reason says of each that cannot be served.
+REFUSED = {
+    "unsaid": "`batch: {rows: together}`",
+    "file": "keras.saving.load_model(FILE).export(FOLDER)",
+    "folder": "put a SavedModel there",
+    "gone": "put a SavedModel there",
+    "signature": "no signature 'nope'; it has: serve, serving_default",
+    "example": "example: input 'price'",
+    "secret": "s3fs",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    for version in ("2", "10"):
+        saved_models.scale(folder / "versions" / version, 2.0)
+    (folder / "versions" / "11").mkdir()
+    saved_models.keras(folder / "keras")
+    saved_models.dice(folder / "dice")
+    save(folder / "list", lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
+    (folder / "model.keras").write_text("not really")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "notes.txt").write_text("nothing")
+    return folder
+
+
+def check(folder: Path, models: list[dict[str, Any]], *options: str) -> Any:
+    document = {"models": models, "datastores": [{"id": "s", "memory_mb": 8}]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(document))
+    return gomlx("check", "config.yaml", *options, cwd=folder)
+
+
+def reports(done: Any) -> dict[str, dict[str, Any]]:
+    return {one["id"]: one for one in json.loads(done.stdout)["models"]}
+
+
+def test_each_model_is_staged_and_described(folder: Path) -> None:
+    done = check(folder, MODELS, "--json")
+    assert done.returncode == 1, done.stderr
+    found = reports(done)
+    assert list(found) == [model["id"] for model in MODELS]
+    assert {n for n, one in found.items() if one["problem"]} == REFUSED.keys()
+    for name, words in REFUSED.items():
+        assert words in found[name]["problem"]
+    assert "swordfish" not in done.stdout + done.stderr
+    assert found["versions"]["source"] == (
+        "versions 2, 10, 11: 10 is served, since 11 has no saved_model.pb"
+    )
+    assert found["keras"]["source"] == "a SavedModel"
+    assert found["file"]["source"] == "no SavedModel, but: model.keras"
+    assert found["folder"]["source"] == "no SavedModel, but: notes.txt"
+    assert found["gone"]["source"] == "nothing is there"
+    keras = found["keras"]
+    assert [(one["name"], one["kind"]) for one in keras["inputs"]] == [
+        ("city", "vocabulary"),
+        ("day", "vocabulary"),
+        ("price", "buckets"),
+    ]
+    assert keras["outputs"] == [{"name": "score", "dtype": "float32", "shape": [1]}]
+    assert keras["rows"] == "run together: none depends on its neighbours"
+    assert keras["cached"] == "cached by row in s, for 3600 s"
+    assert len(keras["version"]) == 32
+    assert found["ranks"]["cached"] == "cached by request in s, for 3600 s"
+    assert found["dice"]["cached"] == "not cached: answers may vary (RandomUniform)"
+
+
+def test_quick_reads_the_graph_and_runs_nothing(folder: Path) -> None:
+    done = check(folder, MODELS, "--quick", "--json")
+    assert done.returncode == 1, done.stderr
+    found = reports(done)
+    # Only the proof of a staging would find this out.
+    assert {n for n, one in found.items() if one["problem"]} == REFUSED.keys() - {
+        "unsaid"
+    }
+    keras = found["keras"]
+    assert keras["inputs"][0] == {"name": "city", "dtype": "string", "shape": [1]}
+    assert (keras["rows"], keras["version"]) == ("", "")
+    kept = "cached by row in s, for 3600 s, unless they may vary"
+    assert found["dice"]["cached"] == kept
+
+
+def test_what_people_read(folder: Path) -> None:
+    good, _, _, _, bad, *_ = MODELS
+    done = check(folder, [good, bad])
+    assert done.returncode == 1
+    for words in ("model versions:", "float32", "exact", "rows: run together"):
+        assert words in done.stdout
+    assert "is fine" not in done.stdout
+    assert "error: model unsaid cannot be served: its answer to a row" in done.stderr
+    done = check(folder, [good])
+    assert done.returncode == 0
+    assert "answers: cached by row in s, for 3600 s" in done.stdout
+    assert "config.yaml is fine" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_stays_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for options in ((), ("--quick",)):
+        done = check(folder, MODELS[:1], *options)
+        assert done.returncode == 0, done.stderr
+        assert not list(tmp_path.iterdir())
