@@ -19,6 +19,7 @@ from gomlx.client.columns import columns_of_batch
 from gomlx.client.local.together import TogetherModel
 from gomlx.contract.document import Contract
 from gomlx.errors import InvalidInput, RunFailed, TooLarge
+from tests.cli.test_cli import gomlx
 from tests.client.fake import QUIET
 from tests.support import redis_servers
 from tests.support.saved_models import save, spec
@@ -297,6 +298,18 @@ def test_the_client_reads_them_in_redis(
         found = offline.predict_batch({"x": xs})
     assert found == served
     assert {answer.tier for answer in found} == {"redis"}
+
+
+def test_a_file_does_not_say_which_rows_belong_together(
+    service: Service, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("x\n1\n2\n")
+    files = ("-i", "rows.csv", "-o", "answers.csv")
+    done = gomlx("predict", "--host", service.url, "m", *files, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "answers the rows of a request together" in done.stderr
+    one = gomlx("predict", "--host", service.url, "m", "x=2", cwd=tmp_path)
+    assert one.stdout.strip() == '{"p":1.0}'
 
 
 def test_who_reads_about_the_model_learns_it(service: Service) -> None:
