@@ -44,7 +44,7 @@ _SCOPE = {
     "path": f"{_PATH}/stream",
     "raw_path": f"{_PATH}/stream".encode(),
     "query_string": b"",
-    "headers": [],
+    "headers": [(b"host", b"h")],
     "server": ("127.0.0.1", 80),
     "client": ("127.0.0.1", 1),
     "scheme": "http",

@@ -128,6 +128,12 @@ ARROWS = {
         "config.tls",
         "errors",
     },
+    "server.asgi": {
+        "server.asgi",
+        "server.http",
+        "server.predict",
+        "errors",
+    },
     "server.routes": {
         "server.routes",
         "server.predict",

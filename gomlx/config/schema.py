@@ -15,6 +15,8 @@ from gomlx.errors import ConfigInvalid
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 _REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"  # package.module
+_Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/?#\s,*]+)\Z")]
+_HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z")]
 Positive = Annotated[int, Meta(ge=1)]
 _YEAR = 366 * 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
@@ -31,6 +33,15 @@ class Tls(Struct, frozen=True, kw_only=True):
     client_ca: str | None = None  # the authorities of clients' certificates
     client_certificate: Literal["none", "optional", "required"] = "none"
     minimum_version: Literal["1.2", "1.3"] = "1.2"
+
+
+class Cors(Struct, frozen=True, kw_only=True):
+    """Which pages of other sites may call the service from a browser."""
+
+    # Such as https://shop.example, or * for any.
+    origins: Annotated[tuple[_Origin, ...], Meta(min_length=1)]
+    headers: tuple[_HeaderName, ...] = ()  # that pages send besides those of the API
+    max_age_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600  # of a preflight
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -53,6 +64,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     max_requests: Annotated[int, Meta(ge=0)] = 0  # then a worker is recycled; 0: never
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
     tls: Tls | None = None  # None: cleartext
+    cors: Cors | None = None  # None: no page of another site reads an answer
 
 
 class Batch(Struct, frozen=True, kw_only=True):

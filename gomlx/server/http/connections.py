@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Protocol
 
+from gomlx.server.http.cors import CorsRules, as_lines
 from gomlx.server.http.head import HeadParser
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.turn import Turn
@@ -23,7 +24,8 @@ class Connections:
     """The open connections of one worker, and what they share.
 
     fallback makes the protocol that a connection is handed over to; count adds to the
-    number of the worker's connections, handed over or not, and returns it.
+    number of the worker's connections, handed over or not, and returns it. lines: the
+    headers that every response has.
     """
 
     def __init__(
@@ -33,16 +35,19 @@ class Connections:
         limits: HttpLimits,
         fallback: Callable[[], asyncio.Protocol],
         count: Callable[[int], int],
+        cors: CorsRules,
     ) -> None:
         """routes: path → model. Made on the event loop."""
-        self.parse = HeadParser(routes, limits.body_bytes, limits.request_seconds)
-        self.predictor = predictor
+        self.parse = HeadParser(
+            routes, limits.body_bytes, limits.request_seconds, not cors.varies
+        )
         self.limits = limits
         self.fallback = fallback
         self.count = count
         self.turn = Turn(predictor, asyncio.get_running_loop().call_soon)
         self.open: set[HotConnection] = set()
         self.is_stopping = False
+        self._cors = as_lines(cors.constant)
         self.tick(time.monotonic())
 
     def tick(self, now: float) -> None:
@@ -51,12 +56,12 @@ class Connections:
         now: by time.monotonic.
         """
         self.now = now
-        self.date = f"date: {formatdate(usegmt=True)}\r\n".encode()
+        self.lines = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._cors)
         for connection in list(self.open):
             connection.check(now)
 
     def stop(self) -> None:
         """Close every connection as soon as all its requests are answered."""
         self.is_stopping = True
-        self.predictor.stopping.set()
+        self.turn.predictor.stopping.set()
         self.tick(time.monotonic())

@@ -4,19 +4,21 @@ A pure function of the bytes, so its result can be kept: a client sends the same
 again and again, and then the strict parser (llhttp) runs once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 import httptools
 
 from gomlx.errors import InvalidInput
+from gomlx.server.http.target import decoded_path, is_host
 from gomlx.server.predict import deadlines
 
 _METHODS = (b"POST", b"GET")
 _HOT_PREFIXES = (b"POST /v1/api/model/", b"GET /v1/api/model/")
 # A request with one of these headers is unusual: Gunicorn knows what to do.
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_ORIGIN = frozenset({b"origin"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
 _KEPT_HEADS = 1024
@@ -46,12 +48,20 @@ class HeadParser:
     """
 
     def __init__(
-        self, routes: Mapping[bytes, str], max_body: int, max_seconds: float
+        self,
+        routes: Mapping[bytes, str],
+        max_body: int,
+        max_seconds: float,
+        is_origin_usual: bool = True,
     ) -> None:
-        """routes: path → model. max_seconds: of any request, to its answer."""
+        """routes: path → model. max_seconds: of any request, to its answer.
+
+        is_origin_usual: whether a request that has an Origin is answered as others are.
+        """
+        unusual = _UNUSUAL if is_origin_usual else _UNUSUAL | _ORIGIN
 
         def parse(head: bytes) -> Head | None:
-            return _parse(head, routes, max_body, max_seconds)
+            return _parse(head, routes, max_body, max_seconds, unusual)
 
         self._parse = parse
         self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(parse)
@@ -66,16 +76,21 @@ def may_begin_hot_request(start: bytes) -> bool:
 
 
 def _parse(
-    head: bytes, routes: Mapping[bytes, str], max_body: int, max_seconds: float
+    head: bytes,
+    routes: Mapping[bytes, str],
+    max_body: int,
+    max_seconds: float,
+    unusual: Container[bytes],
 ) -> Head | None:
     line = head[: head.find(b"\r\n")].split(b" ")
     if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
         return None
     path, _, query = line[1].partition(b"?")
-    if path not in routes:
-        return None
-    headers = _Headers()
+    headers = _Headers(unusual)
     try:
+        model = routes.get(path) or routes.get(decoded_path(path).encode())
+        if model is None:
+            return None
         httptools.HttpRequestParser(headers).feed_data(head)
         seconds = deadlines.timeout_seconds(headers.timeout, max_seconds)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
@@ -84,22 +99,23 @@ def _parse(
     if not headers.are_usual or headers.length > (0 if is_get else max_body):
         return None
     text = query.decode("latin-1") if is_get else None
-    return Head(routes[path], text, headers.length, not headers.closes, seconds)
+    return Head(model, text, headers.length, not headers.closes, seconds)
 
 
 class _Headers:
     """What the headers of one request say. The parser calls it for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, unusual: Container[bytes]) -> None:
         self.length = 0
         self.closes = False
         self.timeout: str | None = None
+        self._unusual = unusual
         self._is_unusual = False
         self._names: set[bytes] = set()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if name in _UNUSUAL or (name in _ONCE and name in self._names):
+        if name in self._unusual or (name in _ONCE and name in self._names):
             self._is_unusual = True
         self._names.add(name)
         if name == b"content-length":
@@ -108,6 +124,8 @@ class _Headers:
             self.closes = self.closes or b"close" in value.lower()
         elif name == _TIMEOUT:
             self.timeout = value.decode("latin-1")
+        elif name == b"host":
+            self._is_unusual = self._is_unusual or not is_host(value)
 
     @property
     def are_usual(self) -> bool:

@@ -3,37 +3,67 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from gunicorn.asgi.parser import LimitRequestHeaders
 from gunicorn.asgi.protocol import ASGIProtocol
+
+from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.response import HeadTooLarge, ReceiveTimeout
+
+_FRAMING_BYTES = 16  # of a chunk of one byte: its size, two ends of lines, and some
+
+
+@dataclass
+class _Arrival:
+    """How one request of HTTP/1.1 arrives.
+
+    begun_at: when its head did, while that is incomplete, or 0. bytes: all that has
+    arrived, after the head without it. body_bytes: what is in the chunks of its body.
+    is_answered: its response has begun.
+    """
+
+    begun_at: float = 0.0
+    bytes: int = 0
+    body_bytes: int = 0
+    is_answered: bool = False
+
+    def is_mostly_framing(self, limits: HttpLimits) -> bool:
+        """Whether chunks are framed by, or followed by, more than small ones need."""
+        allowed = limits.header_bytes + _FRAMING_BYTES * self.body_bytes
+        return self.bytes - self.body_bytes > allowed
 
 
 class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
     """A connection that is closed once it has been idle for too long.
 
-    Gunicorn does not limit how long a request may take to arrive. A connection
-    is active when the peer sends, when it reads what is written, and while the
-    application works: while it runs, and neither waits for more of the request nor for
-    the peer to read.
+    A connection is active when the peer sends, when it reads what is written, and while
+    the application works: while it runs, and neither waits for more of the request nor
+    for the peer to read.
+
+    Gunicorn limits neither how long a head may take to arrive nor how large it is as a
+    whole, nor what frames the chunks of a body. Such limits are those of the hot
+    protocol. (How long a body may take is the route's business: a stream has no end.)
 
     watched: the connections that are open; `check` each of them once a second.
-    http2_idle_seconds: how long one of HTTP/2 is kept without a request.
     """
 
     def __init__(
         self,
         worker: Any,
         watched: "set[WatchedConnection]",
-        http2_idle_seconds: float,
+        limits: HttpLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(worker)
         self._watched = watched
-        self._http2_idle_seconds = http2_idle_seconds
+        self._limits = limits
         self._clock = clock
         self._working = 0  # calls of the application that do not wait for the peer
         self._unsent = 0  # bytes, at the last check
         self._active_at = clock()
+        self._arrival = _Arrival()
         self._application = worker.asgi
         self.app = self._call
 
@@ -48,7 +78,12 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
 
     def data_received(self, data: bytes) -> None:
         self._active_at = self._clock()
+        if self._is_waiting_for_head() and not self._arrival.begun_at:
+            self._arrival = _Arrival(self._active_at)
+        self._arrival.bytes += len(data)
         super().data_received(data)
+        if self._is_in_chunks() and self._arrival.is_mostly_framing(self._limits):
+            self._refuse(431, "chunk extensions or trailers are too large")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.discard(self)
@@ -60,13 +95,47 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         if self._working or unsent < self._unsent:
             self._active_at = now
         self._unsent = unsent
-        if now - self._active_at > idle_seconds:
+        waited = now - (self._arrival.begun_at or now)
+        if waited > self._limits.receive_seconds and self._is_waiting_for_head():
+            self._refuse(408, str(ReceiveTimeout()))
+        elif now - self._active_at > idle_seconds:
             self.transport.abort()
+
+    def _is_waiting_for_head(self) -> bool:
+        """Whether the next bytes, over HTTP/1.1, are of a head."""
+        ready = self._request_ready
+        return self.reader is None and not (ready and ready.is_set())
+
+    def _is_in_chunks(self) -> bool:
+        """Whether the body of a request is arriving in chunks."""
+        parser = self._callback_parser
+        request = self._current_request
+        return bool(parser and request and request.chunked and not parser.is_complete)
+
+    def _on_headers_complete(self) -> Any:
+        parser = self._callback_parser
+        size = sum(len(name) + len(value) + 4 for name, value in parser.headers)
+        if size + len(parser.path) > self._limits.header_bytes:
+            raise LimitRequestHeaders(str(HeadTooLarge(self._limits.header_bytes)))
+        # A pipelined request may have come with the one before: it has not begun.
+        received = self._arrival.bytes - size if self._arrival.begun_at else 0
+        self._arrival = _Arrival(bytes=received)
+        return super()._on_headers_complete()
+
+    def _on_body(self, chunk: bytes) -> None:
+        self._arrival.body_bytes += len(chunk)
+        super()._on_body(chunk)
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer as Gunicorn does, and close; in the middle of an answer, close."""
+        if not self._arrival.is_answered:
+            self._send_error_response(status, message)
+        self._close_transport()
 
     async def _handle_http2_connection(self, *args: Any, **options: Any) -> None:
         # Gunicorn's own timeout is short, as it cannot close an idle connection of
         # HTTP/1.1 when it stops. One of HTTP/2 it can.
-        self._keepalive = self._http2_idle_seconds
+        self._keepalive = self._limits.keepalive_seconds
         await super()._handle_http2_connection(*args, **options)
 
     async def _call(self, scope: Any, receive: Any, send: Any) -> None:
@@ -80,6 +149,7 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
                 self._working += 1
 
         async def watched_send(message: Any) -> None:
+            self._arrival.is_answered = True
             self._working -= 1
             try:
                 await send(message)

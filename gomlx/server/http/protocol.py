@@ -173,13 +173,13 @@ class HotProtocol(asyncio.Protocol):
         inflow = self._peer.inflow
         head = self.head
         if inflow is _ENDED:
-            connections.predictor.count_canceled(head.model)
+            connections.turn.predictor.count_canceled(head.model)
         self._state = _IDLE
         self._since = connections.now
         self.text = b""
         self.pending = None
         closes = connections.is_stopping or not head.keeps_alive
-        answer = response(reply, connections.date, closes)
+        answer = response(reply, connections.lines, closes)
         self._turn.will_send(answer, self._peer)
         if closes:
             self._close()
@@ -191,15 +191,15 @@ class HotProtocol(asyncio.Protocol):
     def fail(self) -> None:
         """Reply with an internal error, unless the reply is to come."""
         if self._state is _ANSWERING and self.pending is None:
-            predictor = self._connections.predictor
+            predictor = self._turn.predictor
             self.reply(predictor.refusal(self.head.model, InternalError()))
 
     def _refuse(self, error: GomlxError) -> None:
         """Reply with the error, and close."""
         connections = self._connections
-        reply = connections.predictor.refusal("", error)
+        reply = connections.turn.predictor.refusal("", error)
         self._since = connections.now
-        answer = response(reply, connections.date, True)
+        answer = response(reply, connections.lines, True)
         self._turn.will_send(answer, self._peer)
         self._close()
 

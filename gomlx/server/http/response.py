@@ -39,13 +39,13 @@ class TooManyConnections(GomlxError):
         super().__init__("too many connections")
 
 
-def response(reply: Reply, date: bytes, closes: bool) -> bytes:
-    """Return a whole response; date: the line of that header."""
+def response(reply: Reply, lines: bytes, closes: bool) -> bytes:
+    """Return a whole response; lines: headers that every response has."""
     head = _head(
         reply.status, reply.cache_status, reply.version, reply.retry_after, closes
     )
     body = reply.body
-    return _RESPONSE % (head, date, len(body), body)
+    return _RESPONSE % (head, lines, len(body), body)
 
 
 # PERF: one costs 2 us to make, and all hits of a model have the same.

@@ -49,13 +49,14 @@ class Turn:
     """The requests and the answers that wait for the end of this turn.
 
     call_soon: an event loop's. answered: how many requests were, since the start.
+    predictor: what answers them.
     """
 
     def __init__(
         self, predictor: Predictor, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         self.answered = 0
-        self._predictor = predictor
+        self.predictor = predictor
         self._models = predictor.models
         self._call_soon = call_soon
         self._requesters: list[HotRequester] = []
@@ -79,11 +80,11 @@ class Turn:
     def abandon(self, requester: HotRequester) -> None:
         """Drop a connection's request: its peer has disconnected."""
         if requester.pending:
-            self._predictor.abandon(requester.pending)
+            self.predictor.abandon(requester.pending)
         elif requester in self._requesters:
             self._requesters.remove(requester)
             elapsed = perf_counter() - requester.arrived
-            self._predictor.count_abandoned(requester.head.model, elapsed)
+            self.predictor.count_abandoned(requester.head.model, elapsed)
 
     def will_send(self, answer: bytes, sender: AnswerSender) -> None:
         """Have an answer sent at the end of this turn, or at once if it is large."""

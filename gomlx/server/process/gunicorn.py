@@ -24,7 +24,9 @@ from gomlx.runtime.process import die_with_parent, log_to_stderr
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.idle import WatchedConnection
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
+from gomlx.server.process.handlers import http_limits
 from gomlx.server.process.service import Service, WorkerHooks
 
 log = logging.getLogger(__name__)
@@ -41,23 +43,24 @@ _HEARTBEAT_SECONDS = 0.25
 class HandedOver:
     """The connections of one worker that the hot protocol has handed to Gunicorn.
 
-    idle_seconds: then one of them is closed.
+    limits: of each of them.
     """
 
-    def __init__(self, worker: "Worker", idle_seconds: float) -> None:
+    def __init__(self, worker: "Worker", limits: HttpLimits) -> None:
         self._worker = worker
-        self._idle_seconds = idle_seconds
+        self._limits = limits
         self._open: set[WatchedConnection] = set()
 
     def protocol(self) -> WatchedConnection:
         """Return the protocol for another connection."""
-        return WatchedConnection(self._worker, self._open, self._idle_seconds)
+        return WatchedConnection(self._worker, self._open, self._limits)
 
     def check(self) -> None:
         """Close what is idle for too long; HTTP/2 says GOAWAY first."""
         now = time.monotonic()
+        idle_seconds = self._limits.keepalive_seconds + _GOAWAY_SECONDS
         for connection in list(self._open):
-            connection.check(now, self._idle_seconds + _GOAWAY_SECONDS)
+            connection.check(now, idle_seconds)
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
@@ -102,7 +105,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         return self.service
 
     def _hooks(self) -> WorkerHooks:
-        handed_over = HandedOver(self, self.app.config.endpoint.keepalive_seconds)
+        handed_over = HandedOver(self, http_limits(self.app.config.endpoint))
         return WorkerHooks(
             certificates=self.app.certificates,
             hand_over=handed_over.protocol,

@@ -16,14 +16,18 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
+from gomlx.server.asgi.forms import AnyForm
+from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.connections import Connections
+from gomlx.server.http.cors import CorsRules
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
@@ -32,7 +36,6 @@ from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
 from gomlx.server.process.stores import Store, open_stores
 from gomlx.server.routes.app import build_app
-from gomlx.server.routes.pacing import PacedApp
 
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
@@ -72,8 +75,10 @@ class Service:
         parts = WorkerParts(
             current, predictor, self._stores, metrics, hooks.certificates
         )
-        self.app = PacedApp(build_app(build_handlers(config, rundir, parts)))
-        self.connections = _build_connections(config, predictor, hooks)
+        cors = CorsRules(config.endpoint.cors)
+        app = build_app(build_handlers(config, rundir, parts))
+        self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
+        self.connections = _build_connections(config, predictor, hooks, cors)
         batches = {model.id: model.batch for model in config.models}
         loader = VersionLoader(batches, metrics, self.connections.turn.send)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
@@ -144,12 +149,12 @@ def _build_predictor(
 
 
 def _build_connections(
-    config: Config, predictor: Predictor, hooks: WorkerHooks
+    config: Config, predictor: Predictor, hooks: WorkerHooks, cors: CorsRules
 ) -> Connections:
     routes = {
         f"/v1/api/model/{model.id}/eval".encode(): model.id for model in config.models
     }
     limits = http_limits(config.endpoint)
     return Connections(
-        routes, predictor, limits, hooks.hand_over, hooks.count_connection
+        routes, predictor, limits, hooks.hand_over, hooks.count_connection, cors
     )

@@ -11,6 +11,7 @@ from typing import Any
 import falcon.asgi
 
 from gomlx.errors import GomlxError, InternalError
+from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.routes.contracts import ContractRoute, Contracts
@@ -114,6 +115,8 @@ class _Errors:
     ) -> None:
         """An error that is raised on purpose: its message is for the client."""
         send(response, self._predictor.refusal(params.get("name", ""), error))
+        if isinstance(error, UnsupportedCoding):
+            response.set_header("Accept-Encoding", error.accepted)
 
     async def on_http_error(
         self,

@@ -5,11 +5,17 @@ import asyncio
 import falcon.asgi
 
 from gomlx.errors import TooLarge
+from gomlx.server.http.coding import coding_of, unpacked
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.response import send
+
+# A packed body up to this size is unpacked at once: it holds a thousand times as much
+# at most, which takes some milliseconds.
+_MAX_INLINE_BYTES = 1024
 
 
 class EvalRoute:
@@ -45,6 +51,24 @@ class EvalRoute:
             raise
 
     async def _body(self, request: falcon.asgi.Request) -> bytes:
+        """Read and unpack the whole body, but no more than the limit.
+
+        Raises ReceiveTimeout, TooLarge, UnsupportedCoding, InvalidInput.
+        """
+        try:
+            async with asyncio.timeout(self._limits.receive_seconds):
+                body = await self._received(request)
+        except TimeoutError:
+            raise ReceiveTimeout from None
+        coding = coding_of(request.get_header("Content-Encoding"))
+        limit = self._limits.body_bytes
+        if not coding:
+            return body
+        if len(body) <= _MAX_INLINE_BYTES:
+            return unpacked(body, coding, limit)
+        return await asyncio.to_thread(unpacked, body, coding, limit)
+
+    async def _received(self, request: falcon.asgi.Request) -> bytes:
         """Read the whole body, but no more than the limit. Raises TooLarge."""
         limit = self._limits.body_bytes
         if (request.content_length or 0) > limit:

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import falcon.asgi
 
 from gomlx.errors import TooLarge
+from gomlx.server.http.coding import coding_of
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
@@ -59,6 +60,7 @@ class StreamRoute:
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
+        coding_of(request.get_header("Content-Encoding"), "identity")
         self._predictor.check(name)
         response.stream = Stream(self._predictor, name, request.stream, self._limits)
         response.content_type = "application/x-ndjson"

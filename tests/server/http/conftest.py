@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest_asyncio
 
+from gomlx.config.schema import Cors
 from gomlx.server.http.connections import Connections
+from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_, until
@@ -55,12 +57,12 @@ class Server:
     counted: each change of the number of connections.
     """
 
-    def __init__(self, path: Path_) -> None:
+    def __init__(self, path: Path_, cors: Cors | None = None) -> None:
         self.accepted: list[Observed] = []
         self.counted: list[int] = []
         self.port = 0
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, Fallback, self._count
+            {EVAL: "m"}, path.predictor, LIMITS, Fallback, self._count, CorsRules(cors)
         )
 
     def accept(self) -> Observed:

@@ -11,10 +11,12 @@ import pytest_asyncio
 from gunicorn.config import Config
 
 from gomlx.server.http.idle import WatchedConnection
+from gomlx.server.http.limits import HttpLimits
 from tests.server.conftest import until
 
 pytestmark = pytest.mark.asyncio
 
+LIMITS = HttpLimits(1000, 500, 5, 0.1, 5, 20)
 GET = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
 NOW = 1e9  # by the connections' clock, always
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # frames of HTTP/2: length, type, flags, stream
@@ -81,7 +83,7 @@ async def site(application: Application) -> AsyncIterator[Site]:
     )
     watched: set[WatchedConnection] = set()
     listening = await loop.create_server(
-        lambda: WatchedConnection(worker, watched, 0.1, lambda: NOW), "127.0.0.1", 0
+        lambda: WatchedConnection(worker, watched, LIMITS, lambda: NOW), "127.0.0.1", 0
     )
     yield Site(listening.sockets[0].getsockname()[1], watched)
     listening.close()

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from gomlx.server.http.connections import Connections
+from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_
 from tests.server.http.conftest import LIMITS, Fallback
@@ -21,7 +22,7 @@ class Connection:
     def __init__(self, path: Path_) -> None:
         self.transport = Transport()
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, Fallback, int
+            {EVAL: "m"}, path.predictor, LIMITS, Fallback, int, CorsRules(None)
         )
         self.protocol = HotProtocol(self.connections)
         self.protocol.connection_made(self.transport)

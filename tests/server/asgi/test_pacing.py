@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gomlx.server.routes.pacing import PacedApp
+from gomlx.server.asgi.pacing import PacedApp
 
 pytestmark = pytest.mark.asyncio
 
