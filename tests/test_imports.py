@@ -71,7 +71,7 @@ ARROWS = {
         "runtime.randomness",
     },
     "models": {"contract", "errors"},
-    "models.source": {"runtime.masking", "errors"},
+    "models.source": {"models.foreign", "runtime.masking", "errors"},
     "models.batching": {
         "models.batching",
         "contract",
@@ -187,7 +187,7 @@ ARROWS = {
 # Each library has one home; TensorFlow a package.
 HOMES = {
     "tensorflow": ("models/", "demo/flights.py"),
-    "keras": ("demo/flights.py",),
+    "keras": ("demo/flights.py", "models/staging/keras_file.py"),
     "falcon": ("server/routes/",),
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),

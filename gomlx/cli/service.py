@@ -130,6 +130,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.transformer or "",
         model.batch.rows,
         model.libraries,
+        model.tags,
     )
     return StageRequest(
         model.id, model.url, into, model.signature, model.example, settings

@@ -101,6 +101,7 @@ class Model(Struct, frozen=True, kw_only=True):
     url: str
     datastore: str | None = None  # None: answers are not cached
     signature: str = "serving_default"
+    tags: tuple[str, ...] = ("serve",)  # of the graph to serve, if there are several
     example: dict[str, Any] = {}  # a row that the model accepts, for its trial run
     inputs: tuple[Input, ...] = ()
     key_fields: tuple[str, ...] = ()  # auxiliary inputs that are part of the key

@@ -1,7 +1,8 @@
 """Where a model comes from: a SavedModel, or a folder of numbered versions.
 
 It may be a local path or any URL that fsspec supports (s3, gs, http, …). Only the files
-that serving reads count: saved_model.pb, variables/ and assets/.
+that serving reads count: saved_model.pb, variables/ and assets/. Instead of a
+SavedModel there may be one .keras file, which staging exports.
 """
 
 import re
@@ -15,9 +16,12 @@ from typing import Any
 import fsspec
 
 from gomlx.errors import StageFailed, StageInterrupted
+from gomlx.models.foreign import advice
 from gomlx.runtime.masking import masked
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
+_KERAS = re.compile(r"[^/]+\.keras")
+_SAVED_MODEL = {"saved_model.pb", "saved_model.pbtxt"}
 _CHUNK_BYTES = 4 << 20
 # What local files have, and what the stores of fsspec have, each its own.
 _STAMP_KEYS = (
@@ -36,8 +40,8 @@ _STAMP_KEYS = (
 class Snapshot:
     """The state of a source at one moment.
 
-    root is the SavedModel that would be served; files holds the name of each file, and
-    a stamp that changes with its content.
+    root is the folder of what would be served; files holds the name of each file, and a
+    stamp that changes with its content.
     """
 
     root: str
@@ -65,17 +69,18 @@ class Source:
         return Path(self._root) if is_local else None
 
     def snapshot(self) -> Snapshot | None:
-        """Return the state of the newest version; None if there is no SavedModel.
+        """Return the state of the newest version; None if there is no model.
 
-        Raises StageInterrupted if the source cannot be read.
+        Raises StageInterrupted if the source cannot be read, StageFailed if what is
+        there must be exported first.
         """
         with self._translated():
             self._files.invalidate_cache()
-            for root in self._candidates():
-                files = tuple(sorted(self._served_files(root)))
-                if any(name.startswith("saved_model.pb") for name, _ in files):
-                    return Snapshot(root, files)
-        return None
+            names = self._names()
+            found = next(self._snapshots(names), None)
+        if found is None and (reason := advice(names)):
+            raise StageFailed(masked(f"{self.url}: {reason}"))
+        return found
 
     def names(self) -> list[str] | None:
         """Return the names in the folder; of a file, its own; None if nothing is there.
@@ -112,25 +117,44 @@ class Source:
                 copy.write(chunk)
         return digest.hexdigest()
 
-    def _candidates(self) -> Iterator[str]:
-        """Yield the root if it is a SavedModel; numbered folders, highest first."""
-        if not self._files.isdir(self._root):
+    def _names(self) -> set[str]:
+        """Return the names of what is in the folder, or the name of the lone file."""
+        if self._files.isdir(self._root):
+            paths = self._files.ls(self._root, detail=False)
+        else:
+            paths = [self._root] if self._files.isfile(self._root) else []
+        return {PurePosixPath(path.rstrip("/")).name for path in paths}
+
+    def _snapshots(self, names: set[str]) -> Iterator[Snapshot]:
+        """Yield the state of each version, the newest first."""
+        folder, _, name = self._root.rpartition("/")
+        if _KERAS.fullmatch(name) and self._files.isfile(self._root):
+            yield Snapshot(folder, ((name, _stamp(self._files.info(self._root))),))
             return
-        children = {
-            PurePosixPath(path.rstrip("/")).name
-            for path in self._files.ls(self._root, detail=False)
-        }
-        if children & {"saved_model.pb", "saved_model.pbtxt"}:
+        for root in self._candidates(names):
+            if files := tuple(sorted(self._served_files(root))):
+                yield Snapshot(root, files)
+
+    def _candidates(self, names: set[str]) -> Iterator[str]:
+        """Yield the root if it holds a model; numbered folders, highest first."""
+        if names & _SAVED_MODEL or any(map(_KERAS.fullmatch, names)):
             yield self._root
-        for number in sorted(filter(str.isdecimal, children), key=int, reverse=True):
+        for number in sorted(filter(str.isdecimal, names), key=int, reverse=True):
             yield f"{self._root.rstrip('/')}/{number}"
 
-    def _served_files(self, root: str) -> Iterator[tuple[str, str]]:
+    def _served_files(self, root: str) -> list[tuple[str, str]]:
+        """Return the files of a SavedModel, or the one .keras file of a folder."""
         prefix = self._files._strip_protocol(root).rstrip("/") + "/"
-        for path, info in self._files.find(root, detail=True).items():
-            name = path.removeprefix(prefix)
-            if _SERVED.fullmatch(name) and ".." not in name.split("/"):
-                yield name, _stamp(info)
+        found = self._files.find(root, detail=True).items()
+        stamps = {path.removeprefix(prefix): _stamp(info) for path, info in found}
+        if stamps.keys() & _SAVED_MODEL:
+            return [
+                (name, stamp)
+                for name, stamp in stamps.items()
+                if _SERVED.fullmatch(name) and ".." not in name.split("/")
+            ]
+        keras = [(n, stamp) for n, stamp in stamps.items() if _KERAS.fullmatch(n)]
+        return keras if len(keras) == 1 else []
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gomlx.errors import StageFailed
 
-NOTHING_THERE = "no saved_model.pb there"
+NOTHING_THERE = "no saved_model.pb and no .keras file there"
 TOGETHER = "together"  # the rows of a request: a whole request is the question
 
 
@@ -91,6 +91,7 @@ class Settings:
     transformer: "package.module:function", or empty. rows: proved, alone or
     independent: whether rows of different requests may run together; or together: those
     of one request do, and no others. libraries: modules that register operations.
+    tags: all those of the graph to serve.
     """
 
     inputs: tuple[InputSettings, ...] = ()
@@ -98,6 +99,7 @@ class Settings:
     transformer: str = ""
     rows: str = "proved"
     libraries: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ("serve",)
 
     def input(self, name: str) -> InputSettings:
         """Return what the config says of an input; the defaults if nothing."""

@@ -120,10 +120,10 @@ def test_a_key_space_that_no_cache_can_hold(tmp_path: Path, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("inspect", "nothing"), 1, "/nothing: no saved_model.pb there"),
+        (("inspect", "nothing"), 1, "/nothing: no saved_model.pb and no"),
         (("inspect", "b", "-c", "config.yaml"), 1, "no model 'b'; there are: a, gone"),
         (("inspect", "a", "-c", "nothing.yaml"), 2, "nothing.yaml"),
-        (("key", "gone", "{}"), 1, "/gone: no saved_model.pb there"),
+        (("key", "gone", "{}"), 1, "/gone: no saved_model.pb and no"),
         (("key", "b", "{}"), 1, "no model 'b'; there are: a, gone"),
         (("key", "a", "{"), 1, "malformed JSON"),
         (("key", "a", '{"word":"\\ud800"}'), 1, "malformed JSON"),

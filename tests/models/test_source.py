@@ -109,3 +109,20 @@ def test_over_http(tmp_path: Path, web: str) -> None:
 def test_an_unreachable_web_server() -> None:
     with pytest.raises(StageFailed):
         Source("http://127.0.0.1:9/models").snapshot()
+
+
+def test_a_saved_model_beside_its_keras_file(tmp_path: Path) -> None:
+    (model(tmp_path / "m") / "m.keras").write_text("not served")
+    snapshot = Source(str(tmp_path / "m")).snapshot()
+    assert snapshot
+    assert snapshot.names == ["saved_model.pb", "variables/variables.index"]
+
+
+def test_numbered_keras_files(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "m.keras").write_text(number)
+    snapshot = Source(str(tmp_path)).snapshot()
+    assert snapshot
+    assert snapshot.root.endswith("/2")
+    assert snapshot.names == ["m.keras"]

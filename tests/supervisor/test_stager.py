@@ -20,7 +20,7 @@ def request_in(folder: Path) -> StageRequest:
 
 @pytest.mark.asyncio
 async def test_a_source_without_a_model_is_not_staged(tmp_path: Path) -> None:
-    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb there"):
+    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb and no"):
         await Stager(60).stage(request_in(tmp_path), None)
 
 
@@ -34,7 +34,7 @@ async def test_an_error_of_the_source_is_raised(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_the_error_of_the_process_is_raised(tmp_path: Path) -> None:
     """The model was observed, and is removed before the process looks for it."""
-    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb there"):
+    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb and no"):
         await Stager(60).stage(request_in(tmp_path), SOMETHING)
 
 

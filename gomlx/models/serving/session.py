@@ -7,7 +7,7 @@ TensorFlow upgrade cannot lose it silently.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from gomlx.models.graph import extract_init_constants
 
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
-TAGS = ["serve"]
+TAGS = ["serve"]  # of each staged graph, whatever tags it had
 TensorFlowError = tf.errors.OpError
 
 
@@ -47,17 +47,20 @@ def make_callable(
     return session._make_callable_from_options(options)  # type: ignore[no-any-return]
 
 
-def parse(saved_model: Path) -> Any:
-    """Return the MetaGraphDef tagged for serving. Raises StageFailed."""
+def parse(saved_model: Path, tags: Collection[str] = TAGS) -> Any:
+    """Return the MetaGraphDef with exactly these tags. Raises StageFailed."""
     try:
         parsed = loader_impl.parse_saved_model(str(saved_model))
     except OSError as error:
         raise StageFailed(f"saved_model.pb cannot be read: {error}") from None
-    graphs = [g for g in parsed.meta_graphs if set(g.meta_info_def.tags) == set(TAGS)]
-    if not graphs:
-        tags = [list(g.meta_info_def.tags) for g in parsed.meta_graphs]
-        raise StageFailed(f"no graph is tagged {TAGS}; there are: {tags}")
-    return graphs[0]
+    sets = [sorted(g.meta_info_def.tags) for g in parsed.meta_graphs]
+    if sorted(tags) not in sets:
+        there = " and ".join(f"[{', '.join(one)}]" for one in sets) or "none"
+        raise StageFailed(
+            f"no graph is tagged [{', '.join(sorted(tags))}]; there are: {there}. "
+            "Choose one by `tags:`"
+        )
+    return parsed.meta_graphs[sets.index(sorted(tags))]
 
 
 def load_objects(saved_model: Path) -> Any:

@@ -31,10 +31,11 @@ from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import bound_signature, example_row
 from gomlx.models.staging.compiled import is_compiled
+from gomlx.models.staging.keras_file import export_keras_file
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.missing import asked_for
 from gomlx.models.staging.objects import Objects, unfilled_nodes
-from gomlx.models.staging.prune import prune
+from gomlx.models.staging.prune import keep_graph, prune
 from gomlx.models.staging.rows import rows_apart
 from gomlx.models.staging.samples import Samples, constants, samples
 from gomlx.models.staging.trial import Trial
@@ -78,6 +79,7 @@ class _Proof:
 def prepare(work: Path, request: StageRequest) -> None:
     """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
     libraries.load(work)
+    export_keras_file(work / "saved_model")
     model = _checked(work, request)
     with tf_session.loaded(model.saved_model) as session:
         model = _examined(model, session)
@@ -99,7 +101,10 @@ def prepare(work: Path, request: StageRequest) -> None:
 
 
 def _checked(work: Path, request: StageRequest) -> _Model:
-    meta_graph = tf_session.parse(work / "saved_model")
+    tags = request.settings.tags
+    meta_graph = tf_session.parse(work / "saved_model", tags)
+    if list(tags) != tf_session.TAGS:
+        keep_graph(work / "saved_model", meta_graph, tf_session.TAGS)
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
     example = example_row(bound.signature, request.example)

@@ -6,7 +6,7 @@ serves the older version stalls, for longer the larger the graph
 saves, restores and trains it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,13 @@ from gomlx.models.dataflow.elements import called_functions
 from gomlx.models.graph import INIT, OLDER_INITS, assets, init_op, needed_nodes
 
 
+def keep_graph(saved_model: Path, meta_graph: Any, tags: Sequence[str]) -> None:
+    """Rewrite a SavedModel to one of its graphs, with these tags instead of its own."""
+    del meta_graph.meta_info_def.tags[:]
+    meta_graph.meta_info_def.tags.extend(tags)
+    _write(saved_model, SavedModel(meta_graphs=[meta_graph]))
+
+
 def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
     """Rewrite a SavedModel to what a signature and the initialization depend on.
 
@@ -23,7 +30,7 @@ def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
     """
     fetches = [t.name for t in meta_graph.signature_def[signature].outputs.values()]
     kept = needed_nodes(meta_graph, [*fetches, *init_op(meta_graph)])
-    new = SavedModel(saved_model_schema_version=1)
+    new = SavedModel()
     pruned = new.meta_graphs.add()
     pruned.meta_info_def.CopyFrom(meta_graph.meta_info_def)
     _copy_graph(pruned.graph_def, meta_graph.graph_def, kept)
@@ -31,6 +38,11 @@ def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
     for asset in assets(meta_graph):
         if asset.tensor_info.name.split(":")[0] in kept:
             pruned.asset_file_def.add().CopyFrom(asset)
+    _write(saved_model, new)
+
+
+def _write(saved_model: Path, new: Any) -> None:
+    new.saved_model_schema_version = 1
     (saved_model / "saved_model.pbtxt").unlink(missing_ok=True)
     (saved_model / "saved_model.pb").write_bytes(new.SerializeToString())
 
