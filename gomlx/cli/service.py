@@ -131,6 +131,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.batch.rows,
         model.libraries,
         model.tags,
+        model.outputs,
     )
     return StageRequest(
         model.id, model.url, into, model.signature, model.example, settings

@@ -75,8 +75,11 @@ def _input_problems(model: Model, path: str) -> Problems:
         if given.missing and given.auxiliary:
             reason = "an auxiliary input may be null anyway; remove one of the two"
             yield Problem.at(f"{where}.missing", reason)
-        elif len(chosen) > 1 or not (chosen or given.missing):
+        elif given.rename and given.auxiliary:
+            yield Problem.at(where, "an auxiliary input cannot be renamed")
+        elif len(chosen) > 1 or not (chosen or given.missing or given.rename):
             expected = "expected one of precision, wildcard and auxiliary, or missing"
+            expected += " or rename"
             yield Problem.at(where, f"{expected}, got {' and '.join(chosen) or 'none'}")
 
 

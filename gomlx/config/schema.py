@@ -92,6 +92,7 @@ class Input(Struct, frozen=True, kw_only=True):
     wildcard: bool = False  # keyed as is, whatever the graph proves
     auxiliary: bool = False  # not fed to the model; for the transformer
     missing: Literal["nan"] | None = None  # a float may be missing: null or NaN
+    rename: str = ""  # its name in requests, where the model's has another meaning
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -104,6 +105,7 @@ class Model(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ("serve",)  # of the graph to serve, if there are several
     example: dict[str, Any] = {}  # a row that the model accepts, for its trial run
     inputs: tuple[Input, ...] = ()
+    outputs: tuple[str, ...] = ()  # those that are served; none: all
     key_fields: tuple[str, ...] = ()  # auxiliary inputs that are part of the key
     transformer: Annotated[str, Meta(pattern=_REFERENCE)] | None = None
     # Python modules that register operations, imported before the graph is loaded.

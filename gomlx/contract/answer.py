@@ -1,11 +1,12 @@
 """One row's outputs ↔ bytes: compact UTF-8 JSON that a response joins undecoded.
 
 `{"expand":3.5714285}`: outputs in signature order, a scalar for outputs of shape [n]
-or [n, 1], nested lists for wider ones. Floats have the shortest digits that read
-back to the same float of their width, and no exponent (some readers refuse large
-ones). NaN and the infinities are the strings "NaN", "Infinity" and "-Infinity", as in
-protobuf's JSON. Text that is not UTF-8 is `{"b64":"…"}`, as in TensorFlow Serving's
-REST API. Arrays are numpy arrays; numpy itself is not imported.
+or [n, 1], nested lists for wider ones, and for a [n, 1] whose shape may vary. Floats
+have the shortest digits that read back to the same float of their width, and no
+exponent (some readers refuse large ones). NaN and the infinities are the strings "NaN",
+"Infinity" and "-Infinity", as in protobuf's JSON. Text that is not UTF-8 is
+`{"b64":"…"}`, as in TensorFlow Serving's REST API. Arrays are numpy arrays; numpy
+itself is not imported.
 """
 
 import base64
@@ -26,7 +27,7 @@ class AnswerFormat:
 
     def __init__(self, outputs: Sequence[Tensor]) -> None:
         # By the signature, not by the array: a list of any length may have length 1.
-        self._squeezes = [t.is_scalar or t.shape is None for t in outputs]
+        self._squeezes = [tensor.is_scalar for tensor in outputs]
         names = [orjson.dumps(tensor.name) for tensor in outputs]
         self._prefixes = [b"{" + names[0] + b":"]
         self._prefixes += [b"," + name + b":" for name in names[1:]]

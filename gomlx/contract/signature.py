@@ -86,6 +86,8 @@ class Signature:
             raise InvalidInput(f"expected a JSON object, got {json_excerpt(body)}")
         self._check_names(body)
         size = body.get("batch_size")
+        if len(body) <= len(self.names):  # PERF: most have no defaults, and are full
+            body = self._defaults(size is None) | body
         if size is None:
             columns = [t.check_column((body[t.name],), None) for t in self.fields]
             return CheckedRows(list(zip(*columns, strict=True)), False)
@@ -169,10 +171,19 @@ class Signature:
     def _name_set(self) -> frozenset[str]:
         return frozenset(self.names)
 
+    def _defaults(self, is_row: bool) -> dict[str, Any]:
+        """Return the values, or in a batch the columns, that a body may leave out."""
+        return {
+            tensor.name: tensor.default if is_row else [tensor.default]
+            for tensor in self.fields
+            if tensor.default is not None
+        }
+
     def _check_names(self, body: Mapping[str, Any]) -> None:
         if body.keys() == self._name_set:
             return
         present = body.keys() - RESERVED
+        present |= self._defaults(True).keys()
         if present == self._name_set:
             return
         names = ", ".join(self.names)
@@ -184,6 +195,8 @@ class Signature:
 
 def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
     """Check one input's column of a batch; repeat a single value for every row."""
+    if tensor.is_shared and tensor.is_value(values):
+        values = [values]
     if not isinstance(values, list) or len(values) not in (1, size):
         is_list = isinstance(values, list)
         got = f"{len(values)} values" if is_list else json_excerpt(values)

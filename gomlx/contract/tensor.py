@@ -8,7 +8,7 @@ Serving's REST API).
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -46,29 +46,37 @@ class Tensor:
     dtype is one of DTYPES, or ANY for an auxiliary input. shape is that of one row,
     without the batch dimension; a None in it stands for any size, and None as a whole
     for any rank. missing is "nan" if elements may be missing, which is NaN in a row.
+    is_shared: rows run together only if they have equal values, so that a batch may
+    hold one value for all its rows; an output is equal for all rows. default: the JSON
+    value of a row without this input; None if every row must have it.
     """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...] | None
     missing: str = ""
+    is_shared: bool = False
+    default: Any = field(default=None, hash=False)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Tensor":
         """Read what `to_json` returned. Raises KeyError, TypeError."""
         shape = document["shape"]
-        dims = None if shape is None else tuple(shape)
-        missing = document.get("missing", "")
-        return cls(document["name"], document["dtype"], dims, missing)
+        return cls(
+            document["name"],
+            document["dtype"],
+            None if shape is None else tuple(shape),
+            document.get("missing", ""),
+            bool(document.get("is_shared", False)),
+            document.get("default"),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return {"name", "dtype", "shape"}, and what differs from its default."""
-        defaults = {f.name: f.default for f in fields(self)}
-        values = asdict(self).items()
         return {
-            name: value
-            for name, value in values
-            if defaults[name] is MISSING or value != defaults[name]
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.default is MISSING or getattr(self, one.name) != one.default
         }
 
     @property
@@ -101,6 +109,14 @@ class Tensor:
     def is_plain(self) -> PlainTest:
         """A fast test that every element of a column can be used as it is."""
         return dtypes.plain_test(self.dtype)
+
+    def is_value(self, value: Any) -> bool:
+        """True if a JSON value has the rank of one row's value, not of a column."""
+        depth = 0
+        while isinstance(value, list) and value:
+            value = value[0]
+            depth += 1
+        return depth == len(self.shape or ())
 
     def check_column(
         self, values: Sequence[Any], first_row: int | None = 0

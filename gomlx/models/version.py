@@ -74,7 +74,9 @@ class Manifest:
 class InputSettings:
     """What the config says of one input.
 
-    precision: decimals of a float, or None. missing: "nan" if a number may be missing.
+    name: the model's. precision: decimals of a float, or None. missing: "nan" if a
+    number may be missing. rename: its name in requests, or empty if that is the
+    model's, too.
     """
 
     name: str
@@ -82,6 +84,12 @@ class InputSettings:
     wildcard: bool = False
     auxiliary: bool = False
     missing: str | None = None
+    rename: str = ""
+
+    @property
+    def served_name(self) -> str:
+        """Its name in requests."""
+        return self.rename or self.name
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,8 @@ class Settings:
     transformer: "package.module:function", or empty. rows: proved, alone or
     independent: whether rows of different requests may run together; or together: those
     of one request do, and no others. libraries: modules that register operations.
-    tags: all those of the graph to serve.
+    tags: all those of the graph to serve. outputs: those that are served, or none for
+    all.
     """
 
     inputs: tuple[InputSettings, ...] = ()
@@ -100,11 +109,17 @@ class Settings:
     rows: str = "proved"
     libraries: tuple[str, ...] = ()
     tags: tuple[str, ...] = ("serve",)
+    outputs: tuple[str, ...] = ()
 
-    def input(self, name: str) -> InputSettings:
+    def input(self, served_name: str) -> InputSettings:
         """Return what the config says of an input; the defaults if nothing."""
-        found = (one for one in self.inputs if one.name == name)
-        return next(found, InputSettings(name))
+        found = (one for one in self.inputs if one.served_name == served_name)
+        return next(found, InputSettings(served_name))
+
+    def served_name(self, name: str) -> str:
+        """Return the name in requests of one of the model's inputs."""
+        found = (one.served_name for one in self.inputs if one.name == name)
+        return next(found, name)
 
     @property
     def auxiliaries(self) -> list[str]:
@@ -116,7 +131,10 @@ class Settings:
         """All settings as one text; their order in the config does not matter."""
         inputs = sorted(self.inputs, key=lambda one: one.name)
         ordered = replace(
-            self, inputs=tuple(inputs), key_fields=tuple(sorted(self.key_fields))
+            self,
+            inputs=tuple(inputs),
+            key_fields=tuple(sorted(self.key_fields)),
+            outputs=tuple(sorted(self.outputs)),
         )
         return json.dumps(asdict(ordered), sort_keys=True)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from tensorflow.python.framework.function_def_to_graph import function_def_to_graph_def
 
 from gomlx.models.dataflow.elements import (
+    NodeOutput,
     forwarded_slots,
     forwards_first_input,
     inputs,
@@ -28,6 +29,8 @@ from gomlx.models.dataflow.frames import (
     Use,
 )
 
+_PLAIN_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_COPYING = _PLAIN_CALLS | {"Identity", "IdentityN", "Snapshot", "StopGradient"}
 _MAX_DEPTH = 100  # calls within calls; deeper ones are recursion
 
 
@@ -87,6 +90,18 @@ class Flow:
     def is_fetched(self, places: Collection[Place]) -> bool:
         """True if one of these places is part of the answer."""
         return any(Place(self._root, t) in places for t in self._root.body.results)
+
+    def copies(self, feed: str) -> set[NodeOutput]:
+        """Return the tensors of the graph that are always equal to a feed."""
+        todo = [Place(self._root, split(feed))]
+        seen = set(todo)
+        while todo:
+            for use in self.uses(todo.pop()):
+                if _copies(use):
+                    onward = set(self.onward(use) or ()) - seen
+                    seen |= onward
+                    todo.extend(onward)
+        return {place.tensor for place in seen if place.frame is self._root}
 
     def source(self, place: Place) -> Place:
         """Follow elements upstream, as long as they have exactly one origin."""
@@ -223,6 +238,13 @@ class Flow:
                 [flat[definition.ret[result.name]] for result in signature.output_arg],
             )
         return self._bodies[function]
+
+
+def _copies(use: Use) -> bool:
+    """True if a consumer hands on its input as it is, whatever the values are."""
+    if isinstance(use.node, FunctionResult):
+        return use.place.frame.node.op in _PLAIN_CALLS
+    return use.node.op in _COPYING
 
 
 def _outputs(frame: Frame, node: Any) -> list[Place]:

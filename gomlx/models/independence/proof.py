@@ -6,12 +6,12 @@ Every operation has a rule, or makes what it puts out MIXED. The walk goes into 
 functions that are called, and goes round loops until nothing changes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
-from gomlx.models.independence.state import Shape, State, StateKind, rows
+from gomlx.models.independence.state import State, StateKind, rows, same
 from gomlx.models.independence.walk import Bodies, ProofWalk
 
 
@@ -21,42 +21,67 @@ class Verdict:
 
     is_listwise: that operation computes with floats of all rows, as a softmax over the
     batch: for a single row, the answer says nothing.
+    same: the fetched tensors that depend neither on a row nor on the batch's size.
     """
 
     joins: bool
     reason: str = ""
     is_listwise: bool = False
+    same: frozenset[str] = frozenset()
 
 
 def prove(
     body: Body,
     bodies: Bodies,
-    feeds: Mapping[str, Shape | None],
+    feeds: Mapping[str, State],
     fetches: Sequence[str],
+    shared: Collection[str] = (),
 ) -> Verdict:
     """Prove that each row of the fetched tensors depends on its own row of the feeds.
 
-    feeds: tensor → the shape of one row. bodies: the body of a function of a name.
+    feeds: of `fed_rows` and `fed_shared`. bodies: the body of a function of a name.
+    shared: the fetched tensors that have no axis for rows, but one value for all.
     """
-    inputs = {name: _fed(name, shape) for name, shape in feeds.items()}
     walk = ProofWalk(bodies)
-    found = walk.results(body, inputs)
+    found = walk.results(body, feeds)
     for state in found:
         if state.is_listwise:
             return Verdict(False, state.reason, is_listwise=True)
-    if walk.writes:
-        return Verdict(False, walk.writes)
-    for name, state in zip(fetches, found, strict=True):
-        if state.kind is not StateKind.ROWS:
-            return Verdict(False, state.reason or f"{name} has no row of its own")
-        if state.axis or (state.shape and state.shape[0] != WHOLE_BATCH):
-            return Verdict(False, f"{name} has its rows along another axis")
-    return Verdict(True)
+    pairs = list(zip(fetches, found, strict=True))
+    same = frozenset(name for name, one in pairs if one.kind is StateKind.SAME)
+    reason = walk.writes
+    for name, state in pairs:
+        if name not in same:
+            reason = reason or _obstacle(name, state, name in shared)
+    return Verdict(not reason, reason, same=same)
 
 
-def _fed(name: str, shape: Shape | None) -> State:
-    """Return the state of an input. Rows of a run agree in the sizes that are open."""
+def _obstacle(name: str, state: State, is_shared: bool) -> str:
+    """Return why a fetched tensor does not hold a row's own answer; "": it does."""
+    if state.kind is not StateKind.ROWS:
+        return state.reason or f"{name} has no row of its own"
+    if state.axis or (state.shape and state.shape[0] != WHOLE_BATCH):
+        return f"{name} has its rows along another axis"
+    return f"{name} is one value for all rows, and depends on them" if is_shared else ""
+
+
+def fed_rows(name: str, shape: Sequence[int | None] | None) -> State:
+    """Return the state of an input that holds rows; shape: of one row.
+
+    Rows of a run agree in the sizes that are open.
+    """
     if shape is None:
         return rows(None)
-    sizes = [Size(1, (f"{name} {i}",)) if s is None else s for i, s in enumerate(shape)]
+    symbols = [Size(1, (f"{name} {i}",)) for i in range(len(shape))]
+    sizes = [
+        symbol if size is None else Size(size)
+        for size, symbol in zip(shape, symbols, strict=True)
+    ]
     return rows((WHOLE_BATCH, *sizes))
+
+
+def fed_shared(shape: Sequence[int | None] | None) -> State:
+    """Return the state of an input in whose value all rows of a run agree."""
+    if shape is None:
+        return same(None)
+    return same(tuple(None if size is None else Size(size) for size in shape))

@@ -1,4 +1,4 @@
-"""Rows → the arrays that a model is fed; the arrays that it returns → answers."""
+"""Rows → the arrays that a model is fed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from gomlx.contract.answer import AnswerFormat
 from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
 from gomlx.contract.packing import flatten
-from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Tensor
-from gomlx.errors import RunFailed
+from gomlx.models.serving.binding import Binding, Layout
 
 _NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}
 _PACKED = {dtype: np.dtype(f"<{code}") for dtype, code in STRUCT_CODES.items()}
@@ -20,63 +18,81 @@ _PACKED = {dtype: np.dtype(f"<{code}") for dtype, code in STRUCT_CODES.items()}
 class Feeds:
     """Encodes rows for a model.
 
-    is_ragged: rows may differ in their shapes, and only equal ones share arrays.
+    is_grouped: not any rows can share a run, but only those that `groups` puts
+    together.
 
     PERF: inputs of one dtype and shape are slices of one array. To make an array costs
     more than to fill it with a few rows (python -m loadtests profile).
     """
 
-    def __init__(self, signature: Signature) -> None:
-        inputs = signature.inputs
-        self.is_ragged = any(t.shape is None or None in t.shape for t in inputs)
-        self._width = len(inputs)
-        self._blocks = [(i, t.dtype) for i, t in enumerate(inputs) if not t.is_scalar]
-        self._groups: dict[tuple[Any, tuple[int, ...]], list[int]] = {}
-        for i, t in enumerate(inputs):
-            if t.is_scalar:
-                kind = _NUMPY[t.dtype], (1,) * len(t.shape or ())
-                self._groups.setdefault(kind, []).append(i)
+    def __init__(self, inputs: Sequence[Tensor], binding: Binding) -> None:
+        self._rows = binding.rows
+        self._width = len(binding.feeds)
+        self._scalars: dict[tuple[Any, tuple[int, ...]], list[tuple[int, int]]] = {}
+        self._blocks: list[tuple[int, int, str]] = []
+        self._shared: list[tuple[int, int, Tensor, Layout]] = []
+        feed = 0
+        for i, (tensor, bound) in enumerate(zip(inputs, binding.inputs, strict=True)):
+            if bound.layout.is_shared:
+                self._shared.append((feed, i, tensor, bound.layout))
+            elif tensor.is_scalar:
+                kind = _NUMPY[tensor.dtype], (1,) * len(tensor.shape or ())
+                self._scalars.setdefault(kind, []).append((feed, i))
+            else:
+                self._blocks.append((feed, i, tensor.dtype))
+            feed += len(bound.tensors)
+        open_blocks = [
+            t for t in inputs if not t.is_scalar and (not t.shape or None in t.shape)
+        ]
+        self.is_grouped = bool(self._shared or open_blocks)
 
     def __call__(self, rows: Sequence[Row]) -> list[Any]:
-        """Return one array per input, of shape [rows, …], from rows of equal shapes."""
+        """Return one array per tensor that is fed, from rows of one group.
+
+        The arrays have shape [rows, …], or what the layout of their input says.
+        """
+        if self._rows:
+            rows = [*rows, *[rows[-1]] * (self._rows - len(rows))]
         columns = list(zip(*rows, strict=True))
         # Auxiliary inputs come last, and are not fed.
         feeds: list[Any] = [None] * self._width
-        for (dtype, shape), places in self._groups.items():
+        for (dtype, shape), places in self._scalars.items():
             array = np.empty((len(places), len(rows), *shape), dtype)
-            array.reshape(len(places), len(rows))[:] = [columns[i] for i in places]
-            for i, part in zip(places, array, strict=True):
-                feeds[i] = part
-        for i, dtype in self._blocks:
-            feeds[i] = _blocks(columns[i], dtype)
+            array.reshape(len(places), len(rows))[:] = [columns[i] for _, i in places]
+            for (feed, _), part in zip(places, array, strict=True):
+                feeds[feed] = part
+        for feed, i, dtype in self._blocks:
+            feeds[feed] = _blocks(columns[i], dtype)
+        for feed, i, tensor, layout in self._shared:
+            feeds[feed] = _shared(rows[0][i], tensor, layout)
         return feeds
 
+    def groups(self, rows: Sequence[Row]) -> Iterator[list[int]]:
+        """Yield the places of rows that can share a run.
 
-class Answers:
-    """Encodes what a model returns: one array per output, of shape [rows, …]."""
-
-    def __init__(self, outputs: Sequence[Tensor]) -> None:
-        self._outputs = outputs
-        self._format = AnswerFormat(outputs)
-
-    def __call__(self, arrays: Sequence[Any], rows: int) -> list[bytes]:
-        """Return one answer per row. Raises RunFailed if an output has other shapes."""
-        for tensor, array in zip(self._outputs, arrays, strict=True):
-            if not array.ndim or len(array) != rows:
-                raise RunFailed(
-                    f"output {tensor.name!r} has shape {list(array.shape)} for "
-                    f"{rows} rows: its first dimension must be the batch"
-                )
-        return self._format.encode([_encodable(array) for array in arrays])
+        Their blocks have equal shapes, and their shared values are equal.
+        """
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for place, row in enumerate(rows):
+            shapes = tuple(v.shape if isinstance(v, Block) else () for v in row)
+            shared = tuple(_distinct(row[i]) for _, i, _, _ in self._shared)
+            groups.setdefault((shapes, shared), []).append(place)
+        yield from groups.values()
 
 
-def by_shape(rows: Sequence[Row]) -> Iterator[list[int]]:
-    """Yield the places of rows that have equal shapes."""
-    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        shapes = tuple(v.shape if isinstance(v, Block) else () for v in row)
-        groups.setdefault(shapes, []).append(i)
-    yield from groups.values()
+def _distinct(value: Any) -> Any:
+    """Return a key of a value: -0.0 is not 0.0 to a model, and 1 is not True."""
+    return (type(value), str(value) if isinstance(value, float) else value)
+
+
+def _shared(value: Any, tensor: Tensor, layout: Layout) -> Any:
+    """Return the tensor of an input that all rows of a run share."""
+    if isinstance(value, Block):
+        array = _blocks([value], tensor.dtype)
+    else:
+        shape = (1,) * (1 + len(tensor.shape or ()))
+        array = np.array([value], _NUMPY[tensor.dtype]).reshape(shape)
+    return array if layout is Layout.ONE else array.reshape(array.shape[1:])
 
 
 def _blocks(values: Sequence[Any], dtype: str) -> Any:
@@ -94,10 +110,3 @@ def _texts(values: Sequence[Any], shape: Sequence[int | None]) -> Any:
     array = np.empty(len(values), object)
     array[:] = values
     return array.reshape(shape)
-
-
-def _encodable(array: Any) -> Any:
-    """Return a contiguous array of a dtype that the answer format writes."""
-    if array.dtype.kind == "V":  # bfloat16; PERF: to ask for its name costs 2 us
-        array = array.astype(np.float32)
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)

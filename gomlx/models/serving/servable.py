@@ -14,6 +14,7 @@ The directory that staging wrote:
 
 import json
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import repeat
@@ -39,7 +40,9 @@ from gomlx.models.batching.cost import (
 )
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
-from gomlx.models.serving.feeds import Answers, Feeds, by_shape
+from gomlx.models.serving.answers import Answers
+from gomlx.models.serving.binding import Binding
+from gomlx.models.serving.feeds import Feeds
 from gomlx.models.serving.transformer import Transformer
 from gomlx.models.version import ModelVersion
 
@@ -50,8 +53,8 @@ log = logging.getLogger(__name__)
 class Description:
     """What a worker needs to know of a staged version.
 
-    feeds and fetches: names of the graph's tensors. unsteady: types of operations that
-    forbid caching. rows_apart: why rows of different requests may not run together, or
+    binding: its tensors in the graph. unsteady: types of operations that forbid
+    caching. rows_apart: why rows of different requests may not run together, or
     empty. example: a row to warm with. transformer: "package.module:function" over
     every answer, or empty. rows_together: the rows of a request run together, and with
     no others: a whole request is the question. pads: a new number of rows is compiled,
@@ -59,8 +62,7 @@ class Description:
     """
 
     signature: Signature
-    feeds: tuple[str, ...]
-    fetches: tuple[str, ...]
+    binding: Binding
     state: weights.SavedState
     unsteady: tuple[str, ...]
     rows_apart: str
@@ -74,6 +76,13 @@ class Description:
         """Whether rows of different requests may run together."""
         return not self.rows_apart
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows may share a run at most."""
+        if self.rows_apart and not self.rows_together:
+            return 1
+        return self.binding.rows or sys.maxsize
+
     def write(self, directory: Path) -> None:
         (directory / "servable.json").write_text(json.dumps(asdict(self)))
 
@@ -82,8 +91,7 @@ class Description:
         document = json.loads((directory / "servable.json").read_text())
         return cls(
             Signature.from_json(document["signature"]),
-            tuple(document["feeds"]),
-            tuple(document["fetches"]),
+            Binding.from_json(document["binding"]),
             weights.SavedState.from_json(document["state"]),
             tuple(document["unsteady"]),
             document["rows_apart"],
@@ -100,24 +108,30 @@ class Servable:
     def __init__(self, version: ModelVersion) -> None:
         self.version = version
         self.description = Description.read(version.directory)
-        self.signature = self.description.signature
         kinds = canonical.parse((version.directory / "dictionary").read_bytes())
         self.dictionary = Dictionary(version.digest, self.signature, kinds)
         self._transform = self._transformer()
-        self._feeds = Feeds(self.signature)
-        self._answers = Answers(self.signature.outputs)
+        binding = self.description.binding
+        self._feeds = Feeds(self.signature.inputs, binding)
+        self._answers = Answers(self.signature.outputs, binding)
+        self._most = self.description.most_rows  # of one run
         self._session = tf_session.open_session(tf.Graph())
         self._call = self._load()
         self._sizes: tuple[int, ...] = ()  # of runs, if others cost more
 
+    @property
+    def signature(self) -> Signature:
+        """Its inputs and outputs."""
+        return self.description.signature
+
     def run(self, rows: Sequence[Row]) -> list[bytes]:
-        """Return the answer of every row; rows of equal shapes are computed together.
+        """Return the answer of every row; rows that can share a run do.
 
         Raises RunFailed.
         """
         try:
-            ragged = self._feeds.is_ragged
-            answers = self._run_by_shape(rows) if ragged else self._run(rows)
+            is_grouped = self._feeds.is_grouped or self._most < len(rows)
+            answers = self._run_groups(rows) if is_grouped else self._run(rows)
         except tf_session.TensorFlowError as error:
             name = self.version.name
             raise RunFailed(f"model {name!r} failed: {error.message[:500]}") from None
@@ -132,8 +146,8 @@ class Servable:
         return [joined(self.run(cast(Sequence[Row], rows))) for rows in requests]
 
     def outputs(self, rows: Sequence[Row]) -> list[Any]:
-        """Run rows of equal shapes: one array per output, of shape [rows, …]."""
-        return self._call(*self._feeds(rows))
+        """Run rows of one group: one array per output, of shape [rows, …]."""
+        return self._answers.by_row(self._call(*self._feeds(rows)), len(rows))
 
     def warm(self, max_rows: int = 1) -> list[Timing]:
         """Run more and more rows; return the timings of `cost.batch_sizes`.
@@ -176,9 +190,8 @@ class Servable:
         description = self.description
         loader = tf_session.import_graph(self._session, directory / "saved_model")
         weights.load(self._session, loader, directory / "weights", description.state)
-        return tf_session.make_callable(
-            self._session, description.feeds, description.fetches
-        )
+        binding = description.binding
+        return tf_session.make_callable(self._session, binding.feeds, binding.fetches)
 
     def _warm_all(self, run: Callable[[int], object], max_rows: int) -> list[Timing]:
         """Warm all sizes, however long that takes, and pad to them from now on."""
@@ -205,11 +218,12 @@ class Servable:
         answers = self._answers(self._call(*self._feeds(padded)), size)
         return answers[: len(rows)]
 
-    def _run_by_shape(self, rows: Sequence[Row]) -> list[bytes]:
+    def _run_groups(self, rows: Sequence[Row]) -> list[bytes]:
         answers: list[bytes] = [b""] * len(rows)
-        for places in by_shape(rows):
-            for i, answer in zip(
-                places, self._run([rows[i] for i in places]), strict=True
-            ):
-                answers[i] = answer
+        for group in self._feeds.groups(rows):
+            for first in range(0, len(group), self._most):
+                places = group[first : first + self._most]
+                run = self._run([rows[i] for i in places])
+                for i, answer in zip(places, run, strict=True):
+                    answers[i] = answer
         return answers

@@ -42,9 +42,17 @@ def make_callable(
     """Return a function from numpy arrays, one per feed, to numpy arrays."""
     options = config_pb2.CallableOptions()
     options.feed.extend(feeds)
-    options.fetch.extend(fetches)
+    options.fetch.extend(_fetchable(session.graph, name, feeds) for name in fetches)
     options.run_options.inter_op_thread_pool = -1  # run in the caller's thread
     return session._make_callable_from_options(options)  # type: ignore[no-any-return]
+
+
+def _fetchable(graph: Any, name: str, feeds: Sequence[str]) -> str:
+    """Return a tensor equal to a fetched one: a tensor cannot be fed and fetched."""
+    if name not in feeds:
+        return name
+    with graph.as_default():
+        return str(tf.identity(graph.get_tensor_by_name(name)).name)
 
 
 def parse(saved_model: Path, tags: Collection[str] = TAGS) -> Any:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from gomlx.contract.signature import Signature
 from gomlx.errors import StageFailed
 from gomlx.models.dataflow.elements import inputs
 from gomlx.models.graph import init_op, needed_nodes, restore_op
 from gomlx.models.serving import session as tf_session
+from gomlx.models.staging.signature.bind import BoundSignature
 
 # Operations that hold state which a checkpoint fills. The graph fills static tables.
 _CHECKPOINTED = frozenset(
@@ -57,20 +57,20 @@ class Objects:
     """A signature as TensorFlow 2's own loader restores it. Raises StageFailed."""
 
     def __init__(
-        self, saved_model: Path, meta_graph: Any, signature: Signature, name: str
+        self, saved_model: Path, meta_graph: Any, bound: BoundSignature, name: str
     ) -> None:
         self._meta_graph = meta_graph
-        self._signature = signature
+        self._bound = bound
         self._name = name
         # The function holds no reference to what it captures: keep the model alive.
         self._model = tf_session.load_objects(saved_model)
         self._function = self._model.signatures[name]
 
     def call(self, *arrays: Any) -> list[Any]:
-        """Run the signature on one array per input; return one array per output."""
-        fed = zip(self._signature.inputs, arrays, strict=True)
-        found = self._function(**{t.name: tf.constant(array) for t, array in fed})
-        return [found[tensor.name].numpy() for tensor in self._signature.outputs]
+        """Run the signature on one array per feed; return one array per fetch."""
+        fed = zip(self._bound.arguments, arrays, strict=True)
+        found = self._function(**{name: tf.constant(array) for name, array in fed})
+        return [found[name].numpy() for name in self._bound.results]
 
     def fill(self, session: Any, unfilled: Sequence[Any]) -> None:
         """Give nodes of the session's graph the values of their objects.

@@ -11,33 +11,32 @@ try       the model as TensorFlow loads it, alone and in     samples.py, trial.p
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Tensor
 from gomlx.models import libraries
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.graph import needed_nodes
-from gomlx.models.independence.proof import Verdict, prove
-from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import Shape
+from gomlx.models.independence.proof import Verdict, fed_rows, fed_shared, prove
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
+from gomlx.models.serving.binding import Binding, Bound, Layout
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
-from gomlx.models.staging.check import bound_signature, example_row
+from gomlx.models.staging.check import check_bound, example_row
 from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.keras_file import export_keras_file
 from gomlx.models.staging.kinds import Walk
-from gomlx.models.staging.missing import asked_for
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import keep_graph, prune
 from gomlx.models.staging.rows import rows_apart
 from gomlx.models.staging.samples import Samples, constants, samples
+from gomlx.models.staging.signature.bind import BoundSignature, bound_signature
+from gomlx.models.staging.signature.missing import asked_for
 from gomlx.models.staging.trial import Trial
 from gomlx.models.steadiness.proof import may_write, unsteady_ops
 from gomlx.models.version import TOGETHER, ModelVersion, StageRequest
@@ -50,7 +49,8 @@ class _Model:
     """A fetched model whose signature, settings and example fit together.
 
     folder is the work folder, which is to become the staged version; needed are the
-    names of the nodes that serving depends on, flow the dataflow through them.
+    names of the nodes that serving depends on, flow the dataflow through them. bound:
+    its signature, and the model's own names.
     """
 
     request: StageRequest
@@ -58,6 +58,7 @@ class _Model:
     meta_graph: Any
     needed: set[str]
     flow: Flow
+    bound: BoundSignature
     description: Description
 
     @property
@@ -86,14 +87,15 @@ def prepare(work: Path, request: StageRequest) -> None:
         call = _callable(model, session)
         state = _export_weights(model, session)
         proof = _proof(model, session)
-        trial = Trial(model.description.signature, call, proof.samples)
+        described = replace(model.description, signature=proof.signature)
+        description = without_rows(described, proof.verdict.same)
+        trial = Trial(description, call, proof.samples)
         setting = request.settings.rows
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
-    joins = not apart and not model.description.rows_together
-    pads = joins and is_compiled(model.meta_graph, model.description.fetches)
-    described = replace(model.description, signature=proof.signature)
-    replace(described, state=state, rows_apart=apart, pads=pads).write(work)
+    joins = not apart and not description.rows_together
+    pads = joins and is_compiled(model.meta_graph, description.binding.fetches)
+    replace(description, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         prune(model.saved_model, model.meta_graph, request.signature)
@@ -107,11 +109,12 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         keep_graph(work / "saved_model", meta_graph, tf_session.TAGS)
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
+    check_bound(bound, request.settings)
+    fetches = bound.binding.fetches
     example = example_row(bound.signature, request.example)
     description = Description(
         signature=bound.signature,
-        feeds=bound.feeds,
-        fetches=bound.fetches,
+        binding=bound.binding,
         state=SavedState((), (), restores=False),  # until it is exported
         unsteady=("not examined yet",),
         rows_apart="it is not proved yet",
@@ -120,14 +123,14 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         rows_together=request.settings.rows == TOGETHER,
         pads=False,
     )
-    needed = needed_nodes(meta_graph, bound.fetches)
-    flow = Flow(meta_graph.graph_def, needed, bound.feeds, bound.fetches)
-    return _Model(request, work, meta_graph, needed, flow, description)
+    needed = needed_nodes(meta_graph, fetches)
+    flow = Flow(meta_graph.graph_def, needed, bound.binding.feeds, fetches)
+    return _Model(request, work, meta_graph, needed, flow, bound, description)
 
 
 def _examined(model: _Model, session: Any) -> _Model:
     """Return the model with what makes it unsteady in its description."""
-    feeds = model.description.feeds
+    feeds = model.description.binding.feeds
     flow = model.flow
     with session.graph.as_default():
         found = unsteady_ops(model.meta_graph, flow.body, flow.function, feeds)
@@ -143,14 +146,14 @@ def _examined(model: _Model, session: Any) -> _Model:
 
 def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
     """Return the model as TensorFlow loads it, from arrays to arrays."""
-    description = model.description
+    binding = model.bound.binding
     unfilled = unfilled_nodes(model.meta_graph, model.needed)
     if not unfilled:
-        return tf_session.make_callable(session, description.feeds, description.fetches)
+        return tf_session.make_callable(session, binding.feeds, binding.fetches)
     objects = Objects(
         model.saved_model,
         model.meta_graph,
-        description.signature,
+        model.bound,
         model.request.signature,
     )
     objects.fill(session, unfilled)
@@ -167,7 +170,8 @@ def _export_weights(model: _Model, session: Any) -> SavedState:
 def _proof(model: _Model, session: Any) -> _Proof:
     description = model.description
     signature = description.signature
-    feeds = description.feeds
+    binding = description.binding
+    feeds = binding.feeds
     flow = model.flow
     with session.graph.as_default():
         signature = asked_for(signature, feeds, flow)
@@ -180,18 +184,56 @@ def _proof(model: _Model, session: Any) -> _Proof:
     ]
     with session.graph.as_default():
         compared = constants(flow, feeds)
-        shapes = {
-            feed: _row_shape(t) for t, feed in zip(signature.inputs, feeds, strict=True)
-        }
-        verdict = prove(flow.body, flow.function, shapes, description.fetches)
+        verdict = _verdict(flow, signature, binding)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
     return _Proof(signature, kinds, tried, verdict)
 
 
-def _row_shape(tensor: Tensor) -> Shape | None:
-    if tensor.shape is None:
-        return None
-    return tuple(None if size is None else Size(size) for size in tensor.shape)
+def _verdict(flow: Flow, signature: Signature, binding: Binding) -> Verdict:
+    """Return whether rows may join, which cannot be where a run has only one."""
+    fed = {}
+    for tensor, bound in zip(signature.inputs, binding.inputs, strict=True):
+        (name,) = bound.tensors
+        if not bound.layout.is_shared:
+            fed[name] = fed_rows(name, tensor.shape)
+        elif bound.layout is Layout.ONE and tensor.shape is not None:
+            fed[name] = fed_shared((1, *tensor.shape))
+        else:
+            fed[name] = fed_shared(tensor.shape)
+    if not binding.has_rows:
+        return Verdict(False, "the model takes one row at a time")
+    shared = [
+        name
+        for bound in binding.outputs
+        for name in bound.tensors
+        if bound.layout.is_shared
+    ]
+    return prove(flow.body, flow.function, fed, binding.fetches, shared)
+
+
+def without_rows(description: Description, same: Collection[str]) -> Description:
+    """Return a description in which outputs that are the same for all rows say so.
+
+    same: the fetched tensors for which that is proved.
+    """
+    signature = description.signature
+    binding = description.binding
+    outputs = []
+    tensors = []
+    for tensor, bound in zip(signature.outputs, binding.outputs, strict=True):
+        is_same = bound.layout is Layout.ROWS and {*bound.tensors} <= {*same}
+        if is_same and tensor.shape is not None:
+            shape = None, *tensor.shape
+            tensors.append(replace(tensor, shape=shape, is_shared=True))
+            outputs.append(Bound(Layout.WHOLE, bound.tensors))
+        else:
+            tensors.append(tensor)
+            outputs.append(bound)
+    return replace(
+        description,
+        signature=replace(signature, outputs=tuple(tensors)),
+        binding=replace(binding, outputs=tuple(outputs)),
+    )
 
 
 def _try_as_served(model: _Model, trial: Trial) -> None:

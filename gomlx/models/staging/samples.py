@@ -126,7 +126,8 @@ def samples(
     measured = []
     for i, (tensor, kind) in enumerate(zip(fields, kinds, strict=True)):
         own = distinguished[i] if i < len(distinguished) else ()
-        some = _known(tensor, kind, own, compared)
+        # Rows of one value of a shared input: only they run together.
+        some = [] if tensor.is_shared else _known(tensor, kind, own, compared)
         known.append(some)
         tried.append(_tried(tensor, kind, some, compared, example[i]))
         if not isinstance(kind, Vocabulary | Buckets | Auxiliary) and tensor.bounds:
@@ -155,7 +156,7 @@ def _tried(
     example: Value,
 ) -> list[Scalar]:
     """Return the values of an input for the rows whose answers are compared."""
-    if isinstance(kind, Auxiliary):
+    if isinstance(kind, Auxiliary) or tensor.is_shared:
         return []
     if isinstance(kind, Buckets):
         return list(known[:_ROWS])

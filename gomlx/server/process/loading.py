@@ -51,10 +51,9 @@ class VersionLoader:
 
         servable = Servable(version)
         batch = self._batches[version.name]
-        joins = servable.description.joins_rows
         are_requests = servable.description.rows_together  # what waits for runs
         run = servable.run_requests if are_requests else servable.run
-        max_rows = batch.max_rows if joins or are_requests else 1
+        max_rows = min(batch.max_rows, servable.description.most_rows)
         rows_of = rows_of_requests if are_requests else len
         cost = Cost(max_rows, servable.warm(max_rows), rows_of)
         limits = BatchLimits(

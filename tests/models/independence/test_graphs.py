@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gomlx.models.dataflow.flow import Flow
-from gomlx.models.independence.proof import Verdict, prove
-from gomlx.models.independence.sizes import Size
+from gomlx.models.independence.proof import Verdict, fed_rows, prove
 from tests.models.independence.graphs import WORDS, Graph, run
 
 EXAMPLES = int(os.environ.get("GOMLX_GRAPHS", "200"))
@@ -19,7 +18,7 @@ _NEIGHBOURS = 4
 
 
 def proved(graph: tf.Graph, feeds: list[Any], fetch: Any) -> Verdict:
-    names = {feed.name: tuple(map(Size, feed.shape[1:])) for feed in feeds}
+    names = {f.name: fed_rows(f.name, f.shape[1:].as_list()) for f in feeds}
     definition = graph.as_graph_def()
     needed = {node.name for node in definition.node}
     with graph.as_default():
@@ -54,17 +53,25 @@ def disagreement(seed: int) -> str:
         g.grow(random.randrange(2, 9))
         fetches = [g.floats[-1], g.integers[-1]]
     for fetch in fetches:
-        if proved(graph, feeds, fetch).joins:
-            if wrong := _differing(graph, feeds, fetch, random):
+        verdict = proved(graph, feeds, fetch)
+        if verdict.joins:
+            is_same = fetch.name in verdict.same
+            if wrong := _differing(graph, feeds, fetch, random, is_same):
                 return f"{g.names}: {fetch.op.type} {fetch.name}: {wrong}"
     return ""
 
 
-def _differing(graph: tf.Graph, feeds: list[Any], fetch: Any, random: Random) -> str:
+def _differing(
+    graph: tf.Graph, feeds: list[Any], fetch: Any, random: Random, is_same: bool
+) -> str:
     values = rows(random, _NEIGHBOURS)
     together = run(graph, feeds, fetch, values)
     if together is None:
         return ""
+    if is_same:
+        alone = run(graph, feeds, fetch, [value[:1] for value in values])
+        is_equal = alone is None or np.array_equal(alone, together, equal_nan=True)
+        return "" if is_equal else "not the same"
     if len(together) != _NEIGHBOURS:
         return f"{len(together)} rows"
     for i in range(_NEIGHBOURS):

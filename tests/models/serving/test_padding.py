@@ -75,13 +75,13 @@ def test_what_is_not_compiled_is_not_padded(tmp_path: Path, staged: Stage) -> No
     assert not Servable(staged(scale(tmp_path / "scale", 2.0))).description.pads
 
 
-@pytest.mark.parametrize("rows", ["alone", "together"])
+@pytest.mark.parametrize(("rows", "size"), [("alone", 1), ("together", 3)])
 def test_rows_that_may_not_join_get_no_copies_beside_them(
-    tmp_path: Path, staged: Stage, rows: str
+    tmp_path: Path, staged: Stage, rows: str, size: int
 ) -> None:
     source = compiled(tmp_path / "source", sized)
     servable = Servable(staged(source, settings=Settings(rows=rows)))
     servable.warm(8)
 
     assert not servable.description.pads
-    assert answers(servable, 3)[0] == 3
+    assert answers(servable, 3)[0] == size

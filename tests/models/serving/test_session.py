@@ -30,14 +30,14 @@ def cpu_seconds(call: Callable[[], Any], times: int = 300) -> float:
 def test_a_call_costs_a_fifth_of_an_ordinary_one(tmp_path: Path, staged: Stage) -> None:
     source = saved_models.lookup(tmp_path / "m", ["a", "b", "c"])
     ordinary = tf.saved_model.load(str(source)).signatures["serving_default"]
-    description = Servable(staged(source)).description
+    binding = Servable(staged(source)).description.binding
     word = np.array([["b"]], object)
 
     def theirs() -> Any:
         return ordinary(word=tf.constant([["b"]]))["y"].numpy()
 
     with session.loaded(source) as loaded:
-        call = session.make_callable(loaded, description.feeds, description.fetches)
+        call = session.make_callable(loaded, binding.feeds, binding.fetches)
 
         def ours() -> Any:
             return call(word)

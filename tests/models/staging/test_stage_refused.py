@@ -38,7 +38,7 @@ def test_weights_that_do_not_fit_the_graph(tmp_path: Path, staged: Stage) -> Non
     weight = tf.Variable([[1.0]], shape=tf.TensorShape(None))
     source = save(tmp_path / "m", lambda x: {"y": x @ weight}, [spec("x")], weight)
     servable = Servable(staged(source))
-    assert servable.run(servable.signature.check({"x": 2.0}).rows) == [b'{"y":2.0}']
+    assert servable.run(servable.signature.check({"x": 2.0}).rows) == [b'{"y":[2.0]}']
     weight.assign([[1.0], [2.0]])
     worse = save(tmp_path / "w", lambda x: {"y": x @ weight}, [spec("x")], weight)
     with pytest.raises(StageFailed, match="the trial run failed"):
@@ -69,13 +69,6 @@ def flipped(content: bytes) -> bytes:
     return content[:5000] + bytes([content[5000] ^ 0xFF]) + content[5001:]
 
 
-def of_all_rows(folder: Path) -> Path:
-    def f(x: Any) -> Any:
-        return {"y": tf.reduce_sum(x)}
-
-    return save(folder, f, [spec("x", shape=(None,))])
-
-
 def two_names_for_one(folder: Path) -> Path:
     v1 = tf.compat.v1
     with v1.Graph().as_default(), v1.Session() as session:
@@ -98,11 +91,6 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda folder: with_variables(folder, flipped),
         "cannot be loaded",
     ),
-    "no batch dimension": (
-        lambda folder: saved_models.echo(folder, "float32", ()),
-        "first dimension must be the batch",
-    ),
-    "no batch in the output": (of_all_rows, "first dimension must be the batch"),
     "reserved name": (
         lambda folder: save(folder, lambda x: {"y": x}, [spec("batch_size")]),
         "may not be named 'batch_size'",

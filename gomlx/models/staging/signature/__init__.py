@@ -1,0 +1,1 @@
+"""What a SavedModel declares of its inputs and outputs → the signature served."""

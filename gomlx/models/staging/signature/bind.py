@@ -1,0 +1,191 @@
+"""From a SignatureDef to the signature that is served, and its tensors in the graph.
+
+Which first axis is the batch follows from the shapes that the model declares:
+
+    an input's is open        it is the batch; inputs whose first axis is fixed, or that
+                              have none, hold one value for all rows of a run
+    all are 1                 one row a run, which has an axis less
+    all are N, outputs' too   N rows a run
+    anything else             one row a run: no axis is for the batch
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from gomlx.contract.dtypes import ANY, DTYPES
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
+from gomlx.errors import StageFailed
+from gomlx.models.serving.binding import Binding, Bound, Layout
+from gomlx.models.staging.signature.defaults import default_value
+from gomlx.models.staging.signature.missing import with_missing
+from gomlx.models.version import Settings, StageRequest
+
+Dims = tuple[int | None, ...] | None  # of a tensor of the graph; None: of any rank
+
+
+@dataclass(frozen=True)
+class BoundSignature:
+    """A signature and its tensors in the graph.
+
+    arguments and results: the model's own names of what is fed and fetched.
+    """
+
+    signature: Signature
+    binding: Binding
+    arguments: tuple[str, ...]
+    results: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An input or output: the model's name of it, the one in requests, its tensor."""
+
+    name: str
+    served_name: str
+    dtype: str
+    dims: Dims
+    tensor: str
+    default: Any = None  # a TensorProto
+
+    @property
+    def is_open(self) -> bool:
+        """True when any number of rows fits its first axis."""
+        return self.dims is None or self.dims[:1] == (None,)
+
+    def bound(self, layout: Layout, has_rows: bool) -> tuple[Tensor, Bound]:
+        """Return it as the contract has it, and its tensor in the graph.
+
+        has_rows: a run may have several rows.
+        """
+        shape = self.dims
+        if shape is not None and layout is not Layout.WHOLE:
+            shape = shape[1:]
+        tensor = Tensor(
+            self.served_name,
+            self.dtype,
+            shape,
+            is_shared=has_rows and layout.is_shared,
+            default=default_value(self.default, layout),
+        )
+        return tensor, Bound(layout, (self.tensor,))
+
+
+def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
+    """Return the requested signature of a model. Raises StageFailed."""
+    settings = request.settings
+    definition = _definition(meta_graph, request.signature)
+    inputs = list(_inputs(definition, settings))
+    outputs = list(_outputs(definition, settings))
+    rows = _rows(inputs, outputs)
+    has_rows = rows not in (None, 1)
+    ins = [part.bound(_input_layout(part, rows), has_rows) for part in inputs]
+    outs = [part.bound(_output_layout(part, rows), has_rows) for part in outputs]
+    signature = Signature(
+        tuple(with_missing(tensor, settings) for tensor, _ in ins),
+        tuple(tensor for tensor, _ in outs),
+        tuple(Tensor(name, ANY, ()) for name in settings.auxiliaries),
+    )
+    binding = Binding(
+        tuple(bound for _, bound in ins),
+        tuple(bound for _, bound in outs),
+        1 if rows is None else rows,
+    )
+    arguments = tuple(part.name for part in inputs)
+    return BoundSignature(
+        signature, binding, arguments, tuple(part.name for part in outputs)
+    )
+
+
+def _definition(meta_graph: Any, name: str) -> Any:
+    definitions = dict(meta_graph.signature_def)
+    if name not in definitions:
+        public = sorted(n for n in definitions if not n.startswith("__"))
+        has = ", ".join(public) or "none"
+        raise StageFailed(f"the model has no signature {name!r}; it has: {has}")
+    definition = definitions[name]
+    if not definition.inputs or not definition.outputs:
+        raise StageFailed(f"signature {name!r} needs an input and an output at least")
+    return definition
+
+
+def _inputs(definition: Any, settings: Settings) -> Iterator[_Part]:
+    defaults = dict(definition.defaults)
+    for name, info in sorted(definition.inputs.items()):
+        served = settings.served_name(name)
+        yield _part(f"input {name!r}", name, served, info, defaults.get(name))
+
+
+def _outputs(definition: Any, settings: Settings) -> Iterator[_Part]:
+    """Yield those that the config names, or all. Raises StageFailed."""
+    outputs = dict(sorted(definition.outputs.items()))
+    for name in settings.outputs or outputs:
+        if name not in outputs:
+            has = ", ".join(outputs)
+            raise StageFailed(f"outputs: the model has no {name!r}; it has: {has}")
+    for name, info in outputs.items():
+        if name in (settings.outputs or outputs):
+            try:
+                yield _part(f"output {name!r}", name, name, info)
+            except StageFailed as error:
+                raise StageFailed(f"{error}; {_without(outputs, name)}") from None
+
+
+def _without(outputs: Iterable[str], name: str) -> str:
+    others = [other for other in outputs if other != name]
+    if not others:
+        return "the model has no other output"
+    return f"to serve the model without it, configure `outputs: [{', '.join(others)}]`"
+
+
+def _part(what: str, name: str, served: str, info: Any, default: Any = None) -> _Part:
+    """Read a TensorInfo; what names it in errors. Raises StageFailed."""
+    if info.WhichOneof("encoding") != "name":
+        raise StageFailed(f"{what}: sparse and ragged tensors are not supported")
+    dtype = tf.as_dtype(info.dtype).name
+    if dtype not in DTYPES:
+        raise StageFailed(f"{what}: dtype {dtype} is not supported")
+    dims: Dims = None
+    if not info.tensor_shape.unknown_rank:
+        sizes = [int(dim.size) for dim in info.tensor_shape.dim]
+        dims = tuple(None if size < 0 else size for size in sizes)
+    return _Part(name, served, dtype, dims, info.name, default)
+
+
+def _rows(inputs: Sequence[_Part], outputs: Sequence[_Part]) -> int | None:
+    """Return how many rows a run has; 0: any number; None: one, without an axis."""
+    if any(part.is_open for part in inputs):
+        return 0 if any(part.is_open for part in outputs) else None
+    firsts = {part.dims[0] for part in inputs if part.dims}
+    if len(firsts) != 1:
+        return None
+    (first,) = firsts
+    if first == 1:
+        return 1
+    are_rows = all(part.dims and part.dims[0] == first for part in outputs)
+    return first if are_rows else None
+
+
+def _input_layout(part: _Part, rows: int | None) -> Layout:
+    if rows is None or part.dims == ():
+        return Layout.WHOLE
+    if rows == 0 and part.is_open:
+        return Layout.ROWS
+    assert part.dims is not None
+    if part.dims[0] == 1:
+        return Layout.ONE
+    return Layout.ROWS if rows and part.dims[0] == rows else Layout.WHOLE
+
+
+def _output_layout(part: _Part, rows: int | None) -> Layout:
+    if rows is None:
+        return Layout.WHOLE
+    if rows == 0:
+        return Layout.ROWS if part.is_open else Layout.WHOLE
+    if rows == 1:
+        is_one = part.dims is not None and part.dims[:1] == (1,)
+        return Layout.ONE if is_one else Layout.WHOLE
+    return Layout.ROWS
