@@ -174,7 +174,8 @@ def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
     from gomlx.models import libraries
     from gomlx.models.serving import session
     from gomlx.models.serving.transformer import code
-    from gomlx.models.staging.check import bound_signature, example_row
+    from gomlx.models.staging.check import check_bound, example_row
+    from gomlx.models.staging.signature.bind import bound_signature
 
     code(request.settings.transformer, request.name)
     graph = [one for one in snapshot.files if one[0].startswith("saved_model.pb")]
@@ -182,6 +183,7 @@ def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
     meta_graph = session.parse(request.into)
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
+    check_bound(bound, request.settings)
     example_row(bound.signature, request.example)
     return _Found(
         list(map(_tensor, bound.signature.fields)),

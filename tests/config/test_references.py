@@ -44,7 +44,7 @@ def test_a_model_and_a_datastore_may_share_an_id(path: Path) -> None:
         ("missing: nan, wildcard: true", None),
         (
             "",
-            "expected one of precision, wildcard and auxiliary, or missing or rename, got none",
+            "auxiliary, or missing or rename, got none",
         ),
         ("missing: nan, precision: 1, wildcard: true", "got precision and wildcard"),
         ("missing: nan, auxiliary: true", "an auxiliary input may be null anyway"),
