@@ -4,6 +4,7 @@ numpy, pandas, polars and Arrow are recognized by their methods, never imported.
 """
 
 import base64
+from array import array as StandardArray
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,14 +65,25 @@ def to_json(value: Any) -> Any:
         return _text(bytes(value))
     for method in ("tolist", "to_list", "to_pylist", "as_py"):
         if hasattr(value, method):
-            return to_json(getattr(value, method)())
+            found = getattr(value, method)()
+            return found if _holds_numbers(value) else to_json(found)
     if isinstance(value, list | tuple):
-        return [to_json(element) for element in value]
+        is_done = _JSON.issuperset(map(type, value))
+        return list(value) if is_done else [to_json(element) for element in value]
     if type(value).__name__ == "NAType":  # of pandas: a missing value
         return None
     kinds = (str, bool, int, float)  # whose subclasses orjson may refuse
     kind = next((kind for kind in kinds if isinstance(value, kind)), None)
     return kind(value) if kind else value
+
+
+def _holds_numbers(array: Any) -> bool:
+    """True for an array of numpy, or of the standard library, whose list is of numbers.
+
+    Whatever its size, no element needs a look.
+    """
+    kind = getattr(getattr(array, "dtype", None), "kind", "")
+    return kind in tuple("biuf") or isinstance(array, StandardArray)
 
 
 def _text(value: bytes) -> Any:

@@ -11,6 +11,7 @@ import orjson
 
 from gomlx.client.answer import Answer, AnswerEntry, AnswerOrigin, AnswerReader
 from gomlx.client.columns import InputColumns
+from gomlx.client.local.digits import sent
 from gomlx.client.local.kept_answers import KeptAnswers, KeptLimits, Lifetimes
 from gomlx.client.local.row_matcher import RowMatcher, broadcast
 from gomlx.client.local.rows import KeyedRows, MissingRow, PlainRow
@@ -79,8 +80,9 @@ class ClientModel:
         signature = self.contract.signature
         checked = signature.check(_document(inputs))
         ordered = [inputs.by_name[name] for name in signature.names]
-        for name, column in zip(signature.names, ordered, strict=True):
-            _check_encodable(name, column)
+        for tensor, column in zip(signature.fields, ordered, strict=True):
+            if tensor.bounds is None:  # numbers have been checked
+                _check_encodable(tensor.name, column)
         plain = list(zip(*broadcast(ordered, inputs.size), strict=True))
         canonical = self._dictionary.canonical(checked.rows)
         return KeyedRows(plain, canonical, self._keys(canonical))
@@ -123,13 +125,19 @@ class ClientModel:
 
     def request_body(self, plain: Sequence[PlainRow]) -> bytes:
         """Return the body of a request for some rows."""
-        names = self.contract.signature.names
-        if len(plain) == 1:
-            return orjson.dumps(dict(zip(names, plain[0], strict=True)))
-        columns = map(narrowed, zip(*plain, strict=True))
+        fields = self.contract.signature.fields
+        columns = [
+            sent(tensor, narrowed(column))
+            for tensor, column in zip(fields, zip(*plain, strict=True), strict=True)
+        ]
         # Some servers need to know the size before they read a column.
-        pairs = zip(names, columns, strict=True)
-        return orjson.dumps({"batch_size": len(plain), **dict(pairs)})
+        document: dict[str, Any] = {"batch_size": len(plain)}
+        if len(plain) == 1:
+            document = {}
+            columns = [column[0] for column in columns]
+        names = self.contract.signature.names
+        document |= zip(names, columns, strict=True)
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def version_in(self, headers: Mapping[str, str], document: Any) -> str:
         """Return the version that a response names; empty if no service sent it."""
