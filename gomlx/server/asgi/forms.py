@@ -40,8 +40,9 @@ class AnyForm:
         self._refuse = refuse
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "websocket":  # no route has any
+            await receive()
+            await send({"type": "websocket.close"})
             return
         try:
             usual = _usual(scope)

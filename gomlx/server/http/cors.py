@@ -18,7 +18,7 @@ _REQUEST_HEADERS = (
 )
 _EXPOSED = b"Cache-Status, ETag, Gomlx-Version, Retry-After"
 # Shows hosts and folders: no page of another site reads it.
-_HIDDEN = "/v1/api/config"
+_HIDDEN = "v1/api/config"
 
 
 class CorsRules:
@@ -60,7 +60,7 @@ class CorsRules:
     def _headers(self, path: str, origin: bytes, more: HeaderPairs) -> HeaderPairs:
         """more: what an allowed origin gets besides, without the names' beginning."""
         found = [(b"vary", b"Origin")] if self.varies else []
-        if path.startswith(_HIDDEN):
+        if path.lstrip("/").startswith(_HIDDEN):  # as Falcon finds a route
             return found
         if self._is_open or origin.lower() in self._allowed:
             allowed = b"*" if self._is_open else origin

@@ -42,6 +42,39 @@ def test_what_is_not_ours(what: str) -> None:
     assert PARSE(head_of(OTHERS[what])) is None
 
 
+@pytest.mark.parametrize(
+    "path", [b"/v1/api/model/%6d/eval", b"/v1/%61pi/model/m/ev%61l"]
+)
+def test_a_path_with_escapes(path: bytes) -> None:
+    assert PARSE(head_of(post(b"12345", path=path))) == PARSE(head_of(post(b"12345")))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [b"/v1/api/model/m%2Feval", b"/v1/api/model/%6/eval", b"/v1/api/model/%ff/eval"],
+)
+def test_a_path_that_is_none_of_ours(path: bytes) -> None:
+    assert PARSE(head_of(post(b"12345", path=path))) is None
+
+
+@pytest.mark.parametrize("host", [b"h", b"a.b:80", b"[::1]:8", b"%61", b""])
+def test_a_host(host: bytes) -> None:
+    assert PARSE(b"GET %b?x=1 HTTP/1.1\r\nHost: %b\r\n\r\n" % (EVAL, host))
+
+
+@pytest.mark.parametrize(
+    "host", [b"a b", b"a/b", b"a@b", b"h:x", b"[::1", b"%6", b"\xff"]
+)
+def test_what_is_no_host(host: bytes) -> None:
+    assert not PARSE(b"GET %b?x=1 HTTP/1.1\r\nHost: %b\r\n\r\n" % (EVAL, host))
+
+
+def test_an_origin_is_unusual_only_where_responses_depend_on_it() -> None:
+    head = head_of(post(b"12345", b"Origin: https://shop.example"))
+    assert PARSE(head)
+    assert not HeadParser({EVAL: "m"}, 1000, 5.0, is_origin_usual=False)(head)
+
+
 def test_short_heads_are_parsed_once() -> None:
     parse = HeadParser({EVAL: "m"}, 1000, 5.0)
     short = head_of(post(b"", b"x: y"))
