@@ -1,13 +1,25 @@
 """Checks what types cannot say: names that lead nowhere, contradictions."""
 
 import ipaddress
+import re
 from itertools import chain
 
 import msgspec
 
 from gomlx.cache.redis.address import parse
 from gomlx.config.problem import Problem, Problems, nearest
-from gomlx.config.schema import Config, Connection, Datastore, Endpoint, Model, Tls
+from gomlx.config.schema import (
+    Config,
+    Connection,
+    Cors,
+    Datastore,
+    Endpoint,
+    Model,
+    Tls,
+)
+
+_is_origin = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s,*]+").fullmatch
+_is_header = re.compile(r"[A-Za-z0-9-]+").fullmatch
 
 
 def reference_problems(config: Config) -> Problems:
@@ -128,6 +140,19 @@ def _endpoint_problems(endpoint: Endpoint) -> Problems:
             yield Problem.at(f"endpoint.trusted_proxies[{i}]", reason)
     if endpoint.tls:
         yield from _tls_problems(endpoint.tls, "endpoint.tls")
+    if endpoint.cors:
+        yield from _cors_problems(endpoint.cors, "endpoint.cors")
+
+
+def _cors_problems(cors: Cors, path: str) -> Problems:
+    for i, origin in enumerate(cors.origins):
+        if not _is_origin(origin):
+            reason = f'expected "*" or one such as https://shop.example, got {origin!r}'
+            yield Problem.at(f"{path}.origins[{i}]", reason)
+    for i, name in enumerate(cors.headers):
+        if not _is_header(name):
+            reason = f"expected the name of a header, got {name!r}"
+            yield Problem.at(f"{path}.headers[{i}]", reason)
 
 
 def _tls_problems(tls: Tls, path: str) -> Problems:
