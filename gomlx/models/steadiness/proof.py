@@ -7,6 +7,7 @@ each worker loads it, and at another time.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from gomlx.models.dataflow.elements import NodeOutput, split
@@ -48,11 +49,11 @@ def unsteady_ops(
     """
     graph = meta_graph.graph_def
     library = {function.signature.name for function in graph.library.function}
-    run = _Examined(library, frozenset())
+    run = _Examined(graph, library, frozenset())
     fetches = [f"{name}:{i}" for name, i in served.results]
     fed = dict.fromkeys(map(split, feeds))
     Reach(functions, library, run.visit).walk(served, fed, fetches)
-    load = _Examined(library, INITIALIZERS)
+    load = _Examined(graph, library, INITIALIZERS)
     init = init_op(meta_graph)
     needed = needed_nodes(meta_graph, init)
     loaded = Body([node for node in graph.node if node.name in needed], (), ())
@@ -73,7 +74,19 @@ def _files(meta_graph: Any) -> dict[NodeOutput, Fact]:
     functions = meta_graph.graph_def.library.function
     if any(node.op == "VarHandleOp" for f in functions for node in f.node_def):
         return {}  # a second way to a variable, which may hold such a path
-    return {split(a.tensor_info.name): Mark.ASSET for a in assets(meta_graph)}
+    return {
+        split(asset.tensor_info.name): Mark.ASSET
+        for asset in assets(meta_graph)
+        if not {"..", "/"} & set(PurePosixPath(asset.filename).parts)
+    }
+
+
+def _is_compiled(graph: Any) -> bool:
+    """True if XLA compiles a part of a graph, and draws numbers in its own way."""
+    bodies = [graph.node, *(f.node_def for f in graph.library.function)]
+    marked = [node.attr for nodes in bodies for node in nodes]
+    marked += [function.attr for function in graph.library.function]
+    return any("_XlaMustCompile" in a and a["_XlaMustCompile"].b for a in marked)
 
 
 class _Examined:
@@ -82,7 +95,10 @@ class _Examined:
     allowed: others that may run.
     """
 
-    def __init__(self, library: Collection[str], allowed: frozenset[str]) -> None:
+    def __init__(
+        self, graph: Any, library: Collection[str], allowed: frozenset[str]
+    ) -> None:
+        self._is_compiled = _is_compiled(graph)
         self._library = library
         self._allowed = allowed
         self.unsteady: set[str] = set()
@@ -91,7 +107,7 @@ class _Examined:
         op = reached.node.op
         if op in self.unsteady or self._is_steady(reached):
             return
-        if op not in RANDOM or reached.matters():
+        if op not in RANDOM or self._is_compiled or reached.matters():
             self.unsteady.add(op)
 
     def _is_steady(self, reached: Reached) -> bool:

@@ -107,8 +107,8 @@ UnicodeEncode UnicodeScript UnicodeTranscode UnsortedSegmentJoin
 """
 # Serialized examples and tensors.
 _PARSING = """
-DecodeCSV DecodeCompressed DecodeJSONExample DecodePaddedRaw DecodeRaw
-DeserializeManySparse DeserializeSparse ParseExample ParseExampleV2 ParseSequenceExample
+DecodeCSV DecodeCompressed DecodePaddedRaw DecodeRaw DeserializeManySparse
+DeserializeSparse ParseExample ParseExampleV2 ParseSequenceExample
 ParseSequenceExampleV2 ParseSingleExample ParseSingleSequenceExample ParseTensor
 SerializeManySparse SerializeSparse SerializeTensor
 """
@@ -118,9 +118,9 @@ AdjustContrast AdjustContrastv2 AdjustHue AdjustSaturation AudioMicrofrontend
 AudioSpectrogram CombinedNonMaxSuppression CropAndResize CropAndResizeGradBoxes
 CropAndResizeGradImage DecodeAndCropJpeg DecodeBmp DecodeGif DecodeImage DecodeJpeg
 DecodeJxl DecodePng DecodeWav DecodeWebP DrawBoundingBoxes DrawBoundingBoxesV2
-EncodeJpeg EncodeJpegVariableQuality EncodePng EncodeWav ExtractGlimpse ExtractGlimpseV2
-ExtractImagePatches ExtractJpegShape ExtractVolumePatches GenerateBoundingBoxProposals
-HSVToRGB ImageProjectiveTransformV2 ImageProjectiveTransformV3 Mfcc NonMaxSuppression
+EncodeJpeg EncodeJpegVariableQuality EncodePng EncodeWav ExtractImagePatches
+ExtractJpegShape ExtractVolumePatches GenerateBoundingBoxProposals HSVToRGB
+ImageProjectiveTransformV2 ImageProjectiveTransformV3 Mfcc NonMaxSuppression
 NonMaxSuppressionV2 NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5
 NonMaxSuppressionWithOverlaps RGBToHSV ResizeArea ResizeBicubic ResizeBicubicGrad
 ResizeBilinear ResizeBilinearGrad ResizeNearestNeighbor ResizeNearestNeighborGrad
@@ -158,7 +158,7 @@ TensorListFromTensor TensorListGather TensorListGetItem TensorListLength
 TensorListPopBack TensorListPushBack TensorListPushBackBatch TensorListReserve
 TensorListResize TensorListScatter TensorListScatterIntoExistingList TensorListScatterV2
 TensorListSetItem TensorListSplit TensorListStack TensorMapErase TensorMapHasKey
-TensorMapInsert TensorMapLookup TensorMapSize TensorMapStackKeys
+TensorMapInsert TensorMapLookup TensorMapSize
 """
 # Random numbers that are a function of a seed, which is an input.
 _SEEDED = """
@@ -173,8 +173,8 @@ StatelessTruncatedNormalV2 StochasticCastToInt
 """
 # Control flow and calls; the functions that are called are examined, too.
 _CONTROL = """
-Const ControlTrigger EnsureShape Enter Exit FakeParam For Identity IdentityN LoopCond
-MapDefun Merge NextIteration NoOp PartitionedCall Placeholder PlaceholderWithDefault
+Const ControlTrigger EnsureShape Enter Exit For Identity IdentityN LoopCond MapDefun
+Merge NextIteration NoOp PartitionedCall Placeholder PlaceholderWithDefault
 PreventGradient Snapshot StatelessCase StatelessIf StatelessWhile StopGradient Switch
 """
 # What JAX and XLA export as operations.

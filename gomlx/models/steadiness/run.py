@@ -5,7 +5,7 @@ from typing import Any
 
 from gomlx.models.dataflow.elements import NodeOutput, inputs, split
 from gomlx.models.dataflow.frames import Body
-from gomlx.models.steadiness.values import Bounds, Fact, Mark, has_rule
+from gomlx.models.steadiness.values import Bounds, Fact, Mark, computes_with
 
 MERGES = frozenset({"Merge", "RefMerge"})
 _TURNS = frozenset({"NextIteration", "RefNextIteration"})  # edges back, in a loop
@@ -108,17 +108,17 @@ class RunFrame:
             tensors = self._body.outputs[todo.pop().name]
             if not tensors.isdisjoint(self._body.results):
                 return True
-            for user in self._users(tensors):
+            for user, slot in self._users(tensors):
                 value = self.value((user.name, 0))
-                if not has_rule(user.op) or not isinstance(value, Bounds):
+                if not isinstance(value, Bounds) or not computes_with(user.op, slot):
                     return True
                 if not value.is_one_value:
                     todo.append(user)
         return False
 
-    def _users(self, tensors: Iterable[NodeOutput]) -> list[Any]:
-        found = [user for t in tensors for user, _ in self._body.users.get(t, ())]
-        return [user for user in found if user.name not in self._dead]
+    def _users(self, tensors: Iterable[NodeOutput]) -> list[tuple[Any, int]]:
+        found = [use for tensor in tensors for use in self._body.users.get(tensor, ())]
+        return [(user, slot) for user, slot in found if user.name not in self._dead]
 
 
 def node_name(source: str) -> str:

@@ -13,12 +13,11 @@ STEADY_READERS = frozenset(
     DatasetToSingleElement GroupByReducerDataset GuaranteeConst HashTable
     HashTableV2 If IsBoostedTreesEnsembleInitialized
     IsBoostedTreesQuantileStreamResourceInitialized IsVariableInitialized
-    ListDataset LookupTableExport LookupTableExportV2 LookupTableFind
-    LookupTableFindV2 LookupTableSize LookupTableSizeV2 MutableDenseHashTable
-    MutableDenseHashTableV2 MutableHashTable MutableHashTableOfTensors
-    MutableHashTableOfTensorsV2 MutableHashTableV2 Print PrintV2 RangeDataset
-    ReadVariableOp ReduceDataset RefEnter RefExit RefIdentity RefMerge
-    RefNextIteration RefSelect RefSwitch ResourceGather ResourceGatherNd
+    ListDataset LookupTableFind LookupTableFindV2 LookupTableSize LookupTableSizeV2
+    MutableDenseHashTable MutableDenseHashTableV2 MutableHashTable
+    MutableHashTableOfTensors MutableHashTableOfTensorsV2 MutableHashTableV2 Print
+    PrintV2 RangeDataset ReadVariableOp ReduceDataset RefEnter RefExit RefIdentity
+    RefMerge RefNextIteration RefSelect RefSwitch ResourceGather ResourceGatherNd
     SentencepieceDetokenizeOp SentencepieceIdToStringOp SentencepieceOp
     SentencepieceStringToIdOp SentencepieceVocabSizeOp SparseTensorSliceDataset
     StatefulPartitionedCall StatelessRandomGetAlg TensorDataset TensorSliceDataset
@@ -43,15 +42,19 @@ PER_RUN = frozenset(
     TensorArrayWriteV3
     """.split()
 )
-# What they put out differs from run to run. They write to no variable.
+# What they put out differs from run to run, or in order from process to process: they
+# draw numbers, pad images with noise, list the entries of a hash map, or leave memory
+# as it is. They write to no variable.
 RANDOM = frozenset(
     """
-    AllCandidateSampler FixedUnigramCandidateSampler FractionalAvgPool
-    FractionalMaxPool LearnedUnigramCandidateSampler LogUniformCandidateSampler
-    Multinomial NonDeterministicInts ParameterizedTruncatedNormal RandomCrop
-    RandomGamma RandomPoisson RandomPoissonV2 RandomShuffle RandomStandardNormal
-    RandomUniform RandomUniformInt SampleDistortedBoundingBox
-    SampleDistortedBoundingBoxV2 ThreadUnsafeUnigramCandidateSampler TruncatedNormal
+    AllCandidateSampler DecodeJSONExample ExtractGlimpse ExtractGlimpseV2 FakeParam
+    FixedUnigramCandidateSampler FractionalAvgPool FractionalMaxPool
+    LearnedUnigramCandidateSampler LogUniformCandidateSampler LookupTableExport
+    LookupTableExportV2 Multinomial NonDeterministicInts
+    ParameterizedTruncatedNormal RandomCrop RandomGamma RandomPoisson
+    RandomPoissonV2 RandomShuffle RandomStandardNormal RandomUniform
+    RandomUniformInt SampleDistortedBoundingBox SampleDistortedBoundingBoxV2
+    TensorMapStackKeys ThreadUnsafeUnigramCandidateSampler TruncatedNormal
     UniformCandidateSampler
     """.split()
 )

@@ -70,9 +70,12 @@ def outcome(node: Any, values: Sequence[Fact]) -> Fact:
     return rule(node, values) if rule else None
 
 
-def has_rule(op: str) -> bool:
-    """True for operations whose outcome follows, of one output each."""
-    return op in _RULES
+def computes_with(op: str, slot: int) -> bool:
+    """True if an operation makes its outcome of an input's elements, one by one.
+
+    Then the shape of its only output does not depend on these elements.
+    """
+    return op in _RULES and slot in _SLOTS.get(op, (0, 1, 2))
 
 
 def _constant(node: Any, _: Sequence[Fact]) -> Fact:
@@ -273,4 +276,11 @@ _RULES: dict[str, _Rule] = {
     "Sub": _subtract,
     "Tile": _same_elements,
     "Transpose": _same_elements,
+}
+# The inputs that hold elements; all others say something of the shape.
+_SLOTS = {
+    **dict.fromkeys(("BroadcastTo", "ExpandDims", "Reshape", "Squeeze"), (0,)),
+    **dict.fromkeys(("Tile", "Transpose"), (0,)),
+    "Fill": (1,),
+    "RandomUniform": (),
 }

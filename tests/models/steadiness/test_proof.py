@@ -1,13 +1,14 @@
 """What is steady: functions of inputs and weights; what is not: all that is unknown."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.steadiness.proof import may_write
@@ -56,10 +57,8 @@ def listed(x: Any) -> Any:
 
 
 def mapped_file(x: Any) -> Any:
-    region = "/tmp/gomlx-test-region"
-    Path(region).write_bytes(np.ones(1, "float32").tobytes())
     return x + raw.ImmutableConst(
-        dtype=tf.float32, shape=[1], memory_region_name=region
+        dtype=tf.float32, shape=[1], memory_region_name="/dev/zero"
     )
 
 
@@ -91,6 +90,15 @@ def parsed(x: Any) -> Any:
 def single(x: Any) -> Any:
     data = tf.data.Dataset.from_tensors(tf.zeros([1])).batch(1)
     return x + data.get_single_element()[0]
+
+
+def first_key(x: Any) -> Any:
+    """A table lists its keys in an order that each process chooses anew."""
+    table = raw.MutableHashTableV2(key_dtype=tf.float32, value_dtype=tf.float32)
+    keys, _ = raw.LookupTableExportV2(
+        table_handle=table, Tkeys=tf.float32, Tvalues=tf.float32
+    )
+    return x + tf.reduce_sum(keys[:1])
 
 
 STEADY: dict[str, Build] = {
@@ -132,6 +140,18 @@ UNSTEADY: dict[str, tuple[Build, str]] = {
         ),
         "FractionalMaxPool",
     ),
+    "noise around an image": (
+        lambda x: (
+            x
+            + tf.reduce_sum(
+                tf.image.extract_glimpse(
+                    tf.ones([1, 2, 2, 1]), [9, 9], tf.zeros([1, 2])
+                )
+            )
+        ),
+        "ExtractGlimpseV2",
+    ),
+    "the order of a table": (first_key, "LookupTableExportV2"),
     "a random shuffle": (tf.random.shuffle, "RandomShuffle"),
     "random numbers times zero": (
         lambda x: x + 0.0 * tf.random.normal([1]),
@@ -207,6 +227,39 @@ def test_a_table_of_an_asset_is_steady(tmp_path: Path, staged: Stage) -> None:
     assert Description.read(version.directory).unsteady == ()
     answers = Servable(version).run([("b",)])
     assert json.loads(answers[0]) == {"y": 1}
+
+
+@pytest.mark.parametrize("name", ["../words.txt", "{folder}/words.txt"])
+def test_an_asset_outside_the_version_is_unsteady(tmp_path: Path, name: str) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("a\nb\n")
+    path = with_table(tmp_path / "m", from_text, str(words))
+    shutil.copy(words, path)
+    saved_model = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    saved_model.meta_graphs[0].asset_file_def[0].filename = name.format(folder=tmp_path)
+    (path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    assert unsteady(path) == {"InitializeTableFromTextFileV2"}
+
+
+def test_a_path_in_a_variable_that_is_written_twice_is_unsteady(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("a\nb\n")
+    path = with_table(tmp_path / "m", from_text, str(words))
+    saved_model = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = saved_model.meta_graphs[0].graph_def
+    (first,) = (n for n in graph.node if n.op == "AssignVariableOp")
+    elsewhere = graph.node.add(name="elsewhere", op="Const")
+    elsewhere.attr["dtype"].type = tf.string.as_datatype_enum
+    elsewhere.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(str(words)))
+    second = graph.node.add()
+    second.CopyFrom(first)
+    second.name = "second"
+    second.input[:] = [first.input[0], "elsewhere", f"^{first.name}"]
+    for node in graph.node:
+        if node.op == "ReadVariableOp" and f"^{first.name}" in node.input:
+            node.input.append("^second")
+    (path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    assert unsteady(path) == {"InitializeTableFromTextFileV2"}
 
 
 def test_a_table_of_a_file_elsewhere_is_unsteady(tmp_path: Path) -> None:

@@ -242,3 +242,60 @@ def test_random_numbers_that_also_go_elsewhere_are_unsteady(tmp_path: Path) -> N
         return tf.where(drawn >= 0.0, x, 0.0) + drawn
 
     assert unsteady(newer(tmp_path / "m", build)) == {"RandomUniform"}
+
+
+def random_length(x: Any, fill: Callable[[Any], Any]) -> Any:
+    """Add a sum of as many ones as are drawn."""
+    length = tf.random.uniform([1], 1, 9, tf.int32)
+    return x + tf.reduce_sum(fill(length))
+
+
+LENGTHS: dict[str, Callable[[Any], Any]] = {
+    "filled": lambda length: tf.fill(length, 1.0),
+    "drawn": lambda length: tf.cast(tf.random.uniform(length) >= 0.0, tf.float32),
+    "tiled": lambda length: tf.tile(tf.ones([1]), length),
+    "broadcast": lambda length: tf.broadcast_to(tf.ones([1]), length),
+}
+
+
+@pytest.mark.parametrize("what", LENGTHS)
+def test_elements_that_are_known_of_a_tensor_of_random_length(
+    tmp_path: Path, what: str
+) -> None:
+    def build(x: Any) -> Any:
+        return random_length(x, LENGTHS[what])
+
+    path = newer(tmp_path / "m", build)
+    assert "RandomUniformInt" in unsteady(path)
+
+
+def test_compiled_code_draws_in_its_own_way(tmp_path: Path) -> None:
+    compiled = tf.function(older_dropout, jit_compile=True)
+    found = unsteady(newer(tmp_path / "m", lambda x: compiled(x, tf.constant(1.0))))
+    assert found == {"RandomUniform"}
+
+
+def test_a_product_may_be_known_of_one_use_and_not_of_another(tmp_path: Path) -> None:
+    """The same function is called with a constant, and with a value."""
+    called = tf.function(newer_dropout)
+
+    def build(x: Any) -> Any:
+        kept = called(x, tf.constant(1.0))
+        return kept + called(x, tf.reduce_min(x))
+
+    assert unsteady(newer(tmp_path / "m", build)) == {"RandomUniform"}
+
+
+def test_a_whole_number_that_overflows_is_not_known(tmp_path: Path) -> None:
+    """64 + 64 is -128 as int8, and what is taken then is random."""
+
+    def build(x: Any) -> Any:
+        doubled = v1.placeholder_with_default(tf.constant(64, tf.int8), [])
+        is_great = doubled + doubled > tf.constant(100, tf.int8)
+        return tf.cond(is_great, lambda: x, lambda: noisy(x))
+
+    def older_build() -> Pair:
+        x = given()
+        return x, build(x)
+
+    assert unsteady(older(tmp_path / "m", older_build, True)) == {"RandomUniform"}
