@@ -30,17 +30,30 @@ def one_user(user: Any, items: Any) -> Any:
 TWO = tf.constant([2.0])
 
 
+class _WithScalarDefault(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
+    @tf.function(input_signature=[spec("x"), spec("k", shape=())])  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def f(self, x: Any, k: Any = TWO[0]) -> Any:
+        return {"y": x * k}
+
+
 class _WithDefault(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     @tf.function(input_signature=[spec("x", shape=(None,)), spec("k", shape=(None,))])  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def f(self, x: Any, k: Any = TWO) -> Any:
         return {"y": x * k}
 
 
-def with_default(path: Path) -> Path:
-    """An argument with a default, which TensorFlow writes to the signature."""
-    model = _WithDefault()
+def saved(path: Path, model: Any) -> Path:
     tf.saved_model.save(model, str(path), signatures={"serving_default": model.f})
     return path
+
+
+def with_default(path: Path) -> Path:
+    """An argument with a default, which TensorFlow writes to the signature."""
+    return saved(path, _WithDefault())
+
+
+def with_scalar_default(path: Path) -> Path:
+    return saved(path, _WithScalarDefault())
 
 
 def scaled(batch_size: Any, size: Any) -> Any:
@@ -53,7 +66,7 @@ def whole(name: str) -> Any:
 
 
 def users(*values: Any) -> list[Body]:
-    return [{"user": [user], "items": items} for user, items in values]
+    return [{"user": user, "items": items} for user, items in values]
 
 
 SITUATIONS = [
@@ -74,6 +87,7 @@ SITUATIONS = [
         [{"image": pixels(s, 3, 2 + s, 3)} for s in range(3)],
         joins=False,
         rounds=True,
+        config={"example": {"image": pixels(0, 1, 2, 3)}},
     ),
     Situation(
         "a single text",
@@ -115,6 +129,25 @@ SITUATIONS = [
             ([9, 0, 0, 0.5], [1, 1, 1, 1]),
         ),
         rounds=True,
+    ),
+    Situation(
+        "a matrix for the request",
+        of(
+            lambda x, weights: {"y": tf.matmul(x, weights, transpose_b=True)},
+            spec("x", shape=(None, 4)),
+            spec("weights", shape=(2, 4)),
+        ),
+        [
+            {"x": row["x"], "weights": [[1, 0, 0, w], [0, w, 1, 0]]}
+            for row in VECTORS
+            for w in (1, 2)
+        ],
+        rounds=True,
+    ),
+    Situation(
+        "a scalar for the request, with a default",
+        with_scalar_default,
+        [{"x": 3.0}, {"x": -1.5}, {"x": 3.0, "k": 5.0}, {"x": 3.0, "k": 2.0}],
     ),
     Situation(
         "an argument with a default",
