@@ -9,6 +9,7 @@ functions that are called, and goes round loops until nothing changes.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from gomlx.models.dataflow.elements import split
 from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import State, StateKind, rows, same
@@ -43,7 +44,7 @@ def prove(
     shared: the fetched tensors that have no axis for rows, but one value for all.
     """
     walk = ProofWalk(bodies)
-    found = walk.results(body, feeds)
+    found = walk.results(_reached(body, feeds, fetches), feeds)
     for state in found:
         if state.is_listwise:
             return Verdict(False, state.reason, is_listwise=True)
@@ -54,6 +55,22 @@ def prove(
         if name not in same:
             reason = reason or _obstacle(name, state, name in shared)
     return Verdict(not reason, reason, same=same)
+
+
+def _reached(body: Body, feeds: Collection[str], fetches: Sequence[str]) -> Body:
+    """Return the part of a graph that runs: without what is above the feeds."""
+    fed = {split(feed) for feed in feeds}
+    todo = [*body.results]
+    names: set[str] = set()
+    while todo:
+        tensor = todo.pop()
+        name, _ = tensor
+        if tensor not in fed and name not in names:
+            names.add(name)
+            sources = body.nodes[name].input
+            todo.extend(split(source.lstrip("^")) for source in sources)
+    nodes = [node for name, node in body.nodes.items() if name in names]
+    return Body(nodes, body.arguments, fetches)
 
 
 def _obstacle(name: str, state: State, is_shared: bool) -> str:

@@ -50,26 +50,6 @@ PENDING: set[str] = {
     "a text split into a ragged answer",
     "a sparse row, summed",
     "a sparse row beside a dense one",
-    "softmax over the batch, a request as a whole",
-    "rows of one, by the signature",
-    "rows of eight, by the signature",
-    "detection in one image of any size",
-    "a single text",
-    "a single image",
-    "a threshold for the request",
-    "a training flag for the request",
-    "one user and many items",
-    "a matrix for the request",
-    "a scalar for the request, with a default",
-    "an argument with a default",
-    "class names beside scores",
-    "a temperature beside scores",
-    "an input named as ours",
-    "an output that cannot be answered, beside others",
-    "of any rank",
-    "an id that goes through",
-    "an output of unknown rank",
-    "exported by JAX for rows of one",
 }
 SERVED = [
     one.name
@@ -248,8 +228,8 @@ def check_cold_and_warm(case: Case) -> None:
             response = case.post(row)
             check_response(case, response, expected)
             status = warm if case.situation.steady else UNCACHED
-            is_told = response.headers["cache-status"].startswith(status)
-            assert is_told or expected is FAILED
+            if expected is not FAILED:
+                assert response.headers["cache-status"].startswith(status)
 
 
 def check_batches(case: Case) -> None:
