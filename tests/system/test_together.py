@@ -73,6 +73,7 @@ def service(
             {"id": "m", "datastore": "both", **common},
             {"id": "far", "datastore": "redis", **common},
             {"id": "plain", **common},
+            {"id": "fleet", "datastore": "both", "coalesce": "fleet", **common},
             {"id": "best", "transformer": "ranks:best", "datastore": "both", **common},
             {"id": "alone", "url": "./ranking", "batch": {"rows": "alone"}},
             {"id": "unsaid", "url": "./ranking"},
@@ -174,7 +175,7 @@ def names(contract: Contract, xs: Sequence[float]) -> list[str]:
     return [name.decode() for name in model.shared_names(rows.canonical)]
 
 
-@pytest.mark.parametrize("model", ["m", "far", "plain"])
+@pytest.mark.parametrize("model", ["m", "far", "plain", "fleet"])
 def test_requests_under_way_never_mix(service: Service, model: str) -> None:
     start = threading.Barrier(8)
 

@@ -241,4 +241,6 @@ def _try_as_served(model: _Model, trial: Trial) -> None:
     servable = Servable(ModelVersion(model.request.name, "trial", model.folder))
     if not model.description.unsteady:
         trial.compare(servable)
+        if model.description.rows_together:
+            trial.compare_together(servable)
     servable.close()

@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 
 from gomlx.errors import StageFailed
-from gomlx.models.serving.servable import Description
+from gomlx.models.serving import session as tf_session
+from gomlx.models.serving.servable import Description, Servable
+from gomlx.models.staging.samples import Samples
+from gomlx.models.staging.trial import Trial
 from gomlx.models.version import ModelVersion, Settings
 from tests.support.saved_models import save, spec
 
@@ -115,6 +118,36 @@ def test_a_listwise_model_runs_as_the_config_says(
     description = Description.read(version.directory)
     assert description.rows_apart == f"the config says `rows: {rows}`"
     assert description.rows_together is (rows == "together")
+
+
+def weighted(path: Path, weight: float) -> Path:
+    variable = tf.Variable(weight)
+
+    def f(x: Any) -> Any:
+        return {"y": tf.nn.softmax(x * variable, axis=0)}
+
+    return save(path, f, [spec("x")], variable)
+
+
+def test_the_rows_of_a_request_are_compared_together(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """Row by row, all weights answer the same."""
+    together = Settings(rows="together")
+    source = weighted(tmp_path / "one", 1.0)
+    one = Servable(staged(source, "one", settings=together))
+    other = weighted(tmp_path / "other", 0.5)
+    two = Servable(staged(other, "two", settings=together))
+    example = (0.25,)
+    tried = Samples(one.signature.fields, ((),), ((0.5, -1.0),), (0,), example)
+    with tf_session.loaded(source) as session:
+        feeds, fetches = one.description.feeds, one.description.fetches
+        call = tf_session.make_callable(session, feeds, fetches)
+        trial = Trial(one.signature, call, tried)
+        trial.compare(two)
+        trial.compare_together(one)
+        with pytest.raises(StageFailed, match="run together"):
+            trial.compare_together(two)
 
 
 def padded(path: Path) -> Path:
