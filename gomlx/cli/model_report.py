@@ -29,19 +29,6 @@ from gomlx.runtime.masking import masked
 from gomlx.supervisor.stager import Stager
 
 _MOST_NAMES = 8  # that are printed of a folder
-_KERAS = "export it: keras.saving.load_model(FILE).export(FOLDER)"
-# What to do with files that are not SavedModels, by the ends of their names.
-_ADVICE = {
-    ".keras": _KERAS,
-    ".h5": _KERAS,
-    ".hdf5": _KERAS,
-    ".pb": "a frozen graph: import it with tf.compat.v1.import_graph_def, and save it "
-    "with tf.compat.v1.saved_model.simple_save",
-    ".onnx": "convert it with onnx2tf, which writes a SavedModel",
-    ".tflite": "export the model that it was made of with tf.saved_model.save",
-    ".index": "a checkpoint has no graph: load it into the model that it was written "
-    "for, and export that with tf.saved_model.save",
-}
 _EXPORT = "put a SavedModel there, or numbered folders with one each"
 
 
@@ -101,10 +88,11 @@ class _Examination:
         try:
             source = Source(model.url)
             names = await asyncio.to_thread(source.names)
+            report = replace(report, source=_held(names))
             snapshot = await asyncio.to_thread(source.snapshot)
-            report = replace(report, source=_described(names, snapshot))
             if snapshot is None:
-                raise StageFailed(f"{NOTHING_THERE}: {_advice(names)}")
+                raise StageFailed(f"{NOTHING_THERE}: {_EXPORT}")
+            report = replace(report, source=_described(names or (), snapshot))
             return await self._examined(report, model, source, snapshot)
         except (StageFailed, OSError) as error:
             return replace(report, problem=masked(str(error)))
@@ -179,8 +167,10 @@ def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
 
     code(request.settings.transformer, request.name)
     graph = [one for one in snapshot.files if one[0].startswith("saved_model.pb")]
+    if not graph:  # a .keras file, which has none until it is exported
+        return _Found((), ())
     source.fetch(replace(snapshot, files=tuple(graph)), request.into)
-    meta_graph = session.parse(request.into)
+    meta_graph = session.parse(request.into, request.settings.tags)
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
     check_bound(bound, request.settings)
@@ -200,24 +190,21 @@ def _kind(kind: Kind) -> dict[str, Any]:
     return {"kind": kind.kind, "proof": kind.proof}
 
 
-def _described(names: Sequence[str] | None, snapshot: Snapshot | None) -> str:
-    """Say what a URL holds: names are those in its folder, None if nothing is there."""
+def _held(names: Sequence[str] | None) -> str:
+    """Say what a URL holds; None: nothing is there."""
     if names is None:
         return "nothing is there"
-    if snapshot is None:
-        more = ", …" if len(names) > _MOST_NAMES else ""
-        return (
-            f"no SavedModel, but: {', '.join(names[:_MOST_NAMES]) or 'no file'}{more}"
-        )
+    more = ", …" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) or "an empty folder") + more
+
+
+def _described(names: Sequence[str], snapshot: Snapshot) -> str:
+    """Say which of the models that a URL holds is served."""
     newest = PurePosixPath(snapshot.root).name
     versions = sorted(filter(str.isdecimal, names), key=int)
     if newest not in versions or any(n.startswith("saved_model.pb") for n in names):
-        return "a SavedModel"
+        is_keras = any(name.endswith(".keras") for name in snapshot.names)
+        return "a .keras file" if is_keras else "a SavedModel"
     skipped = versions[versions.index(newest) + 1 :]
-    but = f", since {', '.join(skipped)} has no saved_model.pb" if skipped else ""
+    but = f", since {', '.join(skipped)} has no model" if skipped else ""
     return f"versions {', '.join(versions)}: {newest} is served{but}"
-
-
-def _advice(names: Sequence[str] | None) -> str:
-    ends = [PurePosixPath(name).suffix.lower() for name in names or ()]
-    return next((_ADVICE[end] for end in ends if end in _ADVICE), _EXPORT)

@@ -76,7 +76,7 @@ class Source:
         """
         with self._translated():
             self._files.invalidate_cache()
-            names = self._names()
+            names = set(self._listed() or ())
             found = next(self._snapshots(names), None)
         if found is None and (reason := advice(names)):
             raise StageFailed(masked(f"{self.url}: {reason}"))
@@ -88,12 +88,7 @@ class Source:
         Raises StageInterrupted if the source cannot be read.
         """
         with self._translated():
-            if not self._files.exists(self._root):
-                return None
-            if not self._files.isdir(self._root):
-                return [PurePosixPath(self._root).name]
-            paths = self._files.ls(self._root, detail=False)
-            return sorted(PurePosixPath(path.rstrip("/")).name for path in paths)
+            return self._listed()
 
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
         """Copy a snapshot's files, and return the digest of their names and bytes.
@@ -117,13 +112,14 @@ class Source:
                 copy.write(chunk)
         return digest.hexdigest()
 
-    def _names(self) -> set[str]:
-        """Return the names of what is in the folder, or the name of the lone file."""
+    def _listed(self) -> list[str] | None:
         if self._files.isdir(self._root):
             paths = self._files.ls(self._root, detail=False)
+        elif self._files.isfile(self._root):
+            paths = [self._root]
         else:
-            paths = [self._root] if self._files.isfile(self._root) else []
-        return {PurePosixPath(path.rstrip("/")).name for path in paths}
+            return None
+        return sorted(PurePosixPath(path.rstrip("/")).name for path in paths)
 
     def _snapshots(self, names: set[str]) -> Iterator[Snapshot]:
         """Yield the state of each version, the newest first."""

@@ -18,7 +18,7 @@ MODELS: list[dict[str, Any]] = [
     {"id": "ranks", "url": "./list", "datastore": "s", "batch": {"rows": "together"}},
     {"id": "dice", "url": "./dice", "datastore": "s"},
     {"id": "unsaid", "url": "./list"},
-    {"id": "file", "url": "./model.keras"},
+    {"id": "file", "url": "./model.onnx"},
     {"id": "folder", "url": "./folder"},
     {"id": "gone", "url": "./gone"},
     {"id": "signature", "url": "./keras", "signature": "nope"},
@@ -28,7 +28,7 @@ MODELS: list[dict[str, Any]] = [
 # What the reason says of each that cannot be served.
 REFUSED = {
     "unsaid": "`batch: {rows: together}`",
-    "file": "keras.saving.load_model(FILE).export(FOLDER)",
+    "file": "onnx2tf",
     "folder": "put a SavedModel there",
     "gone": "put a SavedModel there",
     "signature": "no signature 'nope'; it has: serve, serving_default",
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved_models.keras(folder / "keras")
     saved_models.dice(folder / "dice")
     save(folder / "list", lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
-    (folder / "model.keras").write_text("not really")
+    (folder / "model.onnx").write_text("not really")
     (folder / "folder").mkdir()
     (folder / "folder" / "notes.txt").write_text("nothing")
     return folder
@@ -72,11 +72,11 @@ def test_each_model_is_staged_and_described(folder: Path) -> None:
         assert words in found[name]["problem"]
     assert "swordfish" not in done.stdout + done.stderr
     assert found["versions"]["source"] == (
-        "versions 2, 10, 11: 10 is served, since 11 has no saved_model.pb"
+        "versions 2, 10, 11: 10 is served, since 11 has no model"
     )
     assert found["keras"]["source"] == "a SavedModel"
-    assert found["file"]["source"] == "no SavedModel, but: model.keras"
-    assert found["folder"]["source"] == "no SavedModel, but: notes.txt"
+    assert found["file"]["source"] == "model.onnx"
+    assert found["folder"]["source"] == "notes.txt"
     assert found["gone"]["source"] == "nothing is there"
     keras = found["keras"]
     assert [(one["name"], one["kind"]) for one in keras["inputs"]] == [
