@@ -52,6 +52,15 @@ def widths(path: Path) -> Path:
     return save(path, f, [spec("x", shape=(None, None))])
 
 
+def tempered(path: Path) -> Path:
+    """The softmax of x / t, where a request has one t."""
+
+    def f(x: Any, t: Any) -> Any:
+        return {"p": tf.nn.softmax(x / t, axis=0)}
+
+    return save(path, f, [spec("x"), spec("t", shape=())])
+
+
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis_servers.Server]:
     with redis_servers.server(tmp_path_factory.mktemp("redis")) as started:
@@ -65,6 +74,7 @@ def service(
     folder = tmp_path_factory.mktemp("together")
     ranking(folder / "ranking")
     widths(folder / "widths")
+    tempered(folder / "tempered")
     (folder / "ranks.py").write_text(TRANSFORMER)
     batch = {"rows": "together", "max_rows": MOST}
     common = {"url": "./ranking", "batch": batch}
@@ -78,6 +88,10 @@ def service(
             {"id": "alone", "url": "./ranking", "batch": {"rows": "alone"}},
             {"id": "unsaid", "url": "./ranking"},
             {"id": "widths", "url": "./widths", "datastore": "both", "batch": batch},
+            {
+                **{"id": "tempered", "url": "./tempered", "example": {"t": 1}},
+                **{"datastore": "both", "batch": batch},
+            },
         ],
         "datastores": [
             {"id": "both", "memory_mb": 16, "tiers": [{"connection": "near"}]},
@@ -224,6 +238,20 @@ def test_rows_of_one_shape_run_together(service: Service) -> None:
     assert refused.status_code == 400
     assert "input 'x', row 1" in refused.json()["error"]
     assert "run together" in refused.json()["error"]
+
+
+def test_an_input_that_a_request_has_once(service: Service) -> None:
+    def ask(t: Any) -> httpx.Response:
+        body = {"batch_size": 2, "x": [1, 3], "t": t}
+        return service.client.post("/v1/api/model/tempered/eval", json=body)
+
+    for _ in range(2):
+        assert shares(ask(2)) == near([0.5, 1.5])
+        assert shares(ask(0.5)) == near([2.0, 6.0])
+        assert shares(ask([4])) == near([0.25, 0.75])
+    refused = ask([2, 4])
+    assert refused.status_code == 400
+    assert "input 't': expected one value for all rows" in refused.json()["error"]
 
 
 def test_a_transformer_gets_row_after_row(service: Service) -> None:

@@ -13,7 +13,7 @@ from gomlx.contract.signature import RESERVED, Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.staging.signature.bind import BoundSignature
-from gomlx.models.version import Settings
+from gomlx.models.version import TOGETHER, Settings
 
 
 def check_bound(bound: BoundSignature, settings: Settings) -> None:
@@ -22,6 +22,12 @@ def check_bound(bound: BoundSignature, settings: Settings) -> None:
     _check_settings(settings, bound.arguments, names)
     _check_names([*names, *settings.auxiliaries])
     _check_feeds(names, bound.binding.feeds)
+    is_open = bound.binding.has_rows and not bound.binding.rows
+    if settings.rows == TOGETHER and not is_open:
+        raise StageFailed(
+            "`rows: together` needs a model that takes any number of rows: export it "
+            "with inputs whose first dimension is open (None)"
+        )
 
 
 def example_row(signature: Signature, given: dict[str, Any]) -> dict[str, Any]:

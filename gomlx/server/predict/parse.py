@@ -151,7 +151,7 @@ class TogetherParser(RequestParser):
 
     def _check(self, value: Any) -> ParsedRequest:
         checked = self._signature.check_closely(value, self._max_rows)
-        self._refuse_shapes(checked.rows)
+        self._refuse_groups(checked.rows)
         return self._together(checked.rows)
 
     def _together(self, rows: Sequence[Row]) -> ParsedRequest:
@@ -159,11 +159,16 @@ class TogetherParser(RequestParser):
         row = cast(Row, tuple(canonical))
         return ParsedRequest([row], [request_key(keys)] if keys else [], False)
 
-    def _refuse_shapes(self, rows: Sequence[Row]) -> None:
-        """Raise InvalidInput unless the values of each input have one shape."""
+    def _refuse_groups(self, rows: Sequence[Row]) -> None:
+        """Raise InvalidInput unless all rows can share one run.
+
+        Their values have one shape, and there is one of an input that rows share.
+        """
         for tensor, column in zip(
             self._signature.fields, zip(*rows, strict=True), strict=True
         ):
+            if tensor.is_shared and len({(type(v), str(v)) for v in column}) > 1:
+                raise InvalidInput("expected one value for all rows", tensor.name)
             shapes = [value.shape for value in column if isinstance(value, Block)]
             for i, shape in enumerate(shapes):
                 if shape != shapes[0]:

@@ -141,13 +141,26 @@ def test_the_rows_of_a_request_are_compared_together(
     example = (0.25,)
     tried = Samples(one.signature.fields, ((),), ((0.5, -1.0),), (0,), example)
     with tf_session.loaded(source) as session:
-        feeds, fetches = one.description.feeds, one.description.fetches
-        call = tf_session.make_callable(session, feeds, fetches)
-        trial = Trial(one.signature, call, tried)
+        binding = one.description.binding
+        call = tf_session.make_callable(session, binding.feeds, binding.fetches)
+        trial = Trial(one.description, call, tried)
         trial.compare(two)
         trial.compare_together(one)
         with pytest.raises(StageFailed, match="run together"):
             trial.compare_together(two)
+
+
+def test_rows_that_are_answered_together_may_be_any_number(
+    tmp_path: Path, staged: Stage
+) -> None:
+    """A graph for eight would be fed the last row repeatedly."""
+
+    def f(x: Any) -> Any:
+        return {"y": tf.nn.softmax(x, axis=0)}
+
+    source = save(tmp_path / "m", f, [spec("x", shape=(8, 1))])
+    with pytest.raises(StageFailed, match="any number of rows"):
+        staged(source, settings=Settings(rows="together"))
 
 
 def padded(path: Path) -> Path:
