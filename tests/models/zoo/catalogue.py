@@ -1,7 +1,8 @@
 """All situations, by the families that they belong to."""
 
-from tests.models.zoo import (
+from tests.models.zoo.kinds import (
     batches,
+    effects,
     exports,
     fixed,
     images,
@@ -24,6 +25,7 @@ FAMILIES: dict[str, list[Situation]] = {
     "Dimensions and names": fixed.SITUATIONS,
     "Numbers": numbers.SITUATIONS,
     "TensorFlow 1": v1.SITUATIONS,
-    "Exports, files and side effects": exports.SITUATIONS,
+    "Side effects": effects.SITUATIONS,
+    "Exports and files": exports.SITUATIONS,
 }
 SITUATIONS = {one.name: one for family in FAMILIES.values() for one in family}

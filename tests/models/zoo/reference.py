@@ -23,11 +23,13 @@ class Reference:
         config = situation.config
         self._situation = situation
         name = config.get("signature", "serving_default")
-        source = str(_newest(path))
-        self._model = tf.saved_model.load(source)
+        tags = config.get("tags", ["serve"])
+        source = str(_exported(_newest(path)))
+        self._model = tf.saved_model.load(source, tags)
         self._function = self._model.signatures[name]
-        parsed = loader_impl.parse_saved_model(source).meta_graphs[0]
-        self._definition = parsed.signature_def[name]
+        graphs = loader_impl.parse_saved_model(source).meta_graphs
+        (graph,) = (g for g in graphs if set(g.meta_info_def.tags) == set(tags))
+        self._definition = graph.signature_def[name]
         self._names = sorted(config.get("outputs", self._definition.outputs))
 
     @cached_property
@@ -111,6 +113,18 @@ class Reference:
 def _newest(path: Path) -> Path:
     numbered = [folder for folder in path.iterdir() if folder.name.isdecimal()]
     return max(numbered, key=lambda folder: int(folder.name), default=path)
+
+
+def _exported(folder: Path) -> Path:
+    """Export the .keras file of a folder, if there is one."""
+    files = [*folder.glob("*.keras")]
+    if not files:
+        return folder
+    import keras
+
+    exported = folder.with_suffix(".exported")
+    keras.saving.load_model(files[0]).export(str(exported), verbose=False)
+    return exported
 
 
 def _is_open(spec: Any) -> bool:

@@ -1,10 +1,11 @@
-"""What else is exported: compiled, by other frameworks, with side effects."""
+"""What else is exported: compiled, by other frameworks, as files of other forms."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.models.zoo.situation import Build, Situation, of, rows
 from tests.support.saved_models import save, spec
@@ -48,27 +49,6 @@ def of_jax(shape: str) -> Build:
     return build
 
 
-def counted(path: Path) -> Path:
-    """A model that counts its runs, which its answers do not show."""
-    seen = tf.Variable([0.0])
-
-    def f(x: Any) -> Any:
-        return {"y": x * 2.0 + 0.0 * seen.assign_add([1.0])}
-
-    return save(path, f, [spec("x")], seen)
-
-
-def from_a_file(path: Path) -> Path:
-    """A model that reads a file outside of its folder at every run."""
-    number = path.with_suffix(".number")
-    number.write_text("2.5")
-
-    def f(x: Any) -> Any:
-        return {"y": x * tf.strings.to_number(tf.io.read_file(str(number)))}
-
-    return save(path, f, [spec("x")])
-
-
 def vocabulary_file(path: Path) -> Path:
     """A table from an asset of the model."""
     words = path.with_suffix(".txt")
@@ -83,19 +63,6 @@ def vocabulary_file(path: Path) -> Path:
     save(path, lambda w: {"y": table.lookup(w)}, [spec("w", "string")], table)
     words.unlink()
     return path
-
-
-def seeded(x: Any) -> Any:
-    """Random numbers of a constant seed: the same at every run."""
-    noise = tf.random.stateless_uniform([1], [3, 4])
-    return {"y": x + noise}
-
-
-def with_dataset(x: Any) -> Any:
-    """A sum over a tf.data pipeline in the serving function."""
-    numbers = tf.data.Dataset.range(4).map(lambda n: n * 2)
-    total = numbers.reduce(np.int64(0), lambda a, b: a + b)
-    return {"y": x + tf.cast(total, tf.float32)}
 
 
 def two_signatures(path: Path) -> Path:
@@ -114,21 +81,69 @@ def numbered(path: Path) -> Path:
     return path
 
 
-def noisy(x: Any) -> Any:
-    return {"y": x * 2.0 + 0.0 * tf.random.uniform(tf.shape(x))}
+def keras_model() -> Any:
+    import keras as k
+
+    k.utils.set_random_seed(11)
+    x = k.Input((4,), name="x")
+    return k.Model(x, {"y": k.layers.Dense(2)(k.layers.Dense(3, "tanh")(x))})
 
 
-def shuffled(x: Any) -> Any:
-    return {"y": x * 2.0 + 0.0 * tf.random.shuffle(tf.range(3.0))[:1]}
+def keras_file(path: Path) -> Path:
+    path.mkdir()
+    keras_model().save(path / "model.keras")
+    return path
 
 
-def timed(x: Any) -> Any:
-    return {"y": x * 2.0 + tf.cast(0.0 * tf.timestamp(), tf.float32)}
+def older_keras_file(path: Path) -> Path:
+    path.mkdir()
+    (path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    return path
 
 
-def printed(x: Any) -> Any:
-    with tf.control_dependencies([tf.debugging.check_numerics(x, "x")]):
-        return {"y": x * 2.0}
+def frozen(path: Path) -> Path:
+    """A graph whose variables are constants, and that has no signature."""
+    path.mkdir()
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.placeholder(tf.float32, [None], "x")
+    tf.io.write_graph(graph, str(path), "frozen.pb", as_text=False)
+    return path
+
+
+def for_a_gpu(path: Path) -> Path:
+    """Two graphs over the same weights, each with tags of its own."""
+    v1 = tf.compat.v1
+    builder = v1.saved_model.Builder(str(path))
+    with tf.Graph().as_default(), v1.Session() as session:
+        signatures = scaled(2.0)
+        session.run(v1.global_variables_initializer())
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+    with tf.Graph().as_default():
+        builder.add_meta_graph(["serve", "gpu"], scaled(2.5))
+    builder.save()
+    return path
+
+
+def scaled(factor: float) -> dict[str, Any]:
+    v1 = tf.compat.v1
+    x = v1.placeholder(tf.float32, [None, 1], "x")
+    y = x * v1.get_variable("w", initializer=2.0) * factor
+    signature = v1.saved_model.predict_signature_def({"x": x}, {"y": y})
+    return {"serving_default": signature}
+
+
+def of_a_library(path: Path) -> Path:
+    """A graph with an operation that TensorFlow itself does not have."""
+    save(path, lambda w: {"y": tf.strings.lower(w)}, [spec("w", "string")])
+    model = saved_model_pb2.SavedModel()
+    file = path / "saved_model.pb"
+    model.ParseFromString(file.read_bytes())
+    for function in model.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "StringLower":
+                node.op = "CaseFoldUTF8"
+    file.write_bytes(model.SerializeToString())
+    return path
 
 
 SITUATIONS = [
@@ -160,16 +175,6 @@ SITUATIONS = [
     Situation(
         "a table from an asset", vocabulary_file, rows("w", ["rome", "oslo", "x"])
     ),
-    Situation("random numbers of a constant seed", of(seeded, spec("x")), NUMBERS),
-    Situation(
-        "random numbers", of(noisy, spec("x")), NUMBERS, joins=False, steady=False
-    ),
-    Situation("a random order", of(shuffled, spec("x")), NUMBERS, steady=False),
-    Situation("the time", of(timed, spec("x")), NUMBERS, steady=False),
-    Situation("a count of the runs", counted, NUMBERS, joins=False, steady=False),
-    Situation("a file that is read at every run", from_a_file, NUMBERS, steady=False),
-    Situation("a tf.data pipeline of constants", of(with_dataset, spec("x")), NUMBERS),
-    Situation("a check of the numbers", of(printed, spec("x")), NUMBERS),
     Situation(
         "the second of two signatures",
         two_signatures,
@@ -177,4 +182,26 @@ SITUATIONS = [
         config={"signature": "shifted"},
     ),
     Situation("numbered folders", numbered, NUMBERS),
+    Situation(
+        "a graph with tags of its own",
+        for_a_gpu,
+        NUMBERS,
+        config={"tags": ["serve", "gpu"]},
+    ),
+    Situation("a .keras file", keras_file, VECTORS, rounds=True),
+    Situation("an .h5 file", older_keras_file, [], refused="is an older file of Keras"),
+    Situation("a frozen graph", frozen, [], refused="seems to be a frozen graph"),
+    Situation(
+        "an operation of tensorflow-text",
+        of_a_library,
+        [],
+        refused="pip install tensorflow-text",
+    ),
+    Situation(
+        "a library that is not installed",
+        of(lambda x: {"y": x}, spec("x")),
+        [],
+        config={"libraries": ["no_such_library"]},
+        refused="no_such_library",
+    ),
 ]

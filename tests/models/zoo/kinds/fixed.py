@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tests.models.zoo.images import pixels
+from tests.models.zoo.kinds.images import pixels
 from tests.models.zoo.situation import Body, Situation, of, rows
 from tests.support.saved_models import spec
 

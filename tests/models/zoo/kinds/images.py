@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tests.models.zoo.kinds.text import encoded
 from tests.models.zoo.situation import Body, Situation, of
-from tests.models.zoo.text import encoded
 from tests.support.saved_models import save, spec
 
 
