@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from gomlx.contract.arrays import Array
 from gomlx.contract.dtypes import ANY, advice
 from gomlx.contract.tensor import Block, Row, Tensor, Value, json_excerpt
 from gomlx.errors import InvalidInput, TooLarge
@@ -197,6 +198,8 @@ def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
     """Check one input's column of a batch; repeat a single value for every row."""
     if tensor.is_shared and tensor.is_value(values):
         values = [values]
+    if isinstance(values, Array):
+        values = values.rows()
     if not isinstance(values, list) or len(values) not in (1, size):
         is_list = isinstance(values, list)
         got = f"{len(values)} values" if is_list else json_excerpt(values)

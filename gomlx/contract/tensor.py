@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from gomlx.contract import dtypes
+from gomlx.contract.arrays import Array
 from gomlx.contract.binary import from_base64
 from gomlx.contract.dtypes import PlainTest
 from gomlx.contract.packing import Elements, flatten, nest, pack, pack_plain, unpack
@@ -171,6 +172,8 @@ class Tensor:
         self, value: Any, row: int | None
     ) -> tuple[tuple[int, ...], list[Any]]:
         """Flatten nested lists; every list of one depth must have one length."""
+        if type(value) is Array:
+            return self._full_shape(list(value.shape), row), value.values
         shape: list[int] = []
         leaves = [value]
         while leaves and set(map(type, leaves)) == {list}:

@@ -227,8 +227,9 @@ def _parse(
     """Parse a request's text, in a thread; None if nobody waits for it by now."""
     if not parsing.is_awaited():
         return None
-    (one,) = lookup.parser.parse([parsing.requester.text])
-    return one
+    text = parsing.requester.text
+    hash(text)  # a text keeps it, and the look-up among recent texts needs it
+    return lookup.parser.parse_large(text)
 
 
 def _log_bug(name: str, error: Exception) -> None:
