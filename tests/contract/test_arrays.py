@@ -85,6 +85,20 @@ def test_no_malformed_array_is_accepted(array: str, rest: str) -> None:
         assert repr(plain(found)) == repr(orjson.loads(text))
 
 
+@given(nested(), st.data())
+@settings(deadline=None, max_examples=1000)
+def test_an_array_with_one_wrong_character_is_no_other(
+    value: Any, data: st.DataObject
+) -> None:
+    text = orjson.dumps({"x": value}).decode()
+    at = data.draw(st.integers(0, len(text) - 1))
+    cut = data.draw(st.integers(0, 2))
+    wrong = text[:at] + data.draw(st.text("[],1-. ", max_size=2)) + text[at + cut :]
+    found = decoded(wrong.encode())
+    if found is not None:
+        assert repr(plain(found)) == repr(orjson.loads(wrong))
+
+
 @pytest.mark.parametrize(
     "array",
     [

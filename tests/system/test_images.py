@@ -48,8 +48,12 @@ def expected(image: Any) -> float:
 
 async def answers(service: Service, http2: bool) -> list[httpx.Response]:
     url = f"{service.url}/v1/api/model/m/eval"
-    async with httpx.AsyncClient(http1=not http2, http2=http2, verify=PLAIN) as client:
+    async with httpx.AsyncClient(
+        http1=not http2, http2=http2, verify=PLAIN, timeout=60
+    ) as client:
         posts = [client.post(url, content=body(image)) for image in IMAGES]
+        if http2:  # httpx mixes up the windows of several bodies on one connection
+            return [await post for post in posts]
         return await asyncio.gather(*posts)
 
 
@@ -85,6 +89,7 @@ def test_pipelined_images_are_answered_in_order(service: Service) -> None:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
         received = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    received = received.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")  # a probe
     statuses = [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [b"200", b"400", b"200", b"400", b"200"]
     found = [
