@@ -89,6 +89,18 @@ class ModelNotFound(GomlxError):
         super().__init__(f"no model {name!r}; there are: {models}")
 
 
+class SignatureNotFound(GomlxError):
+    """A model has no signature of that name, or the config does not serve it."""
+
+    status = 404
+
+    def __init__(self, model: str, name: str, known: Iterable[str]) -> None:
+        served = ", ".join(sorted(known))
+        super().__init__(
+            f"model {model!r}: signature {name!r} is not served; there are: {served}"
+        )
+
+
 class TooLarge(GomlxError):
     """More bytes or rows in one request than the limits allow."""
 

@@ -132,6 +132,9 @@ class _Served:
         Manifest({"S": self._versions[index]}).write(self._rundir.manifest)
 
 
+_SIGNATURE = "serving_default"
+
+
 def _staged(config: Any, rundir: Any) -> list[Any]:
     from gomlx.models.staging.stage import stage
     from gomlx.models.version import InputSettings, Settings, StageRequest
@@ -140,9 +143,7 @@ def _staged(config: Any, rundir: Any) -> list[Any]:
     into = rundir.models / model.id
     wildcards = tuple(InputSettings(name, wildcard=True) for name in _INPUTS)
     return [
-        stage(
-            StageRequest(model.id, model.url, into, model.signature, {}, Settings(some))
-        )
+        stage(StageRequest(model.id, model.url, into, _SIGNATURE, {}, Settings(some)))
         for some in (wildcards, wildcards[:1])
     ]
 

@@ -58,12 +58,20 @@ def client_options(pairs: Sequence[str] | None, **defaults: Any) -> Options:
         raise usage_error(str(error)) from None
 
 
-def make_client(model: str, hosts: str, redis: str | None, options: Options) -> Client:
+def make_client(
+    model: str,
+    hosts: str,
+    redis: str | None,
+    options: Options,
+    signature: str | None = None,
+) -> Client:
     """Return a client that is not yet started.
 
     Raises typer.Exit, after printing the problem, for a host that is not a URL.
     """
-    return Client(model, host_urls(hosts), redis=redis, options=options)
+    return Client(
+        model, host_urls(hosts), redis=redis, options=options, signature=signature
+    )
 
 
 def host_urls(text: str) -> list[str]:

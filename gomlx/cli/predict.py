@@ -74,6 +74,10 @@ Force = Annotated[
 RequestTimeout = Annotated[
     float, typer.Option(help="The longest a request takes, in seconds.")
 ]
+SignatureName = Annotated[
+    str | None,
+    typer.Option("--signature", help="A further signature of the model."),
+]
 Verbose = Annotated[
     bool,
     typer.Option(
@@ -96,6 +100,7 @@ def predict(
     redis: RedisUrl = None,
     timeout: RequestTimeout = 60.0,
     settings: OptionPairs = None,
+    signature: SignatureName = None,
     verbose: Verbose = False,
 ) -> None:
     """Predict one row, or every row of a file; HELP has the rest."""
@@ -105,7 +110,10 @@ def predict(
     pairs = parse_pairs(words or ())
     if (source is None) != (into is None):
         raise usage_error("--input and --output go together")
-    with errors_reported(), make_client(model, host, redis, options) as client:
+    with (
+        errors_reported(),
+        make_client(model, host, redis, options, signature) as client,
+    ):
         contract = contract_of(client)
         values = _values(contract, pairs)
         if source is None or into is None:

@@ -13,6 +13,7 @@ import msgspec
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
+from gomlx.config.signatures import DEFAULT
 from gomlx.config.tls import load_tls
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageRequest
@@ -134,5 +135,10 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.outputs,
     )
     return StageRequest(
-        model.id, model.url, into, model.signature, model.example, settings
+        model.id, model.url, into, _signature(model), model.example, settings
     )
+
+
+def _signature(model: Model) -> str:
+    """Return the signature to serve; "": the only one, if the model has just one."""
+    return model.signature or (DEFAULT if model.signatures else "")

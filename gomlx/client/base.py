@@ -18,9 +18,13 @@ from gomlx.runtime.masking import masked
 
 
 class ClientBase:
-    """A client of one model, which some hosts serve."""
+    """A client of one model, which some hosts serve.
 
-    def __init__(
+    signature: a further one that the service's config names, instead of the model's
+    own.
+    """
+
+    def __init__(  # noqa: PLR0913  # all but two are named
         self,
         model: str,
         hosts: Sequence[str] | str,
@@ -29,9 +33,11 @@ class ClientBase:
         redis: str | SharedTier | None = None,
         transport: Transport | None = None,
         options: Options | None = None,
+        signature: str | None = None,
     ) -> None:
         self.options = options or Options()
         urls = [hosts] if isinstance(hosts, str) else hosts
+        model = f"{model}:{signature}" if signature else model
         self._core = Core(model, urls, contract, self.options)
         self._given_contract = contract
         self._redis = redis

@@ -17,7 +17,9 @@ from gomlx.config.schema import (
     Model,
     Tls,
 )
+from gomlx.config.signatures import DEFAULT
 
+_LONGEST_ID = 128  # without the name of a signature
 _is_origin = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s,*]+").fullmatch
 _is_header = re.compile(r"[A-Za-z0-9-]+").fullmatch
 
@@ -59,6 +61,21 @@ def _model_problems(config: Config, model: Model, path: str) -> Problems:
             reason = f"{model.coalesce} needs {requirement}"
             yield Problem.at(f"{path}.coalesce", reason)
     yield from chain(_input_problems(model, path), _key_problems(model, path))
+    yield from _signature_problems(model, path)
+
+
+def _signature_problems(model: Model, path: str) -> Problems:
+    if ":" in model.id:
+        reason = "a colon stands before the name of a signature: see `signatures`"
+        yield Problem.at(f"{path}.id", reason)
+    if len(model.id) > _LONGEST_ID:
+        reason = f"expected at most {_LONGEST_ID} characters, got {len(model.id)}"
+        yield Problem.at(f"{path}.id", reason)
+    names = [model.signature or DEFAULT, *model.signatures]
+    for i, name in enumerate(model.signatures):
+        if name in names[: i + 1]:
+            reason = f"{name!r} is served already"
+            yield Problem.at(f"{path}.signatures[{i}]", reason)
 
 
 def _unmet_requirement(coalesce: str, store: Datastore | None) -> str | None:

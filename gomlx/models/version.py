@@ -149,7 +149,8 @@ class Settings:
 class StageRequest:
     """One model's source and settings, and the directory to stage its version into.
 
-    url names the source; signature the one to serve; example holds values of inputs
+    url names the source; signature the one to serve (empty: serving_default, or else
+    the only one); example holds values of inputs
     for the trial run.
     """
 

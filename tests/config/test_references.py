@@ -194,3 +194,31 @@ def test_an_invalid_url_is_refused(tmp_path: Path, url: str) -> None:
     found = problem(tmp_path, connections=[NEAR | {"url": url}])
     assert found.startswith("connections[0].url: expected a url ")
     assert "secret" not in found
+
+
+def test_a_further_signature_is_a_model_of_its_own(path: Path) -> None:
+    text = (
+        "models: [{id: a, url: /m, signature: s, signatures: [t], batch: {max_rows: 9},"
+        " example: {x: 1}, inputs: [{name: x, wildcard: true}]}, {id: b, url: /n}]\n"
+    )
+    own, further, other = loaded(path, text).models
+    assert [own.id, further.id, other.id] == ["a", "a:t", "b"]
+    assert (further.signature, further.signatures, further.url) == ("t", (), "/m")
+    assert (further.batch, further.example, further.inputs) == (own.batch, {}, ())
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ("id: a, signatures: [serving_default]", "models[0].signatures[0]"),
+        ("id: a, signature: s, signatures: [t, s]", "models[0].signatures[1]"),
+        ("id: a, signatures: [t, t]", "models[0].signatures[1]"),
+        ("id: a, signatures: [t/..]", "models[0].signatures"),
+        ('id: "a:t"', "models[0].id"),
+    ],
+)
+def test_a_signature_that_cannot_be_served(
+    path: Path, options: str, where: str
+) -> None:
+    (found,) = problems(path, f"models: [{{{options}, url: x}}]\n")
+    assert where in found

@@ -98,7 +98,7 @@ def prepare(work: Path, request: StageRequest) -> None:
     replace(description, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
-        prune(model.saved_model, model.meta_graph, request.signature)
+        prune(model.saved_model, model.meta_graph, model.bound.name)
     _try_as_served(model, trial)
 
 
@@ -109,6 +109,8 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         keep_graph(work / "saved_model", meta_graph, tf_session.TAGS)
     libraries.check_operations(meta_graph, request.settings.libraries)
     bound = bound_signature(meta_graph, request)
+    if not request.signature and bound.name != "serving_default":
+        log.info("model %s: its only signature is %r", request.name, bound.name)
     check_bound(bound, request.settings)
     fetches = bound.binding.fetches
     example = example_row(bound.signature, request.example)
@@ -154,7 +156,7 @@ def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
         model.saved_model,
         model.meta_graph,
         model.bound,
-        model.request.signature,
+        model.bound.name,
     )
     objects.fill(session, unfilled)
     return objects.call

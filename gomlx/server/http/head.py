@@ -54,7 +54,9 @@ class HeadParser:
         max_seconds: float,
         is_origin_usual: bool = True,
     ) -> None:
-        """routes: path → model. max_seconds: of any request, to its answer.
+        """routes: path → model, or path?signature=NAME → model.
+
+        max_seconds: of any request, to its answer.
 
         is_origin_usual: whether a request that has an Origin is answered as others are.
         """
@@ -86,16 +88,19 @@ def _parse(
     if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
         return None
     path, _, query = line[1].partition(b"?")
+    is_get = line[0] == b"GET"
     headers = _Headers(unusual)
     try:
-        model = routes.get(path) or routes.get(decoded_path(path).encode())
+        if b"signature=" in query:
+            model = None if is_get else routes.get(line[1])
+        else:
+            model = routes.get(path) or routes.get(decoded_path(path).encode())
         if model is None:
             return None
         httptools.HttpRequestParser(headers).feed_data(head)
         seconds = deadlines.timeout_seconds(headers.timeout, max_seconds)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
         return None
-    is_get = line[0] == b"GET"
     if not headers.are_usual or headers.length > (0 if is_get else max_body):
         return None
     text = query.decode("latin-1") if is_get else None

@@ -151,9 +151,13 @@ def _build_predictor(
 def _build_connections(
     config: Config, predictor: Predictor, hooks: WorkerHooks, cors: CorsRules
 ) -> Connections:
-    routes = {
-        f"/v1/api/model/{model.id}/eval".encode(): model.id for model in config.models
-    }
+    ids = [model.id for model in config.models]
+    routes = {f"/v1/api/model/{one}/eval".encode(): one for one in ids}
+    for one in ids:
+        name, _, signature = one.partition(":")
+        if signature:
+            path = f"/v1/api/model/{name}/eval?signature={signature}"
+            routes[path.encode()] = one
     limits = http_limits(config.endpoint)
     return Connections(
         routes, predictor, limits, hooks.hand_over, hooks.count_connection, cors

@@ -21,6 +21,7 @@ from gomlx.server.routes.metrics import MetricsRoute
 from gomlx.server.routes.mly_meta import MlyMeta
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.response import JsonDocument, JsonLine, send
+from gomlx.server.routes.signatures import SignatureChoice
 from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Handlers:
 def build_app(handlers: Handlers) -> Any:
     """Return the ASGI application."""
     app = falcon.asgi.App()
+    app.add_middleware(SignatureChoice(handlers.config.get("models", ())))
     app.req_options.keep_blank_qs_values = True
     operations = _operation_routes(handlers.operations)
     for path, route in (_routes(handlers) | operations).items():

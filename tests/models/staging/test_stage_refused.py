@@ -1,5 +1,6 @@
 """Models that staging refuses, and the reasons it gives."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -121,3 +122,23 @@ def test_the_error_of_an_unknown_signature_names_the_existing_ones(
     source = saved_models.scale(tmp_path / "m", 1.0)
     with pytest.raises(StageFailed, match="serving_default"):
         staged(source, signature="predict")
+
+
+def test_the_only_signature_is_taken_without_being_named(
+    tmp_path: Path, staged: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": 2 * x}, input_signature=[spec("x")])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"score": module.f})
+    with caplog.at_level(logging.INFO):
+        Servable(staged(tmp_path / "m", signature=""))
+    assert "its only signature is 'score'" in caplog.text
+
+
+def test_one_of_several_signatures_must_be_named(tmp_path: Path, staged: Stage) -> None:
+    module = tf.Module()
+    module.f = tf.function(lambda x: {"y": 2 * x}, input_signature=[spec("x")])
+    names = {"a": module.f, "b": module.f}
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=names)
+    with pytest.raises(StageFailed, match="it has: a, b: choose one by `signature:`"):
+        staged(tmp_path / "m", signature="")

@@ -37,6 +37,17 @@ def test_a_request_with_a_timeout(milliseconds: int, seconds: float) -> None:
     assert head.timeout_seconds == seconds
 
 
+def test_a_signature_in_the_query() -> None:
+    parse = HeadParser({EVAL: "m", EVAL + b"?signature=s": "m:s"}, 1000, 5.0)
+    rest = b" HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"
+    post = parse(b"POST " + EVAL + b"?signature=s" + rest)
+    assert post
+    assert post.model == "m:s"
+    # What else a query may say of the signature is for the route over Falcon.
+    assert parse(b"POST " + EVAL + b"?signature=t" + rest) is None
+    assert parse(b"GET " + EVAL + b"?x=1&signature=s" + rest) is None
+
+
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_is_not_ours(what: str) -> None:
     assert PARSE(head_of(OTHERS[what])) is None

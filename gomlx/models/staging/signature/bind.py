@@ -24,6 +24,7 @@ from gomlx.models.staging.signature.defaults import default_value
 from gomlx.models.staging.signature.missing import with_missing
 from gomlx.models.version import Settings, StageRequest
 
+_DEFAULT = "serving_default"
 Dims = tuple[int | None, ...] | None  # of a tensor of the graph; None: of any rank
 
 
@@ -31,9 +32,11 @@ Dims = tuple[int | None, ...] | None  # of a tensor of the graph; None: of any r
 class BoundSignature:
     """A signature and its tensors in the graph.
 
-    arguments and results: the model's own names of what is fed and fetched.
+    name: that of the signature in the model. arguments and results: the model's own
+    names of what is fed and fetched.
     """
 
+    name: str
     signature: Signature
     binding: Binding
     arguments: tuple[str, ...]
@@ -77,7 +80,8 @@ class _Part:
 def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
     """Return the requested signature of a model. Raises StageFailed."""
     settings = request.settings
-    definition = _definition(meta_graph, request.signature)
+    name = request.signature or _default_signature(meta_graph)
+    definition = _definition(meta_graph, name)
     inputs = list(_inputs(definition, settings))
     outputs = list(_outputs(definition, settings))
     rows = _rows(inputs, outputs)
@@ -96,15 +100,32 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
     )
     arguments = tuple(part.name for part in inputs)
     return BoundSignature(
-        signature, binding, arguments, tuple(part.name for part in outputs)
+        name, signature, binding, arguments, tuple(part.name for part in outputs)
     )
+
+
+def _default_signature(meta_graph: Any) -> str:
+    """Return the signature to serve where the config names none. Raises StageFailed."""
+    public = _public_signatures(meta_graph)
+    if _DEFAULT in public:
+        return _DEFAULT
+    if len(public) == 1:
+        return public[0]
+    has = ", ".join(public) or "none"
+    raise StageFailed(
+        f"the model has no signature {_DEFAULT!r}; it has: {has}: choose one by "
+        "`signature:`"
+    )
+
+
+def _public_signatures(meta_graph: Any) -> list[str]:
+    return sorted(name for name in meta_graph.signature_def if name[:2] != "__")
 
 
 def _definition(meta_graph: Any, name: str) -> Any:
     definitions = dict(meta_graph.signature_def)
     if name not in definitions:
-        public = sorted(n for n in definitions if not n.startswith("__"))
-        has = ", ".join(public) or "none"
+        has = ", ".join(_public_signatures(meta_graph)) or "none"
         raise StageFailed(f"the model has no signature {name!r}; it has: {has}")
     definition = definitions[name]
     if not definition.inputs or not definition.outputs:
