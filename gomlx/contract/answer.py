@@ -14,6 +14,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from copy import copy
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -28,6 +29,7 @@ class AnswerFormat:
     def __init__(self, outputs: Sequence[Tensor]) -> None:
         # By the signature, not by the array: a list of any length may have length 1.
         self._squeezes = [tensor.is_scalar for tensor in outputs]
+        self._are_texts = [bool(t.ragged or t.is_sparse) for t in outputs]
         names = [orjson.dumps(tensor.name) for tensor in outputs]
         self._prefixes = [b"{" + names[0] + b":"]
         self._prefixes += [b"," + name + b":" for name in names[1:]]
@@ -35,18 +37,25 @@ class AnswerFormat:
     def encode(self, arrays: Sequence[Any]) -> list[bytes]:
         """Return the answer of each of n rows.
 
-        arrays has one array per output, of shape [n, …]. Raises ValueError if their n
+        arrays has one array per output, of shape [n, …]; of a ragged or sparse output,
+        the list of `ragged_texts` or `sparse_texts`. Raises ValueError if their n
         differ.
         """
         columns = [
-            [prefix + token for token in _tokens(array, squeezes)]
-            for prefix, array, squeezes in zip(
-                self._prefixes, arrays, self._squeezes, strict=True
+            [prefix + token for token in tokens]
+            for prefix, tokens in zip(
+                self._prefixes, self._columns(arrays), strict=True
             )
         ]
         if len(columns) == 1:
             return [part + b"}" for part in columns[0]]
         return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
+
+    def _columns(self, arrays: Sequence[Any]) -> Iterator[Sequence[bytes]]:
+        """Yield the JSON texts of each output, one a row."""
+        forms = zip(arrays, self._squeezes, self._are_texts, strict=True)
+        for array, squeezes, are_texts in forms:
+            yield array if are_texts else _tokens(array, squeezes)
 
 
 class SharedAnswers:
@@ -119,6 +128,39 @@ class SharedLists(SharedAnswers):
 def joined(answers: Sequence[bytes]) -> bytes:
     """Return a JSON list of answers: the `data` of a response to a batch."""
     return b"[" + b",".join(answers) + b"]"
+
+
+def ragged_texts(values: Any, splits: Sequence[Any]) -> list[bytes]:
+    """Return the JSON text of each row of a ragged output.
+
+    values: an array of the elements of all rows. splits: for each level of lists, from
+    the outermost, where each list begins, and where the last one ends.
+    """
+    texts = list(_tokens(values, False))
+    for ends in reversed(splits):
+        pairs = pairwise(ends.tolist())
+        texts = [b"[" + b",".join(texts[a:b]) + b"]" for a, b in pairs]
+    return texts
+
+
+def sparse_texts(indices: Any, values: Any, shape: Any) -> list[bytes]:
+    """Return the JSON text of each row of a sparse output.
+
+    indices: [elements, rank]; values: [elements]; shape: [rank]. The first dimension is
+    that of the rows.
+    """
+    rows, *dims = shape.tolist()
+    places: list[list[Any]] = [[] for _ in range(rows)]
+    texts: list[list[bytes]] = [[] for _ in range(rows)]
+    for (row, *index), text in zip(indices.tolist(), _elements(values), strict=True):
+        places[row].append(index)
+        texts[row].append(text)
+    size = orjson.dumps(dims)
+    return [
+        b'{"indices":%b,"values":[%b],"shape":%b}'
+        % (orjson.dumps(index), b",".join(text), size)
+        for index, text in zip(places, texts, strict=True)
+    ]
 
 
 def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:

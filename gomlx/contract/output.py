@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from typing import Any
 
+from gomlx.contract.composite import Misfit, flatten_ragged, flatten_sparse
 from gomlx.contract.tensor import Tensor
 
 ValueCheck = Callable[[Any], bool]
@@ -33,13 +34,25 @@ def validator(tensor: Tensor) -> ValueCheck:
         return is_leaf
 
     def is_block(value: Any) -> bool:
-        leaves = _leaves(value, tensor.shape)
+        leaves = _elements(value, tensor)
         if leaves is None:
             return False
         # The column's test is several times as fast, but knows no "NaN".
         return tensor.is_plain(leaves) or all(map(is_leaf, leaves))
 
     return is_block
+
+
+def _elements(value: Any, tensor: Tensor) -> list[Any] | None:
+    """Return the elements of a value; None if it does not have the form."""
+    try:
+        if tensor.ragged:
+            return flatten_ragged(value, tensor.ragged, tensor.shape or ())[1]
+        if tensor.is_sparse:
+            return flatten_sparse(value, tensor.shape or ())[1]
+    except Misfit:
+        return None
+    return _leaves(value, tensor.shape)
 
 
 def _leaf_validator(tensor: Tensor) -> ValueCheck:

@@ -17,6 +17,13 @@ import orjson
 from gomlx.contract import dtypes
 from gomlx.contract.arrays import Array
 from gomlx.contract.binary import from_base64
+from gomlx.contract.composite import (
+    Misfit,
+    flatten_ragged,
+    flatten_sparse,
+    nest_ragged,
+    nest_sparse,
+)
 from gomlx.contract.dtypes import PlainTest
 from gomlx.contract.packing import Elements, flatten, nest, pack, pack_plain, unpack
 from gomlx.errors import InvalidInput, excerpt
@@ -49,7 +56,9 @@ class Tensor:
     for any rank. missing is "nan" if elements may be missing, which is NaN in a row.
     is_shared: rows run together only if they have equal values, so that a batch may
     hold one value for all its rows; an output is equal for all rows. default: the JSON
-    value of a row without this input; None if every row must have it.
+    value of a row without this input; None if every row must have it. ragged: how many
+    of the dimensions have lists of any lengths; is_sparse: a row holds a sparse tensor
+    (composite.py).
     """
 
     name: str
@@ -58,6 +67,8 @@ class Tensor:
     missing: str = ""
     is_shared: bool = False
     default: Any = field(default=None, hash=False)
+    ragged: int = 0
+    is_sparse: bool = False
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Tensor":
@@ -70,6 +81,8 @@ class Tensor:
             document.get("missing", ""),
             bool(document.get("is_shared", False)),
             document.get("default"),
+            int(document.get("ragged", 0)),
+            bool(document.get("is_sparse", False)),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -83,7 +96,7 @@ class Tensor:
     @property
     def is_scalar(self) -> bool:
         """True when a row holds one element: a shape of [n] or [n, 1]."""
-        return self.shape in ((), (1,))
+        return self.shape in ((), (1,)) and not (self.ragged or self.is_sparse)
 
     @property
     def expected(self) -> str:
@@ -93,6 +106,11 @@ class Tensor:
             return element
         if self.shape is None:
             return f"{element}, in nested lists of equal length"
+        if self.ragged:
+            return f"{element}, in lists of any length, nested {len(self.shape)} deep"
+        if self.is_sparse:
+            parts = '{"indices": [[…], …], "values": […], "shape": […]}'
+            return f"{parts} with values of {element}"
         dims = ", ".join("any" if d is None else str(d) for d in self.shape)
         return f"{element}, in nested lists of shape [{dims}]"
 
@@ -150,16 +168,21 @@ class Tensor:
 
     def nested(self, value: Value) -> Any:
         """Return a value as a request holds it: a block as nested lists."""
-        if isinstance(value, Block):
-            return nest(value.shape, self.elements(value))
-        return value
+        if not isinstance(value, Block):
+            return value
+        elements = self.elements(value)
+        if self.ragged:
+            return nest_ragged(value.shape, self.ragged, elements)
+        if self.is_sparse:
+            return nest_sparse(value.shape, len(self.shape or ()), elements)
+        return nest(value.shape, elements)
 
     def _value(self, value: Any, row: int | None) -> Value:
         if self.is_scalar:
             if isinstance(value, list) and len(value) == 1 and self.shape == (1,):
                 value = value[0]
             return self._element(value, row)
-        shape, leaves = self._flatten(value, row)
+        shape, leaves = self._parts(value, row)
         elements = pack_plain(leaves, self.dtype)
         if elements is not None:
             return Block(shape, elements)
@@ -167,6 +190,17 @@ class Tensor:
         if found is None:
             found = [self._element(leaf, row) for leaf in leaves]
         return self.block(shape, found)
+
+    def _parts(self, value: Any, row: int | None) -> tuple[tuple[int, ...], list[Any]]:
+        """Return the shape of a value's block and its elements."""
+        try:
+            if self.ragged:
+                return flatten_ragged(value, self.ragged, self.shape or ())
+            if self.is_sparse:
+                return flatten_sparse(value, self.shape or ())
+        except Misfit as got:
+            raise self._error(str(got), row) from None
+        return self._flatten(value, row)
 
     def _flatten(
         self, value: Any, row: int | None

@@ -59,6 +59,19 @@ def assets(meta_graph: Any) -> Iterator[Any]:
             yield asset
 
 
+def tensors_of(info: Any) -> list[str]:
+    """Return the names of the tensors of a TensorInfo, which may be a composite one."""
+    if info.WhichOneof("encoding") == "coo_sparse":
+        sparse = info.coo_sparse
+        return [
+            sparse.indices_tensor_name,
+            sparse.values_tensor_name,
+            sparse.dense_shape_tensor_name,
+        ]
+    parts = info.composite_tensor.components
+    return [part.name for part in parts] or [info.name]
+
+
 def extract_init_constants(meta_graph: Any) -> dict[str, Any]:
     """Turn the large constants that only the initialization reads into placeholders.
 
@@ -82,11 +95,11 @@ def extract_init_constants(meta_graph: Any) -> dict[str, Any]:
 def _init_only(meta_graph: Any) -> set[str]:
     """Return the nodes that only the initialization depends on."""
     served = [
-        output.name
+        tensor
         for name, signature in meta_graph.signature_def.items()
         if name != INIT
         for output in signature.outputs.values()
-        if output.name
+        for tensor in tensors_of(output)
     ]
     others = needed_nodes(meta_graph, [*served, *restore_op(meta_graph)])
     return needed_nodes(meta_graph, init_op(meta_graph)) - others

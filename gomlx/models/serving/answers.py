@@ -1,11 +1,12 @@
 """The arrays that a model returns → answers."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from gomlx.contract.answer import AnswerFormat
+from gomlx.contract.answer import AnswerFormat, ragged_texts, sparse_texts
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import RunFailed
 from gomlx.models.serving.binding import Binding, Layout
@@ -16,11 +17,13 @@ class Answers:
 
     def __init__(self, outputs: Sequence[Tensor], binding: Binding) -> None:
         self._outputs = outputs
-        self._layouts = [bound.layout for bound in binding.outputs]
+        self._parts = [(one.layout, len(one.tensors)) for one in binding.outputs]
         self._format = AnswerFormat(outputs)
         # PERF: most models have an open batch and one array of rows an output.
         self._is_filled = binding.rows > 0
-        self._is_plain = not self._is_filled and {*self._layouts} == {Layout.ROWS}
+        self._is_plain = not self._is_filled and all(
+            layout is Layout.ROWS for layout, _ in self._parts
+        )
 
     def __call__(self, arrays: Sequence[Any], rows: int) -> list[bytes]:
         """Return one answer per row. Raises RunFailed if an output has other shapes."""
@@ -38,11 +41,20 @@ class Answers:
         """Return one array of shape [rows, …] per output.
 
         What all rows share is repeated, and what fills up a run is dropped. An array
-        without a first axis for the batch stays as it is.
+        without a first axis for the batch stays as it is. Of a ragged or sparse output,
+        the array holds the JSON text of each row.
         """
-        found = []
-        for layout, value in zip(self._layouts, arrays, strict=True):
-            array = _array(value)
+        found: list[Any] = []
+        rest = iter(arrays)
+        for layout, count in self._parts:
+            parts = [_array(value) for value in islice(rest, count)]
+            if layout is Layout.RAGGED:
+                found.append(_texts(ragged_texts(_encodable(parts[0]), parts[1:])))
+                continue
+            if layout is Layout.SPARSE:
+                found.append(_texts(sparse_texts(*map(_encodable, parts))))
+                continue
+            (array,) = parts
             if layout is Layout.WHOLE:
                 array = np.broadcast_to(array, (rows, *array.shape))
             elif layout is Layout.ONE and array.shape[:1] == (1,):
@@ -51,6 +63,12 @@ class Answers:
                 array = array[:rows]
             found.append(array)
         return found
+
+
+def _texts(texts: Sequence[bytes]) -> Any:
+    array = np.empty(len(texts), object)
+    array[:] = texts
+    return array
 
 
 def _array(value: Any) -> Any:

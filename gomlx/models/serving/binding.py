@@ -35,6 +35,11 @@ class Bound:
     layout: Layout
     tensors: tuple[str, ...]
 
+    @property
+    def elements(self) -> str:
+        """The tensor that holds the elements."""
+        return self.tensors[1 if self.layout is Layout.SPARSE else 0]
+
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Bound":
         return cls(Layout(document["layout"]), tuple(document["tensors"]))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gomlx.contract.composite import list_lengths, sparse_indices
 from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
 from gomlx.contract.packing import flatten
 from gomlx.contract.tensor import Block, Row, Tensor
@@ -31,9 +32,12 @@ class Feeds:
         self._scalars: dict[tuple[Any, tuple[int, ...]], list[tuple[int, int]]] = {}
         self._blocks: list[tuple[int, int, str]] = []
         self._shared: list[tuple[int, int, Tensor, Layout]] = []
+        self._composites: list[tuple[int, int, Tensor]] = []
         feed = 0
         for i, (tensor, bound) in enumerate(zip(inputs, binding.inputs, strict=True)):
-            if bound.layout.is_shared:
+            if bound.layout in (Layout.RAGGED, Layout.SPARSE):
+                self._composites.append((feed, i, tensor))
+            elif bound.layout.is_shared:
                 self._shared.append((feed, i, tensor, bound.layout))
             elif tensor.is_scalar:
                 kind = _NUMPY[tensor.dtype], (1,) * len(tensor.shape or ())
@@ -44,7 +48,7 @@ class Feeds:
         open_blocks = [
             t for t in inputs if not t.is_scalar and (not t.shape or None in t.shape)
         ]
-        self.is_grouped = bool(self._shared or open_blocks)
+        self.is_grouped = bool(self._shared or self._composites or open_blocks)
 
     def __call__(self, rows: Sequence[Row]) -> list[Any]:
         """Return one array per tensor that is fed, from rows of one group.
@@ -65,6 +69,10 @@ class Feeds:
             feeds[feed] = _blocks(columns[i], dtype)
         for feed, i, tensor, layout in self._shared:
             feeds[feed] = _shared(rows[0][i], tensor, layout)
+        for feed, i, tensor in self._composites:
+            encode = _sparse if tensor.is_sparse else _ragged
+            parts = encode(columns[i], tensor)
+            feeds[feed : feed + len(parts)] = parts
         return feeds
 
     def groups(self, rows: Sequence[Row]) -> Iterator[list[int]]:
@@ -97,13 +105,44 @@ def _shared(value: Any, tensor: Tensor, layout: Layout) -> Any:
 
 def _blocks(values: Sequence[Any], dtype: str) -> Any:
     """Return the array of a column of blocks of equal shapes."""
-    shape = (len(values), *values[0].shape)
+    return _packed(values, dtype, (len(values), *values[0].shape))
+
+
+def _packed(values: Sequence[Any], dtype: str, shape: Sequence[int]) -> Any:
+    """Return the elements of blocks, one after the other, as an array of a shape."""
     parts = [block.elements for block in values]
     if dtype not in _PACKED:
         return _texts(flatten(parts), shape)
     # TensorFlow reads it in place, and never writes to memory that it does not own.
     array = np.frombuffer(b"".join(parts), _PACKED[dtype]).reshape(shape)
     return array.astype(_NUMPY[dtype], copy=False)
+
+
+def _ragged(column: Sequence[Any], tensor: Tensor) -> list[Any]:
+    """Return the elements of all rows and, for each level of lists, their splits."""
+    lengths = [list_lengths(block.shape, tensor.ragged) for block in column]
+    splits = []
+    for level in zip(*lengths, strict=True):
+        ends = np.cumsum([0, *flatten(level)], dtype=np.int64)
+        splits.append(ends)
+    inner = column[0].shape[sum(map(len, lengths[0])) :]
+    return [_packed(column, tensor.dtype, (int(splits[-1][-1]), *inner)), *splits]
+
+
+def _sparse(column: Sequence[Any], tensor: Tensor) -> list[Any]:
+    """Return the indices, values and shape of all rows."""
+    rank = len(tensor.shape or ())
+    indices = [
+        (row, *index)
+        for row, block in enumerate(column)
+        for index in sparse_indices(block.shape, rank)
+    ]
+    count = len(indices)
+    return [
+        np.array(indices, np.int64).reshape(count, rank + 1),
+        _packed(column, tensor.dtype, (count,)),
+        np.array((len(column), *column[0].shape[:rank]), np.int64),
+    ]
 
 
 def _texts(values: Sequence[Any], shape: Sequence[int | None]) -> Any:

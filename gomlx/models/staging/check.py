@@ -21,7 +21,7 @@ def check_bound(bound: BoundSignature, settings: Settings) -> None:
     names = [tensor.name for tensor in bound.signature.inputs]
     _check_settings(settings, bound.arguments, names)
     _check_names([*names, *settings.auxiliaries])
-    _check_feeds(names, bound.binding.feeds)
+    _check_feeds(names, [one.elements for one in bound.binding.inputs])
     is_open = bound.binding.has_rows and not bound.binding.rows
     if settings.rows == TOGETHER and not is_open:
         raise StageFailed(
@@ -114,6 +114,9 @@ def _example(tensor: Tensor) -> Any:
     if tensor.default is not None:
         return tensor.default
     value: Any = {"string": "", ANY: "", "bool": False}.get(tensor.dtype, 0)
+    if tensor.is_sparse:
+        shape = [1 if size is None else size for size in tensor.shape or ()]
+        return {"indices": [[0] * len(shape)], "values": [value], "shape": shape}
     for size in reversed(tensor.shape or ()):
         value = [value] * (1 if size is None else size)
     return value

@@ -70,7 +70,8 @@ class Objects:
         """Run the signature on one array per feed; return one array per fetch."""
         fed = zip(self._bound.arguments, arrays, strict=True)
         found = self._function(**{name: tf.constant(array) for name, array in fed})
-        return [found[name].numpy() for name in self._bound.results]
+        results = [found[name] for name in self._bound.results]
+        return [one.numpy() for one in tf.nest.flatten(results, expand_composites=True)]
 
     def fill(self, session: Any, unfilled: Sequence[Any]) -> None:
         """Give nodes of the session's graph the values of their objects.

@@ -11,7 +11,7 @@ try       the model as TensorFlow loads it, alone and in     samples.py, trial.p
 
 import logging
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from gomlx.contract.signature import Signature
 from gomlx.models import libraries
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.graph import needed_nodes
-from gomlx.models.independence.proof import Verdict, fed_rows, fed_shared, prove
+from gomlx.models.independence.proof import Verdict
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
-from gomlx.models.serving.binding import Binding, Bound, Layout
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import check_bound, example_row
@@ -33,7 +32,7 @@ from gomlx.models.staging.keras_file import export_keras_file
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import keep_graph, prune
-from gomlx.models.staging.rows import rows_apart
+from gomlx.models.staging.rows import examine_rows, rows_apart, without_rows
 from gomlx.models.staging.samples import Samples, constants, samples
 from gomlx.models.staging.signature.bind import BoundSignature, bound_signature
 from gomlx.models.staging.signature.missing import asked_for
@@ -98,7 +97,9 @@ def prepare(work: Path, request: StageRequest) -> None:
     replace(description, state=state, rows_apart=apart, pads=pads).write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
-        prune(model.saved_model, model.meta_graph, model.bound.name)
+        binding = model.bound.binding
+        tensors = [*binding.feeds, *binding.fetches]
+        prune(model.saved_model, model.meta_graph, model.bound.name, tensors)
     _try_as_served(model, trial)
 
 
@@ -173,7 +174,7 @@ def _proof(model: _Model, session: Any) -> _Proof:
     description = model.description
     signature = description.signature
     binding = description.binding
-    feeds = binding.feeds
+    feeds = [bound.elements for bound in binding.inputs]
     flow = model.flow
     with session.graph.as_default():
         signature = asked_for(signature, feeds, flow)
@@ -186,56 +187,9 @@ def _proof(model: _Model, session: Any) -> _Proof:
     ]
     with session.graph.as_default():
         compared = constants(flow, feeds)
-        verdict = _verdict(flow, signature, binding)
+        verdict = examine_rows(flow, signature, binding)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
     return _Proof(signature, kinds, tried, verdict)
-
-
-def _verdict(flow: Flow, signature: Signature, binding: Binding) -> Verdict:
-    """Return whether rows may join, which cannot be where a run has only one."""
-    fed = {}
-    for tensor, bound in zip(signature.inputs, binding.inputs, strict=True):
-        (name,) = bound.tensors
-        if not bound.layout.is_shared:
-            fed[name] = fed_rows(name, tensor.shape)
-        elif bound.layout is Layout.ONE and tensor.shape is not None:
-            fed[name] = fed_shared((1, *tensor.shape))
-        else:
-            fed[name] = fed_shared(tensor.shape)
-    if not binding.has_rows:
-        return Verdict(False, "the model takes one row at a time")
-    shared = [
-        name
-        for bound in binding.outputs
-        for name in bound.tensors
-        if bound.layout.is_shared
-    ]
-    return prove(flow.body, flow.function, fed, binding.fetches, shared)
-
-
-def without_rows(description: Description, same: Collection[str]) -> Description:
-    """Return a description in which outputs that are the same for all rows say so.
-
-    same: the fetched tensors for which that is proved.
-    """
-    signature = description.signature
-    binding = description.binding
-    outputs = []
-    tensors = []
-    for tensor, bound in zip(signature.outputs, binding.outputs, strict=True):
-        is_same = bound.layout is Layout.ROWS and {*bound.tensors} <= {*same}
-        if is_same and tensor.shape is not None:
-            shape = None, *tensor.shape
-            tensors.append(replace(tensor, shape=shape, is_shared=True))
-            outputs.append(Bound(Layout.WHOLE, bound.tensors))
-        else:
-            tensors.append(tensor)
-            outputs.append(bound)
-    return replace(
-        description,
-        signature=replace(signature, outputs=tuple(tensors)),
-        binding=replace(binding, outputs=tuple(outputs)),
-    )
 
 
 def _try_as_served(model: _Model, trial: Trial) -> None:

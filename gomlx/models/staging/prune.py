@@ -13,7 +13,14 @@ from typing import Any
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from gomlx.models.dataflow.elements import called_functions
-from gomlx.models.graph import INIT, OLDER_INITS, assets, init_op, needed_nodes
+from gomlx.models.graph import (
+    INIT,
+    OLDER_INITS,
+    assets,
+    init_op,
+    needed_nodes,
+    tensors_of,
+)
 
 
 def keep_graph(saved_model: Path, meta_graph: Any, tags: Sequence[str]) -> None:
@@ -23,18 +30,24 @@ def keep_graph(saved_model: Path, meta_graph: Any, tags: Sequence[str]) -> None:
     _write(saved_model, SavedModel(meta_graphs=[meta_graph]))
 
 
-def prune(saved_model: Path, meta_graph: Any, signature: str) -> None:
+def prune(
+    saved_model: Path, meta_graph: Any, signature: str, tensors: Sequence[str]
+) -> None:
     """Rewrite a SavedModel to what a signature and the initialization depend on.
 
-    Nothing restores its variables any more: their values must come from elsewhere.
+    tensors: those of the signature that are fed and fetched. Nothing restores its
+    variables any more: their values must come from elsewhere.
     """
-    fetches = [t.name for t in meta_graph.signature_def[signature].outputs.values()]
-    kept = needed_nodes(meta_graph, [*fetches, *init_op(meta_graph)])
+    kept = needed_nodes(meta_graph, [*tensors, *init_op(meta_graph)])
     new = SavedModel()
     pruned = new.meta_graphs.add()
     pruned.meta_info_def.CopyFrom(meta_graph.meta_info_def)
     _copy_graph(pruned.graph_def, meta_graph.graph_def, kept)
     _copy_entry_points(pruned, meta_graph, signature)
+    outputs = pruned.signature_def[signature].outputs
+    for name in [*outputs]:
+        if any(t.partition(":")[0] not in kept for t in tensors_of(outputs[name])):
+            del outputs[name]  # the config leaves it out
     for asset in assets(meta_graph):
         if asset.tensor_info.name.split(":")[0] in kept:
             pruned.asset_file_def.add().CopyFrom(asset)

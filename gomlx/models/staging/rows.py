@@ -1,13 +1,83 @@
 """Whether rows may share a run: what was proved, what the config says, and a trial."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
 from gomlx.errors import StageFailed
-from gomlx.models.independence.proof import Verdict
+from gomlx.models.dataflow.flow import Flow
+from gomlx.models.independence.proof import (
+    Verdict,
+    fed_rows,
+    fed_shared,
+    prove,
+)
+from gomlx.models.independence.state import State, mixed
+from gomlx.models.serving.binding import Binding, Bound, Layout
+from gomlx.models.serving.servable import Description
 from gomlx.models.version import TOGETHER
 
 log = logging.getLogger(__name__)
+
+
+def examine_rows(flow: Flow, signature: Signature, binding: Binding) -> Verdict:
+    """Return whether rows may join, which cannot be where a run has only one.
+
+    The graph must be TensorFlow's default graph.
+    """
+    if not binding.has_rows:
+        return Verdict(False, "the model takes one row at a time")
+    fed: dict[str, State] = {}
+    for tensor, bound in zip(signature.inputs, binding.inputs, strict=True):
+        fed.update(_fed(tensor, bound))
+    shared = [
+        name
+        for bound in binding.outputs
+        for name in bound.tensors
+        if bound.layout.is_shared
+    ]
+    return prove(flow.body, flow.function, fed, binding.fetches, shared)
+
+
+def _fed(tensor: Tensor, bound: Bound) -> Iterator[tuple[str, State]]:
+    """Yield what each tensor of an input is with respect to the batch."""
+    name = bound.tensors[0]
+    if bound.layout is Layout.ROWS:
+        yield name, fed_rows(name, tensor.shape)
+    elif bound.layout in (Layout.RAGGED, Layout.SPARSE):
+        for part in bound.tensors:
+            yield part, mixed(f"{bound.layout} input {tensor.name!r}")
+    elif bound.layout is Layout.ONE and tensor.shape is not None:
+        yield name, fed_shared((1, *tensor.shape))
+    else:
+        yield name, fed_shared(tensor.shape)
+
+
+def without_rows(description: Description, same: Collection[str]) -> Description:
+    """Return a description in which outputs that are the same for all rows say so.
+
+    same: the fetched tensors for which that is proved.
+    """
+    signature = description.signature
+    binding = description.binding
+    outputs = []
+    tensors = []
+    for tensor, bound in zip(signature.outputs, binding.outputs, strict=True):
+        is_same = bound.layout is Layout.ROWS and {*bound.tensors} <= {*same}
+        if is_same and tensor.shape is not None:
+            shape = None, *tensor.shape
+            tensors.append(replace(tensor, shape=shape, is_shared=True))
+            outputs.append(Bound(Layout.WHOLE, bound.tensors))
+        else:
+            tensors.append(tensor)
+            outputs.append(bound)
+    return replace(
+        description,
+        signature=replace(signature, outputs=tuple(tensors)),
+        binding=replace(binding, outputs=tuple(outputs)),
+    )
 
 
 def rows_apart(

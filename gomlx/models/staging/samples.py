@@ -6,7 +6,6 @@ of what it is compared with, and, if the model computes with it, numbers of seve
 magnitudes.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -234,7 +233,7 @@ def _values(tensor: Tensor, example: Value, column: Sequence[Scalar]) -> list[Va
     """Return values of the example's shape. A block alternates between two elements."""
     if not isinstance(example, Block):
         return list(column)
-    size = math.prod(example.shape)
+    size = len(tensor.elements(example))
     following = [*column[1:], *column[:1]]
     return [
         tensor.block(example.shape, list(islice(cycle(pair), size)))

@@ -10,7 +10,7 @@ Which first axis is the batch follows from the shapes that the model declares:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -20,12 +20,18 @@ from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import StageFailed
 from gomlx.models.serving.binding import Binding, Bound, Layout
+from gomlx.models.staging.signature.composites import (
+    Composite,
+    composite_inputs,
+    composite_of,
+    output_spec,
+)
 from gomlx.models.staging.signature.defaults import default_value
 from gomlx.models.staging.signature.missing import with_missing
 from gomlx.models.version import Settings, StageRequest
 
 _DEFAULT = "serving_default"
-Dims = tuple[int | None, ...] | None  # of a tensor of the graph; None: of any rank
+_Dims = tuple[int | None, ...] | None  # of a tensor of the graph; None: of any rank
 
 
 @dataclass(frozen=True)
@@ -45,14 +51,18 @@ class BoundSignature:
 
 @dataclass(frozen=True)
 class _Part:
-    """An input or output: the model's name of it, the one in requests, its tensor."""
+    """An input or output: the model's names of it, the one in requests, its tensors.
 
-    name: str
+    names has one for each tensor of an input; default is a TensorProto or None.
+    """
+
+    names: tuple[str, ...]
     served_name: str
     dtype: str
-    dims: Dims
-    tensor: str
-    default: Any = None  # a TensorProto
+    dims: _Dims
+    tensors: tuple[str, ...]
+    composite: Composite | None = None
+    default: Any = None
 
     @property
     def is_open(self) -> bool:
@@ -65,6 +75,8 @@ class _Part:
         has_rows: a run may have several rows.
         """
         shape = self.dims
+        if self.composite is not None:
+            layout = self.composite.layout
         if shape is not None and layout is not Layout.WHOLE:
             shape = shape[1:]
         tensor = Tensor(
@@ -73,8 +85,10 @@ class _Part:
             shape,
             is_shared=has_rows and layout.is_shared,
             default=default_value(self.default, layout),
+            ragged=self.composite.ragged if self.composite else 0,
+            is_sparse=layout is Layout.SPARSE,
         )
-        return tensor, Bound(layout, (self.tensor,))
+        return tensor, Bound(layout, self.tensors)
 
 
 def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
@@ -82,7 +96,7 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
     settings = request.settings
     name = request.signature or _default_signature(meta_graph)
     definition = _definition(meta_graph, name)
-    inputs = list(_inputs(definition, settings))
+    inputs = list(_inputs(meta_graph, definition, settings))
     outputs = list(_outputs(definition, settings))
     rows = _rows(inputs, outputs)
     has_rows = rows not in (None, 1)
@@ -98,9 +112,9 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
         tuple(bound for _, bound in outs),
         1 if rows is None else rows,
     )
-    arguments = tuple(part.name for part in inputs)
+    arguments = tuple(name for part in inputs for name in part.names)
     return BoundSignature(
-        name, signature, binding, arguments, tuple(part.name for part in outputs)
+        name, signature, binding, arguments, tuple(one.served_name for one in outputs)
     )
 
 
@@ -133,11 +147,20 @@ def _definition(meta_graph: Any, name: str) -> Any:
     return definition
 
 
-def _inputs(definition: Any, settings: Settings) -> Iterator[_Part]:
+def _inputs(meta_graph: Any, definition: Any, settings: Settings) -> Iterator[_Part]:
+    infos = dict(sorted(definition.inputs.items()))
     defaults = dict(definition.defaults)
-    for name, info in sorted(definition.inputs.items()):
-        served = settings.served_name(name)
-        yield _part(f"input {name!r}", name, served, info, defaults.get(name))
+    composites = {one.parts[0]: one for one in composite_inputs(meta_graph, definition)}
+    parts = {name for one in composites.values() for name in one.parts}
+    for name, info in infos.items():
+        if name in composites:
+            one = composites[name]
+            tensors = tuple(infos[part].name for part in one.parts)
+            served = settings.served_name(name)
+            yield _composite(one.composite, one.parts, served, tensors)
+        elif name not in parts:
+            part = _part(f"input {name!r}", name, info, defaults.get(name))
+            yield replace(part, served_name=settings.served_name(name))
 
 
 def _outputs(definition: Any, settings: Settings) -> Iterator[_Part]:
@@ -150,7 +173,7 @@ def _outputs(definition: Any, settings: Settings) -> Iterator[_Part]:
     for name, info in outputs.items():
         if name in (settings.outputs or outputs):
             try:
-                yield _part(f"output {name!r}", name, name, info)
+                yield _part(f"output {name!r}", name, info)
             except StageFailed as error:
                 raise StageFailed(f"{error}; {_without(outputs, name)}") from None
 
@@ -162,18 +185,43 @@ def _without(outputs: Iterable[str], name: str) -> str:
     return f"to serve the model without it, configure `outputs: [{', '.join(others)}]`"
 
 
-def _part(what: str, name: str, served: str, info: Any, default: Any = None) -> _Part:
+def _part(what: str, name: str, info: Any, default: Any = None) -> _Part:
     """Read a TensorInfo; what names it in errors. Raises StageFailed."""
-    if info.WhichOneof("encoding") != "name":
-        raise StageFailed(f"{what}: sparse and ragged tensors are not supported")
+    encoding = info.WhichOneof("encoding")
+    if encoding == "composite_tensor":
+        composite = composite_of(output_spec(info))
+        if composite is None:
+            raise StageFailed(
+                f"{what}: composite tensors of its type are not supported"
+            )
+        tensors = tuple(part.name for part in info.composite_tensor.components)
+        return _composite(composite, (name,), name, tensors)
     dtype = tf.as_dtype(info.dtype).name
     if dtype not in DTYPES:
         raise StageFailed(f"{what}: dtype {dtype} is not supported")
-    dims: Dims = None
+    dims: _Dims = None
     if not info.tensor_shape.unknown_rank:
         sizes = [int(dim.size) for dim in info.tensor_shape.dim]
         dims = tuple(None if size < 0 else size for size in sizes)
-    return _Part(name, served, dtype, dims, info.name, default)
+    if encoding == "coo_sparse":
+        sparse = info.coo_sparse
+        names = sparse.indices_tensor_name, sparse.values_tensor_name
+        tensors = *names, sparse.dense_shape_tensor_name
+        if dims is None:
+            raise StageFailed(
+                f"{what}: a sparse tensor of unknown rank is not supported"
+            )
+        return _composite(Composite(Layout.SPARSE, dtype, dims), (name,), name, tensors)
+    return _Part((name,), name, dtype, dims, (info.name,), default=default)
+
+
+def _composite(
+    composite: Composite,
+    names: tuple[str, ...],
+    served: str,
+    tensors: tuple[str, ...],
+) -> _Part:
+    return _Part(names, served, composite.dtype, composite.dims, tensors, composite)
 
 
 def _rows(inputs: Sequence[_Part], outputs: Sequence[_Part]) -> int | None:
