@@ -16,9 +16,9 @@ from typing import Any
 from gomlx.contract.canonical import Buckets, Kind, parse
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.key import request_key
-from gomlx.contract.packing import nest
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
+from gomlx.contract.values.packing import nest
 from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked

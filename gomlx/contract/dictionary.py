@@ -15,9 +15,9 @@ import orjson
 
 from gomlx.contract.canonical import Auxiliary, Exact, Kind, Vocabulary
 from gomlx.contract.key import KeyMaker
-from gomlx.contract.packing import pack, unpack
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor
+from gomlx.contract.values.packing import pack, unpack
 from gomlx.errors import InvalidInput
 
 _SURROGATE = re.compile("[\ud800-\udfff]").search

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from typing import Any
 
-from gomlx.contract.composite import Misfit, flatten_ragged, flatten_sparse
 from gomlx.contract.tensor import Tensor
+from gomlx.contract.values.composite import Misfit, flatten_ragged, flatten_sparse
 
 ValueCheck = Callable[[Any], bool]
 

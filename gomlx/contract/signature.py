@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from gomlx.contract.arrays import Array
 from gomlx.contract.dtypes import ANY, advice
 from gomlx.contract.tensor import Block, Row, Tensor, Value, json_excerpt
+from gomlx.contract.values.arrays import Array
 from gomlx.errors import InvalidInput, TooLarge
 
 RESERVED = frozenset({"batch_size", "cache_key"})  # in a body, but not inputs

@@ -15,17 +15,24 @@ from typing import Any, NamedTuple
 import orjson
 
 from gomlx.contract import dtypes
-from gomlx.contract.arrays import Array
-from gomlx.contract.binary import from_base64
-from gomlx.contract.composite import (
+from gomlx.contract.dtypes import PlainTest
+from gomlx.contract.values.arrays import Array
+from gomlx.contract.values.binary import from_base64
+from gomlx.contract.values.composite import (
     Misfit,
     flatten_ragged,
     flatten_sparse,
     nest_ragged,
     nest_sparse,
 )
-from gomlx.contract.dtypes import PlainTest
-from gomlx.contract.packing import Elements, flatten, nest, pack, pack_plain, unpack
+from gomlx.contract.values.packing import (
+    Elements,
+    flatten,
+    nest,
+    pack,
+    pack_plain,
+    unpack,
+)
 from gomlx.errors import InvalidInput, excerpt
 
 _MAX_DEPTH = 32

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gomlx.contract import arrays
-from gomlx.contract.arrays import Array
-from gomlx.contract.packing import nest
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from gomlx.contract.values.arrays import Array
+from gomlx.contract.values.packing import nest
 
 relaxed = settings(deadline=None)
 NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from gomlx.contract.composite import list_lengths, sparse_indices
 from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
-from gomlx.contract.packing import flatten
 from gomlx.contract.tensor import Block, Row, Tensor
+from gomlx.contract.values.composite import list_lengths, sparse_indices
+from gomlx.contract.values.packing import flatten
 from gomlx.models.serving.binding import Binding, Layout
 
 _NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from gomlx.contract.packing import flatten, nest
+from gomlx.contract.values.packing import flatten, nest
 
 _Dims = Sequence[int | None]
 MAX_SIZE = 2**32 - 1  # of a dimension, and an index: keys hold them in 4 bytes

@@ -1,0 +1,1 @@
+"""The values of inputs and outputs: JSON → elements in contiguous memory, and back."""
