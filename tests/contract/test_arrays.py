@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract import arrays
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from gomlx.contract.values import arrays
 from gomlx.contract.values.arrays import Array
 from gomlx.contract.values.packing import nest
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract import packing
 from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded, Vocabulary
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.dtypes import DTYPES, FLOAT_LIMITS, INT_RANGES, STRUCT_CODES, bounds
 from gomlx.contract.key import KeyMaker
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
+from gomlx.contract.values import packing
 from gomlx.errors import InvalidInput
 
 VERSION = "0123456789abcdef0123456789abcdef"

@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from gomlx.contract import arrays
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row
+from gomlx.contract.values import arrays
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
