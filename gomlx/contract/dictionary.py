@@ -4,6 +4,7 @@ The model is evaluated on the canonical row and the key is made from it: an answ
 the cache is the one that would be computed.
 """
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
@@ -119,7 +120,8 @@ def _column_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Sequence[Any
 def _value_function(tensor: Tensor, kind: Kind) -> Callable[[Any], Any]:
     """Return the function that makes a value of an input canonical."""
     if tensor.is_scalar:
-        return kind.canonical_value
+        collapse = kind.canonical_value
+        return partial(_number_or_nan, collapse) if tensor.missing else collapse
     # A block holds its elements as the dtype does: an exact one is canonical.
     return _same if isinstance(kind, Exact) else partial(_block, kind, tensor.dtype)
 
@@ -154,6 +156,11 @@ def _block(kind: Kind, dtype: str, block: Block) -> Block:
     """Collapse a block element by element."""
     column = kind.canonical_column(unpack(block.elements, dtype))
     return Block(block.shape, pack(column, dtype))
+
+
+def _number_or_nan(collapse: Callable[[Any], Any], number: Any) -> Any:
+    """Collapse a number; NaN, which is in no bucket, is itself."""
+    return number if math.isnan(number) else collapse(number)
 
 
 def _same(block: Block) -> Block:

@@ -44,8 +44,9 @@ def _shortened(value: Any) -> Any:
 def _shortest(number: float) -> float:
     """Return the float64 of the fewest digits that rounds to the same float32."""
     held = _FLOAT32.pack(number)
+    (nearest,) = _FLOAT32.unpack(held)
     for digits in _DIGITS:
-        short = float(digits % number)
+        short = float(digits % nearest)
         try:
             if _FLOAT32.pack(short) == held:
                 return short
