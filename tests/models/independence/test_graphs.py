@@ -1,8 +1,9 @@
 """Whatever is proved holds: random graphs, run alone and among random neighbours."""
 
 import os
+from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,15 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gomlx.models.dataflow.flow import Flow
-from gomlx.models.independence.proof import Verdict, fed_rows, prove
+from gomlx.models.independence.proof import Verdict, fed_rows, fed_shared, prove
 from tests.models.independence.graphs import WORDS, Graph, run
 
 EXAMPLES = int(os.environ.get("GOMLX_GRAPHS", "200"))
 _NEIGHBOURS = 4
 
 
-def proved(graph: tf.Graph, feeds: list[Any], fetch: Any) -> Verdict:
+def proved(
+    graph: tf.Graph, feeds: list[Any], fetch: Any, shared: Sequence[Any] = ()
+) -> Verdict:
     names = {f.name: fed_rows(f.name, f.shape[1:].as_list()) for f in feeds}
+    names |= {f.name: fed_shared(f.shape.as_list()) for f in shared}
     definition = graph.as_graph_def()
     needed = {node.name for node in definition.node}
     with graph.as_default():
@@ -38,7 +42,10 @@ def rows(random: Random, count: int) -> list[Any]:
 
 
 def disagreement(seed: int) -> str:
-    """Build a graph; name what is wrong if it is proved and its rows disagree."""
+    """Build a graph; name what is wrong if it is proved and its rows disagree.
+
+    Some of its inputs are of the request: rows of one run agree in them.
+    """
     random = Random(seed)
     graph = tf.Graph()
     with graph.as_default():
@@ -49,33 +56,52 @@ def disagreement(seed: int) -> str:
             placeholder(tf.int64, [None]),
             placeholder(tf.string, [None]),
         ]
-        g = Graph(random, [feeds[0]], [feeds[1], feeds[2]], [feeds[3]])
+        shared = [placeholder(tf.float64, []), placeholder(tf.float64, [None, 4])]
+        floats = [*shared, feeds[0]]
+        g = Graph(random, floats, [feeds[1], feeds[2]], [feeds[3]])
         g.grow(random.randrange(2, 9))
         fetches = [g.floats[-1], g.integers[-1]]
     for fetch in fetches:
-        verdict = proved(graph, feeds, fetch)
+        verdict = proved(graph, feeds, fetch, shared)
         if verdict.joins:
             is_same = fetch.name in verdict.same
-            if wrong := _differing(graph, feeds, fetch, random, is_same):
+            asked = Asked(graph, [*feeds, *shared], fetch, of_requests(random))
+            if wrong := _differing(asked, random, is_same):
                 return f"{g.names}: {fetch.op.type} {fetch.name}: {wrong}"
     return ""
 
 
-def _differing(
-    graph: tf.Graph, feeds: list[Any], fetch: Any, random: Random, is_same: bool
-) -> str:
+class Asked(NamedTuple):
+    """What is run of a graph. shared: the values of a request's own inputs."""
+
+    graph: tf.Graph
+    feeds: list[Any]
+    fetch: Any
+    shared: list[Any]
+
+    def run(self, values: list[Any]) -> Any:
+        return run(self.graph, self.feeds, self.fetch, [*values, *self.shared])
+
+
+def of_requests(random: Random) -> list[Any]:
+    """Return a number, and a matrix that may be as high as a batch."""
+    height = random.choice([1, _NEIGHBOURS])
+    return [np.array(random.gauss(0, 2)), rows(random, height)[0]]
+
+
+def _differing(asked: Asked, random: Random, is_same: bool) -> str:
     values = rows(random, _NEIGHBOURS)
-    together = run(graph, feeds, fetch, values)
+    together = asked.run(values)
     if together is None:
         return ""
     if is_same:
-        alone = run(graph, feeds, fetch, [value[:1] for value in values])
+        alone = asked.run([value[:1] for value in values])
         is_equal = alone is None or np.array_equal(alone, together, equal_nan=True)
         return "" if is_equal else "not the same"
     if len(together) != _NEIGHBOURS:
         return f"{len(together)} rows"
     for i in range(_NEIGHBOURS):
-        alone = run(graph, feeds, fetch, [value[i : i + 1] for value in values])
+        alone = asked.run([value[i : i + 1] for value in values])
         if alone is None:
             continue
         if alone.shape[1:] != together.shape[1:] or len(alone) != 1:

@@ -72,11 +72,11 @@ class Reference:
     def _fed(self, name: str, values: list[Any]) -> Any:
         spec = self.inputs[name]
         if name in self.of_requests or spec.shape.rank == 0:
-            return tf.constant(_numbers(values[0]), spec.dtype, spec.shape)
+            return tf.reshape(_constant(values[0], spec.dtype), spec.shape)
         dims = None if spec.shape.rank is None else spec.shape.as_list()
         if dims and dims[0]:
             values = values * dims[0]
-        array = tf.constant(_numbers(values), spec.dtype)
+        array = _constant(values, spec.dtype)
         if dims and len(dims) > array.shape.rank:
             array = array[:, None]
         return array
@@ -129,6 +129,13 @@ def _exported(folder: Path) -> Path:
 
 def _is_open(spec: Any) -> bool:
     return spec.shape.rank is None or (spec.shape.rank > 0 and spec.shape[0] is None)
+
+
+def _constant(value: Any, dtype: Any) -> Any:
+    value = _numbers(value)
+    if dtype.is_integer:  # a whole float is an integer
+        value = np.array(value).astype(dtype.as_numpy_dtype)
+    return tf.constant(value, dtype)
 
 
 def _numbers(value: Any) -> Any:

@@ -175,6 +175,51 @@ SITUATIONS = [
         rows("x", [[1, 2], [0, 0], [50, -50]]),
     ),
     Situation(
+        "an output of what the request has",
+        of(
+            lambda x, scale: {"y": x * scale, "unit": scale * 2.0},
+            spec("x"),
+            spec("scale", shape=()),
+        ),
+        [{"x": x, "scale": s} for x in (1.5, -2.0) for s in (1.0, 3.0)],
+    ),
+    Situation(
+        "an output that counts the rows",
+        of(lambda x: {"y": x * 2.0, "count": tf.shape(x)[0]}, spec("x")),
+        rows("x", [1.0, 2.5, -3.0]),
+        joins=False,
+    ),
+    Situation(
+        "an output of the distinct values of all rows",
+        of(lambda n: {"y": n * 2, "seen": tf.unique(n).y}, spec("n", "int32", (None,))),
+        rows("n", [1, 2, 2]),
+        joins=False,
+    ),
+    Situation(
+        "rows of eight that look at each other",
+        of(
+            lambda n: {"y": n - tf.reduce_max(n, 0, keepdims=True)},
+            spec("n", "int32", (8, 2)),
+        ),
+        rows("n", [[1, 2], [5, 0], [9, 9]]),
+        joins=False,
+    ),
+    Situation(
+        "rows of eight, backwards",
+        of(lambda x: {"y": x[::-1] * 2.0}, spec("x", shape=(8, 2))),
+        rows("x", [[1, 2], [5, 0], [9, 9]]),
+        joins=False,
+    ),
+    Situation(
+        "rows of eight, beside a threshold",
+        of(
+            lambda x, threshold: {"y": tf.cast(x > threshold, tf.int32)},
+            spec("x", shape=(8, 2)),
+            spec("threshold", shape=()),
+        ),
+        [{"x": x, "threshold": t} for x in ([1, 2], [5, 0]) for t in (0.5, 3)],
+    ),
+    Situation(
         "an input named as ours",
         of(scaled, spec("batch_size", shape=(None,)), spec("size", shape=(None,))),
         [{"count": c, "size": s} for c, s in ((1.0, 2.0), (0.5, -1), (3, 3))],

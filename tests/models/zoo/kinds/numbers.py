@@ -29,6 +29,17 @@ SITUATIONS = [
         config={"inputs": [{"name": "x", "missing": "nan"}]},
     ),
     Situation(
+        "vectors with missing numbers",
+        of(lambda x: {"y": x * 2.0}, spec("x", shape=(None, 3))),
+        rows("x", [[1, None, 3], ["NaN", 0, -0.0], [1.5, 2, 3]]),
+        config={"inputs": [{"name": "x", "missing": "nan"}]},
+    ),
+    Situation(
+        "whole floats for integers",
+        of(lambda n: {"y": n + 1}, spec("n", "int64")),
+        rows("n", [30.0, 30, 3e1, -0.0]),
+    ),
+    Situation(
         "answers that are infinite or no number",
         of(lambda x: {"inverse": 1.0 / x, "root": tf.sqrt(x)}, spec("x")),
         rows("x", [0.0, -0.0, -1.0, 4.0]),
