@@ -64,11 +64,14 @@ class ProofWalk:
         states = _States(body, {split(name): s for name, s in inputs.items()})
         todo = deque(body.nodes.values())
         visits: dict[str, int] = {}
+        before: dict[str, Sequence[State]] = {}
         while todo:
             node = todo.popleft()
             given = states.inputs(node)
-            if given is None:
+            # Each of its inputs sends it here, at the start all with the same states.
+            if given is None or before.get(node.name) == given:
                 continue
+            before[node.name] = given
             visits[node.name] = visits.get(node.name, 0) + 1
             if visits[node.name] > _MOST_VISITS:
                 found: Sequence[State] = [

@@ -160,3 +160,16 @@ def test_a_trial_that_disagrees_with_the_proof_is_an_error(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert "the graph proves that it cannot" in record.message
+
+
+def test_a_model_of_many_variables_joins_rows(tmp_path: Path, staged: Stage) -> None:
+    """Each variable leads to the node that calls the function: it is seen once."""
+    factors = [tf.Variable(1.0 + i / 100) for i in range(50)]
+
+    def f(x: Any) -> Any:
+        for factor in factors:
+            x = x * factor
+        return {"y": x}
+
+    version = staged(save(tmp_path / "m", f, [spec("x")], factors))
+    assert Servable(version).description.rows_apart == ""
