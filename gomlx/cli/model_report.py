@@ -151,7 +151,7 @@ def _staged(version: ModelVersion) -> _Found:
     pairs = zip(signature.fields, kinds, strict=True)
     return _Found(
         [_tensor(tensor) | _kind(kind) for tensor, kind in pairs],
-        list(map(_tensor, signature.outputs)),
+        list(map(_tensor, signature.answered)),
         description.unsteady,
         rows_verdict(description.rows_apart, description.rows_together),
     )

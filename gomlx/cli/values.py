@@ -72,7 +72,7 @@ def answer_columns(contract: Contract) -> list[str]:
     transformer makes it."""
     if contract.transforms:
         return ["answer"]
-    return [tensor.name for tensor in contract.signature.outputs]
+    return [tensor.name for tensor in contract.signature.answered]
 
 
 def answer_values(answer: Answer, contract: Contract) -> list[Any]:
@@ -83,7 +83,7 @@ def answer_values(answer: Answer, contract: Contract) -> list[Any]:
     if contract.transforms:
         return [to_json(dict(answer))]
     try:
-        return [to_json(answer[tensor.name]) for tensor in contract.signature.outputs]
+        return [to_json(answer[tensor.name]) for tensor in contract.signature.answered]
     except KeyError as error:
         raise BadResponse(f"a new version of the model has no output {error}") from None
 

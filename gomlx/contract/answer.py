@@ -9,7 +9,6 @@ exponent (some readers refuse large ones). NaN and the infinities are the string
 itself is not imported.
 """
 
-import base64
 import math
 from collections.abc import Collection, Iterator, Sequence
 from copy import copy
@@ -21,6 +20,7 @@ import orjson
 
 from gomlx.contract.output import validator
 from gomlx.contract.tensor import Row, Tensor
+from gomlx.contract.values.binary import to_base64
 
 
 class AnswerFormat:
@@ -215,4 +215,4 @@ def _text(value: bytes | str) -> bytes:
     try:
         return orjson.dumps(data.decode())
     except UnicodeDecodeError:
-        return orjson.dumps({"b64": base64.b64encode(data).decode()})
+        return orjson.dumps(to_base64(data))

@@ -24,6 +24,7 @@ import orjson
 from gomlx.contract.canonical import KINDS, Kind, Vocabulary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar
+from gomlx.contract.values.binary import to_base64
 
 _FORMATS = (1, 2)  # of questions that are rows, and of those that are requests
 _SETTINGS = (
@@ -134,7 +135,7 @@ def _from_json(value: Any) -> Any:
 
 def _scalar_to_json(value: Scalar) -> Any:
     if isinstance(value, bytes):
-        return {"b64": base64.b64encode(value).decode()}
+        return to_base64(value)
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": str(value)}
     return value

@@ -40,26 +40,52 @@ class CheckedRows(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Echo:
+    """An output that repeats an input: the input of this name."""
+
+    output: Tensor
+    input: str
+
+
+@dataclass(frozen=True)
 class Signature:
     """The inputs and outputs of one version, each in the order of their names.
 
     auxiliaries are inputs that a request has but the model is not fed; in a row they
-    come last.
+    come last. echoes are outputs that the graph is not run for (echoes.py).
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     auxiliaries: tuple[Tensor, ...] = ()
+    echoes: tuple[Echo, ...] = ()
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Signature":
         """Read what `to_json` returned. Raises KeyError, TypeError."""
-        parts = [tuple(map(Tensor.from_json, document[part])) for part in _PARTS]
-        return cls(*parts)
+        inputs, outputs, auxiliaries = [
+            tuple(map(Tensor.from_json, document[part])) for part in _PARTS
+        ]
+        echoes = [
+            Echo(Tensor.from_json(echo["output"]), str(echo["input"]))
+            for echo in document.get("echoes", ())
+        ]
+        return cls(inputs, outputs, auxiliaries, tuple(echoes))
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Return {"inputs": [{"name", "dtype", "shape"}, …], "outputs", …}."""
-        return {part: [t.to_json() for t in getattr(self, part)] for part in _PARTS}
+        parts = {part: [t.to_json() for t in getattr(self, part)] for part in _PARTS}
+        if self.echoes:
+            parts["echoes"] = [
+                {"output": echo.output.to_json(), "input": echo.input}
+                for echo in self.echoes
+            ]
+        return parts
+
+    @property
+    def answered(self) -> tuple[Tensor, ...]:
+        """All that an answer holds: the outputs, and those that repeat an input."""
+        return self.outputs + tuple(echo.output for echo in self.echoes)
 
     @cached_property
     def fields(self) -> tuple[Tensor, ...]:

@@ -86,7 +86,7 @@ class ParquetTable:
         if columns.contract.transforms:
             types = [pa.string()]
         else:
-            types = [_arrow_type(one) for one in columns.contract.signature.outputs]
+            types = [_arrow_type(one) for one in columns.contract.signature.answered]
         added = [pa.field(n, t) for n, t in zip(columns.new, types, strict=True)]
         return pa.schema([*self._schema, *added], metadata=self._schema.metadata)
 

@@ -20,6 +20,7 @@ from gomlx.client.options import Options
 from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
+from gomlx.contract.echoes import Echoes
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, InvalidInput
 
@@ -40,7 +41,8 @@ class ClientModel:
         outputs = () if contract.transforms else signature.outputs
         shared = SharedLists if contract.rows_together else SharedAnswers
         self.namespace = shared(contract.model, contract.version, outputs)
-        self.reader = AnswerReader(outputs)
+        self.reader = AnswerReader(() if contract.transforms else signature.answered)
+        self._echoes = Echoes(signature)
         self._kept = KeptAnswers(
             contract.version,
             _lifetimes(contract, options),
@@ -85,7 +87,10 @@ class ClientModel:
                 _check_encodable(tensor.name, column)
         plain = list(zip(*broadcast(ordered, inputs.size), strict=True))
         canonical = self._dictionary.canonical(checked.rows)
-        return KeyedRows(plain, canonical, self._keys(canonical))
+        keys = self._keys(canonical)
+        if signature.echoes:  # equal canonical rows have answers of their own
+            keys = list(zip(keys, self._echoes.of(checked.rows), strict=True))
+        return KeyedRows(plain, canonical, keys)
 
     def answers(self, entries: Sequence[AnswerEntry], seconds: float) -> list[Answer]:
         """Return an answer for each row of a request. Raises the error of a row."""
@@ -115,9 +120,28 @@ class ClientModel:
         origin = AnswerOrigin(self.version, LOCAL, True)
         return AnswerEntry(b"", None, origin, error=error)
 
+    @property
+    def uses_shared_tier(self) -> bool:
+        """Whether the shared tier holds whole answers: it has none of the echoes."""
+        return self.keeps_answers and not self.contract.signature.echoes
+
     def space(self, rows: Mapping[Hashable, MissingRow]) -> SharedAnswers:
         """Return what validates the answers of rows."""
         return self.namespace
+
+    def without_echoes(self, answers: Sequence[Any]) -> list[Any]:
+        """Return parsed answers without the outputs that repeat inputs.
+
+        Raises KeyError if one lacks such an output.
+        """
+        names = [echo.output.name for echo in self.contract.signature.echoes]
+        if not names:
+            return list(answers)
+        rests = [dict(answer) for answer in answers]
+        for rest in rests:
+            for name in names:
+                del rest[name]
+        return rests
 
     def shared_names(self, canonical: Sequence[Row]) -> list[bytes]:
         """Return the names of rows' answers in the shared tier."""

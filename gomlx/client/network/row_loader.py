@@ -42,7 +42,7 @@ class RowLoader:
     async def run(self, load: Load) -> None:
         """End every flight of a load with an answer or with the error of its row."""
         missing = dict(load.rows)
-        if self._shared is not None and load.client_model.keeps_answers:
+        if self._shared is not None and load.client_model.uses_shared_tier:
             for key, entry in (await self._look_up(self._shared, load)).items():
                 del missing[key]
                 load.keep(key, entry)

@@ -8,6 +8,11 @@ from typing import Any
 _ALPHABET = frozenset(f"{ascii_letters}{digits}+/")
 
 
+def to_base64(data: bytes) -> dict[str, str]:
+    """Return bytes as {"b64": "…"}."""
+    return {"b64": base64.b64encode(data).decode()}
+
+
 def from_base64(value: dict[str, Any]) -> bytes:
     """Return the bytes of {"b64": "…"}. Raises ValueError, which says what is wrong."""
     if value.keys() != {"b64"}:

@@ -28,6 +28,7 @@ from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import check_bound, example_row
 from gomlx.models.staging.compiled import is_compiled
+from gomlx.models.staging.echoes import without_echoes
 from gomlx.models.staging.keras_file import export_keras_file
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
@@ -82,7 +83,7 @@ def prepare(work: Path, request: StageRequest) -> None:
     export_keras_file(work / "saved_model")
     model = _checked(work, request)
     with tf_session.loaded(model.saved_model) as session:
-        model = _examined(model, session)
+        model = _examined(_without_echoes(model, session), session)
         call = _callable(model, session)
         state = _export_weights(model, session)
         proof = _proof(model, session)
@@ -129,6 +130,22 @@ def _checked(work: Path, request: StageRequest) -> _Model:
     needed = needed_nodes(meta_graph, fetches)
     flow = Flow(meta_graph.graph_def, needed, bound.binding.feeds, fetches)
     return _Model(request, work, meta_graph, needed, flow, bound, description)
+
+
+def _without_echoes(model: _Model, session: Any) -> _Model:
+    """Return the model without outputs that an answer gets back from its row."""
+    description = model.description
+    if description.transformer or description.rows_together:
+        return model
+    with session.graph.as_default():
+        bound = without_echoes(model.flow, model.bound)
+    fetches = bound.binding.fetches
+    needed = needed_nodes(model.meta_graph, fetches)
+    flow = Flow(model.meta_graph.graph_def, needed, bound.binding.feeds, fetches)
+    description = replace(description, signature=bound.signature, binding=bound.binding)
+    return replace(
+        model, needed=needed, flow=flow, bound=bound, description=description
+    )
 
 
 def _examined(model: _Model, session: Any) -> _Model:

@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 
+from gomlx.contract.echoes import completed
 from gomlx.models.serving.current import RESPONSE_PREFIX, LiveVersion
-from gomlx.server.predict.parse import ParsedRequest, RequestParser, TogetherParser
+from gomlx.server.predict.parse import (
+    EchoParser,
+    ParsedRequest,
+    RequestParser,
+    TogetherParser,
+)
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply, answered, hit_status
 
@@ -33,7 +39,7 @@ class VersionLookup:
         self.policy = policy
         self.is_local = is_keyed and policy.is_local
         self.detail = cache.name if cache else policy.bypass_reason
-        parser = TogetherParser if live.answers_together else RequestParser
+        parser = _parser_of(live)
         self.parser = parser(live.signature, live.dictionary, max_rows, is_keyed)
         self._recent = self.parser.recent
         self._hit_status = hit_status(1, False, self.detail)
@@ -68,9 +74,17 @@ class VersionLookup:
         if seconds != self._seconds:  # PERF: most requests have come in one turn
             self._seconds = seconds
             self._prefix = RESPONSE_PREFIX % (self._envelope, int(seconds * 1e6))
+        if parsed.echoes:
+            answers = completed(answers, parsed.echoes)
         if parsed.is_batch:
             status = hit_status(len(answers), True, "")
             return answered(self.digest, self._prefix, answers, True, status)
         # PERF: as `answered` has it, without a call.
         body = b"%b%b}" % (self._prefix, answers[0])
         return Reply(200, body, self._hit_status, self.digest)
+
+
+def _parser_of(live: LiveVersion) -> type[RequestParser]:
+    if live.answers_together:
+        return TogetherParser
+    return EchoParser if live.signature.echoes else RequestParser

@@ -73,7 +73,7 @@ class Misses:
         """
         flights = self._flights
         batcher = pending.live.batcher
-        (row,), (key,), _ = pending.parsed
+        (row,), (key,), *_ = pending.parsed
         if key not in flights:
             batcher.check_room(1, pending.deadline - pending.requester.arrived)
         waiting = flights.join(key, pending, 0)

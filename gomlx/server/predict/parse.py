@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.echoes import Echoes
 from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row
@@ -39,6 +40,7 @@ class ParsedRequest(NamedTuple):
     rows: list[Row]
     keys: list[bytes]
     is_batch: bool
+    echoes: Sequence[bytes] = ()  # members of each row's answer, or none
 
 
 class RequestParser:
@@ -146,6 +148,37 @@ class RequestParser:
         """Return canonical rows and their keys."""
         canonical = self._dictionary.canonical(rows)
         return canonical, self._dictionary.keys(canonical) if self._is_keyed else []
+
+
+class EchoParser(RequestParser):
+    """Parses requests for a version that has outputs which repeat inputs."""
+
+    def __init__(
+        self,
+        signature: Signature,
+        dictionary: Dictionary,
+        max_rows: int,
+        is_keyed: bool,
+    ) -> None:
+        super().__init__(signature, dictionary, max_rows, is_keyed)
+        self._echoes = Echoes(signature)
+
+    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
+        return [self._single(row) for row in rows]
+
+    def _single(self, row: Row) -> ParsedRequest | Exception:
+        try:
+            return self._echoing([row], False)
+        except Exception as error:
+            return error
+
+    def _check(self, value: Any) -> ParsedRequest:
+        checked = self._signature.check_closely(value, self._max_rows)
+        return self._echoing(checked.rows, checked.is_batch)
+
+    def _echoing(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
+        canonical, keys = self._keyed(rows)
+        return ParsedRequest(canonical, keys, is_batch, self._echoes.of(rows))
 
 
 class TogetherParser(RequestParser):

@@ -16,6 +16,7 @@ from time import perf_counter
 from typing import Protocol, cast
 
 from gomlx.cache.tier import Hit
+from gomlx.contract.echoes import completed
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.current import LiveVersion
@@ -196,6 +197,8 @@ class PendingRequest:
         else:  # PERF: as for most
             status = COLLAPSED if self.collapsed else STORED
         answers = cast(list[bytes], self.answers)
+        if parsed.echoes:
+            answers = completed(answers, parsed.echoes)
         live = self.live
         prefix = live.response_prefix(seconds)
         return answered(live.digest, prefix, answers, parsed.is_batch, status)

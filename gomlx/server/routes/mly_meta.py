@@ -36,8 +36,10 @@ class MlyMeta:
         """
         live = self._current.require(name)
         description = live.servable.description
-        # Its clients keep answers by row, which has none if rows are answered together.
-        is_cached = not (description.unsteady or description.rows_together)
+        # Its clients keep answers by row: rows that are answered together have none,
+        # and rows that differ in what an output repeats have one key.
+        is_by_row = not (description.rows_together or live.signature.echoes)
+        is_cached = is_by_row and not description.unsteady
         store = self._datastores[name] if is_cached else None
         document = _uncached(live) if store is None else _cached(name, live, store)
         if apart := description.rows_apart:
@@ -113,7 +115,7 @@ def _inputs(live: LiveVersion) -> list[dict[str, Any]]:
 
 
 def _outputs(live: LiveVersion) -> list[dict[str, Any]]:
-    return [_field(t, i, t.dtype) for i, t in enumerate(live.signature.outputs)]
+    return [_field(t, i, t.dtype) for i, t in enumerate(live.signature.answered)]
 
 
 def _field(tensor: Tensor, index: int, dtype: str) -> dict[str, Any]:
