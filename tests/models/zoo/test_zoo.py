@@ -43,20 +43,8 @@ def is_there(package: str) -> bool:
     return not package or find_spec(package) is not None
 
 
-# Situations that are not served yet.
-PENDING: set[str] = {
-    "ragged words, joined, beside a number",
-    "a ragged row, summed",
-    "ragged lists of ragged lists",
-    "a ragged answer",
-    "a text split into a ragged answer",
-    "a sparse row, summed",
-    "a sparse row beside a dense one",
-}
 SERVED = [
-    one.name
-    for one in SITUATIONS.values()
-    if not one.refused and one.name not in PENDING and is_there(one.needs)
+    one.name for one in SITUATIONS.values() if not one.refused and is_there(one.needs)
 ]
 REFUSED = [one.name for one in SITUATIONS.values() if one.refused]
 
