@@ -37,13 +37,15 @@ def prove(
     feeds: Mapping[str, State],
     fetches: Sequence[str],
     shared: Collection[str] = (),
+    is_steady: bool = False,
 ) -> Verdict:
     """Prove that each row of the fetched tensors depends on its own row of the feeds.
 
     feeds: of `fed_rows` and `fed_shared`. bodies: the body of a function of a name.
     shared: the fetched tensors that have no axis for rows, but one value for all.
+    is_steady: it is proved that no random number makes a difference.
     """
-    walk = ProofWalk(bodies)
+    walk = ProofWalk(bodies, is_steady)
     found = walk.results(_reached(body, feeds, fetches), feeds)
     for state in found:
         if state.is_listwise:

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from gomlx.models.independence.state import (
     all_joined,
     joined,
     mixed,
+    of_shape,
 )
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,10 @@ _WRITES = (
     "Write",
 )
 _WRITING = ("Enqueue", "Dequeue", "Push", "Pop")
+_DRAWS = frozenset({"RandomStandardNormal", "RandomUniform", "TruncatedNormal"})
+_OUTSIDE = "^"  # begins the name of a partition that a function is given
+# Rows that these put out may be the numbers of a partition's parts.
+_COUNTING = frozenset({"DenseBincount", "Identity", "IdentityN"})
 _MOST_VISITS = 40  # of a node, of a loop; states only get worse, so few are needed
 _UNFIT = (AssertionError, IndexError, KeyError, TypeError, ValueError)
 _MOST_OUTPUTS = 64  # of an operation, as far as states are kept
@@ -53,8 +59,10 @@ _MOST_DEPTH = 100  # calls within calls
 class ProofWalk:
     """Evaluates bodies; what a function makes of given states is computed once."""
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: Bodies, is_steady: bool = False) -> None:
+        """is_steady: it is proved that random numbers make no difference."""
         self._bodies = bodies
+        self._is_steady = is_steady
         self._called: dict[tuple[str, tuple[State, ...]], list[State]] = {}
         self._depth = 0
         self.writes = ""  # an operation that changes what others read
@@ -114,7 +122,11 @@ class ProofWalk:
         """Apply what is known of an operation; nothing is known of some."""
         node = operation.node
         if node.op in _CALLS:
-            return self.call(node.attr["f"].func.name, operation.inputs)
+            given = list(map(_outside, operation.inputs))
+            found = self.call(node.attr["f"].func.name, given)
+            return [_named_by(node.name, one) for one in found]
+        if self._is_steady and node.op in _DRAWS:
+            return [_drawn(operation)]
         if node.op in _BRANCHES:
             return self._branches(operation)
         if node.op in _LOOPS:
@@ -123,7 +135,8 @@ class ProofWalk:
         if rule is None:
             return ()
         outcome = turns.of_a_turn(operation) or rule(operation)
-        return [outcome] if isinstance(outcome, State) else outcome
+        states = [outcome] if isinstance(outcome, State) else outcome
+        return states if node.op in _COUNTING else list(map(_without_lengths, states))
 
     def _other_outputs(self, operation: GraphOperation) -> Sequence[State]:
         self.writes = self.writes or _written_by(operation.node)
@@ -202,6 +215,39 @@ class _States:
 
     def get(self, tensor: tuple[str, int]) -> State:
         return self._found.get(tensor) or mixed(f"{tensor[0]} is not computed")
+
+
+def _without_lengths(state: State) -> State:
+    """Return a state that is not taken for the numbers of a partition's parts."""
+    if state.kind is StateKind.ROWS and state.partition:
+        return replace(state, partition="")
+    return state
+
+
+def _outside(state: State) -> State:
+    """Mark the partition of an argument: no name within the function is the same."""
+    if not state.partition:
+        return state
+    return replace(state, partition=f"{_OUTSIDE}{state.partition}")
+
+
+def _named_by(call: str, state: State) -> State:
+    """Name a partition that a function has made by the call of the function, which may
+    be called for several texts."""
+    if state.partition.startswith(_OUTSIDE):
+        return replace(state, partition=state.partition.removeprefix(_OUTSIDE))
+    if not state.partition:
+        return state
+    return replace(state, partition=f"{call}/{state.partition}")
+
+
+def _drawn(operation: GraphOperation) -> State:
+    """Return the state of random numbers of a steady model, which make no difference:
+    the answer would be the same if each row drew its own."""
+    (shape, *_) = operation.inputs
+    operation.require(shape.kind <= StateKind.SIZE and shape.content is not None)
+    assert shape.content is not None
+    return of_shape(shape.content, operation.mixed("of the batch").reason)
 
 
 def _written_by(node: Any) -> str:

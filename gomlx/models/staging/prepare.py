@@ -204,7 +204,7 @@ def _proof(model: _Model, session: Any) -> _Proof:
     ]
     with session.graph.as_default():
         compared = constants(flow, feeds)
-        verdict = examine_rows(flow, signature, binding)
+        verdict = examine_rows(flow, description)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
     return _Proof(signature, kinds, tried, verdict)
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
-from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import StageFailed
 from gomlx.models.dataflow.flow import Flow
@@ -15,18 +14,20 @@ from gomlx.models.independence.proof import (
     prove,
 )
 from gomlx.models.independence.state import State, mixed
-from gomlx.models.serving.binding import Binding, Bound, Layout
+from gomlx.models.serving.binding import Bound, Layout
 from gomlx.models.serving.servable import Description
 from gomlx.models.version import TOGETHER
 
 log = logging.getLogger(__name__)
 
 
-def examine_rows(flow: Flow, signature: Signature, binding: Binding) -> Verdict:
+def examine_rows(flow: Flow, description: Description) -> Verdict:
     """Return whether rows may join, which cannot be where a run has only one.
 
     The graph must be TensorFlow's default graph.
     """
+    signature = description.signature
+    binding = description.binding
     if not binding.has_rows:
         return Verdict(False, "the model takes one row at a time")
     fed: dict[str, State] = {}
@@ -38,7 +39,8 @@ def examine_rows(flow: Flow, signature: Signature, binding: Binding) -> Verdict:
         for name in bound.tensors
         if bound.layout.is_shared
     ]
-    return prove(flow.body, flow.function, fed, binding.fetches, shared)
+    is_steady = not description.unsteady
+    return prove(flow.body, flow.function, fed, binding.fetches, shared, is_steady)
 
 
 def _fed(tensor: Tensor, bound: Bound) -> Iterator[tuple[str, State]]:

@@ -78,6 +78,55 @@ def _parts(width: int | None) -> Build:
     return lambda x, i, w: tf.strings.split(w, "|").to_tensor(shape=[None, width])
 
 
+def _characters(w: Any, offsets: bool, own: bool) -> Any:
+    """The characters of each text, padded to three; or cut as another text's are."""
+    decode = (
+        tf.raw_ops.UnicodeDecodeWithOffsets if offsets else tf.raw_ops.UnicodeDecode
+    )
+    found = decode(input=w, input_encoding="UTF-8")
+    other = decode(input=tf.strings.join([w, w]), input_encoding="UTF-8")
+    splits = (found if own else other).row_splits
+    return tf.raw_ops.RaggedTensorToTensor(
+        shape=[-1, 3],
+        values=found.char_values,
+        default_value=0,
+        row_partition_tensors=[splits],
+        row_partition_types=["ROW_SPLITS"],
+    )
+
+
+def _counts(w: Any, own: bool) -> Any:
+    """How often each text has a number; or a number of another text."""
+    parts = tf.strings.split(w)
+    other = tf.strings.split(tf.strings.upper(w))
+    return tf.raw_ops.RaggedBincount(
+        splits=(parts if own else other).row_splits,
+        values=tf.strings.length(parts.values),
+        size=9,
+        weights=tf.constant([], tf.float64),
+        binary_output=False,
+    )
+
+
+@tf.function  # type: ignore[untyped-decorator]
+def _words(w: Any) -> Any:
+    parts = tf.strings.split(w)
+    return parts.values, parts.value_rowids(), parts.nrows()
+
+
+def _padded(w: Any, own: bool) -> Any:
+    """Words padded to three, which a function that is called twice has cut."""
+    values, owners, count = _words(w)
+    other = _words(tf.strings.upper(w))
+    return tf.raw_ops.RaggedTensorToTensor(
+        shape=[-1, 3],
+        values=values,
+        default_value="",
+        row_partition_tensors=[count, owners if own else other[1]],
+        row_partition_types=["FIRST_DIM_SIZE", "VALUE_ROWIDS"],
+    )
+
+
 def _pushed(x: Any) -> Any:
     """What is pushed to a list, and taken off it."""
     ops = tf.raw_ops
@@ -309,6 +358,24 @@ PAIRS: dict[str, Pair] = {
         lambda x, i, w: tf.fill(tf.shape(w), tf.strings.reduce_join(w)),
     ),
     "parts of texts": Pair(_parts(3), _parts(None)),
+    "characters": Pair(
+        lambda x, i, w: _characters(w, False, True),
+        lambda x, i, w: _characters(w, False, False),
+    ),
+    "characters with their places": Pair(
+        lambda x, i, w: _characters(w, True, True),
+        lambda x, i, w: _characters(w, True, False),
+    ),
+    "counts of parts": Pair(
+        lambda x, i, w: _counts(w, True), lambda x, i, w: _counts(w, False)
+    ),
+    "parts that a function cuts": Pair(
+        lambda x, i, w: _padded(w, True), lambda x, i, w: _padded(w, False)
+    ),
+    "bytes as numbers": Pair(
+        lambda x, i, w: tf.io.decode_raw(w, tf.uint8, fixed_length=4),
+        lambda x, i, w: tf.io.decode_raw(w, tf.uint8, fixed_length=tf.shape(w)[0]),
+    ),
     "how many parts": Pair(
         lambda x, i, w: tf.strings.split(w).row_lengths(),
         lambda x, i, w: tf.strings.split(w).row_starts(),

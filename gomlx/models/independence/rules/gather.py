@@ -1,5 +1,7 @@
 """Look-ups: in constants by rows, in rows by constants, in a row by itself."""
 
+from dataclasses import replace
+
 from gomlx.models.independence.operation import (
     GraphOperation,
     Outcome,
@@ -155,7 +157,8 @@ def dense_bincount(operation: GraphOperation) -> Outcome:
         return same(None)
     if one.kind is StateKind.OWNERS and size.content == (WHOLE_BATCH,):
         operation.require(weights.kind is StateKind.SAME)
-        return rows((WHOLE_BATCH,))  # how many parts each row has
+        # How many parts each row has, of this partition.
+        return replace(rows((WHOLE_BATCH,)), partition=one.partition)
     is_matrix = one.kind is StateKind.ROWS and one.rank == 2 and one.axis == 0
     if not is_matrix or size.kind is not StateKind.SAME or one.shape is None:
         return operation.mixed("counts all rows")

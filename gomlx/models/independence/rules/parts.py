@@ -1,6 +1,12 @@
-"""Texts that are split into parts, and parts that are padded to a fixed width."""
+"""Texts that are split into parts, and parts that are padded to a fixed width.
 
-from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+A partition is named by the node that splits: what two of them give is never taken for
+one.
+"""
+
+from dataclasses import replace
+
+from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, number
 from gomlx.models.independence.sizes import VARYING, WHOLE_BATCH, Size
 from gomlx.models.independence.state import State, StateKind, holding, rows
 
@@ -11,7 +17,6 @@ def string_split(operation: GraphOperation) -> Outcome:
     is_of_rows = text.kind is StateKind.ROWS and text.shape == (WHOLE_BATCH,)
     if not is_of_rows or separator.kind is not StateKind.SAME:
         return [operation.mixed()] * 3
-    # What two splits give is never taken for one: a split is named by its text's node.
     partition = str(operation.node.name)
     widest = Size(1, (VARYING,))
     return [
@@ -19,6 +24,36 @@ def string_split(operation: GraphOperation) -> Outcome:
         State(StateKind.PARTS, partition=partition),
         holding((WHOLE_BATCH, widest), (Size(2),)),
     ]
+
+
+def unicode_decode(operation: GraphOperation) -> Outcome:
+    """UnicodeDecode: where each text's characters begin, and the characters."""
+    (text,) = operation.inputs
+    if text.kind is not StateKind.ROWS or text.shape != (WHOLE_BATCH,):
+        return [operation.mixed()] * 3
+    partition = str(operation.node.name)
+    characters = State(StateKind.PARTS, partition=partition)
+    return [State(StateKind.SPLITS, partition=partition), characters, characters]
+
+
+def ragged_bincount(operation: GraphOperation) -> Outcome:
+    """RaggedBincount: how often each row has each number, in as many columns."""
+    splits, values, size, weights = operation.inputs
+    operation.require(splits.kind is StateKind.SPLITS and splits.partition)
+    operation.require(values.kind is StateKind.PARTS, "counts what are no parts")
+    operation.require(values.partition == splits.partition, "parts of other rows")
+    operation.require(size.kind is weights.kind is StateKind.SAME)
+    width = number(size)
+    return rows((WHOLE_BATCH, None if width is None else Size(width)))
+
+
+def decode_padded(operation: GraphOperation) -> Outcome:
+    """DecodePaddedRaw: the bytes of each text as numbers, of one length for all."""
+    texts, length = operation.inputs
+    operation.require(texts.kind <= StateKind.ROWS and texts.kind is not StateKind.SIZE)
+    operation.require(length.kind is StateKind.SAME and texts.shape is not None)
+    assert texts.shape is not None
+    return replace(texts, shape=(*texts.shape, None), content=None)
 
 
 def ragged_to_tensor(operation: GraphOperation) -> Outcome:
@@ -34,7 +69,7 @@ def ragged_to_tensor(operation: GraphOperation) -> Outcome:
         or default.kind is not StateKind.SAME
     ):
         return operation.mixed()
-    if kinds != ["FIRST_DIM_SIZE", "VALUE_ROWIDS"] or not _is_whole(values, partitions):
+    if not _are_own(kinds, values, partitions):
         return operation.mixed("parts of other rows")
     assert shape.content is not None
     height, *widths = shape.content
@@ -43,6 +78,16 @@ def ragged_to_tensor(operation: GraphOperation) -> Outcome:
     if widths[0] is None or widths[0].number < 0:
         return operation.mixed("as wide as the longest row")
     return rows((WHOLE_BATCH, widths[0]))
+
+
+def _are_own(kinds: list[str], values: State, partitions: list[State]) -> bool:
+    """True when each row has its own parts, in either way to say which they are."""
+    if kinds == ["ROW_SPLITS"]:
+        (splits,) = partitions
+        is_known = splits.kind is StateKind.SPLITS and splits.partition
+        return bool(is_known and splits.partition == values.partition)
+    is_by_owner = kinds == ["FIRST_DIM_SIZE", "VALUE_ROWIDS"]
+    return is_by_owner and _is_whole(values, partitions)
 
 
 def _is_whole(values: State, partitions: list[State]) -> bool:
@@ -54,6 +99,10 @@ def _is_whole(values: State, partitions: list[State]) -> bool:
 
 
 RULES: dict[str, Rule] = {
+    "DecodePaddedRaw": decode_padded,
+    "RaggedBincount": ragged_bincount,
+    "UnicodeDecode": unicode_decode,
+    "UnicodeDecodeWithOffsets": unicode_decode,
     "RaggedTensorToTensor": ragged_to_tensor,
     "StringSplitV2": string_split,
 }

@@ -71,7 +71,7 @@ def along_axes(operation: GraphOperation) -> Outcome:
         return State(one.kind, one.shape)
     is_plain = operation.op == "Cumsum" and not operation.flag("exclusive")
     if is_plain and one.shape == (WHOLE_BATCH,) and not operation.flag("reverse"):
-        return State(StateKind.TOTALS)
+        return State(StateKind.TOTALS, partition=one.partition)
     if one.shape is None or where is None:
         return operation.mixed("an axis that is not known")
     if one.axis in [place(a, len(one.shape)) for a in where]:

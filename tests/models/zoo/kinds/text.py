@@ -207,7 +207,6 @@ SITUATIONS = [
         "TextVectorization to counts",
         vectorized("count"),
         SENTENCES,
-        joins=False,
         rounds=True,
     ),
     Situation(
@@ -219,7 +218,6 @@ SITUATIONS = [
         "characters, padded to a fixed width",
         of(characters, WORD),
         rows("w", ["rome", "東京", "", "a longer text"]),
-        joins=False,
     ),
     Situation(
         "pairs of words, hashed and counted",
@@ -240,7 +238,6 @@ SITUATIONS = [
             {"data": encoded(np.array(values, np.float32).tobytes())}
             for values in ([1, 2, 3], [0.5, -1, 1e30])
         ],
-        joins=False,
     ),
     Situation(
         "serialized tf.Examples of a fixed length",

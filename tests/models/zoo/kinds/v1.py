@@ -130,12 +130,8 @@ SITUATIONS = [
         joins=False,
     ),
     Situation("variables in parts", exported(references), VECTORS, rounds=True),
-    Situation(
-        "dropout behind a phase", exported(phase), VECTORS, joins=False, rounds=True
-    ),
-    Situation(
-        "dropout that keeps all", exported(keep_prob), VECTORS, joins=False, rounds=True
-    ),
+    Situation("dropout behind a phase", exported(phase), VECTORS, rounds=True),
+    Situation("dropout that keeps all", exported(keep_prob), VECTORS, rounds=True),
     Situation(
         "dropout as it trains",
         exported(dropout),
