@@ -113,6 +113,39 @@ def whole_table(
 
 
 @app.command()
+def peers(
+    context: typer.Context,
+    commands: Annotated[
+        list[str],
+        typer.Argument(
+            help="NAME=COMMAND: what starts a server. {port} in it is where it has to "
+            "listen on loopback, {S} and {R} are the SavedModels."
+        ),
+    ],
+    model: Annotated[list[str], typer.Option(help="S, R or both.")] = ["S"],  # noqa: B006
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of a run.")] = 3,
+) -> None:
+    """Measure other servers in the same rounds as gomlx and nginx.
+
+    `python -m loadtests peers 'mine=python mine.py {S} {port}'`
+
+    A server answers the POST of a row, a JSON object as gomlx takes it, with a 200.
+    Shows CPU a request in multiples of nginx's constant answer, and as it is.
+    """
+    _need("wrk")
+    _need("nginx")
+    given = dict(one.partition("=")[::2] for one in commands)
+    rig = Rig(table.load_cores(), seconds)
+    with context.obj.opened("".join(model)) as (folder, models):
+        found = table.beside(rig, folder, models, given, rounds)
+    shown = Table("", "N", "µs CPU", "p50 ms", "p99 ms", "requests/s")
+    for name, figures in found:
+        shown.add_row(name, *map(results.number, figures))
+    console.print(shown)
+
+
+@app.command()
 def scenario(
     context: typer.Context,
     names: Annotated[list[Scenario], typer.Argument(help="The scenarios to run.")],

@@ -36,6 +36,20 @@ class Cell:
         return f"{self.system} {self.model} {batch}{what} {self.connections}"
 
 
+def beside(names: Sequence[str], models: Sequence[str]) -> list[Cell]:
+    """Return what is measured of other systems, and of gomlx and nginx beside them."""
+    return [
+        Cell("nginx", "S", 1, 16),
+        *(
+            Cell(system, model, hits, connections)
+            for model in models
+            for hits in (1, 0)
+            for connections in (1, 16, 64)
+            for system in ("gomlx", *names)
+        ),
+    ]
+
+
 def cells(quick: bool) -> list[Cell]:
     """Return what is measured. quick: only what goals need, and a cell of each peer."""
     peers = ("FastAPI", "FastAPI + Redis", "Falcon")
@@ -47,6 +61,7 @@ def cells(quick: bool) -> list[Cell]:
         Cell("gomlx", "R", 1, 16, is_batch=True),
         Cell(TWO, "S", 1, 64),
         Cell(TWO, "R", 0, 64),
+        *(Cell("gomlx", "R", 0.9, c) for c in (16, 64)),
         *(Cell(peer, "R", 1, 16) for peer in peers),
     ]
     if quick:
@@ -54,7 +69,7 @@ def cells(quick: bool) -> list[Cell]:
     return [
         *found,
         Cell("gomlx", "R", 0, 16, is_batch=True),
-        *(Cell("gomlx", "R", hits, 16) for hits in (1, 0.99, 0.9, 0.5)),
+        *(Cell("gomlx", "R", hits, 16) for hits in (1, 0.99, 0.5)),
         Cell("nginx", "S", 1, 64),
         Cell("gomlx", "S", 1, 64),
         *(Cell(peer, "S", 1, 16) for peer in peers),

@@ -78,8 +78,11 @@ def page_section(results: Mapping[str, Any]) -> list[str]:
 def readme(results: Mapping[str, Any]) -> list[str]:
     """Return the section of the README: a few rows, without their goals."""
     lines = [line for line in results["goals"] if line["path"] in _README_ROWS]
-    rows = [(line["path"], f"{_figure(line)}{_spread(line)}") for line in lines]
-    head = ("path", "median (least to most)")
+    rows = [
+        (line["path"], f"{_figure(line)}{_spread(line)}", _as_is(line))
+        for line in lines
+    ]
+    head = ("path", "median (least to most)", "as it is")
     return [f"{_measured(results)}.\n", *table(head, rows)]
 
 
@@ -100,8 +103,13 @@ def goals(results: Mapping[str, Any]) -> list[str]:
     for line in results["goals"]:
         verdict = "met" if line["is_met"] else "**missed**"
         measured = number(line["measured"]) + _spread(line)
-        rows.append((line["path"], line["goal"], measured, verdict))
-    return table(("path", "goal", "measured: median (least to most)", ""), rows)
+        rows.append((line["path"], line["goal"], measured, _as_is(line), verdict))
+    head = ("path", "goal", "measured: median (least to most)", "as it is", "")
+    return table(head, rows)
+
+
+def _as_is(line: Mapping[str, Any]) -> str:
+    return f"{number(line['as_is'])} {line['unit']}" if "as_is" in line else ""
 
 
 def _figure(line: Mapping[str, Any]) -> str:

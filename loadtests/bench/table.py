@@ -2,10 +2,11 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -71,6 +72,42 @@ def measure(
         "runs": [run.as_dict() for runs in measured for run in runs.values()],
         "scenarios": {name: outcome.figures for name, outcome in outcomes.items()},
     }
+
+
+def beside(
+    rig: Rig,
+    folder: Path,
+    models: services.Models,
+    commands: Mapping[str, str],
+    rounds: int,
+) -> Iterator[tuple[str, Sequence[float]]]:
+    """Measure gomlx, nginx and other servers in turns, by name.
+
+    Yields the medians of each cell: CPU in multiples of nginx's, in us, the latencies
+    in ms and the rate.
+    """
+    with ExitStack() as stack:
+        systems = [
+            stack.enter_context(services.gomlx(folder / "gomlx", models)),
+            stack.enter_context(services.nginx(folder / "nginx")),
+        ]
+        for name, command in commands.items():
+            other = services.other(name, command, folder / name, models)
+            systems.append(stack.enter_context(other))
+        wanted = cells.beside([*commands], [*models])
+        measured = list(cells.rounds(rig, systems, wanted, rounds))
+    for cell in wanted:
+        runs = [(one[cell.name], one["nginx S hit 16"].cpu_us) for one in measured]
+        yield (
+            cell.name,
+            [
+                median(run.cpu_us / nginx for run, nginx in runs),
+                median(run.cpu_us for run, _ in runs),
+                median(run.load.p50 for run, _ in runs),
+                median(run.load.p99 for run, _ in runs),
+                median(run.rate for run, _ in runs),
+            ],
+        )
 
 
 def load_cores() -> list[int]:

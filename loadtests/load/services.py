@@ -1,6 +1,7 @@
 """Starts what is measured: gomlx, nginx, and the services that people write first."""
 
 import http.client
+import shlex
 import shutil
 import socket
 import subprocess
@@ -151,6 +152,23 @@ def falcon(folder: Path, models: Models) -> Iterator[System]:
     with _started("Falcon", command, port, folder) as system:
         system.pids = procfs.children(system.pids[0])
         system.paths = {name: f"/{name}" for name in models}
+        yield system
+
+
+@contextmanager
+def other(name: str, command: str, folder: Path, models: Models) -> Iterator[System]:
+    """Run a server that somebody else's command starts.
+
+    The command may hold {port}, and {S} and {R}: the SavedModels. The server answers
+    the POST of a row at any path. The CPU of all its processes counts.
+    """
+    folder.mkdir()
+    port = free_port()
+    known = {"port": str(port), **{model: str(path) for model, path in models.items()}}
+    words = [word.format_map(known) for word in shlex.split(command)]
+    with _started(name, words, port, folder) as system:
+        system.pids = procfs.family(system.pids[0])
+        system.paths = dict.fromkeys(models, "/")
         yield system
 
 
