@@ -1,7 +1,7 @@
 """One operation as a rule sees it, and what many rules need."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -9,7 +9,7 @@ from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework.dtypes import as_dtype
 
 from gomlx.models.independence.sizes import Size
-from gomlx.models.independence.state import State, StateKind, mixed, worst
+from gomlx.models.independence.state import State, StateKind, anything, mixed, worst
 
 Outcome = State | Sequence[State]
 Rule = Callable[["GraphOperation"], Outcome]
@@ -42,8 +42,12 @@ class GraphOperation:
     def mixed(self, why: str = "") -> State:
         """Return MIXED by this operation, unless an input is already."""
         if self.worst is StateKind.MIXED:
-            return worst(self.inputs)
+            return anything(worst(self.inputs))
         return mixed(self._reason(why))
+
+    def mixed_scalar(self, why: str = "") -> State:
+        """Return MIXED of a tensor that has one element, whatever the rows are."""
+        return replace(self.mixed(why), shape=())
 
     def over_rows(self, why: str = "over the batch") -> State:
         """Return MIXED by this operation, which computes with the values of all rows.
@@ -52,7 +56,7 @@ class GraphOperation:
         greatest only says how far rows are padded.
         """
         if self.worst is StateKind.MIXED:
-            return worst(self.inputs)
+            return anything(worst(self.inputs))
         found = [self.node.attr[a].type for a in ("T", "Ta") if a in self.node.attr]
         is_float = any(as_dtype(one).is_floating for one in found)
         return mixed(self._reason(why), is_float)

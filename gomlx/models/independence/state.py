@@ -75,6 +75,11 @@ class State:
     def rank(self) -> int | None:
         return None if self.shape is None else len(self.shape)
 
+    @property
+    def is_empty(self) -> bool:
+        """True for a list without elements, for every batch."""
+        return self.kind is StateKind.SAME and self.shape == (Size(0),)
+
     def without_content(self) -> "State":
         return replace(self, content=None)
 
@@ -86,6 +91,11 @@ SIZE = State(StateKind.SIZE)
 def mixed(reason: str, is_listwise: bool = False) -> State:
     """Return the state of what a row's neighbours may change."""
     return State(StateKind.MIXED, reason=reason, is_listwise=is_listwise)
+
+
+def anything(state: State) -> State:
+    """Return MIXED for the reason of a state, of which nothing else is known."""
+    return mixed(state.reason, state.is_listwise)
 
 
 def worst(states: Sequence[State]) -> State:
@@ -133,7 +143,7 @@ def with_rows(shape: Shape | None, axis: int, reason: str) -> State:
 def joined(a: State, b: State) -> State:
     """Return what holds for a tensor that is the one or the other."""
     if a == b or StateKind.MIXED in (a.kind, b.kind):
-        return worst((a, b))
+        return a if a == b else anything(worst((a, b)))
     if a.kind is not b.kind or a.kind > StateKind.LIST:
         return mixed(f"{a.kind.name.lower()} or {b.kind.name.lower()}")
     if a.kind is StateKind.LIST:

@@ -91,8 +91,15 @@ class ProofWalk:
                 todo.extend(user for user, _ in states.users(node))
         return [states.get(tensor) for tensor in body.results]
 
-    def call(self, function: str, arguments: Sequence[State]) -> list[State]:
-        """Return the states of a function's results."""
+    def call(self, site: str, function: str, arguments: Sequence[State]) -> list[State]:
+        """Return the states of a function's results. site: the node that calls it.
+
+        What the same function splits elsewhere is not the same, and gets another name.
+        """
+        found = self._results_of(function, list(map(_outside, arguments)))
+        return [_named_by(site, one) for one in found]
+
+    def _results_of(self, function: str, arguments: Sequence[State]) -> list[State]:
         key = function, tuple(arguments)
         if key not in self._called:
             if self._depth > _MOST_DEPTH:
@@ -122,9 +129,7 @@ class ProofWalk:
         """Apply what is known of an operation; nothing is known of some."""
         node = operation.node
         if node.op in _CALLS:
-            given = list(map(_outside, operation.inputs))
-            found = self.call(node.attr["f"].func.name, given)
-            return [_named_by(node.name, one) for one in found]
+            return self.call(node.name, node.attr["f"].func.name, operation.inputs)
         if self._is_steady and node.op in _DRAWS:
             return [_drawn(operation)]
         if node.op in _BRANCHES:
@@ -148,7 +153,7 @@ class ProofWalk:
         choice, *arguments = operation.inputs
         attributes = [operation.node.attr[a] for a in _BRANCHES[operation.op]]
         names = [f.name for a in attributes for f in (a.list.func or [a.func])]
-        found = [self.call(name, arguments) for name in names]
+        found = [self.call(operation.node.name, name, arguments) for name in names]
         if choice.kind is not StateKind.SAME:
             return [operation.mixed("the values of a row choose")] * len(found[0])
         return [all_joined(states) for states in zip(*found, strict=True)]
@@ -157,13 +162,14 @@ class ProofWalk:
         node = operation.node
         variables = [one.without_content() for one in operation.inputs]
         for _ in range(_MOST_VISITS):
-            (condition,) = self.call(node.attr["cond"].func.name, variables)
+            cond = node.attr["cond"].func.name
+            (condition,) = self.call(node.name, cond, variables)
             if condition.kind is StateKind.SIZE:
                 return self._mapped(operation)
             if condition.kind is not StateKind.SAME:
                 reason = operation.mixed("the values of a row end the loop")
                 return [reason] * len(variables)
-            turn = self.call(node.attr["body"].func.name, variables)
+            turn = self.call(node.name, node.attr["body"].func.name, variables)
             after = [
                 joined(a, b.without_content())
                 for a, b in zip(variables, turn, strict=True)
@@ -175,10 +181,11 @@ class ProofWalk:
 
     def _mapped(self, operation: GraphOperation) -> Sequence[State]:
         attributes = operation.node.attr
-        condition = partial(self.call, attributes["cond"].func.name)
+        call = partial(self.call, operation.node.name)
+        condition = partial(call, attributes["cond"].func.name)
         name = attributes["body"].func.name
         kept = turns.origins(self._bodies(name))
-        return turns.mapped(operation, condition, partial(self.call, name), kept)
+        return turns.mapped(operation, condition, partial(call, name), kept)
 
 
 class _States:
@@ -226,7 +233,7 @@ def _without_lengths(state: State) -> State:
 
 def _outside(state: State) -> State:
     """Mark the partition of an argument: no name within the function is the same."""
-    if not state.partition:
+    if not state.partition or state.kind is StateKind.SIZE:
         return state
     return replace(state, partition=f"{_OUTSIDE}{state.partition}")
 
@@ -236,7 +243,7 @@ def _named_by(call: str, state: State) -> State:
     be called for several texts."""
     if state.partition.startswith(_OUTSIDE):
         return replace(state, partition=state.partition.removeprefix(_OUTSIDE))
-    if not state.partition:
+    if not state.partition or state.kind is StateKind.SIZE:
         return state
     return replace(state, partition=f"{call}/{state.partition}")
 

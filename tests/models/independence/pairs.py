@@ -151,6 +151,38 @@ def _switched(x: Any, choice: Any) -> Any:
     return tf.raw_ops.Merge(inputs=[-off, on]).output
 
 
+def _pieces(turned: bool) -> Build:
+    """Parts of two texts, which the same function splits; turned: of the other one."""
+
+    split = tf.function(
+        lambda text: tf.raw_ops.StringSplitV2(input=text, sep="|"), autograph=False
+    )
+
+    def build(x: Any, i: Any, w: Any) -> Any:
+        mine = split(w)
+        others = split(tf.strings.lower(w))
+        return tf.raw_ops.RaggedTensorToTensor(
+            shape=[-1, 3],
+            values=others.values if turned else mine.values,
+            default_value="",
+            row_partition_tensors=[mine.shape[0], mine.indices[:, 0]],
+            row_partition_types=["FIRST_DIM_SIZE", "VALUE_ROWIDS"],
+        )
+
+    return build
+
+
+def _bounds(numbers: Any) -> Any:
+    """4, for each of these numbers."""
+    return tf.minimum(tf.maximum(numbers, 4), 4)
+
+
+def _differences(a: Any, b: Any) -> Any:
+    """What a number adds to a total, or by how much it is above another."""
+    ends = tf.concat([[0], tf.cumsum(tf.cast(a, tf.int32))], 0)[1:]
+    return ends - tf.concat([[0], tf.cumsum(tf.cast(b, tf.int32))], 0)[:-1]
+
+
 def _rank(x: Any) -> Any:
     return tf.cast(tf.raw_ops.Rank(input=x), tf.float64)
 
@@ -340,7 +372,7 @@ PAIRS: dict[str, Pair] = {
     "a table": Pair(_lookup(lambda i: np.int64(0)), _lookup(tf.reduce_max)),
     "DenseBincount": Pair(
         lambda x, i, w: tf.raw_ops.DenseBincount(
-            input=i[:, None], size=5, weights=[0.0]
+            input=i[:, None], size=5, weights=np.array([], np.float64)
         ),
         lambda x, i, w: (
             x[:, :1]
@@ -435,6 +467,49 @@ PAIRS: dict[str, Pair] = {
     "Rank": Pair(
         lambda x, i, w: x * _rank(tf.squeeze(x[:, None], [1])),
         lambda x, i, w: x * _rank(tf.squeeze(x)),
+    ),
+    "StridedSlice to a size": Pair(
+        lambda x, i, w: x[:, : tf.shape(x)[1]],
+        lambda x, i, w: tf.reduce_sum(x[:, : tf.shape(x)[0]], 1),
+    ),
+    "Slice of a size": Pair(
+        lambda x, i, w: tf.slice(x, [0, 0], [-1, tf.shape(x)[1]]),
+        lambda x, i, w: tf.reduce_sum(tf.slice(x, [0, 0], [-1, tf.shape(x)[0]]), 1),
+    ),
+    "Tile of an unknown size": Pair(
+        lambda x, i, w: tf.reduce_sum(tf.tile(x[:, 1:], [1, 2]), 1),
+        lambda x, i, w: tf.reduce_sum(tf.tile(x[:, 1:], [1, tf.shape(x)[0]]), 1),
+    ),
+    "Select between constants": Pair(
+        lambda x, i, w: tf.where(i[:, None] > 2, TABLE[0], TABLE[1]),
+        lambda x, i, w: tf.raw_ops.Select(condition=i > 2, x=TABLE, y=-TABLE),
+    ),
+    "ReverseSequence by constants": Pair(
+        lambda x, i, w: tf.reverse_sequence(x, i % 5, 1, batch_axis=0),
+        lambda x, i, w: tf.reverse_sequence(x, [1, 2, 3, 4], 1, batch_axis=0),
+    ),
+    "DenseBincount with weights": Pair(
+        lambda x, i, w: tf.raw_ops.DenseBincount(
+            input=i[:, None], size=5, weights=x[:, :1]
+        ),
+        lambda x, i, w: tf.raw_ops.DenseBincount(
+            input=i[:, None], size=5, weights=TABLE[:, :1]
+        ),
+    ),
+    "parts that a function splits": Pair(_pieces(False), _pieces(True)),
+    "what is added to a total": Pair(
+        lambda x, i, w: tf.strings.split(w).row_lengths(),
+        lambda x, i, w: _differences(i, i % 3),
+    ),
+    "bounds of what varies": Pair(
+        lambda x, i, w: x + total(_bounds(tf.size(WEIGHTS))),
+        lambda x, i, w: x + total(_bounds(tf.where(i > 2))),
+    ),
+    "bounds of the negative": Pair(
+        lambda x, i, w: x + total(-_bounds(tf.size(WEIGHTS))),
+        lambda x, i, w: (
+            x + total(tf.minimum(-tf.maximum(tf.size(tf.where(i > 2)), 4), 4))
+        ),
     ),
     "unique values": Pair(lambda x, i, w: i * 2, lambda x, i, w: tf.unique(i).idx),
 }

@@ -78,21 +78,28 @@ def _of_parts(operation: GraphOperation) -> State:
         return _bounded(operation)
     kinds = [one.kind for one in operation.inputs]
     if operation.op == "Sub" and kinds == [StateKind.ENDS, StateKind.STARTS]:
-        return rows((WHOLE_BATCH,))
-    return operation.mixed()
+        is_own = operation.inputs[0].partition == operation.inputs[1].partition
+        return rows((WHOLE_BATCH,)) if is_own else operation.mixed()
+    are_scalars = all(one.rank == 0 for one in operation.inputs)
+    return operation.mixed_scalar() if are_scalars else operation.mixed()
 
 
 def _bounded(operation: GraphOperation) -> State:
-    """max(x, n) is n at least, and so min(max(x, n), n) is n whatever x is."""
+    """max(x, n) is n at least, and so min(max(x, n), n) is n whatever x is.
+
+    Of scalars: of a list, there may be as many n as rows decide.
+    """
+    if any(one.rank != 0 for one in operation.inputs):
+        return operation.mixed()
     for one, bound in permutations(operation.inputs):
-        limit = bound.content[0] if bound.content and len(bound.content) == 1 else None
+        limit = bound.content[0] if bound.content else None
         if limit is None or bound.kind > StateKind.SIZE:
             continue
         if operation.op == "Maximum":
-            return replace(operation.mixed(), least=limit)
+            return replace(operation.mixed_scalar(), least=limit)
         if one.least == limit:
             return bound
-    return operation.mixed()
+    return operation.mixed_scalar()
 
 
 def meets(one: State, first: State, from_last: int) -> bool:
@@ -223,6 +230,8 @@ def select(operation: GraphOperation) -> Outcome:
         one.axis for one in others
     )
     operation.require(is_of_rows)
+    have_rows = all(one.kind is StateKind.ROWS for one in others)
+    operation.require(have_rows, "constants of places in the batch")
     return elementwise(GraphOperation(operation.node, others))
 
 

@@ -147,7 +147,7 @@ def table_find(operation: GraphOperation) -> Outcome:
         or default.kind is not StateKind.SAME
     ):
         return operation.mixed()
-    return keys if default.rank in (0, None) else operation.mixed()
+    return keys if default.rank == 0 else operation.mixed()
 
 
 def dense_bincount(operation: GraphOperation) -> Outcome:
@@ -156,15 +156,16 @@ def dense_bincount(operation: GraphOperation) -> Outcome:
     if operation.worst is StateKind.SAME:
         return same(None)
     if one.kind is StateKind.OWNERS and size.content == (WHOLE_BATCH,):
-        operation.require(weights.kind is StateKind.SAME)
+        operation.require(weights.is_empty)
         # How many parts each row has, of this partition.
-        return replace(rows((WHOLE_BATCH,)), partition=one.partition)
+        partition = "" if operation.flag("binary_output") else one.partition
+        return replace(rows((WHOLE_BATCH,)), partition=partition)
     is_matrix = one.kind is StateKind.ROWS and one.rank == 2 and one.axis == 0
     if not is_matrix or size.kind is not StateKind.SAME or one.shape is None:
         return operation.mixed("counts all rows")
     has_weights = weights.kind is StateKind.ROWS and weights.axis == 0
-    if weights.kind is not StateKind.SAME and not has_weights:
-        return operation.mixed()
+    if not weights.is_empty and not has_weights:
+        return operation.mixed("weights of places in the batch")
     width = number(size)
     return rows((one.shape[0], None if width is None else Size(width)))
 

@@ -42,7 +42,7 @@ def ragged_bincount(operation: GraphOperation) -> Outcome:
     operation.require(splits.kind is StateKind.SPLITS and splits.partition)
     operation.require(values.kind is StateKind.PARTS, "counts what are no parts")
     operation.require(values.partition == splits.partition, "parts of other rows")
-    operation.require(size.kind is weights.kind is StateKind.SAME)
+    operation.require(size.kind is StateKind.SAME and weights.is_empty)
     width = number(size)
     return rows((WHOLE_BATCH, None if width is None else Size(width)))
 

@@ -18,9 +18,12 @@ _REDUCTIONS = "All Any EuclideanNorm Max Mean Min Prod Sum"
 def reduction(operation: GraphOperation) -> Outcome:
     """Sum and its like: the axes are an input."""
     one, axes = operation.inputs
+    where = numbers(axes)
+    if one.kind is StateKind.OWNERS and where in ([0], [-1]):  # they are a vector
+        keeps = operation.flag("keep_dims")
+        return operation.mixed() if keeps else operation.mixed_scalar()
     if one.kind > StateKind.ROWS or axes.kind is not StateKind.SAME:
         return operation.mixed()
-    where = numbers(axes)
     is_of_all = operation.op == "Prod" and one.rank == 1 and where in ([0], [-1])
     if is_of_all and one.content is not None and None not in one.content:
         shape = (ONE,) if operation.flag("keep_dims") else ()
@@ -71,7 +74,8 @@ def along_axes(operation: GraphOperation) -> Outcome:
         return State(one.kind, one.shape)
     is_plain = operation.op == "Cumsum" and not operation.flag("exclusive")
     if is_plain and one.shape == (WHOLE_BATCH,) and not operation.flag("reverse"):
-        return State(StateKind.TOTALS, partition=one.partition)
+        partition = one.partition or str(operation.node.name)
+        return State(StateKind.TOTALS, partition=partition)
     if one.shape is None or where is None:
         return operation.mixed("an axis that is not known")
     if one.axis in [place(a, len(one.shape)) for a in where]:

@@ -33,7 +33,9 @@ def tile(operation: GraphOperation) -> Outcome:
             if operation.worst is StateKind.SAME
             else operation.mixed("unknown sizes")
         )
-    pairs = zip(one.shape, multiples.content, strict=True)
+    pairs = list(zip(one.shape, multiples.content, strict=True))
+    if any(s is None and m is not None and m.batches for s, m in pairs):
+        return operation.mixed("as often as there are rows")
     wider = tuple(None if s is None or m is None else product((s, m)) for s, m in pairs)
     if one.kind is StateKind.ROWS:
         if multiples.content[one.axis] != ONE:
@@ -112,13 +114,12 @@ def reverse(operation: GraphOperation) -> Outcome:
 
 def reverse_sequence(operation: GraphOperation) -> Outcome:
     one, lengths = operation.inputs
-    if one.kind is not StateKind.ROWS or lengths.kind not in (
-        StateKind.SAME,
-        StateKind.ROWS,
-    ):
-        return operation.mixed() if operation.worst > StateKind.SAME else SAME
+    if operation.worst is StateKind.SAME:
+        return SAME
+    # Constant lengths belong to places in the batch.
+    are_rows = one.kind is StateKind.ROWS and lengths.kind is StateKind.ROWS
     is_batch = operation.integer("batch_dim") == one.axis
-    return one if is_batch and lengths.axis == 0 else operation.mixed()
+    return one if are_rows and is_batch and lengths.axis == 0 else operation.mixed()
 
 
 RULES: dict[str, Rule] = {

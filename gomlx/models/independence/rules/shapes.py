@@ -37,7 +37,7 @@ def rank(operation: GraphOperation) -> Outcome:
 def size(operation: GraphOperation) -> Outcome:
     (one,) = operation.inputs
     if one.kind > StateKind.ROWS:
-        return operation.mixed("the size of what depends on several rows")
+        return operation.mixed_scalar("the size of what depends on several rows")
     if one.shape is None or None in one.shape:
         return same(()) if one.kind is StateKind.SAME else State(StateKind.SIZE, ())
     return holding((product(s for s in one.shape if s is not None),), ())

@@ -18,6 +18,7 @@ from gomlx.models.independence.state import (
     StateKind,
     holding,
     rows,
+    with_rows,
 )
 
 _MASKS = ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
@@ -70,12 +71,13 @@ def _owners(operation: GraphOperation, places: State) -> State:
 
 def _starts_or_ends(operation: GraphOperation) -> State:
     """`splits[:-1]` or `splits[1:]`."""
-    begin, end, strides = (numbers(one) for one in operation.inputs[1:])
+    splits, *bounds = operation.inputs
+    begin, end, strides = map(numbers, bounds)
     masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
     if (end, strides, masks) == ([-1], [1], [1, 0, 0]):
-        return State(StateKind.STARTS)
+        return State(StateKind.STARTS, partition=splits.partition)
     operation.require((begin, strides, masks) == ([1], [1], [0, 1, 0]))
-    return State(StateKind.ENDS)
+    return State(StateKind.ENDS, partition=splits.partition)
 
 
 def _of_content(operation: GraphOperation, sizes: State, content: Content) -> State:
@@ -113,6 +115,8 @@ def _entries(operation: GraphOperation, rank: int) -> list[_Part] | None:
     for i in range(count):
         masked = {name for name in _MASKS if masks[name] >> i & 1}
         bounds = begin[i], end[i], strides[i]
+        if _is_of_batch(bounds, masked):
+            return None
         parts += missing if "ellipsis" in masked else [_part(bounds, masked)]
     return parts if has_ellipsis else parts + missing
 
@@ -126,6 +130,18 @@ def _part(bounds: Sequence[Size | None], masked: set[str]) -> _Part:
         return _Part(is_removed=True)
     is_from_start = "begin" in masked or first == Size(0)
     return _Part(is_all=is_from_start and "end" in masked and stride == ONE)
+
+
+def _is_of_batch(bounds: Sequence[Size | None], masked: set[str]) -> bool:
+    """True when the batch's size decides what an entry takes."""
+    if masked & {"ellipsis", "new_axis"}:
+        return False
+    first, last, stride = bounds
+    open_ends = masked | ({"end"} if "shrink_axis" in masked else set())
+    used = [stride]
+    used += [] if "begin" in masked else [first]
+    used += [] if "end" in open_ends else [last]
+    return any(one is not None and one.batches > 0 for one in used)
 
 
 def _shape(one: State, parts: Sequence[_Part]) -> tuple[Shape, int | None]:
@@ -163,7 +179,8 @@ def slice_(operation: GraphOperation) -> Outcome:
     taken = sizes.content[one.axis]
     if first[one.axis] or taken not in (Size(-1), one.shape[one.axis]):
         return operation.mixed("part of the batch")
-    return rows(_lengths(one.shape, first, sizes.content, one.axis), one.axis)
+    shape = _lengths(one.shape, first, sizes.content, one.axis)
+    return with_rows(shape, one.axis, operation.mixed("as many as rows").reason)
 
 
 def _taken(operation: GraphOperation) -> Content | None:
