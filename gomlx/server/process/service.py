@@ -21,6 +21,7 @@ from itertools import count
 
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
+from gomlx.models.batching.threads import spare_cores
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.asgi.forms import AnyForm
@@ -80,7 +81,9 @@ class Service:
         self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
         self.connections = _build_connections(config, predictor, hooks, cors)
         batches = {model.id: model.batch for model in config.models}
-        loader = VersionLoader(batches, metrics, self.connections.turn.send)
+        cores = spare_cores(config.workers)
+        send = self.connections.turn.send
+        loader = VersionLoader(batches, metrics, send, cores)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
         self._announcement = rundir.workers / str(os.getpid())
         self._tasks: list[asyncio.Task[None]] = []
