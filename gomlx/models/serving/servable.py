@@ -177,7 +177,9 @@ class Servable:
         if self.description.pads:
             return self._warm_all(run, max_rows)
         timings = measure_sizes(run, max_rows)
-        may_pad = self.description.joins_rows and not self.description.rows_together
+        description = self.description
+        may_pad = description.joins_rows and not description.rows_together
+        may_pad = may_pad and not description.binding.rows
         if may_pad and new_sizes_cost(run, max_rows, timings):
             return self._warm_all(run, max_rows)
         return timings

@@ -94,12 +94,13 @@ def prepare(work: Path, request: StageRequest) -> None:
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
     joins = not apart and not description.rows_together
-    pads = joins and is_compiled(model.meta_graph, description.binding.fetches)
+    binding = description.binding
+    pads = joins and not binding.rows  # else all runs have one number of rows
+    pads = pads and is_compiled(model.meta_graph, binding.fetches)
     exported = replace(description, state=state, rows_apart=apart, pads=pads)
     exported.write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
-        binding = model.bound.binding
         tensors = [*binding.feeds, *binding.fetches]
         prune(model.saved_model, model.meta_graph, model.bound.name, tensors)
     replace(exported, row_seconds=_try_as_served(model, trial)).write(work)
