@@ -69,8 +69,8 @@ def test_threads_are_part_of_the_version(service: Service) -> None:
 
 
 def test_the_log_says_how_a_model_runs(service: Service) -> None:
-    assert "model m: up to 2 runs of 1 threads" in service.text()
-    assert "model threads: up to 2 runs of 2 threads" in service.text()
+    assert "model m: runs at once: 2, threads: 1" in service.text()
+    assert "model threads: runs at once: 2, threads: 2" in service.text()
 
 
 def test_a_reload_drains_both_runs(service: Service) -> None:

@@ -67,7 +67,7 @@ class VersionLoader:
         threads = batch.threads or threads_in_run(description.row_seconds, self._cores)
         if runs > 1 or threads > 1:
             name = version.name
-            log.info("model %s: up to %d runs of %d threads", name, runs, threads)
+            log.info("model %s: runs at once: %d, threads: %d", name, runs, threads)
         servable = Servable(version, threads)
         are_requests = servable.description.rows_together  # what waits for runs
         run = servable.run_requests if are_requests else servable.run
