@@ -1,6 +1,7 @@
 """The cost of gomlx under load, beside other servers, measured on this machine.
 
     bench   the table of `make bench`: what is measured, its goals, its results
+    l1      L1 alone: what it costs, what it keeps, and what it survives
     parts   micro-benchmarks of single parts
     load    generators of load, and the models and services that they load
     code    measures of the code itself, for the programs shape and paths

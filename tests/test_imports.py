@@ -191,8 +191,6 @@ HOMES = {
     "falcon": ("server/routes/",),
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),
-    "ngh2": ("server/http/http2/engine.py",),
-    "lmdb": ("cache/shared_memory/",),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": (

@@ -2,7 +2,7 @@
 
 Values that were set are found at once by this process (they are in `queue`), and by the
 others as soon as the tier has them. Short writes run on the event loop, a millisecond
-at a time; a write that has to wait for room runs in a thread.
+at a time; large values are written by a thread.
 
     idle ──(set, tick)──► flushing ──(the queue is empty)──► idle
 """
@@ -20,7 +20,7 @@ from gomlx.metrics.instruments import Counter, Histogram
 
 log = logging.getLogger(__name__)
 
-# One write transaction costs as much as thirty entries: let some gather.
+# A write of one entry costs three times as much as one of many: let some gather.
 _GATHER_SECONDS = 0.005
 # PERF: a thread that writes all the time costs a miss a fifth more, since it and the
 # event loop take the interpreter from each other (docs/internals/measurements.md).

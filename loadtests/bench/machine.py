@@ -16,7 +16,6 @@ _PACKAGES = (
     "uvloop",
     "httptools",
     "orjson",
-    "lmdb",
     "fastapi",
     "uvicorn",
 )

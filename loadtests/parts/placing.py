@@ -190,9 +190,7 @@ def _timed(model: Any, rows: int) -> float:
 async def _run(
     model: Any, rows: int, is_expensive: bool, pipe: Connection, name: str
 ) -> None:
-    metrics = RunMetrics(
-        Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS), Counter()
-    )
+    metrics = RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
     cost: Any = FixedCost(is_expensive)
 
     def run(batch: Sequence[Any]) -> list[bytes]:

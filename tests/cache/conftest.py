@@ -36,7 +36,7 @@ def store(directory: Path, clock: Clock) -> Iterator[SharedMemory]:
 
 @pytest.fixture(scope="package")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store on disk that has been full, with answers of one page and of many."""
+    """A store on disk that has been full, with answers short and long."""
     directory = tmp_path_factory.mktemp("written") / "store"
     create_store(directory, SIZE)
     store = SharedMemory(directory)
@@ -52,7 +52,7 @@ def leftover(written: Path, shared_folder: Path) -> Path:
     """The store of an earlier run."""
     directory = shared_folder / "store"
     shutil.copytree(written, directory)
-    with (directory / "data.mdb").open("r+b") as file:
+    with (directory / "ring").open("r+b") as file:
         os.posix_fallocate(file.fileno(), 0, SIZE)
     return directory
 

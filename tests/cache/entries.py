@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1_stores import answer, key
+from loadtests.l1.stores import answer, key
 
 __all__ = ["answer", "entries", "held", "hits", "key", "overwrite"]
 
@@ -22,22 +22,21 @@ def hits(store: SharedMemory, numbers: range) -> set[int]:
     return {n for n in numbers if key(n) in found}
 
 
-NEWEST = range(6000, 8000)
+WRITTEN = range(8000)  # by the fixture of that name
 
 
 def held(directory: Path) -> set[int]:
-    """Return which of the newest a store holds; it must go on working."""
+    """Return which of those written a store holds; it must go on working."""
     store = SharedMemory(directory)
-    before = hits(store, NEWEST)
-    hits(store, range(6000))
+    before = hits(store, WRITTEN)
     for start in range(10_000, 16_000, 100):
         store.set_many(entries(range(start, start + 100)))
-        assert len(hits(store, range(start, start + 100))) == 100
+        assert len(hits(store, range(start, start + 100))) > 95
     store.close()
     return before
 
 
 def overwrite(directory: Path, offset: int, data: bytes) -> None:
-    with (directory / "data.mdb").open("r+b") as file:
+    with (directory / "ring").open("r+b") as file:
         file.seek(offset)
         file.write(data)

@@ -14,6 +14,7 @@ from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.metrics.declarations import SECONDS
 from gomlx.metrics.instruments import Counter, Histogram
+from tests.cache.entries import key as key_of
 
 QUEUE = 1 << 20
 PATIENCE = 30.0  # seconds until the queue is written
@@ -340,7 +341,7 @@ async def test_large_and_small_values_are_written(
     """The thread writes the large ones, since they take more than a moment."""
     cache, store = over_shared_memory(counts, shared_folder / "store", 8)
     sizes = [10, 2_000, 1_000_000, 5, 700_000, 100]
-    values = {b"%016d" % n: b"x" * size for n, size in enumerate(sizes)}
+    values = {key_of(n): b"x" * size for n, size in enumerate(sizes)}
     for key, value in values.items():
         cache.set(key, value, 60)
     await until(lambda: counts.writes == {"written": len(sizes)})
@@ -354,6 +355,6 @@ async def test_a_burst_is_written_by_the_time_that_it_is_closed(
 ) -> None:
     cache, _ = over_shared_memory(counts, shared_folder / "store", 16)
     for n in range(20_000):
-        cache.set(b"%016d" % n, b"y", 60)
+        cache.set(key_of(n), b"y", 60)
     await cache.close(60)
     assert counts.writes == {"written": 20_000}

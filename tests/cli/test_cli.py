@@ -180,12 +180,12 @@ def test_sound_stores_of_the_config_are_kept(tmp_path: Path) -> None:
     try:
         prepare_stores(config(kept=1, damaged=1, resized=1, removed=1), rundir)
         before = {p.name: p.stat().st_ino for p in rundir.shared.iterdir()}
-        os.truncate(rundir.store("damaged") / "data.mdb", 1 << 19)
+        os.truncate(rundir.store("damaged") / "ring", 1 << 19)
         prepare_stores(config(kept=1, damaged=1, resized=2, new=1), rundir)
         after = {p.name: p.stat().st_ino for p in rundir.shared.iterdir()}
         assert set(after) == {"kept", "damaged", "resized", "new"}
         assert after["kept"] == before["kept"]
-        sizes = {i: (rundir.store(i) / "data.mdb").stat().st_size >> 20 for i in after}
+        sizes = {i: (rundir.store(i) / "ring").stat().st_size >> 20 for i in after}
         assert sizes == {"kept": 1, "damaged": 1, "resized": 2, "new": 1}
         prepare_stores(config(kept=0), rundir)
         assert not rundir.shared.exists()

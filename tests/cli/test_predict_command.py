@@ -288,7 +288,7 @@ def test_a_missing_library_says_what_to_install(tmp_path: Path) -> None:
 
     code_, text = run_without(["typer"], "predict", "--help")
     assert code_ == 1 and "pip install 'gomlx[cli]'" in text
-    service = ["msgspec", "lmdb", "yaml", "tensorflow", "gunicorn", "redis", "numpy"]
+    service = ["msgspec", "yaml", "tensorflow", "gunicorn", "redis", "numpy"]
     assert run_without(service, "predict", "--help")[0] == 0
     code_, text = run_without(service, "check", "x.yaml")
     assert code_ == 1 and "pip install 'gomlx[server]'" in text

@@ -1,7 +1,8 @@
-"""Entries of L1 that were found in an old table, to be written to the young one."""
+"""Entries of L1 that were found when they were old, to be written again."""
 
 import threading
-from collections.abc import Callable
+
+from gomlx.cache.shared_memory.entry import sealed
 
 _MAX_BYTES = 1 << 20
 
@@ -20,20 +21,24 @@ class RefreshQueue:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, key: bytes, entry: bytes) -> None:
-        """Append an entry unless its key is queued or the queue is full."""
+    def add(self, key: bytes, rest: bytes, checksum: int) -> None:
+        """Append an entry unless its key is queued or the queue is full.
+
+        rest: all of the entry behind its checksum, without padding.
+        """
         with self._lock:
             if self._bytes < _MAX_BYTES and key not in self._entries:
+                entry = sealed(rest, checksum)
                 self._entries[key] = entry
                 self._bytes += len(entry)
 
-    def pop(self, room: int, pages_of: Callable[[bytes], int]) -> dict[bytes, bytes]:
-        """Remove and return the first entries, as many as copy `room` pages."""
+    def pop(self, max_entries: int, max_bytes: int) -> dict[bytes, bytes]:
+        """Remove and return the first entries, as many as fit."""
         popped: dict[bytes, bytes] = {}
         with self._lock:
             for key, entry in self._entries.items():
-                room -= pages_of(entry)
-                if room < 0:
+                max_bytes -= len(entry)
+                if max_bytes < 0 or len(popped) == max_entries:
                     break
                 popped[key] = entry
             for key, entry in popped.items():
@@ -48,9 +53,3 @@ class RefreshQueue:
             self._entries = {}
             self._bytes = 0
         return drained
-
-    def put_back(self, entries: dict[bytes, bytes]) -> None:
-        """Queue entries that were popped again, before the others."""
-        with self._lock:
-            self._entries = entries | self._entries
-            self._bytes = sum(map(len, self._entries.values()))

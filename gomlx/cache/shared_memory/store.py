@@ -1,21 +1,11 @@
 """A store of L1: a directory in shared memory, one per datastore and host.
 
-    data.mdb    LMDB's pages; all of its space is reserved
-    lock.mdb    LMDB's readers and its writer's lock
+    ring        the answers; all of its space is reserved
     users       empty; locked (flock) by every process that has the store open, and
                 exclusively by the one that decides whether to keep it
-    writer      empty; locked (flock) by the process that writes, before LMDB's own lock
+    writer      empty; locked (flock) by the process that writes
 
-Tables in data.mdb:
-
-    "0a", "0b" … "7a", "7b"    key (16 bytes) → expiry (8 bytes, a little-endian double,
-                               seconds since 1970) + answer + CRC-32 (4 bytes,
-                               little-endian) of key, expiry and answer
-    "meta"                     "format" → FORMAT
-                               "state" → a byte a part: which of its tables is young
-                               (0 or 1); a byte: the part that rotates next
-
-Not safe: opening a store before a fork, or twice in one process.
+Not safe: opening a store before a fork.
 """
 
 import fcntl
@@ -23,26 +13,29 @@ import logging
 import os
 import shutil
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-import lmdb
-
+from gomlx.cache.shared_memory.geometry import HEADER_BYTES, Geometry
+from gomlx.cache.shared_memory.ring import Ring
 from gomlx.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
-FORMAT = b"2"
-PARTS = 8
-TABLES = [(b"%da" % part, b"%db" % part) for part in range(PARTS)]
-META = b"meta"
-_CHECK = "gomlx.cache.shared_memory.check"
-_MAX_READERS = 1024
 _PATIENCE_SECONDS = 5.0  # until the processes of a killed service have ended
+
+
+class OpenStore(NamedTuple):
+    """A store that is in use until it is closed."""
+
+    ring: Ring
+    users: IO[bytes]
+
+    def close(self) -> None:
+        self.ring.close()
+        self.users.close()
 
 
 def create_store(directory: Path, size_bytes: int) -> None:
@@ -61,7 +54,7 @@ def create_store(directory: Path, size_bytes: int) -> None:
         (new / "users").touch(0o600)
         _fill(new, size_bytes)
         new.rename(directory)  # whole or not at all
-    except (OSError, lmdb.Error) as error:
+    except OSError as error:
         shutil.rmtree(new, ignore_errors=True)
         raise StoreUnavailable(
             f"{directory.parent}: cannot reserve {size_bytes >> 20} MB of shared "
@@ -71,32 +64,14 @@ def create_store(directory: Path, size_bytes: int) -> None:
 
 
 def _fill(directory: Path, size_bytes: int) -> None:
-    with environment(directory, size_bytes) as opened:
-        for table in (*(name for pair in TABLES for name in pair), META):
-            opened.open_db(table)
-        with opened.begin(write=True, db=opened.open_db(META)) as transaction:
-            transaction.put(b"format", FORMAT)
-            transaction.put(b"state", bytes(PARTS + 1))
-    with (directory / "data.mdb").open("r+b") as file:
+    with (directory / "ring").open("xb") as file:
+        os.fchmod(file.fileno(), 0o600)
         os.posix_fallocate(file.fileno(), 0, size_bytes)
+        file.write(Geometry.of(size_bytes).header())
 
 
-def environment(directory: Path, size_bytes: int) -> lmdb.Environment:
-    """Open LMDB's files."""
-    return lmdb.open(
-        str(directory),
-        map_size=size_bytes,
-        max_dbs=2 * PARTS + 1,
-        max_readers=_MAX_READERS,
-        mode=0o600,
-        writemap=True,  # the file is memory anyway
-        sync=False,
-        metasync=False,
-    )
-
-
-def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:
-    """Open a store; it is in use until both that are returned are closed.
+def open_store(directory: Path) -> OpenStore:
+    """Open a store.
 
     Raises StoreUnavailable when it is not there, or while another process decides
     whether to keep it.
@@ -108,14 +83,14 @@ def open_store(directory: Path) -> tuple[lmdb.Environment, IO[bytes]]:
     try:
         if not _locked(users.fileno(), fcntl.LOCK_SH, 0):
             raise StoreUnavailable(f"{directory}: another service is about to use it")
-        opened = environment(directory, (directory / "data.mdb").stat().st_size)
+        ring = Ring(directory / "ring")
         if not os.path.samestat(os.fstat(users.fileno()), (directory / "users").stat()):
-            opened.close()
+            ring.close()
             raise StoreUnavailable(f"{directory}: another service has replaced it")
     except BaseException:
         users.close()
         raise
-    return opened, users
+    return OpenStore(ring, users)
 
 
 def adopt_store(
@@ -133,6 +108,7 @@ def adopt_store(
     except OSError as error:
         flaw = str(error)
     if not flaw:
+        log.info("%s: its answers are kept", directory.name)
         return True
     log.warning("%s: begins empty: %s", directory.name, flaw)
     if directory.is_symlink() or not directory.is_dir():
@@ -150,16 +126,17 @@ def _flaw(directory: Path, size_bytes: int, patience_seconds: float) -> str:
         lock = users.fileno()
         if not _locked(lock, fcntl.LOCK_EX, patience_seconds):
             return "processes of an earlier run still use it"
-        # No reader and no writer of an earlier run is alive.
-        (directory / "lock.mdb").unlink(missing_ok=True)
-        return _damage(directory, size_bytes, lock)
+        # No reader and no writer of an earlier run is alive. What they left in the
+        # index and in the logs needs no check: readers trust none of it.
+        with (directory / "ring").open("rb") as ring:
+            return Geometry.of(size_bytes).flaw_of(ring.read(HEADER_BYTES))
 
 
 def _flaw_of_files(directory: Path, size_bytes: int) -> str:
     for path, is_kind in (
         (directory, stat.S_ISDIR),
         (directory / "users", stat.S_ISREG),
-        (directory / "data.mdb", stat.S_ISREG),
+        (directory / "ring", stat.S_ISREG),
     ):
         found = path.lstat()
         if not is_kind(found.st_mode) or found.st_mode & 0o077:
@@ -168,23 +145,6 @@ def _flaw_of_files(directory: Path, size_bytes: int) -> str:
             return f"{path.name} belongs to user {found.st_uid}"
     if found.st_size != size_bytes or found.st_blocks * 512 < size_bytes:
         return f"it does not take the {size_bytes >> 20} MB of memory_mb"
-    return ""
-
-
-def _damage(directory: Path, size_bytes: int, lock: int) -> str:
-    """Check the pages in a process of its own: LMDB may crash over damaged ones."""
-    check = subprocess.run(
-        [sys.executable, "-m", _CHECK, str(directory), str(size_bytes)],
-        capture_output=True,
-        text=True,
-        pass_fds=[lock],  # no other process opens the store while it lives
-        check=False,
-    )
-    if check.returncode < 0:
-        return f"the check was killed by signal {-check.returncode}"
-    if check.returncode:
-        return (check.stderr.strip() or "the check failed").splitlines()[-1]
-    log.info("%s: %s", directory.name, check.stdout.strip())
     return ""
 
 

@@ -1,41 +1,31 @@
-"""L1: shared memory that all processes of a host read and write, over LMDB.
+"""L1: shared memory that all processes of a host read and write, a ring.
 
-The space is bounded by dropping tables. Keys fall into eight parts, and each part has a
-young and an old table. Entries go to the young one. When the pages are used up, one
-part after another rotates: its old table is emptied, and the two change roles. An entry
-that is looked up while it is in an old table is written to the young one again, so hot
-entries live on. Parts rotate at different times, so that the store is nearly full at
-any moment and yet a look-up needs two tables at most.
+The space is bounded because entries are written over the oldest ones. An entry that is
+found when it is old is written again, so hot entries live on (appender.py says where
+entries go). An entry is right wherever it is found, because its key names the version
+and the whole row.
 
-Readers look into both tables: an entry is right wherever it is found, because its key
-names the version and the whole row.
-
-Safe: any number of processes, and the death of any of them at any moment (LMDB's
-pages are copied on write, its locks are robust). Not safe: opening it before a fork,
-or twice in one process.
+Safe: any number of processes, and the death of any of them at any moment. Not safe:
+opening it before a fork.
 """
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-import lmdb
-
-from gomlx.cache.shared_memory import store
-from gomlx.cache.shared_memory.budget import PageBudget
-from gomlx.cache.shared_memory.entry import (
-    CHECKSUM_BYTES,
-    EXPIRY,
-    EXPIRY_BYTES,
-    encode,
-)
+from gomlx.cache.shared_memory.appender import Appender
+from gomlx.cache.shared_memory.entry import encode
+from gomlx.cache.shared_memory.finder import Finder
 from gomlx.cache.shared_memory.in_process import InProcessCache
 from gomlx.cache.shared_memory.lock import WriterLock
 from gomlx.cache.shared_memory.refresh import RefreshQueue
-from gomlx.cache.shared_memory.store import PARTS
-from gomlx.cache.shared_memory.tables import Tables
-from gomlx.cache.shared_memory.writer import Writer
+from gomlx.cache.shared_memory.ring import Usage
+from gomlx.cache.shared_memory.store import open_store
 from gomlx.errors import TooLarge
+
+# What the event loop writes at once: half a millisecond.
+_MAX_SHORT_ENTRIES = 256
+_MAX_SHORT_BYTES = 256 << 10
 
 
 class SharedMemory:
@@ -50,22 +40,20 @@ class SharedMemory:
         l0: InProcessCache | None = None,
         refresh: RefreshQueue | None = None,
     ) -> None:
-        self._environment, self._users = store.open_store(directory)
-        self._environment.reader_check()  # forget the readers that were killed
+        self._store = open_store(directory)
         self._lock = WriterLock(directory)
         self._clock = clock
         self._l0 = InProcessCache() if l0 is None else l0
         self._refresh = RefreshQueue() if refresh is None else refresh
-        self._tables = Tables(self._environment)
-        self._budget = PageBudget.of(self._environment)
-        self._writer = Writer(self._environment, self._tables, self._budget)
+        self._finder = Finder(self._store.ring, self._refresh)
+        self._appender = Appender(self._store.ring)
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the answers that are cached; never waits for a writer."""
         now = self._clock()
         l0 = self._l0
         if not l0.began <= now <= l0.ends:
-            l0.reset()
+            l0.restart(now)
         answers = l0.answers
         found = {}
         rest = []
@@ -75,7 +63,11 @@ class SharedMemory:
                 found[key] = cached[1]
             else:
                 rest.append(key)
-        return found | self._look_up(rest, now) if rest else found
+        if rest and (entries := self._finder.look_up(rest, now)):
+            l0.add(entries)
+            for key, (_, answer) in entries.items():
+                found[key] = answer
+        return found
 
     def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         """Write answers, each with its seconds to live, and the refresh queue.
@@ -88,11 +80,11 @@ class SharedMemory:
             key: encode(key, now + seconds, value)
             for key, (value, seconds) in items.items()
         }
-        largest = self._budget.max_entry_bytes
+        largest = self._appender.max_entry_bytes
         fitting = {k: entry for k, entry in entries.items() if len(entry) <= largest}
         self._lock.acquire()
         try:
-            self._writer.write_all(fitting)
+            self._appender.append(fitting)
         finally:
             self._lock.release()
         if len(fitting) < len(entries):
@@ -103,8 +95,8 @@ class SharedMemory:
     ) -> Collection[bytes] | None:
         """Write the first of `items`, as many as take a moment; never blocks.
 
-        Return their keys: none while another process writes. None when this has to wait
-        for room: `set_many` does. Not while another thread writes.
+        Return their keys: none while another process writes. None when the first is so
+        large that it takes longer: `set_many` does. Not while another thread writes.
         """
         if not self._lock.try_acquire():
             return ()
@@ -113,70 +105,34 @@ class SharedMemory:
         finally:
             self._lock.release()
 
+    def usage(self) -> Usage:
+        """Return how much is in use."""
+        return self._store.ring.usage()
+
     def close(self) -> None:
         """Close the store; nothing may be called afterwards."""
         self._lock.close()
-        self._environment.close()
-        self._users.close()
-
-    def _look_up(self, keys: Sequence[bytes], now: float) -> dict[bytes, bytes]:
-        found = {}
-        l0 = self._l0
-        answers = l0.answers
-        unpack_expiry = EXPIRY.unpack_from
-        with self._environment.begin() as transaction:
-            if not l0.began:
-                l0.begin(now)
-                # A process that only reads must learn of rotations too.
-                self._tables.read_state(transaction)
-            young_old = self._tables.young_old
-            for key in keys:
-                young, old = young_old[key[0] % PARTS]
-                entry = transaction.get(key, db=young)
-                if entry is None:
-                    entry = transaction.get(key, db=old)
-                    if entry is None:
-                        continue
-                    if unpack_expiry(entry)[0] > now:
-                        self._refresh.add(key, entry)
-                expiry = unpack_expiry(entry)[0]
-                if expiry > now:
-                    found[key] = answer = entry[EXPIRY_BYTES:-CHECKSUM_BYTES]
-                    if (
-                        len(entry) < l0.max_entry_bytes
-                        and len(answers) < l0.max_entries
-                    ):
-                        answers[key] = expiry, answer
-        return found
+        self._store.close()
 
     def _write_some(
         self, items: Mapping[bytes, tuple[bytes, float]]
     ) -> Collection[bytes] | None:
-        budget = self._budget
-        refreshed = self._refresh.pop(budget.short_write // 2, budget.pages_of)
-        room = budget.short_write - sum(map(budget.pages_of, refreshed.values()))
-        new = self._first(items, room)
-        # When the first one of either is too large, it is for the thread.
-        if new if items else refreshed or not self._refresh:
-            try:
-                self._writer.write(refreshed | new, budget.short_write)
-                return new.keys()
-            except lmdb.MapFullError:
-                pass
-        self._refresh.put_back(refreshed)
-        return None
+        new = self._first(items)
+        refreshed = self._refresh.pop(_MAX_SHORT_ENTRIES // 2, _MAX_SHORT_BYTES)
+        self._appender.append(refreshed | new)
+        # The first one of either may be too large: it is for the thread.
+        is_stuck = not new if items else not refreshed and bool(self._refresh)
+        return None if is_stuck else new.keys()
 
-    def _first(
-        self, items: Mapping[bytes, tuple[bytes, float]], room: int
-    ) -> dict[bytes, bytes]:
-        """Return the entries of the first items, as many as copy `room` pages."""
+    def _first(self, items: Mapping[bytes, tuple[bytes, float]]) -> dict[bytes, bytes]:
+        """Return the entries of the first items, as many as take a moment to write."""
         now = self._clock()
-        page_bytes = self._budget.page_bytes
+        room = min(_MAX_SHORT_BYTES, self._appender.max_entry_bytes)
         entries: dict[bytes, bytes] = {}
         for key, (value, seconds) in items.items():
             entry = encode(key, now + seconds, value)
-            room -= 1 + len(entry) // page_bytes  # PERF: pages_of, without its call
-            if room < 0:
+            room -= len(entry)
+            if room < 0 or len(entries) == _MAX_SHORT_ENTRIES:
                 break
             entries[key] = entry
         return entries

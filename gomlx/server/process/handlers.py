@@ -14,7 +14,7 @@ from gomlx.runtime.rundir import RunDir
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.process.stores import Store
+from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers
 from gomlx.server.routes.contracts import Contracts, ModelSettings
 from gomlx.server.routes.health import Health
@@ -40,7 +40,8 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     models = [model.id for model in config.models]
     datastores = {model.id: config.datastore_of(model) for model in config.models}
     manifest = partial(Manifest.read, rundir.manifest)
-    states = StateMetrics(models, parts.current, manifest, parts.certificates)
+    memory = partial(memory_metrics, parts.stores)
+    states = StateMetrics(models, parts.current, manifest, parts.certificates, memory)
     tiers = partial(_tier_details, parts.stores)
     return Handlers(
         models=models,

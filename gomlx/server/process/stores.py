@@ -1,6 +1,6 @@
 """Opens the datastores of the config: their tiers, and coalescing over them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote.counts import RemoteCounts
 from gomlx.cache.remote.limits import TierLimits
 from gomlx.cache.remote.tier import Remote
+from gomlx.cache.shared_memory.ring import Usage
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
+from gomlx.metrics.exposition import ScrapedMetric
 from gomlx.metrics.instruments import Counter
 from gomlx.metrics.metrics import Metrics
 
@@ -34,7 +36,8 @@ class Store:
         self._datastore = datastore
         self._directory = directory
         self._metrics = metrics
-        self._local = self._open_local() if datastore.memory_mb else None
+        self._memory = SharedMemory(directory) if datastore.memory_mb else None
+        self._local = self._open_local(self._memory) if self._memory else None
         self._remotes = [
             self._open_remote(i, tier, connections[tier.connection])
             for i, tier in enumerate(datastore.tiers)
@@ -49,6 +52,10 @@ class Store:
             | ({"writes": remote.writes.problem} if remote.writes.problem else {})
             for remote in self._remotes
         }
+
+    def usage(self) -> Usage | None:
+        """Return how much of the shared memory is in use, if there is any."""
+        return self._memory.usage() if self._memory else None
 
     def coalescer(self, model: Model) -> Coalescer | None:
         """Return what coalesces a model's missing rows; None: only its process does."""
@@ -70,8 +77,7 @@ class Store:
     def _fleet_leases(self) -> FleetLeases:
         return FleetLeases(self._remotes[0])
 
-    def _open_local(self) -> Local:
-        tier = SharedMemory(self._directory)
+    def _open_local(self, tier: SharedMemory) -> Local:
         counts = LocalCounts(
             self._counter(tier.name),
             self._metrics.histogram(
@@ -113,3 +119,24 @@ def open_stores(
         store.id: Store(store, connections, directory(store.id), metrics)
         for store in config.datastores
     }
+
+
+def memory_metrics(stores: Mapping[str, Store]) -> list[ScrapedMetric]:
+    """Return the metrics of the datastores' shared memory."""
+    used = ScrapedMetric(
+        "gomlx_l1_bytes", "Bytes of shared memory that hold answers.", ("datastore",)
+    )
+    entries = ScrapedMetric(
+        "gomlx_l1_entries", "Answers in shared memory, estimated.", ("datastore",)
+    )
+    overwritten = ScrapedMetric(
+        "gomlx_l1_overwritten_bytes_total",
+        "Bytes of answers in shared memory that were overwritten by newer ones.",
+        ("datastore",),
+    )
+    for name, store in stores.items():
+        if usage := store.usage():
+            used.add(usage.bytes, name)
+            entries.add(usage.entries, name)
+            overwritten.add(usage.overwritten_bytes, name)
+    return [used, entries, overwritten]

@@ -15,7 +15,8 @@ from gomlx.server.http.certificates import Certificates
 class StateMetrics:
     """Metrics that are not counted: they are the state at the time of a scrape.
 
-    manifest reads what the supervisor published last.
+    manifest reads what the supervisor published last. memory reads the state of the
+    datastores' shared memory.
     """
 
     def __init__(
@@ -24,11 +25,13 @@ class StateMetrics:
         current: Current,
         manifest: Callable[[], Manifest],
         certificates: Certificates | None = None,
+        memory: Callable[[], Iterable[ScrapedMetric]] = tuple,
     ) -> None:
         self._models = models
         self._current = current
         self._manifest = manifest
         self._certificates = certificates
+        self._memory = memory
 
     def scrape(self) -> list[ScrapedMetric]:
         """Return the metrics with their samples."""
@@ -39,7 +42,7 @@ class StateMetrics:
             self._joins_rows(),
             self._reloads(manifest),
         ]
-        return [*models, *self._tls()]
+        return [*models, *self._memory(), *self._tls()]
 
     def _info(self, manifest: Manifest) -> ScrapedMetric:
         metric = ScrapedMetric(

@@ -3,7 +3,6 @@
 import mmap
 import multiprocessing
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,12 +10,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import pytest
 
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1_kills import kill_writers
+from loadtests.l1.kills import kill_writers
+from loadtests.l1.storm import storm
 from tests.cache.entries import SIZE, TTL, entries, hits
 
 spawning = multiprocessing.get_context("spawn")
@@ -34,31 +33,9 @@ def _write_forever(directory: Path, parent: Connection) -> None:
     store = SharedMemory(directory)
     start = 0
     while True:
-        # So small a store is full for as long as a reader, paused in the middle,
-        # keeps pages from being used again.
-        with suppress(lmdb.MapFullError):
-            store.set_many(entries(range(start, start + 50)))
-            parent.send(start)
-            start = (start + 50) % 20_000
-
-
-def _die_while_writing(directory: Path, parent: Connection) -> None:
-    with (
-        lmdb.open(str(directory), map_size=SIZE, max_dbs=17, writemap=True) as opened,
-        opened.begin(write=True) as transaction,
-    ):
-        transaction.drop(opened.open_db(b"0a", transaction), delete=False)
-        parent.send("in the middle")
-        signal.pause()
-
-
-def _stand_still(directory: Path, parent: Connection) -> None:
-    with (
-        lmdb.open(str(directory), map_size=SIZE, max_dbs=17, writemap=True) as opened,
-        opened.begin(),
-    ):
-        parent.send("in the middle")
-        signal.pause()
+        store.set_many(entries(range(start, start + 50)))
+        parent.send(start)
+        start = (start + 50) % 20_000
 
 
 Job = Callable[[Path, Connection], None]
@@ -104,21 +81,6 @@ def run(directory: Path) -> Iterator[Run]:
         process.kill()
 
 
-def test_a_reader_that_stands_still_costs_no_answers(
-    store: SharedMemory, run: Run
-) -> None:
-    store.set_many(entries(range(3000)))
-    reader = run(_stand_still)
-    assert reader.pipe.recv() == "in the middle"
-    with pytest.raises(lmdb.MapFullError):
-        for start in range(3000, 6000, 10):
-            store.set_many(entries(range(start, start + 10)))
-    assert len(hits(store, range(3000))) > 2500
-    reader.kill()
-    store.set_many(entries(range(7000, 9000)))
-    assert len(hits(store, range(7000, 9000))) == 2000
-
-
 def test_processes_find_each_others_answers(store: SharedMemory, run: Run) -> None:
     store.set_many(entries(range(100_000, 100_003)))
     other = run(_write_on_request)
@@ -141,7 +103,7 @@ def test_a_process_that_only_read_for_long_can_write(
     for start in range(0, 30_000, 100):
         numbers = range(start, start + 100)
         other.request(numbers)
-        assert hits(store, numbers) == set(numbers)
+        assert len(hits(store, numbers)) > 95
     store.set_many(entries(range(1)))
     assert hits(store, range(1)) == {0}
 
@@ -155,32 +117,28 @@ def test_a_store_survives_the_death_of_a_writer(
         last = writer.pipe.recv()
     last = writer.kill() or last
     reader = SharedMemory(directory)
-    assert hits(reader, range(20_000)) >= set(range(last, last + 50))
+    assert len(hits(reader, range(last, last + 50))) > 45
     reader.close()
     store = SharedMemory(directory)
     for start in range(30_000, 35_000, 100):
         store.set_many(entries(range(start, start + 100)))
-    assert hits(store, range(34_000, 35_000)) == set(range(34_000, 35_000))
+    assert len(hits(store, range(34_600, 35_000))) > 390
     store.close()
 
 
-def test_the_lock_of_a_dead_writer_is_free(store: SharedMemory, run: Run) -> None:
-    store.set_many(entries(range(3)))
-    writer = run(_die_while_writing)
-    assert writer.pipe.recv() == "in the middle"
-    assert hits(store, range(3)) == {0, 1, 2}
-    writer.kill()
-    store.set_many(entries(range(3, 6)))
-    assert hits(store, range(6)) == set(range(6))
-
-
 @pytest.mark.parametrize("seed", [1])
-def test_fifty_writers_are_killed_in_the_middle(directory: Path, seed: int) -> None:
+def test_twenty_writers_are_killed_in_the_middle(directory: Path, seed: int) -> None:
     """`kill_writers` compares everything that it finds."""
-    kills = kill_writers(directory, 50, seed)
-    assert kills.writers == 50
-    assert kills.found > 500
+    kills = kill_writers(directory, 20, seed)
+    assert kills.writers == 20
+    assert kills.found > 200
     assert adopt_store(directory, SIZE)
+
+
+def test_readers_find_nothing_wrong_while_writers_are_killed(directory: Path) -> None:
+    seen = storm(directory, kills=20)
+    assert seen.hits > 1000
+    assert seen.wrong == 0
 
 
 BATCHES = 2000
@@ -199,11 +157,7 @@ def _write_a_million(directory: Path, parent: Connection) -> None:
         progress = mmap.mmap(file.fileno(), 8)
     for batch in range(BATCHES):
         items = {key: (key * 6, TTL) for key in numbered(batch)}
-        is_written = False
-        while not is_written:
-            with suppress(lmdb.MapFullError):  # as above
-                store.set_many(items)
-                is_written = True
+        store.set_many(items)
         progress[:] = (batch + 1).to_bytes(8, "little")
     store.close()
     parent.send(BATCHES * BATCH)
@@ -217,7 +171,7 @@ def _read_what_is_written(directory: Path, parent: Connection) -> None:
     hits = wrong = written = 0
     while written < BATCHES:
         written = int.from_bytes(progress[:], "little")
-        # Also those being written, those in the old tables, those evicted.
+        # Also those being written, and those overwritten.
         ago = random.choice((-1, 0, 1, 10, 100, 500, 1000))
         found = store.get_many(numbered(max(written - ago, 0)))
         hits += len(found)

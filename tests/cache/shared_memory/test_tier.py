@@ -3,10 +3,9 @@
 import time
 from pathlib import Path
 
-import lmdb
 import pytest
 
-from gomlx.cache.shared_memory.entry import encode
+from gomlx.cache.shared_memory.entry import CHECKSUM_BYTES, encode
 from gomlx.cache.shared_memory.in_process import InProcessCache
 from gomlx.cache.shared_memory.refresh import RefreshQueue
 from gomlx.cache.shared_memory.store import create_store
@@ -90,10 +89,11 @@ def test_an_answer_larger_than_the_store_is_refused(store: SharedMemory) -> None
     assert hits(store, range(6)) == set(range(6))
 
 
-def test_a_process_opens_a_store_once(directory: Path, store: SharedMemory) -> None:
-    with pytest.raises(lmdb.Error, match="already open"):
-        SharedMemory(directory)
-    store.set_many(entries(range(1)))
+def test_a_store_may_be_opened_twice(directory: Path, store: SharedMemory) -> None:
+    other = SharedMemory(directory)
+    other.set_many(entries(range(1)))
+    assert hits(store, range(1)) == {0}
+    other.close()
     assert hits(store, range(1)) == {0}
 
 
@@ -106,12 +106,14 @@ def test_a_store_that_is_not_there_is_not_created(shared_folder: Path) -> None:
 @pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
 def test_hot_answers_live_on_whatever_their_size(directory: Path, size: int) -> None:
     create_store(directory, 4 << 20)
-    store = SharedMemory(directory)
+    store = SharedMemory(directory, l0=InProcessCache(max_entries=0))
     hot = key(1)
-    store.set_many({hot: (b"x" * size, TTL)})
+    computed = 0
     for start in range(1000, 80_000, 100):
-        assert store.get_many([hot]) == {hot: b"x" * size}
         rest = dict(entries(range(start, start + 100)))
+        if store.get_many([hot]) != {hot: b"x" * size}:
+            rest[hot] = b"x" * size, TTL
+            computed += 1
         while rest:  # as Local does
             written = store.set_some(rest)
             if written is None:
@@ -119,7 +121,14 @@ def test_hot_answers_live_on_whatever_their_size(directory: Path, size: int) -> 
                 break
             for one in list(written):
                 del rest[one]
+    assert computed <= 3  # others may push it out of its bucket of the index
     store.close()
+
+
+def queue(refresh: RefreshQueue, entry: bytes) -> None:
+    """Have an entry of a length that needs no padding written again."""
+    rest = entry[CHECKSUM_BYTES:]
+    refresh.add(rest[:16], rest, int.from_bytes(entry[:CHECKSUM_BYTES], "little"))
 
 
 def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
@@ -129,10 +138,10 @@ def test_hot_answers_do_not_keep_a_large_one_waiting(directory: Path) -> None:
     store.set_many(entries(range(3)))
     expiry = time.time() + TTL
     for one, (value, _) in entries(range(3)).items():
-        refresh.add(one, encode(one, expiry, value))
+        queue(refresh, encode(one, expiry, value))
     large = {key(9): (b"x" * 1_000_000, TTL)}
     assert store.set_some(large) is None
-    assert len(refresh) == 3
+    assert len(refresh) == 0
     store.set_many(large)
     assert hits(store, range(3)) == {0, 1, 2}
     assert store.get_many([key(9)]) == {key(9): b"x" * 1_000_000}
@@ -144,7 +153,7 @@ def test_hot_answers_are_written_with_nothing_else(
 ) -> None:
     refresh = RefreshQueue()
     store = SharedMemory(directory, clock, refresh=refresh)
-    refresh.add(key(1), encode(key(1), clock.now + TTL, answer(1)))
+    queue(refresh, encode(key(1), clock.now + TTL, answer(1)))
     assert hits(store, range(1, 2)) == set()
     assert store.set_some({}) is not None
     assert len(refresh) == 0

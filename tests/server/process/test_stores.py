@@ -8,9 +8,11 @@ import pytest
 import pytest_asyncio
 
 from gomlx.cache.shared_memory.store import create_store
+from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
 from gomlx.metrics.instruments import Gauge
-from gomlx.server.process.stores import Store, open_stores
+from gomlx.server.process.stores import Store, memory_metrics, open_stores
+from tests.cache.entries import entries
 from tests.server.conftest import Counts
 
 pytestmark = pytest.mark.asyncio
@@ -67,3 +69,19 @@ async def test_a_model_coalesces_where_its_config_says(
     assert host
     assert fleet
     assert host.lease_seconds == fleet.lease_seconds == 0.25
+
+
+async def test_metrics_tell_what_shared_memory_holds(
+    stores: dict[str, Store], shared_folder: Path
+) -> None:
+    other = SharedMemory(shared_folder / "memory")
+    for start in range(0, 40_000, 500):
+        other.set_many(entries(range(start, start + 500)))
+    other.close()
+    used, number, overwritten = memory_metrics(stores)
+    assert [labels for labels, _ in used.samples] == [("memory",), ("both",)]
+    assert number.samples[1] == (("both",), 0)
+    bytes_ = dict(used.samples)[("memory",)]
+    assert bytes_ > 3_500_000
+    assert dict(overwritten.samples)[("memory",)] > 1_000_000
+    assert bytes_ / dict(number.samples)[("memory",)] == pytest.approx(136, rel=0.15)

@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-import lmdb
-
-from gomlx.cache.shared_memory.store import environment
+from gomlx.cache.shared_memory.entry import encode
 from gomlx.cache.shared_memory.tier import SharedMemory
-from loadtests.parts.l1_stores import (
-    TTL_SECONDS,
-    answer,
-    fresh_store,
-    key,
-    temporary_folder,
-)
+from loadtests.l1.stores import TTL_SECONDS, answer, fresh_store, key
 
 _BATCH = 50
+_ENTRY_BYTES = len(encode(key(0), TTL_SECONDS, answer(0)))
 
 
 class Ratios(NamedTuple):
@@ -30,31 +23,19 @@ class Ratios(NamedTuple):
 
 
 def hit_ratios(megabytes: int, lookups: int, seed: int, skew: float = 0.9) -> Ratios:
-    """Send the same Zipf stream to both. Its first half only warms them."""
-    entries = entries_that_fit(megabytes)
+    """Send the same Zipf stream to both. Its first half only warms them.
+
+    The LRU has as many entries as the file would without an index.
+    """
+    entries = (megabytes << 20) // _ENTRY_BYTES
     keys = 10 * entries
     weights = list(accumulate((rank + 1) ** -skew for rank in range(keys)))
     stream = random.Random(seed).choices(range(keys), cum_weights=weights, k=lookups)
     with fresh_store(megabytes) as store:
         hits = _hits_of_store(store, stream)
-    measured = lookups - lookups // 2
-    return Ratios(hits / measured, _hits_of_lru(entries, stream) / measured, entries)
-
-
-def entries_that_fit(megabytes: int) -> int:
-    """Return how many entries one table of LMDB holds in so many bytes."""
-    entry = bytes(8) + answer(0) + bytes(4)
-    number = 0
-    with temporary_folder() as folder:
-        try:
-            with environment(folder, megabytes << 20) as opened:
-                table = opened.open_db(b"0a")
-                while True:
-                    with opened.begin(write=True, db=table) as transaction:
-                        for number in range(number, number + 10):  # noqa: B020
-                            transaction.put(key(number), entry)
-        except lmdb.MapFullError:
-            return number
+    return Ratios(
+        hits / (lookups - lookups // 2), hits_of_lru(entries, stream), entries
+    )
 
 
 def _hits_of_store(store: SharedMemory, stream: Sequence[int]) -> int:
@@ -70,7 +51,8 @@ def _hits_of_store(store: SharedMemory, stream: Sequence[int]) -> int:
     return hits
 
 
-def _hits_of_lru(entries: int, stream: Sequence[int]) -> int:
+def hits_of_lru(entries: int, stream: Sequence[int]) -> float:
+    """Return the share of hits of an exact LRU in the second half of a stream."""
     hits = 0
     kept: OrderedDict[int, None] = OrderedDict()
     for position, number in enumerate(stream):
@@ -81,4 +63,4 @@ def _hits_of_lru(entries: int, stream: Sequence[int]) -> int:
             kept[number] = None
             if len(kept) > entries:
                 kept.popitem(last=False)
-    return hits
+    return hits / (len(stream) - len(stream) // 2)

@@ -1,0 +1,90 @@
+"""Finds entries in a ring, and trusts none of its bytes.
+
+Readers take no lock. What they read may be half overwritten, left by a writer that
+died, or damaged: it is an entry if the key in it is the one that is looked up, its CRC
+is right, and its log's head says afterwards that no writer had come as far. The last
+is exact where stores and loads are seen in order (x86-64), since a writer moves the
+head before it writes (appender.py); elsewhere (arm64) the CRC decides alone.
+"""
+
+from collections.abc import Sequence
+from zlib import crc32
+
+from gomlx.cache.shared_memory.entry import CHECKSUM_BYTES, HEAD, HEAD_BYTES
+from gomlx.cache.shared_memory.geometry import (
+    BUCKET_BYTES,
+    HEADER_BYTES,
+    UNIT_BYTES,
+    Log,
+)
+from gomlx.cache.shared_memory.index import KEPT_BYTES
+from gomlx.cache.shared_memory.refresh import RefreshQueue
+from gomlx.cache.shared_memory.ring import Ring
+
+Found = tuple[float, bytes]  # expiry and answer
+_unpack_head = HEAD.unpack_from
+
+
+class Finder:
+    """Looks up keys in both logs."""
+
+    def __init__(self, ring: Ring, refresh: RefreshQueue) -> None:
+        self._memory = ring.memory
+        self._buckets = ring.geometry.buckets
+        self._kept = _LogReader(ring, ring.geometry.kept, refresh)
+        self._new = _LogReader(ring, ring.geometry.new, refresh)
+
+    def look_up(self, keys: Sequence[bytes], now: float) -> dict[bytes, Found]:
+        """Return the entries of keys that are there and have not expired."""
+        memory = self._memory
+        buckets = self._buckets
+        number = int.from_bytes
+        found = {}
+        for key in keys:
+            # PERF: in line, a call would cost a miss a fifth (loadtests.l1.costs).
+            at = HEADER_BYTES + number(key[:5], "little") % buckets * BUCKET_BYTES
+            bucket = memory[at : at + BUCKET_BYTES]
+            tag = key[5:8]
+            i = bucket.find(tag)
+            while i >= 0:
+                if not i & 7:
+                    log = self._kept if i < KEPT_BYTES else self._new
+                    position = number(bucket[i + 3 : i + 8], "little")
+                    entry = log.read(key, position, now)
+                    if entry is not None:
+                        found[key] = entry
+                        break
+                i = bucket.find(tag, i + 1)
+        return found
+
+
+class _LogReader:
+    """Reads one log; has what is found when it is old written again."""
+
+    __slots__ = ("_heads", "_log", "_memory", "_refresh")
+
+    def __init__(self, ring: Ring, log: Log, refresh: RefreshQueue) -> None:
+        self._memory = ring.memory
+        self._heads = ring.heads
+        self._log = log
+        self._refresh = refresh
+
+    def read(self, key: bytes, position: int, now: float) -> Found | None:
+        """Return the entry at a position if it is this key's and has not expired."""
+        log = self._log
+        offset = position % log.units * UNIT_BYTES
+        room = log.size - offset - HEAD_BYTES
+        if room < 0:
+            return None
+        start = log.start + offset
+        checksum, stored_key, length, expiry = _unpack_head(self._memory, start)
+        if stored_key != key or length > room:
+            return None
+        rest = self._memory[start + CHECKSUM_BYTES : start + HEAD_BYTES + length]
+        age = (self._heads[log.head] // UNIT_BYTES - position) % log.wrap
+        # Beyond the log: it was overwritten meanwhile, or is not of this lap.
+        if age > log.units or crc32(rest) != checksum or expiry <= now:
+            return None
+        if age > log.old:
+            self._refresh.add(key, rest, checksum)
+        return expiry, rest[HEAD_BYTES - CHECKSUM_BYTES :]

@@ -1,0 +1,1 @@
+"""L1 alone: what it costs, what it keeps, and what it survives."""
