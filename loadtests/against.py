@@ -27,7 +27,7 @@ from loadtests.load.services import System
 _CELLS = [
     cells.Cell("", model, hits, connections)
     for model, hits in (("S", 1.0), ("S", 0.0), ("R", 0.0))
-    for connections in (16, 64)
+    for connections in (1, 16, 64)
 ]
 Costs = Mapping[str, list[float]]  # us CPU a request, by system; a value a round
 
