@@ -138,7 +138,7 @@ def peers(
     given = dict(one.partition("=")[::2] for one in commands)
     rig = Rig(table.load_cores(), seconds)
     with context.obj.opened("".join(model)) as (folder, models):
-        found = table.beside(rig, folder, models, given, rounds)
+        found = list(table.beside(rig, folder, models, given, rounds))
     shown = Table("", "N", "µs CPU", "p50 ms", "p99 ms", "requests/s")
     for name, figures in found:
         shown.add_row(name, *map(results.number, figures))

@@ -153,7 +153,7 @@ async def _running(config: Any, rundir: Any) -> AsyncIterator[_Caller]:
     """Run a service in this process, until all that happens once has happened."""
     from gomlx.server.process.service import Service, WorkerHooks
 
-    hooks = WorkerHooks(None, asyncio.Protocol, lambda: None, lambda change: 1)
+    hooks = WorkerHooks(None, asyncio.Protocol, lambda: None, int, lambda peer: False)
     service = Service(config, rundir, hooks)
     await service.startup()
     caller = _Caller(service)

@@ -191,6 +191,7 @@ HOMES = {
     "falcon": ("server/routes/",),
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),
+    "ngh2": ("server/http/http2/engine.py",),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": (

@@ -133,6 +133,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.libraries,
         model.tags,
         model.outputs,
+        model.batch.threads or 0,
     )
     return StageRequest(
         model.id, model.url, into, _signature(model), model.example, settings

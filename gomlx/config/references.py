@@ -62,6 +62,9 @@ def _model_problems(config: Config, model: Model, path: str) -> Problems:
             yield Problem.at(f"{path}.coalesce", reason)
     yield from chain(_input_problems(model, path), _key_problems(model, path))
     yield from _signature_problems(model, path)
+    if model.transformer and (model.batch.runs or 1) > 1:
+        reason = "a transformer takes the interpreter: expected 1, or no transformer"
+        yield Problem.at(f"{path}.batch.runs", reason)
 
 
 def _signature_problems(model: Model, path: str) -> Problems:

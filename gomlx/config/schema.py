@@ -23,6 +23,7 @@ _YEAR = 366 * 86400.0
 Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
 TimeToLive = Annotated[float, Meta(ge=1, le=3650 * 86400)]
 _Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
+_Parallel = Annotated[int, Meta(ge=1, le=256)]
 
 
 class Tls(Struct, frozen=True, kw_only=True):
@@ -78,6 +79,8 @@ class Batch(Struct, frozen=True, kw_only=True):
     linger_ms: Annotated[float, Meta(ge=0, le=1000)] = 2.0  # only where that pays
     max_queued_rows: Positive = 4096
     max_queued_ms: _Milliseconds = 500.0  # run time of the rows before a new one
+    runs: _Parallel | None = None  # expensive ones at once; None: by the cores
+    threads: _Parallel | None = None  # of TensorFlow in a run; None: by the cost
 
     @property
     def request_rows(self) -> int:

@@ -138,11 +138,14 @@ class Tensor:
 
     def is_value(self, value: Any) -> bool:
         """True if a JSON value has the rank of one row's value, not of a column."""
+        rank = len(self.shape or ())
         depth = 0
-        while isinstance(value, list) and value:
-            value = value[0]
+        while isinstance(value, list):
             depth += 1
-        return depth == len(self.shape or ())
+            if not value:  # nothing tells how deep it would be
+                return depth <= rank
+            value = value[0]
+        return depth == rank
 
     def check_column(
         self, values: Sequence[Any], first_row: int | None = 0

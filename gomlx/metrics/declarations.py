@@ -66,6 +66,11 @@ COUNTERS = {
         "Rows that waited for a computation already under way.", ("model",)
     ),
     "gomlx_model_runs": Declaration("Runs of a model.", ("model",)),
+    "gomlx_model_runs_overlapping": Declaration(
+        "Runs of a model that started while others of it were under way in the same "
+        "worker.",
+        ("model",),
+    ),
     "gomlx_model_run_failures": Declaration(
         "Runs that TensorFlow refused.", ("model",)
     ),

@@ -100,7 +100,8 @@ class Settings:
     independent: whether rows of different requests may run together; or together: those
     of one request do, and no others. libraries: modules that register operations.
     tags: all those of the graph to serve. outputs: those that are served, or none for
-    all.
+    all. threads: TensorFlow's in a run, which may change the order of a sum; 0: each
+    worker chooses.
     """
 
     inputs: tuple[InputSettings, ...] = ()
@@ -110,6 +111,7 @@ class Settings:
     libraries: tuple[str, ...] = ()
     tags: tuple[str, ...] = ("serve",)
     outputs: tuple[str, ...] = ()
+    threads: int = 0
 
     def input(self, served_name: str) -> InputSettings:
         """Return what the config says of an input; the defaults if nothing."""

@@ -72,7 +72,9 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     def run(rows: Sequence[Any]) -> list[bytes]:
         return [b'{"y":1.0}'] * len(rows)
 
-    runs = RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    runs = RunMetrics(
+        Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS), Counter()
+    )
     limits = BatchLimits(64, 0, 10_000)
     current = Current(["m"])
     batcher = Batcher("m", run, limits, runs, Cost(64, [Timing(0.0, 0.0)]))

@@ -190,7 +190,9 @@ def _timed(model: Any, rows: int) -> float:
 async def _run(
     model: Any, rows: int, is_expensive: bool, pipe: Connection, name: str
 ) -> None:
-    metrics = RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    metrics = RunMetrics(
+        Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS), Counter()
+    )
     cost: Any = FixedCost(is_expensive)
 
     def run(batch: Sequence[Any]) -> list[bytes]:

@@ -67,6 +67,16 @@ def test_what_the_config_may_say_of_an_input(
     assert reason in found
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_transformer_has_one_run_at_a_time(path: Path, runs: int) -> None:
+    text = f"models: [{{id: a, url: x, transformer: 'm:f', batch: {{runs: {runs}}}}}]\n"
+    if runs == 1:
+        loaded(path, text)
+        return
+    (found,) = problems(path, text)
+    assert "models[0].batch.runs: a transformer takes the interpreter" in found
+
+
 def test_connections_have_unique_ids(tmp_path: Path) -> None:
     found = problem(tmp_path, connections=[NEAR, NEAR])
     assert found == "connections[1].id: 'near' is used by connections[0]"

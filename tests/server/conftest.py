@@ -126,6 +126,7 @@ async def path(
             counts.counter("failures"),
             counts.histogram("seconds"),
             counts.histogram("gomlx_batch_rows"),
+            counts.counter("overlapping"),
         )
         limits = BatchLimits(64, 0, 100, queued_seconds)
         run, seconds = (gate.run, 1.0) if gate else (servable.run, 0.0)

@@ -1,6 +1,6 @@
 """Joins the rows of concurrent requests into runs.
 
-    add ─► queue ─► turn of the loop ─► pop ─► run, in line or in a thread ─► complete
+    add ─► queue ─► turn of the loop ─► pop ─► run, in line or in threads ─► complete
            (queue.py)  (schedule.py)             (runner.py)  │
               ▲  └► shed: no room                             └► rejected: in halves
               └───────────────────────────────────────────────────┘
@@ -11,7 +11,6 @@ the batcher knows the event loop: it calls the schedule turn by turn.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from math import inf
 from time import perf_counter
@@ -20,9 +19,23 @@ from gomlx.contract.tensor import Row
 from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.linger import Linger
 from gomlx.models.batching.queue import BatchLimits, RowQueue
-from gomlx.models.batching.run import Job, Run, RunMetrics, attempt, complete_jobs
+from gomlx.models.batching.run import (
+    Job,
+    JobBatch,
+    Run,
+    RunMetrics,
+    attempt,
+    complete_jobs,
+)
 from gomlx.models.batching.runner import Runner
-from gomlx.models.batching.schedule import GATHERING, LINGERING, RUNNING, Schedule
+from gomlx.models.batching.schedule import (
+    GATHERING,
+    IDLE,
+    LINGERING,
+    RUNNING,
+    Schedule,
+)
+from gomlx.models.batching.threads import Threads
 
 
 def _ignore() -> None:
@@ -52,10 +65,10 @@ class Batcher:
         self._surely_fits = min(limits.max_rows, limits.max_queued_rows)
         self._linger = Linger(limits.linger_seconds)
         self._schedule = Schedule(limits, cost, self._linger)
-        self._executor = ThreadPoolExecutor(1, f"run-{name}")
+        self._threads = Threads(name, limits.runs)
         self._runner = Runner(
             partial(attempt, name, run),
-            self._executor,
+            self._threads,
             cost,
             metrics,
             complete,
@@ -88,8 +101,8 @@ class Batcher:
         self._queue.note_abandoned()
 
     def close(self) -> None:
-        """Release the thread; the queue must be empty."""
-        self._executor.shutdown(wait=False)
+        """Release the threads; the queue must be empty."""
+        self._threads.close()
 
     def _wake(self) -> None:
         loop = asyncio.get_running_loop()
@@ -107,7 +120,7 @@ class Batcher:
         state = self._schedule.turn(len(self._rows))
         if state is RUNNING:
             self._run()
-            if self._linger.seconds and self._schedule.state is RUNNING:  # in a thread
+            if self._linger.seconds and self._schedule.state is RUNNING:  # in threads
                 self._count_arrivals()
         elif state is LINGERING:
             self._count_arrivals()
@@ -124,22 +137,29 @@ class Batcher:
         started = perf_counter()
         now = started
         while batch := queue.pop(now):
-            running = self._runner.run(batch)
-            if running is not None:
-                running.add_done_callback(self._returned)
-                return
+            parts = self._runner.run(batch)
+            for part, run in parts:
+                run.add_done_callback(partial(self._returned, part))
+            if parts and not self._threads.idle:
+                return  # RUNNING until one returns
             if not self._rows and not queue.retries:
                 break
             now = perf_counter()
-            if not self._schedule.has_time(queue.next_rows(), now - started):
+            next_rows = queue.next_rows()
+            if not parts and not self._schedule.has_time(next_rows, now - started):
                 break
         self._end()
 
-    def _returned(self, running: "asyncio.Future[Run]") -> None:
-        """A run in the thread has ended."""
-        self._stop_counting()  # before its callers are answered, and add more rows
-        self._runner.finish(running.result())
-        self._end()
+    def _returned(self, batch: JobBatch, run: "asyncio.Future[Run]") -> None:
+        """A run in a thread has ended."""
+        was_full = not self._threads.idle
+        if was_full:
+            self._stop_counting()  # before its callers are answered, and add more rows
+        self._runner.finish(batch, run.result())
+        if was_full:
+            self._end()
+        elif self._queue.retries and self._schedule.state in (IDLE, LINGERING):
+            self._wake()
 
     def _end(self) -> None:
         has_more = bool(self._rows or self._queue.retries)

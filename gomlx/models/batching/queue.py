@@ -23,12 +23,14 @@ class BatchLimits:
 
     max_rows: of one run. linger_seconds: the longest that a run waits for more rows; 0:
     none waits. queued_seconds: the longest that the runs ahead of a new row may take.
+    runs: how many expensive ones may go on at once.
     """
 
     max_rows: int
     linger_seconds: float
     max_queued_rows: int
     queued_seconds: float = inf
+    runs: int = 1
 
 
 class RowQueue:
@@ -99,7 +101,7 @@ class RowQueue:
         waiting = deque(self.retries.pop()) if self.retries else self.rows
         batch = self._pop_awaited(waiting, self._limits.max_rows, now)
         if batch:
-            expected = self._cost.estimate(len(batch))
+            expected = self._cost.estimate(len(batch)) / self._limits.runs
             self._slowdown.run_starts(now, expected, len(self.rows) > 0)
         elif not self.rows:
             self._slowdown.idle()
@@ -112,7 +114,7 @@ class RowQueue:
     def _seconds_ahead(self) -> float:
         """Return the seconds that the runs take before the one of a new row."""
         max_rows = self._limits.max_rows
-        runs = len(self.rows) // max_rows
+        runs = len(self.rows) // max_rows / self._limits.runs
         return runs * self._cost.estimate(max_rows) * self._slowdown.factor
 
     def _drop_abandoned(self) -> None:

@@ -44,12 +44,16 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class RunMetrics:
-    """The metrics of a version's runs. For one thread: the event loop's."""
+    """The metrics of a version's runs. For one thread: the event loop's.
+
+    overlapping: runs that started while others of the version were under way.
+    """
 
     runs: Counter
     failures: Counter
     seconds: Histogram
     rows: Histogram
+    overlapping: Counter
 
     def observe(self, run: Run, rows: int) -> None:
         """Count a run, whether it failed, its wall time and its rows."""

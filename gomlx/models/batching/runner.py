@@ -1,25 +1,35 @@
-"""Runs batches: cheap ones in line, expensive ones in a thread.
+"""Runs batches: cheap ones in line, expensive ones in threads.
 
     batch ──► in line ─────► Run ──► jobs complete, row by row
-        └───► in a thread ──┘  └──► rejected: both halves run again
+        └───► in threads ───┘  └──► rejected: both halves run again
+
+A batch that finds several idle threads is spread over them.
 
 It knows no queue: what runs next, and when, is decided elsewhere.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from typing import NamedTuple
 
 from gomlx.contract.halving import halves
 from gomlx.contract.tensor import Row
 from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.run import Complete, JobBatch, Run, RunMetrics
+from gomlx.models.batching.threads import Threads, spread
 
 Attempt = Callable[[Sequence[Row]], Run]
 
 
+class Started(NamedTuple):
+    """A batch that runs in a thread. Both must be passed to `Runner.finish`."""
+
+    batch: JobBatch
+    run: "asyncio.Future[Run]"
+
+
 class Runner:
-    """Runs one batch at a time, and learns what runs cost. For one thread.
+    """Runs batches, and learns what runs cost. For one thread.
 
     complete: called with the jobs of a batch and their outcomes. retry: called with the
     halves of a batch that TensorFlow rejects, so that a bad row fails alone.
@@ -28,7 +38,7 @@ class Runner:
     def __init__(
         self,
         attempt: Attempt,
-        executor: Executor,
+        threads: Threads,
         cost: Cost,
         metrics: RunMetrics,
         complete: Complete,
@@ -36,31 +46,33 @@ class Runner:
     ) -> None:
         self.last_rows = 0
         self._attempt = attempt
-        self._executor = executor
+        self._threads = threads
         self._cost = cost
         self._metrics = metrics
         self._complete = complete
         self._retry = retry
-        self._in_thread: JobBatch = []
 
-    def run(self, batch: JobBatch) -> "asyncio.Future[Run] | None":
-        """Run a batch in line, or start it in the thread and return its future.
+    def run(self, batch: JobBatch) -> Sequence[Started]:
+        """Run a batch in line, or start it in idle threads and return its parts.
 
-        What the future returns must be passed to `finish`.
+        At least one thread must be idle.
         """
-        rows = [row for row, _ in batch]
         if self._cost.is_expensive(self._cost.rows_of(batch)):
-            self._in_thread = batch
-            loop = asyncio.get_running_loop()
-            return loop.run_in_executor(self._executor, self._attempt, rows)
+            parts = spread(batch, self._threads.idle, self._cost.estimate)
+            return [self._start(list(part)) for part in parts]
+        rows = [row for row, _ in batch]
         self._end(batch, self._attempt(rows), True)
-        return None
+        return ()
 
-    def finish(self, run: Run) -> None:
-        """End the run that was started in the thread."""
-        batch = self._in_thread
-        self._in_thread = []
+    def finish(self, batch: JobBatch, run: Run) -> None:
+        """End a run that was started in a thread."""
+        self._threads.release()
         self._end(batch, run, False)
+
+    def _start(self, batch: JobBatch) -> Started:
+        self._metrics.overlapping.n += self._threads.busy > 0
+        rows = [row for row, _ in batch]
+        return Started(batch, self._threads.start(self._attempt, rows))
 
     def _end(self, batch: JobBatch, run: Run, is_in_line: bool) -> None:
         rows = self._cost.rows_of(batch)

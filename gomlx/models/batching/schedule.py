@@ -24,6 +24,9 @@
     RUNNING    end    GATHERING  rows wait
                       IDLE       nothing waits
 
+RUNNING ends with a run in line. A run in a thread ends it as soon as it has started if
+other threads are idle; if none is, the first run that returns ends it.
+
 The rows of one turn of the event loop run together in the next: an idle service waits
 for no one, and a busy one batches without a timer.
 """

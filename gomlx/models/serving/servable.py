@@ -58,7 +58,8 @@ class Description:
     empty. example: a row to warm with. transformer: "package.module:function" over
     every answer, or empty. rows_together: the rows of a request run together, and with
     no others: a whole request is the question. pads: a new number of rows is compiled,
-    and so runs are padded to numbers that were warmed.
+    and so runs are padded to numbers that were warmed. row_seconds: CPU time of the
+    example on one thread, or 0 if it varies.
     """
 
     signature: Signature
@@ -70,11 +71,17 @@ class Description:
     transformer: str
     rows_together: bool
     pads: bool
+    row_seconds: float = 0.0
 
     @property
     def joins_rows(self) -> bool:
         """Whether rows of different requests may run together."""
         return not self.rows_apart
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether runs at once leave the interpreter, and each other, alone."""
+        return not (self.transformer or self.unsteady)
 
     @property
     def most_rows(self) -> int:
@@ -99,13 +106,17 @@ class Description:
             document["transformer"],
             document["rows_together"],
             document["pads"],
+            document["row_seconds"],
         )
 
 
 class Servable:
-    """A loaded version. One thread at a time may run it, no matter which."""
+    """A loaded version. Several threads may run it, but with a transformer only one.
 
-    def __init__(self, version: ModelVersion) -> None:
+    threads: TensorFlow's in a run.
+    """
+
+    def __init__(self, version: ModelVersion, threads: int = 1) -> None:
         self.version = version
         self.description = Description.read(version.directory)
         kinds = canonical.parse((version.directory / "dictionary").read_bytes())
@@ -115,7 +126,7 @@ class Servable:
         self._feeds = Feeds(self.signature.inputs, binding)
         self._answers = Answers(self.signature.outputs, binding)
         self._most = self.description.most_rows  # of one run
-        self._session = tf_session.open_session(tf.Graph())
+        self._session = tf_session.open_session(tf.Graph(), threads)
         self._call = self._load()
         self._sizes: tuple[int, ...] = ()  # of runs, if others cost more
 
@@ -156,8 +167,7 @@ class Servable:
         sizes if a new size costs much. Raises RunFailed: staging has run this row, so
         a worker that cannot is broken.
         """
-        rows = self.signature.check(self.description.example).rows
-        row = self.dictionary.canonical(rows)
+        row = self._example()
 
         def run(size: int) -> None:
             self.run(row * size)
@@ -167,15 +177,28 @@ class Servable:
         if self.description.pads:
             return self._warm_all(run, max_rows)
         timings = measure_sizes(run, max_rows)
-        may_pad = self.description.joins_rows and not self.description.rows_together
+        description = self.description
+        may_pad = description.joins_rows and not description.rows_together
+        may_pad = may_pad and not description.binding.rows
         if may_pad and new_sizes_cost(run, max_rows, timings):
             return self._warm_all(run, max_rows)
         return timings
+
+    def row_seconds(self) -> float:
+        """Return the CPU time that the model takes for its example."""
+        row = self._example()
+        (timing,) = measure_sizes(lambda _: self.outputs(row), 1)
+        return timing.cpu
 
     def close(self) -> None:
         """Free the session. The callable goes first: it keeps the session alive."""
         del self._call
         self._session.close()
+
+    def _example(self) -> list[Row]:
+        """Return the one row to warm with."""
+        rows = self.signature.check(self.description.example).rows
+        return self.dictionary.canonical(rows)
 
     def _transformer(self) -> Transformer | None:
         reference = self.description.transformer

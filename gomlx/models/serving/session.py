@@ -26,10 +26,15 @@ TAGS = ["serve"]  # of each staged graph, whatever tags it had
 TensorFlowError = tf.errors.OpError
 
 
-def open_session(graph: Any) -> Any:
-    """Return a single-threaded session that does not copy mapped constants."""
+def open_session(graph: Any, threads: int = 1) -> Any:
+    """Return a session that does not copy mapped constants.
+
+    threads: those that share the work of one operation, where
+    TF_OVERRIDE_GLOBAL_THREADPOOL is set. Otherwise all sessions of a process use the
+    threads of the first one.
+    """
     config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1
     )
     # At its default level the constant folder copies mapped weights to the heap.
     config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0

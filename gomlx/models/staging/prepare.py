@@ -94,14 +94,16 @@ def prepare(work: Path, request: StageRequest) -> None:
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
     joins = not apart and not description.rows_together
-    pads = joins and is_compiled(model.meta_graph, description.binding.fetches)
-    replace(description, state=state, rows_apart=apart, pads=pads).write(work)
+    binding = description.binding
+    pads = joins and not binding.rows  # else all runs have one number of rows
+    pads = pads and is_compiled(model.meta_graph, binding.fetches)
+    exported = replace(description, state=state, rows_apart=apart, pads=pads)
+    exported.write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
-        binding = model.bound.binding
         tensors = [*binding.feeds, *binding.fetches]
         prune(model.saved_model, model.meta_graph, model.bound.name, tensors)
-    _try_as_served(model, trial)
+    replace(exported, row_seconds=_try_as_served(model, trial)).write(work)
 
 
 def _checked(work: Path, request: StageRequest) -> _Model:
@@ -209,11 +211,18 @@ def _proof(model: _Model, session: Any) -> _Proof:
     return _Proof(signature, kinds, tried, verdict)
 
 
-def _try_as_served(model: _Model, trial: Trial) -> None:
-    """Load the version as workers do, and compare its answers. Raises StageFailed."""
+def _try_as_served(model: _Model, trial: Trial) -> float:
+    """Load the version as workers do, and compare its answers.
+
+    Returns the CPU time of the example, in seconds; 0 if it is not compared. Raises
+    StageFailed.
+    """
+    seconds = 0.0
     servable = Servable(ModelVersion(model.request.name, "trial", model.folder))
     if not model.description.unsteady:
         trial.compare(servable)
         if model.description.rows_together:
             trial.compare_together(servable)
+        seconds = servable.row_seconds()
     servable.close()
+    return seconds

@@ -1,10 +1,11 @@
-"""The open connections of one worker that are on the hot protocol."""
+"""The open connections of one worker that are on a protocol of ours."""
 
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Protocol
+from typing import Any, Protocol
 
 from gomlx.server.http.cors import CorsRules, as_lines
 from gomlx.server.http.head import HeadParser
@@ -20,12 +21,25 @@ class HotConnection(Protocol):
         """Close it if its time is up; called once a second."""
 
 
+@dataclass(frozen=True)
+class Successors:
+    """Makes the protocols that connections are handed over to.
+
+    gunicorn: for every request. http2: for connections of HTTP/2; None: they are
+    Gunicorn's, too. may_use_h2c: whether the peer with an address may use it in the
+    clear.
+    """
+
+    gunicorn: Callable[[], asyncio.Protocol]
+    http2: "Callable[[Connections], asyncio.Protocol] | None"
+    may_use_h2c: Callable[[Any], bool]
+
+
 class Connections:
     """The open connections of one worker, and what they share.
 
-    fallback makes the protocol that a connection is handed over to; count adds to the
-    number of the worker's connections, handed over or not, and returns it. lines: the
-    headers that every response has.
+    count adds to the number of the worker's connections, handed over or not, and
+    returns it. lines: the headers that every response has.
     """
 
     def __init__(
@@ -33,7 +47,7 @@ class Connections:
         routes: Mapping[bytes, str],
         predictor: Predictor,
         limits: HttpLimits,
-        fallback: Callable[[], asyncio.Protocol],
+        successors: Successors,
         count: Callable[[int], int],
         cors: CorsRules,
     ) -> None:
@@ -42,7 +56,7 @@ class Connections:
             routes, limits.body_bytes, limits.request_seconds, not cors.varies
         )
         self.limits = limits
-        self.fallback = fallback
+        self.successors = successors
         self.count = count
         self.turn = Turn(predictor, asyncio.get_running_loop().call_soon)
         self.open: set[HotConnection] = set()

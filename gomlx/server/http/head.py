@@ -60,51 +60,49 @@ class HeadParser:
 
         is_origin_usual: whether a request that has an Origin is answered as others are.
         """
-        unusual = _UNUSUAL if is_origin_usual else _UNUSUAL | _ORIGIN
-
-        def parse(head: bytes) -> Head | None:
-            return _parse(head, routes, max_body, max_seconds, unusual)
-
-        self._parse = parse
-        self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(parse)
+        self.unusual = _UNUSUAL if is_origin_usual else _UNUSUAL | _ORIGIN
+        self.max_body = max_body
+        self.max_seconds = max_seconds
+        self._routes = routes
+        self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(self._parse)
 
     def __call__(self, head: bytes) -> Head | None:
         return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)
+
+    def model_of(self, target: bytes, is_get: bool) -> str | None:
+        """Return the model that a target is for; None: it is no hot route.
+
+        Raises InvalidInput.
+        """
+        path, _, query = target.partition(b"?")
+        routes = self._routes
+        if b"signature=" in query:
+            return None if is_get else routes.get(target)
+        return routes.get(path) or routes.get(decoded_path(path).encode())
+
+    def _parse(self, head: bytes) -> Head | None:
+        line = head[: head.find(b"\r\n")].split(b" ")
+        if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+            return None
+        is_get = line[0] == b"GET"
+        headers = _Headers(self.unusual)
+        try:
+            model = self.model_of(line[1], is_get)
+            if model is None:
+                return None
+            httptools.HttpRequestParser(headers).feed_data(head)
+            seconds = deadlines.timeout_seconds(headers.timeout, self.max_seconds)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
+            return None
+        if not headers.are_usual or headers.length > (0 if is_get else self.max_body):
+            return None
+        text = line[1].partition(b"?")[2].decode("latin-1") if is_get else None
+        return Head(model, text, headers.length, not headers.closes, seconds)
 
 
 def may_begin_hot_request(start: bytes) -> bool:
     """Whether a head that begins with these bytes can be one for a hot route."""
     return any(start[: len(hot)] == hot[: len(start)] for hot in _HOT_PREFIXES)
-
-
-def _parse(
-    head: bytes,
-    routes: Mapping[bytes, str],
-    max_body: int,
-    max_seconds: float,
-    unusual: Container[bytes],
-) -> Head | None:
-    line = head[: head.find(b"\r\n")].split(b" ")
-    if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
-        return None
-    path, _, query = line[1].partition(b"?")
-    is_get = line[0] == b"GET"
-    headers = _Headers(unusual)
-    try:
-        if b"signature=" in query:
-            model = None if is_get else routes.get(line[1])
-        else:
-            model = routes.get(path) or routes.get(decoded_path(path).encode())
-        if model is None:
-            return None
-        httptools.HttpRequestParser(headers).feed_data(head)
-        seconds = deadlines.timeout_seconds(headers.timeout, max_seconds)
-    except (httptools.HttpParserError, httptools.HttpParserUpgrade, InvalidInput):
-        return None
-    if not headers.are_usual or headers.length > (0 if is_get else max_body):
-        return None
-    text = query.decode("latin-1") if is_get else None
-    return Head(model, text, headers.length, not headers.closes, seconds)
 
 
 class _Headers:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from enum import Enum
+from typing import Any
 
 from gomlx.server.http.response import CONTINUE
 
@@ -43,6 +44,18 @@ class Peer:
         """The TLS of the connection, if it has any."""
         found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return found
+
+    @property
+    def has_agreed_on_http2(self) -> bool:
+        """Whether the handshake of TLS has chosen HTTP/2."""
+        tls = self.tls
+        return tls is not None and tls.selected_alpn_protocol() == "h2"
+
+    @property
+    def addresses(self) -> dict[str, Any]:
+        """The addresses of the client and the server, as ASGI has them."""
+        info = self._transport.get_extra_info
+        return {"client": info("peername"), "server": info("sockname")}
 
     def send(self) -> None:
         """Write the answers that wait."""

@@ -3,8 +3,8 @@
 Every connection starts here. A request for `/v1/api/model/ID/eval` (GET, or POST with
 a Content-Length) goes to the predictor at the end of the turn of the event loop that
 read it, with those of all other connections. Any other request, or anything unusual,
-hands the connection over for good to Gunicorn's ASGI protocol and so to Falcon, with
-the bytes that are not answered yet.
+hands the connection over for good, with the bytes that are not answered yet: HTTP/2 to
+a protocol of ours (http2/protocol.py), all else to Gunicorn's and so to Falcon.
 
     data_received ─► Reader ─► _begin ─► Turn ─► Predictor ─► reply ─► Turn ─► Peer
                        └► _hand_over
@@ -44,7 +44,13 @@ from gomlx.server.http.response import (
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
 
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _PROBE_SECONDS = 0.05  # for the reset of a peer that has disconnected to arrive
+
+
+def _is_preface(start: bytes) -> bool:
+    """Whether bytes begin as a connection of HTTP/2 does, and as no request does."""
+    return len(start) >= 3 and _PREFACE.startswith(start[: len(_PREFACE)])
 
 
 class ConnectionState(Enum):
@@ -97,7 +103,7 @@ class HotProtocol(asyncio.Protocol):
         connections.open.add(self)
         if connections.count(1) > connections.limits.connections:
             self._refuse(TooManyConnections())
-        elif (tls := self._peer.tls) and tls.selected_alpn_protocol() == "h2":
+        elif self._peer.has_agreed_on_http2:
             self._hand_over()
 
     def data_received(self, data: bytes) -> None:
@@ -237,13 +243,27 @@ class HotProtocol(asyncio.Protocol):
         self._peer.close()
 
     def _hand_over(self) -> None:
-        """Give the connection, from the unanswered request on, to Gunicorn."""
+        """Give the connection, from the unanswered request on, to another protocol."""
         rest = self._reader.rest
         self._peer.send()
         self._leave()
-        protocol = self._connections.fallback()
+        protocol = self._successor(rest)
         self._peer.hand_over(protocol)
-        protocol.data_received(rest)
+        if rest:
+            protocol.data_received(rest)
+
+    def _successor(self, rest: bytes) -> asyncio.Protocol:
+        successors = self._connections.successors
+        if successors.http2 and (
+            self._peer.has_agreed_on_http2
+            or (
+                _is_preface(rest)
+                and not self._peer.tls
+                and successors.may_use_h2c(self._peer.addresses["client"])
+            )
+        ):
+            return successors.http2(self._connections)
+        return successors.gunicorn()
 
     def _leave(self) -> None:
         self._state = ConnectionState.OVER

@@ -3,7 +3,7 @@
     every connection that has read a request ─► Turn.add
     the end of the turn ─► ModelPredictor.predict, by model ─► each requester's reply
                            └► the next request of a pipeline ─► Turn.add ─► …
-                        ─► AnswerSender.send of all that have answers to write
+                        ─► TurnSender.send of all that have answers to write
 
 The answers of misses come in between: they are sent after each run of a model.
 """
@@ -36,13 +36,17 @@ class HotRequester(Requester, Protocol):
         """Reply with an internal error, unless the reply is to come."""
 
 
-class AnswerSender(Protocol):
+class TurnSender(Protocol):
     """One connection's answers that wait to be sent."""
-
-    unsent: list[bytes]
 
     def send(self) -> None:
         """Send them, if there are any."""
+
+
+class AnswerSender(TurnSender, Protocol):
+    """One whose answers wait as bytes."""
+
+    unsent: list[bytes]
 
 
 class Turn:
@@ -60,7 +64,7 @@ class Turn:
         self._models = predictor.models
         self._call_soon = call_soon
         self._requesters: list[HotRequester] = []
-        self._senders: list[AnswerSender] = []
+        self._senders: list[TurnSender] = []
         self._arrived = 0.0  # the first request of this turn, by perf_counter; 0: none
         self._is_scheduled = False
 
@@ -96,6 +100,12 @@ class Turn:
         unsent.append(answer)
         if len(answer) > _LARGE_BYTES:
             sender.send()
+
+    def will_flush(self, sender: TurnSender) -> None:
+        """Have what a sender holds itself sent at the end of this turn."""
+        self._senders.append(sender)
+        if not self._is_scheduled:
+            self._schedule()
 
     def send(self) -> None:
         """Send the answers that wait.

@@ -12,17 +12,20 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from gunicorn.app.base import BaseApplication
+from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config
 from gomlx.runtime.process import die_with_parent, log_to_stderr
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
@@ -40,6 +43,41 @@ _FAILED_START_SECONDS = 5
 _HEARTBEAT_SECONDS = 0.25
 
 
+class UpgradableConnection(WatchedConnection):
+    """One whose request may ask for HTTP/2: ours, where its library is there."""
+
+    transport: Any
+
+    async def _handle_h2c_upgrade(self, request: Any) -> None:
+        service = self.worker.service
+        if service is None or service.http2 is None:
+            await super()._handle_h2c_upgrade(request)
+            return
+        target = request.raw_path
+        if request.query:
+            target += b"?" + request.query.encode("latin-1")
+        asked = UpgradeRequest(
+            settings_of(self._h2c_upgrade_settings),
+            fields_of(request.method, target, request.headers_bytes),
+            bytes(self._h2c_upgrade_body),
+        )
+        received = bytes(self.reader._buffer)
+        transport = self._give_up_transport()
+        transport.write(negotiation.UPGRADE_101)
+        protocol = service.http2(service.connections)
+        protocol.upgrade(transport, asked)
+        if received:
+            protocol.data_received(received)
+
+    def _give_up_transport(self) -> Any:
+        """End as if the peer had disconnected, and return the open transport."""
+        transport = self.transport
+        self.transport = None
+        self._task = None  # it ends by itself
+        self.connection_lost(None)
+        return transport
+
+
 class HandedOver:
     """The connections of one worker that the hot protocol has handed to Gunicorn.
 
@@ -53,7 +91,7 @@ class HandedOver:
 
     def protocol(self) -> WatchedConnection:
         """Return the protocol for another connection."""
-        return WatchedConnection(self._worker, self._open, self._limits)
+        return UpgradableConnection(self._worker, self._open, self._limits)
 
     def check(self) -> None:
         """Close what is idle for too long; HTTP/2 says GOAWAY first."""
@@ -111,6 +149,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             hand_over=handed_over.protocol,
             check_handed_over=handed_over.check,
             count_connection=self.count_connection,
+            may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
         )
 
     async def _heartbeat(self) -> None:

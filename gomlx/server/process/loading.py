@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import importlib
+import logging
+import os
 from collections.abc import Callable, Mapping
 
 from gomlx.config.schema import Batch
@@ -11,10 +13,15 @@ from gomlx.models.batching.batcher import Batcher
 from gomlx.models.batching.cost import Cost, rows_of_requests
 from gomlx.models.batching.queue import BatchLimits
 from gomlx.models.batching.run import RunMetrics
+from gomlx.models.batching.threads import threads_in_run
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.version import ModelVersion
 
+log = logging.getLogger(__name__)
+
 _SERVABLE = "gomlx.models.serving.servable"
+# Or all sessions of the process would use the threads of the first one.
+_THREADS_OF_SESSIONS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 
 
 async def import_tensorflow() -> None:
@@ -24,6 +31,7 @@ async def import_tensorflow() -> None:
     garbage collection would look at it, and block the loop for 100 ms. Models come and
     go, so they are loaded later.
     """
+    os.environ.setdefault(_THREADS_OF_SESSIONS, "1")
     await asyncio.to_thread(importlib.import_module, _SERVABLE)
     gc.collect()
     gc.freeze()
@@ -33,6 +41,7 @@ class VersionLoader:
     """Loads versions of the configured models.
 
     batches: model → how its rows run together. on_completed: called after each run.
+    cores: how many the runs of a worker may use.
     """
 
     def __init__(
@@ -40,17 +49,26 @@ class VersionLoader:
         batches: Mapping[str, Batch],
         metrics: Metrics,
         on_completed: Callable[[], None],
+        cores: int = 1,
     ) -> None:
         self._batches = batches
         self._metrics = metrics
         self._on_completed = on_completed
+        self._cores = cores
 
     def load(self, version: ModelVersion) -> LiveVersion:
         """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
-        from gomlx.models.serving.servable import Servable
+        from gomlx.models.serving.servable import Description, Servable
 
-        servable = Servable(version)
         batch = self._batches[version.name]
+        description = Description.read(version.directory)
+        cores = self._cores if description.may_overlap else 1
+        runs = batch.runs or cores
+        threads = batch.threads or threads_in_run(description.row_seconds, self._cores)
+        if runs > 1 or threads > 1:
+            name = version.name
+            log.info("model %s: runs at once: %d, threads: %d", name, runs, threads)
+        servable = Servable(version, threads)
         are_requests = servable.description.rows_together  # what waits for runs
         run = servable.run_requests if are_requests else servable.run
         max_rows = min(batch.max_rows, servable.description.most_rows)
@@ -61,6 +79,7 @@ class VersionLoader:
             batch.linger_ms / 1000,
             batch.max_queued_rows,
             batch.max_queued_ms / 1000,
+            runs,
         )
         metrics = self._run_metrics(version.name)
         completed = self._on_completed
@@ -82,4 +101,5 @@ class VersionLoader:
             self._metrics.counter("gomlx_model_run_failures", name),
             self._metrics.histogram("gomlx_model_run_seconds", name),
             self._metrics.histogram("gomlx_batch_rows", name),
+            self._metrics.counter("gomlx_model_runs_overlapping", name),
         )

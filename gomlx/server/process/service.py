@@ -18,15 +18,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from typing import TYPE_CHECKING, Any
 
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
+from gomlx.models.batching.threads import spare_cores
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.asgi.forms import AnyForm
 from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.certificates import Certificates
-from gomlx.server.http.connections import Connections
+from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
@@ -37,6 +39,9 @@ from gomlx.server.process.reload import Reloader
 from gomlx.server.process.stores import Store, open_stores
 from gomlx.server.routes.app import build_app
 
+if TYPE_CHECKING:
+    from gomlx.server.http.http2.protocol import Http2Protocol
+
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
@@ -46,22 +51,26 @@ _TICK_SECONDS = 1.0
 class WorkerHooks:
     """What a service needs of the worker process around it.
 
-    hand_over makes the protocol that a connection is handed over to. Once a second,
-    check_handed_over closes those of them that are idle for too long. count_connection
-    is called with 1 for each new connection and with -1 for each closed one, and
-    returns how many are open, on either protocol.
+    hand_over makes the protocol that a connection is handed over to, unless it is of
+    HTTP/2 and its library is there. Once a second, check_handed_over closes those of
+    them that are idle for too long. count_connection is called with 1 for each new
+    connection and with -1 for each closed one, and returns how many are open, on any
+    protocol. may_use_h2c tells whether the peer with an address may speak HTTP/2 in the
+    clear.
     """
 
     certificates: Certificates | None
     hand_over: Callable[[], asyncio.Protocol]
     check_handed_over: Callable[[], None]
     count_connection: Callable[[int], int]
+    may_use_h2c: Callable[[Any], bool]
 
 
 class Service:
     """Everything that serves in one worker process.
 
-    app: the ASGI application. connections: those on the hot protocol.
+    app: the ASGI application. connections: those on a protocol of ours. http2: makes
+    the protocol of one of HTTP/2; None where its library cannot be imported.
     """
 
     def __init__(self, config: Config, rundir: RunDir, hooks: WorkerHooks) -> None:
@@ -78,9 +87,15 @@ class Service:
         cors = CorsRules(config.endpoint.cors)
         app = build_app(build_handlers(config, rundir, parts))
         self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
-        self.connections = _build_connections(config, predictor, hooks, cors)
+        self.http2 = _http2_protocols(self.app)
+        successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
+        self.connections = _build_connections(
+            config, predictor, successors, hooks, cors
+        )
         batches = {model.id: model.batch for model in config.models}
-        loader = VersionLoader(batches, metrics, self.connections.turn.send)
+        cores = spare_cores(config.workers)
+        send = self.connections.turn.send
+        loader = VersionLoader(batches, metrics, send, cores)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
         self._announcement = rundir.workers / str(os.getpid())
         self._tasks: list[asyncio.Task[None]] = []
@@ -130,6 +145,16 @@ class Service:
             await asyncio.sleep(_TICK_SECONDS)
 
 
+def _http2_protocols(
+    app: PacedApp,
+) -> "Callable[[Connections], Http2Protocol] | None":
+    try:
+        from gomlx.server.http.http2.protocol import http2_protocols
+    except ImportError:
+        return None
+    return http2_protocols(app)
+
+
 def _build_predictor(
     config: Config, current: Current, stores: Mapping[str, Store], metrics: Metrics
 ) -> Predictor:
@@ -149,7 +174,11 @@ def _build_predictor(
 
 
 def _build_connections(
-    config: Config, predictor: Predictor, hooks: WorkerHooks, cors: CorsRules
+    config: Config,
+    predictor: Predictor,
+    successors: Successors,
+    hooks: WorkerHooks,
+    cors: CorsRules,
 ) -> Connections:
     ids = [model.id for model in config.models]
     routes = {f"/v1/api/model/{one}/eval".encode(): one for one in ids}
@@ -160,5 +189,5 @@ def _build_connections(
             routes[path.encode()] = one
     limits = http_limits(config.endpoint)
     return Connections(
-        routes, predictor, limits, hooks.hand_over, hooks.count_connection, cors
+        routes, predictor, limits, successors, hooks.count_connection, cors
     )

@@ -49,7 +49,9 @@ class Job:
 
 
 def run_metrics() -> RunMetrics:
-    return RunMetrics(Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS))
+    return RunMetrics(
+        Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS), Counter()
+    )
 
 
 def batcher_of(
@@ -415,3 +417,149 @@ async def test_a_job_that_raises_keeps_no_other_waiting(
     batcher.add((2,), good)
     assert await good.outcome == b"4"
     assert "model m: a job raised when it was completed" in caplog.text
+
+
+class Gated:
+    """A model whose runs wait, each for its own turn; 13 is rejected."""
+
+    def __init__(self) -> None:
+        self.model = Model()
+        self._gates: dict[Any, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def run(self, rows: Sequence[Row]) -> list[bytes]:
+        with self._lock:
+            gate = self._gates.setdefault(rows[0][0], threading.Event())
+        assert gate.wait(60)
+        return self.model.run(rows)
+
+    def open(self, value: int) -> None:
+        """Let the run whose first row this is go on."""
+        with self._lock:
+            self._gates.setdefault(value, threading.Event()).set()
+
+    @property
+    def started(self) -> list[Any]:
+        """The first rows of the runs so far, sorted."""
+        with self._lock:
+            return sorted(self._gates)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def several_runs(gated: Gated, rows: int, runs: int = 2) -> tuple[Batcher, RunMetrics]:
+    """A batcher of that many rows a run, all of them expensive."""
+    cost = FixedCost(rows, [Timing(float(n), float(n)) for n in batch_sizes(rows)])
+    metrics = run_metrics()
+    limits = BatchLimits(rows, 0, 100, runs=runs)
+    return Batcher("m", gated.run, limits, metrics, cost), metrics
+
+
+@pytest.mark.asyncio
+async def test_runs_go_on_at_once_and_end_in_any_order() -> None:
+    gated = Gated()
+    batcher, metrics = several_runs(gated, 1)
+    jobs = [Job() for _ in range(3)]
+    for value, job in enumerate(jobs):
+        batcher.add((value,), job)
+    await _until(lambda: gated.started == [0, 1])
+    assert len(batcher) == 1
+    gated.open(1)
+    assert await jobs[1].outcome == b"2"
+    await _until(lambda: gated.started == [0, 1, 2])
+    gated.open(2)
+    assert await jobs[2].outcome == b"4"
+    assert not jobs[0].outcome.done()
+    gated.open(0)
+    assert await jobs[0].outcome == b"0"
+    assert (metrics.runs.n, metrics.overlapping.n) == (3, 2)
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_a_row_that_comes_while_a_thread_is_idle_runs_at_once() -> None:
+    gated = Gated()
+    batcher, _ = several_runs(gated, 4)
+    first, second = Job(), Job()
+    batcher.add((1,), first)
+    await _until(lambda: gated.started == [1])
+    batcher.add((2,), second)
+    await _until(lambda: gated.started == [1, 2])
+    for value in (2, 1):
+        gated.open(value)
+    assert [await job.outcome for job in (second, first)] == [b"4", b"2"]
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_no_more_runs_go_on_than_the_limit_and_rows_gather_meanwhile() -> None:
+    gated = Gated()
+    batcher, _ = several_runs(gated, 4)
+    first = asyncio.create_task(outcomes(batcher, [1, 2]))
+    await _until(lambda: gated.started == [1, 2])  # one row for each thread
+    rest = asyncio.create_task(outcomes(batcher, [3, 4]))
+    await _until(lambda: len(batcher) == 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert gated.started == [1, 2]
+    for value in (1, 3):
+        gated.open(value)
+    assert await rest == [b"6", b"8"]
+    gated.open(2)
+    assert await first == [b"2", b"4"]
+    assert gated.model.batches == [[1], [3, 4], [2]]
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_the_halves_of_a_rejected_run_need_not_wait_for_the_other_run() -> None:
+    gated = Gated()
+    batcher, metrics = several_runs(gated, 2)
+    slow = Job()
+    batcher.add((1,), slow)
+    await _until(lambda: gated.started == [1])
+    for value in (2, 13):
+        gated.open(value)
+    good, bad = await outcomes(batcher, [2, 13])
+    assert good == b"4"
+    assert isinstance(bad, RunFailed)
+    assert not slow.outcome.done()
+    gated.open(1)
+    assert await slow.outcome == b"2"
+    assert metrics.failures.n == 2
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_abandoned_rows_do_not_run_when_a_thread_becomes_idle() -> None:
+    gated = Gated()
+    batcher, _ = several_runs(gated, 1)
+    running = asyncio.create_task(outcomes(batcher, [1, 2]))
+    await _until(lambda: gated.started == [1, 2])
+    late = Job()
+    batcher.add((3,), late)
+    late.deadline = 0.0
+    gated.open(1)
+    assert isinstance(await late.outcome, DeadlineExceeded)
+    gated.open(2)
+    assert await running == [b"2", b"4"]
+    assert gated.started == [1, 2]
+    batcher.close()
+
+
+@pytest.mark.asyncio
+async def test_rows_wait_half_as_long_for_two_runs_at_once() -> None:
+    waits = []
+    for runs in (1, 2):
+        batcher, _ = several_runs(Gated(), 2, runs)
+        for value in range(8):
+            batcher.add((value,), Job())
+        seconds = [n / 2 for n in range(40) if batcher.has_room(1, n / 2)]
+        waits.append(seconds[0])
+        await asyncio.sleep(0)
+        batcher.close()
+    assert waits == [8.0, 4.0]

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,6 +13,7 @@ from gomlx.metrics.instruments import Counter, Histogram
 from gomlx.models.batching.cost import Cost, Timing
 from gomlx.models.batching.run import JobBatch, Run, RunMetrics
 from gomlx.models.batching.runner import Runner
+from gomlx.models.batching.threads import Threads
 from tests.models.batching.jobs import Job, complete, numbers
 
 CHEAP = Timing(0.0001, 0.0001)
@@ -38,13 +38,13 @@ class Parts:
     def __init__(self, model: Model, timing: Timing = CHEAP) -> None:
         self.cost = Cost(64, [timing] * 7)
         self.metrics = RunMetrics(
-            Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS)
+            Counter(), Counter(), Histogram(SECONDS), Histogram(ROWS), Counter()
         )
         self.retried: list[JobBatch] = []
-        self.executor = ThreadPoolExecutor(1)
+        self.threads = Threads("m", 1)
         self.runner = Runner(
             model.attempt,
-            self.executor,
+            self.threads,
             self.cost,
             self.metrics,
             complete,
@@ -65,7 +65,7 @@ def test_a_cheap_batch_runs_in_line() -> None:
     model = Model(Run([b"1", b"2"], CHEAP, False, False))
     parts = Parts(model)
     batch, jobs = batch_of(2)
-    assert parts.runner.run(batch) is None
+    assert not parts.runner.run(batch)
     assert [job.outcomes for job in jobs] == [[b"1"], [b"2"]]
     assert model.threads == [threading.get_ident()]
     assert parts.runner.last_rows == 2
@@ -76,14 +76,13 @@ async def test_an_expensive_batch_runs_in_a_thread() -> None:
     model = Model(Run([b"1"], EXPENSIVE, False, False))
     parts = Parts(model, EXPENSIVE)
     batch, jobs = batch_of(1)
-    running = parts.runner.run(batch)
-    assert running is not None
-    run = await asyncio.wait_for(running, 60)
+    (started,) = parts.runner.run(batch)
+    run = await asyncio.wait_for(started.run, 60)
     assert not jobs[0].outcomes
-    parts.runner.finish(run)
+    parts.runner.finish(started.batch, run)
     assert jobs[0].outcomes == [b"1"]
     assert model.threads != [threading.get_ident()]
-    parts.executor.shutdown()
+    parts.threads.close()
 
 
 def test_a_rejected_batch_runs_again_in_halves() -> None:

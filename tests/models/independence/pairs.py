@@ -108,6 +108,29 @@ def _counts(w: Any, own: bool) -> Any:
     )
 
 
+def _pairs(w: Any, own: bool) -> Any:
+    """Pairs of words, hashed, padded to three; or cut as another text's are."""
+    words = tf.strings.split(w)
+    other = tf.strings.split(tf.strings.join([w, w], " "))
+    pairs = tf.raw_ops.StringNGrams(
+        data=words.values,
+        data_splits=(words if own else other).row_splits,
+        separator=" ",
+        ngram_widths=[2],
+        left_pad="",
+        right_pad="",
+        pad_width=0,
+        preserve_short_sequences=True,
+    )
+    return tf.raw_ops.RaggedTensorToTensor(
+        shape=[-1, 3],
+        values=pairs.ngrams,
+        default_value="",
+        row_partition_tensors=[pairs.ngrams_splits],
+        row_partition_types=["ROW_SPLITS"],
+    )
+
+
 @tf.function  # type: ignore[untyped-decorator]
 def _words(w: Any) -> Any:
     parts = tf.strings.split(w)
@@ -397,6 +420,9 @@ PAIRS: dict[str, Pair] = {
     "characters with their places": Pair(
         lambda x, i, w: _characters(w, True, True),
         lambda x, i, w: _characters(w, True, False),
+    ),
+    "pairs of parts": Pair(
+        lambda x, i, w: _pairs(w, True), lambda x, i, w: _pairs(w, False)
     ),
     "counts of parts": Pair(
         lambda x, i, w: _counts(w, True), lambda x, i, w: _counts(w, False)

@@ -85,3 +85,23 @@ def test_rows_that_may_not_join_get_no_copies_beside_them(
 
     assert not servable.description.pads
     assert answers(servable, 3)[0] == size
+
+
+def test_a_model_of_a_fixed_number_of_rows_is_not_padded_further(
+    tmp_path: Path, staged: Stage
+) -> None:
+    def doubled(x: Any) -> Any:
+        return {"y": tf.ensure_shape(x, [6, 1]) * 2}
+
+    module = tf.Module()
+    specs = [spec("x", shape=(6, 1))]
+    module.f = tf.function(doubled, input_signature=specs, jit_compile=True)
+    source = tmp_path / "source"
+    tf.saved_model.save(module, str(source), signatures={"serving_default": module.f})
+    servable = Servable(staged(source))
+    assert servable.description.joins_rows
+
+    servable.warm(16)
+
+    assert answers(servable, 5) == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert answers(servable, 11)[-1] == 20.0

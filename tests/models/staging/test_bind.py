@@ -322,3 +322,14 @@ def test_an_echo_of_every_shape_is_served(tmp_path: Path, staged: Stage) -> None
         servable = Servable(staged(source, str(i)))
         row = servable.signature.check(servable.description.example).rows
         assert json.loads(servable.run(row)[0])
+
+
+def test_a_shared_value_may_be_an_empty_list(tmp_path: Path, staged: Stage) -> None:
+    def f(x: Any, k: Any) -> Any:
+        return {"y": x + tf.reduce_sum(k)}
+
+    specs = [spec("x", shape=[None]), spec("k", shape=[1, None])]
+    servable = Servable(staged(save(tmp_path / "m", f, specs)))
+    body = {"batch_size": 2, "x": [1.0, 2.0], "k": []}
+    rows = servable.signature.check(body).rows
+    assert servable.run(rows) == [b'{"y":1.0}', b'{"y":2.0}']

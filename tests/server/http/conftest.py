@@ -7,7 +7,7 @@ from typing import Any
 import pytest_asyncio
 
 from gomlx.config.schema import Cors
-from gomlx.server.http.connections import Connections
+from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
@@ -51,18 +51,31 @@ class Observed(HotProtocol):
         return self.transport.get_write_buffer_size() > most
 
 
+SUCCESSORS = Successors(Fallback, None, lambda peer: False)
+
+
 class Server:
     """A listening hot protocol.
 
     counted: each change of the number of connections.
     """
 
-    def __init__(self, path: Path_, cors: Cors | None = None) -> None:
+    def __init__(
+        self,
+        path: Path_,
+        cors: Cors | None = None,
+        successors: Successors = SUCCESSORS,
+    ) -> None:
         self.accepted: list[Observed] = []
         self.counted: list[int] = []
         self.port = 0
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, Fallback, self._count, CorsRules(cors)
+            {EVAL: "m"},
+            path.predictor,
+            LIMITS,
+            successors,
+            self._count,
+            CorsRules(cors),
         )
 
     def accept(self) -> Observed:

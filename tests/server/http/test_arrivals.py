@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,13 +45,16 @@ class CountedRuns:
         self._servable = servable
         self.sizes: list[int] = []
         self.ran: Counter[float] = Counter()  # runs without a bad row
+        self._lock = threading.Lock()  # of both: several threads run
 
     def run(self, rows: Sequence[Row]) -> list[bytes]:
-        self.sizes.append(len(rows))
         values = [x for (x,) in rows]
+        with self._lock:
+            self.sizes.append(len(rows))
+            if BAD not in values:
+                self.ran.update(values)  # type: ignore[arg-type]
         if BAD in values:
             raise RunFailed("bad")
-        self.ran.update(values)  # type: ignore[arg-type]
         return self._servable.run(rows)
 
 
@@ -66,10 +70,16 @@ REQUESTS = st.lists(
 )
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+@pytest.mark.parametrize(
+    ("seconds", "runs"),
+    [(0.0, 1), (1.0, 1), (1.0, 3), ([0.0, 1.0, 1.0, 1.0], 3)],
+    ids=["in line", "in a thread", "in three threads", "in line and in threads"],
+)
 def test_every_row_gets_exactly_one_outcome(
-    servables: dict[float, Servable], seconds: float
+    servables: dict[float, Servable], seconds: float | list[float], runs: int
 ) -> None:
+    costs = seconds if isinstance(seconds, list) else [seconds]
+
     @settings(
         max_examples=100,
         deadline=None,
@@ -77,7 +87,9 @@ def test_every_row_gets_exactly_one_outcome(
     )
     @given(REQUESTS, st.sampled_from([0.0, 0.0, 0.001]))
     def check(requests: list[tuple[int, list[int], bool]], linger: float) -> None:
-        runner.run(arrive(CountedRuns(servables[2.0]), requests, linger, seconds))
+        limits = BatchLimits(MOST, linger, 1000, runs=runs)
+        cost = Cost(MOST, [Timing(one, one) for one in costs])
+        runner.run(arrive(CountedRuns(servables[2.0]), requests, limits, cost))
 
     with asyncio.Runner() as runner:
         check()
@@ -86,14 +98,11 @@ def test_every_row_gets_exactly_one_outcome(
 async def arrive(
     model: CountedRuns,
     requests: list[tuple[int, list[int], bool]],
-    linger: float,
-    seconds: float,
+    limits: BatchLimits,
+    cost: Cost,
 ) -> None:
     """Add the rows of all requests, as they come; look at what became of them."""
-    limits = BatchLimits(MOST, linger, 1000)
-    batcher = Batcher(
-        "m", model.run, limits, run_metrics(), Cost(MOST, [Timing(seconds, seconds)])
-    )
+    batcher = Batcher("m", model.run, limits, run_metrics(), cost)
     jobs: list[tuple[int, Job]] = []
     for turns, values, is_dropped in requests:
         for _ in range(turns):

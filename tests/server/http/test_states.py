@@ -9,7 +9,7 @@ from gomlx.server.http.connections import Connections
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_
-from tests.server.http.conftest import LIMITS, Fallback
+from tests.server.http.conftest import LIMITS, SUCCESSORS, Fallback
 from tests.server.http.messages import EVAL, OTHERS, post, ys
 from tests.server.http.transport import Transport
 
@@ -22,7 +22,7 @@ class Connection:
     def __init__(self, path: Path_) -> None:
         self.transport = Transport()
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, Fallback, int, CorsRules(None)
+            {EVAL: "m"}, path.predictor, LIMITS, SUCCESSORS, int, CorsRules(None)
         )
         self.protocol = HotProtocol(self.connections)
         self.protocol.connection_made(self.transport)

@@ -35,6 +35,7 @@ async def started(folder: Path) -> dict[str, object]:
         hand_over=asyncio.Protocol,
         check_handed_over=lambda: None,
         count_connection=lambda change: 0,
+        may_use_h2c=lambda peer: False,
     )
     config = Config(models=(Model(id="m", url="/nowhere"),))
     service = Service(config, lease.rundir, hooks)

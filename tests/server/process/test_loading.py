@@ -1,14 +1,18 @@
 """A staged version is loaded, warmed, and closed."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from gomlx.config.schema import Batch
 from gomlx.models.batching.run import RowResult
+from gomlx.models.serving.servable import Description
 from gomlx.models.version import ModelVersion
 from gomlx.server.process.loading import VersionLoader
 from tests.server.conftest import Counts
@@ -45,3 +49,51 @@ async def test_a_loaded_version_answers_and_its_runs_are_counted(
     assert counts.counter("gomlx_model_runs", "m").n == 1
     assert completed == [True]
     loader.close(live)
+
+
+@pytest.mark.parametrize(
+    ("row_seconds", "batch", "chosen"),
+    [
+        (0.001, Batch(), "model m: runs at once: 3, threads: 1"),
+        (0.02, Batch(), "model m: runs at once: 3, threads: 3"),
+        (0.02, Batch(threads=1), "model m: runs at once: 3, threads: 1"),
+        (0.02, Batch(runs=2), "model m: runs at once: 2, threads: 3"),
+        (0.02, Batch(runs=1, threads=1), ""),
+    ],
+)
+def test_runs_and_threads_are_chosen_by_cores_and_cost(
+    tmp_path: Path,
+    staged: Callable[..., ModelVersion],
+    caplog: pytest.LogCaptureFixture,
+    row_seconds: float,
+    batch: Batch,
+    chosen: str,
+) -> None:
+    version = staged(saved_models.scale(tmp_path / "scale", 2.0))
+    described = Description.read(version.directory)
+    assert 0 < described.row_seconds < 1
+    replace(described, row_seconds=row_seconds).write(version.directory)
+    assert _log_of_load(version, batch, caplog) == chosen
+
+
+def test_what_may_vary_runs_once_at_a_time(
+    tmp_path: Path,
+    staged: Callable[..., ModelVersion],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def f(x: Any) -> Any:
+        return {"y": x + tf.random.uniform(tf.shape(x))}
+
+    version = staged(saved_models.save(tmp_path / "m", f, [saved_models.spec("x")]))
+    assert not _log_of_load(version, Batch(), caplog)
+
+
+def _log_of_load(
+    version: ModelVersion, batch: Batch, caplog: pytest.LogCaptureFixture
+) -> str:
+    """Load a version in a worker with three cores for runs; return what it logs."""
+    metrics: Any = Counts()
+    loader = VersionLoader({"m": batch}, metrics, lambda: None, cores=3)
+    with caplog.at_level(logging.INFO, "gomlx.server.process.loading"):
+        loader.close(loader.load(version))
+    return "\n".join(r.message for r in caplog.records if "runs at once" in r.message)

@@ -72,7 +72,10 @@ def _of_parts(operation: GraphOperation) -> State:
         o.kind is StateKind.SAME and o.rank == 0 for o in others
     ):
         return State(StateKind.PARTS, partition=parts.pop())
-    if operation.op == "Cast" and operation.worst is StateKind.OWNERS:
+    if operation.op == "Cast" and operation.worst in (
+        StateKind.OWNERS,
+        StateKind.SPLITS,
+    ):
         return operation.inputs[0]
     if operation.op in ("Maximum", "Minimum"):
         return _bounded(operation)

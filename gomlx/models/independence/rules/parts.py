@@ -36,6 +36,17 @@ def unicode_decode(operation: GraphOperation) -> Outcome:
     return [State(StateKind.SPLITS, partition=partition), characters, characters]
 
 
+def n_grams(operation: GraphOperation) -> Outcome:
+    """StringNGrams: runs of each row's own parts, and where each row's begin."""
+    parts, splits = operation.inputs
+    are_own = splits.kind is StateKind.SPLITS and splits.partition
+    operation.require(are_own and parts.kind is StateKind.PARTS)
+    operation.require(parts.partition == splits.partition, "parts of other rows")
+    partition = str(operation.node.name)
+    grams = State(StateKind.PARTS, partition=partition)
+    return [grams, State(StateKind.SPLITS, partition=partition)]
+
+
 def ragged_bincount(operation: GraphOperation) -> Outcome:
     """RaggedBincount: how often each row has each number, in as many columns."""
     splits, values, size, weights = operation.inputs
@@ -104,5 +115,6 @@ RULES: dict[str, Rule] = {
     "UnicodeDecode": unicode_decode,
     "UnicodeDecodeWithOffsets": unicode_decode,
     "RaggedTensorToTensor": ragged_to_tensor,
+    "StringNGrams": n_grams,
     "StringSplitV2": string_split,
 }

@@ -19,7 +19,8 @@ def reduction(operation: GraphOperation) -> Outcome:
     """Sum and its like: the axes are an input."""
     one, axes = operation.inputs
     where = numbers(axes)
-    if one.kind is StateKind.OWNERS and where in ([0], [-1]):  # they are a vector
+    is_vector = one.kind in (StateKind.PARTS, StateKind.OWNERS)
+    if is_vector and where in ([0], [-1]):
         keeps = operation.flag("keep_dims")
         return operation.mixed() if keeps else operation.mixed_scalar()
     if one.kind > StateKind.ROWS or axes.kind is not StateKind.SAME:

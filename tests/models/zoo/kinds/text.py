@@ -223,7 +223,6 @@ SITUATIONS = [
         "pairs of words, hashed and counted",
         of(bigrams, WORD),
         rows("w", ["a b c", "a", "", "a b c d e f g"]),
-        joins=False,
         rounds=True,
     ),
     Situation(

@@ -1,0 +1,115 @@
+"""One request for a hot route, over HTTP/2: a stream."""
+
+from typing import Protocol
+
+from gomlx.errors import GomlxError, InternalError, TooLarge
+from gomlx.server.http.connections import Connections
+from gomlx.server.http.head import Head
+from gomlx.server.http.http2.engine import Engine
+from gomlx.server.http.response import ReceiveTimeout
+from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import WaitingRequest
+
+
+class StreamOwner(Protocol):
+    """The connection of a stream."""
+
+    connections: Connections
+    engine: Engine
+
+    def respond(self, stream: "HotStream", reply: Reply) -> None:
+        """Send a reply, if the stream still waits for one."""
+
+    def leaves_body(self, stream: int) -> None:
+        """Stop the peer from sending more of a body, once the answer is sent."""
+
+
+class HotStream:
+    """A Requester, once its request has arrived as a whole.
+
+    began: when, by the clock of the connections. head: of the request.
+    """
+
+    __slots__ = (
+        "_owner",
+        "_parts",
+        "_size",
+        "arrived",
+        "began",
+        "head",
+        "is_complete",
+        "number",
+        "pending",
+        "text",
+    )
+
+    def __init__(self, owner: StreamOwner, number: int, head: Head) -> None:
+        self._owner = owner
+        self._parts: list[bytes] = []
+        self._size = 0
+        self.number = number
+        self.head = head
+        self.began = owner.connections.now
+        self.text: bytes | str = b""
+        self.arrived = 0.0
+        self.pending: WaitingRequest | None = None
+        self.is_complete = False
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long the request waits for its answer."""
+        return self.head.timeout_seconds
+
+    def complete(self, text: bytes | str) -> None:
+        """Have the request answered at the end of this turn."""
+        self.text = text
+        self.is_complete = True
+        self._owner.connections.turn.add(self)
+
+    def receive(self, data: bytes, is_last: bool) -> None:
+        """Receive a part of the body."""
+        size = len(data)
+        if size:
+            self._owner.engine.consume(size, self.number)
+        if is_last and not self._parts:  # PERF: as nearly always
+            self.complete(data)
+            return
+        self._parts.append(data)
+        self._size += size
+        limit = self._owner.connections.limits.body_bytes
+        if self._size > limit:
+            self._refuse(TooLarge(f"the body is larger than {limit} bytes"))
+        elif is_last:
+            self.complete(b"".join(self._parts))
+            self._parts.clear()
+
+    def reply(self, reply: Reply) -> None:
+        """Send the answer."""
+        self._owner.respond(self, reply)
+
+    def fail(self) -> None:
+        """Reply with an internal error, unless the reply is to come."""
+        if self.pending is None:
+            turn = self._owner.connections.turn
+            self.reply(turn.predictor.refusal(self.head.model, InternalError()))
+
+    def closed(self) -> None:
+        """Drop the request: the peer has reset the stream, or has disconnected."""
+        if self.is_complete:
+            self._owner.connections.turn.abandon(self)
+
+    def flushed(self) -> None:
+        """Nothing waits for what was sent."""
+
+    def check(self, now: float) -> None:
+        """Refuse a request that takes too long to arrive."""
+        seconds = self._owner.connections.limits.receive_seconds
+        if not self.is_complete and now - self.began > seconds:
+            self._refuse(ReceiveTimeout())
+
+    def _refuse(self, error: GomlxError) -> None:
+        """Reply with an error before the request has arrived."""
+        predictor = self._owner.connections.turn.predictor
+        self._parts.clear()
+        self._owner.respond(self, predictor.refusal(self.head.model, error))
+        self._owner.leaves_body(self.number)

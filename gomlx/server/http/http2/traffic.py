@@ -1,0 +1,54 @@
+"""Frames that cost the service more than the peer: how many are too many.
+
+The counts and the limits are Envoy's:
+
+    streams ended before their answer   more than half, once 500 have been opened
+    (premature_reset_total_stream_count; a stream a second old is not counted)
+    WINDOW_UPDATE                       5 + 2 * (streams + 10 * DATA frames sent)
+    (max_inbound_window_update_frames_per_data_frame_sent)
+
+Every other limit is the engine's.
+"""
+
+_OPENED = 500
+_LIFETIME_SECONDS = 1.0
+_WINDOW_UPDATES = 5
+_PER_DATA_FRAME = 10
+_DATA_FRAME_BYTES = 1 << 14
+
+
+class Traffic:
+    """What one connection has received and sent.
+
+    since: when a stream began, moved or ended, by the clock of the connections.
+    last_stream: the highest number of a stream.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.last_stream = 0
+        self._opened = 0
+        self._broken_off = 0
+        self._data_frames = 0
+        self._window_updates = 0
+
+    def opened(self, stream: int) -> None:
+        """Count a request."""
+        self.last_stream = stream
+        self._opened += 1
+
+    def sent(self, size: int) -> None:
+        """Count what was sent while bodies waited, as so many DATA frames at least."""
+        self._data_frames += 1 + size // _DATA_FRAME_BYTES
+
+    def broken_off(self, seconds: float) -> bool:
+        """Count a stream that ended unanswered, so old; return if that is a flood."""
+        if seconds < _LIFETIME_SECONDS:
+            self._broken_off += 1
+        return self._opened >= _OPENED and 2 * self._broken_off > self._opened
+
+    def window_updated(self) -> bool:
+        """Count a WINDOW_UPDATE; return if that is a flood."""
+        self._window_updates += 1
+        allowed = self._opened + _PER_DATA_FRAME * self._data_frames
+        return self._window_updates > _WINDOW_UPDATES + 2 * allowed
