@@ -138,6 +138,15 @@ def test_the_same_answer_as_over_http_1(service: Service, what: str) -> None:
         second.socket.close()
 
 
+def test_a_query_of_other_bytes(service: Service) -> None:
+    client = Connected(service)
+    answer = client.ask("GET", f"{EVAL}?x=\u00e9", None, [])
+    assert (answer.status, answer.document["status"]) == (400, "error")
+    assert "escape them" in answer.document["error"]
+    assert client.ask("GET", f"{EVAL}?x=1", None, []).status == 200
+    client.socket.close()
+
+
 def test_many_at_once(service: Service) -> None:
     address = service.url.removeprefix("http://").split(":")
     with socket.create_connection((address[0], int(address[1])), 30) as peer:

@@ -109,6 +109,8 @@ def _usual(scope: _Scope) -> _Scope:
     for host in hosts:
         if not is_host(host):
             raise InvalidInput("the Host header is not a host, with or without a port")
+    if not scope["query_string"].isascii():
+        raise InvalidInput("the query has bytes other than ASCII: escape them")
     path = origin_form(scope["raw_path"])
     if not path:
         path = b"*" if scope["method"] == "OPTIONS" else b"/"

@@ -145,10 +145,11 @@ class Engine:
         """Let the peer send so many bytes more: what it sent has been taken."""
         try:
             self._connection.acknowledge_received_data(size, stream)
-        except ValueError:
-            pass  # of the body of an Upgrade, which was in no window
+        except (NGH2Error, ValueError):
+            return  # it has ended; or it is an Upgrade's body, which was in no window
 
-    # What is sent on a stream that is closed by now is dropped: its event is to come.
+    # What is sent on a stream or a connection that has ended is dropped: its event is
+    # to come, or has come.
 
     def respond(self, stream: int, fields: Iterable[Header], body: bytes) -> None:
         """Send a whole response."""
@@ -191,7 +192,10 @@ class Engine:
 
     def unsent(self, stream: int | None = None) -> int:
         """Return how many bytes of bodies wait for windows, of one stream or of all."""
-        return self._connection.queued_body_size(stream)
+        try:
+            return self._connection.queued_body_size(stream)
+        except NGH2Error:
+            return 0
 
     @property
     def is_over(self) -> bool:
@@ -200,12 +204,18 @@ class Engine:
 
     def warn(self) -> None:
         """Say that the connection will end, and ask for a sign that this is known."""
-        self._connection.send_shutdown_notice()
-        self._connection.ping()
+        try:
+            self._connection.send_shutdown_notice()
+            self._connection.ping()
+        except NGH2Error:
+            return
 
     def refuse_streams(self) -> None:
         """Say that no further stream is answered."""
-        self._connection.send_goaway(ErrorCode.NO_ERROR)
+        try:
+            self._connection.send_goaway(ErrorCode.NO_ERROR)
+        except NGH2Error:
+            return
 
 
 def goaway(last_stream: int, code: int) -> bytes:

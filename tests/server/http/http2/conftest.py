@@ -68,11 +68,11 @@ class Application:
             self.sent += 1
 
     async def _describe(self, scope: Any, receive: Any, send: Any) -> None:
-        headers = [[name.decode(), value.decode()] for name, value in scope["headers"]]
+        headers = [[k.decode(), v.decode("latin-1")] for k, v in scope["headers"]]
         found = {
             "method": scope["method"],
-            "path": scope["raw_path"].decode(),
-            "query": scope["query_string"].decode(),
+            "path": scope["raw_path"].decode("latin-1"),
+            "query": scope["query_string"].decode("latin-1"),
             "scheme": scope["scheme"],
             "client": list(scope["client"])[:1],
             "headers": headers,
