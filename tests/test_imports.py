@@ -171,6 +171,7 @@ ARROWS = {
     "cli": {
         "cli",
         "cache.redis",
+        "cache.remote",
         "cache.shared_memory.store",
         "client",
         "config",

@@ -20,11 +20,15 @@ class Coalescer:
     """Has one process compute a key while the others wait for the answer.
 
     lease_seconds is how long a lease lasts at most. poll finds the answers of others
-    where they appear first.
+    where they appear first. tier is the shared tier that has leases and answers; empty:
+    this host has them.
     """
 
-    def __init__(self, leases: Leases, lease_seconds: float, poll: Poll) -> None:
+    def __init__(
+        self, leases: Leases, lease_seconds: float, poll: Poll, tier: str = ""
+    ) -> None:
         self.lease_seconds = lease_seconds
+        self.tier = tier
         self._leases = leases
         self._poll = poll
 

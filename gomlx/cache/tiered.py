@@ -46,6 +46,25 @@ class Tiered:
             for remote in self.remotes:
                 remote.writes.put(name, value, self._ttl_seconds)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is ever found here."""
+        return self._local is None and not self.remotes
+
+    def worthwhile(self, model: str, run_seconds: float) -> "Tiered":
+        """Return the tiers that a model uses: itself, unless it does without some.
+
+        run_seconds: how long it takes to compute the answer for one key. What is
+        returned shares all with this datastore, which is closed once, here.
+        """
+        skipped = [one for one in self.remotes if one.worth.skips(model, run_seconds)]
+        if not skipped:
+            return self
+        used = [one for one in self.remotes if one not in skipped]
+        fewer = Tiered(self._local, used, self._ttl_seconds)
+        fewer._tasks = self._tasks
+        return fewer
+
     def can_fetch(self, rows: int) -> bool:
         """Return True when `fetch` may find rows; otherwise count them as skipped."""
         if not self.remotes:

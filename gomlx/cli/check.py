@@ -25,6 +25,7 @@ from gomlx.cli.terminal import (
 if TYPE_CHECKING:
     from gomlx.cli.connect import ConnectionResult
     from gomlx.cli.model_report import ModelReport
+    from gomlx.cli.tier_report import TierReport
     from gomlx.config.schema import Config, Model
 
 
@@ -46,7 +47,8 @@ def check(
     the inputs and outputs are shown, how rows run, and whether answers are cached.
 
     With --connect, a connection that fails is printed with its probable cause and what
-    to do about it.
+    to do about it; and a look-up is measured, to warn of tiers that cost a model more
+    than the runs they save.
 
     Exit codes: 0 fine, 1 a model or a connection cannot be used, 2 the config is wrong.
     """
@@ -71,6 +73,7 @@ class _Found:
     certificate_expires: str | None
     models: "list[ModelReport]"
     connections: "list[ConnectionResult]"
+    tiers: "list[TierReport]"
     warnings: list[str]
 
 
@@ -78,15 +81,16 @@ def _found(path: Path, connect: bool, quick: bool) -> _Found:
     """Check all. Raises ConfigInvalid."""
     from gomlx.cli.connect import try_connections
     from gomlx.cli.model_report import model_reports
+    from gomlx.cli.tier_report import tier_reports
     from gomlx.config.load import load_config
 
     config = load_config(path)
     expires = _certificate_expiry(config)
     warnings = [text for model in config.models for text in _warnings(model)]
     reports = model_reports(config, quick)
-    return _Found(
-        expires, reports, try_connections(config) if connect else [], warnings
-    )
+    connections = try_connections(config) if connect else []
+    tiers = tier_reports(config, reports, connections)
+    return _Found(expires, reports, connections, tiers, warnings)
 
 
 def _print(found: _Found) -> None:
@@ -100,6 +104,11 @@ def _print(found: _Found) -> None:
         _print_model(report)
     for one in found.connections:
         (errors if one.problem else output).print(escape(str(one)))
+    for tier in found.tiers:
+        if tier.is_wasteful:
+            print_warning(str(tier))
+        else:
+            output.print(escape(str(tier)))
 
 
 def _warnings(model: "Model") -> list[str]:

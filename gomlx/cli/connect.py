@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from gomlx.cache.redis.address import AddressKind, parse
 from gomlx.cache.redis.tier import RedisTier
+from gomlx.cache.remote.counts import RemoteCounts
+from gomlx.cache.remote.limits import TierLimits
+from gomlx.cache.remote.tier import Remote
 from gomlx.config.schema import Config, Connection
 from gomlx.errors import ConfigInvalid, TierFailed
 
@@ -60,7 +63,7 @@ class ConnectionResult:
     """The result of trying a connection; problem is empty if it can be used.
 
     milliseconds is the time of a ping once connected, server the server's version and
-    role if it reports them.
+    role if it reports them. lookup_us is the CPU of a look-up of one row.
     """
 
     id: str
@@ -68,11 +71,13 @@ class ConnectionResult:
     server: str = ""
     problem: str = ""
     advice: str = ""
+    lookup_us: float | None = None
 
     def __str__(self) -> str:
         if not self.problem:
             server = f" {self.server}," if self.server else ""
-            return f"connection {self.id}: ok,{server} {self.milliseconds} ms"
+            cpu = f", {self.lookup_us:g} us CPU a look-up" if self.lookup_us else ""
+            return f"connection {self.id}: ok,{server} {self.milliseconds} ms{cpu}"
         advice = f"\n  {self.advice}" if self.advice else ""
         return f"connection {self.id}: {self.problem}{advice}"
 
@@ -127,7 +132,20 @@ async def _probe(
         await tier.delete([key])
         if found != [value]:
             raise TierFailed("a value that was written is not found")
-    return ConnectionResult(connection.id, round(milliseconds, 2), server)
+    lookup_us = await _lookup_us(tier, connection)
+    return ConnectionResult(
+        connection.id, round(milliseconds, 2), server, lookup_us=lookup_us
+    )
+
+
+async def _lookup_us(tier: RedisTier, connection: Connection) -> float | None:
+    """Return what a look-up of one row takes of the CPU, as a worker measures it."""
+    seconds = connection.timeout_seconds
+    limits = TierLimits(seconds, seconds, 1 << 20, 1 << 20, is_read_only=True)
+    remote = Remote(connection.id, tier, limits, RemoteCounts.unshown())
+    if not await remote.measure():
+        return None
+    return round(remote.worth.lookup_seconds * 1e6, 1)
 
 
 async def _describe(tier: RedisTier, kind: AddressKind) -> str:

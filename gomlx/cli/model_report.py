@@ -22,7 +22,7 @@ from gomlx.cli.terminal import errors
 from gomlx.config.schema import Config, Model
 from gomlx.contract.canonical import Kind, parse
 from gomlx.contract.tensor import Tensor
-from gomlx.errors import StageFailed
+from gomlx.errors import RunFailed, StageFailed
 from gomlx.models.source import Snapshot, Source
 from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest
 from gomlx.runtime.masking import masked
@@ -37,7 +37,8 @@ class ModelReport:
     """One model as the service would serve it; problem says why it would not.
 
     source: what its URL holds. inputs and outputs: a dict for each. rows: how rows run.
-    cached: where answers are kept, or why they are not. Empty: not found out.
+    cached: where answers are kept, or why they are not. run_us: what the run takes that
+    a hit in a shared tier saves. Empty: not found out.
     """
 
     id: str
@@ -49,6 +50,7 @@ class ModelReport:
     outputs: Sequence[dict[str, Any]] = ()
     rows: str = ""
     cached: str = ""
+    run_us: float | None = None
 
 
 def model_reports(config: Config, is_quick: bool) -> list[ModelReport]:
@@ -109,6 +111,11 @@ class _Examination:
             return self._with(report, model, read)
         version = await self._stager.stage(request, snapshot)
         found = await asyncio.to_thread(_staged, version)
+        store = self._config.datastore_of(model)
+        if store and store.tiers and not found.unsteady:
+            rows = model.batch.max_rows if model.batch.rows == "together" else 1
+            run_us = await asyncio.to_thread(_run_us, version, rows)
+            report = replace(report, run_us=run_us)
         shutil.rmtree(request.into)
         return replace(self._with(report, model, found), version=version.digest)
 
@@ -155,6 +162,20 @@ def _staged(version: ModelVersion) -> _Found:
         description.unsteady,
         rows_verdict(description.rows_apart, description.rows_together),
     )
+
+
+def _run_us(version: ModelVersion, rows: int) -> float | None:
+    """Load a version as a worker does, and measure a run of so many rows."""
+    from gomlx.models.serving.servable import Servable
+
+    servable = Servable(version)
+    try:
+        timings = servable.warm(rows)
+    except RunFailed:  # a worker will say so, too
+        return None
+    finally:
+        servable.close()
+    return round(timings[-1].wall * 1e6, 1)
 
 
 def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:

@@ -24,6 +24,7 @@ Seconds = Annotated[float, Meta(gt=0, le=_YEAR)]
 TimeToLive = Annotated[float, Meta(ge=1, le=3650 * 86400)]
 _Milliseconds = Annotated[float, Meta(gt=0, le=60_000)]
 _Parallel = Annotated[int, Meta(ge=1, le=256)]
+_SkipBelow = Annotated[float, Meta(ge=0, le=60_000_000)] | Literal["auto"] | None
 
 
 class Tls(Struct, frozen=True, kw_only=True):
@@ -133,6 +134,18 @@ class CacheTier(Struct, frozen=True, kw_only=True):
     deadline_ms: _Milliseconds | None = None
     read_only: bool = False
     max_value_bytes: Positive = 1 << 20  # larger answers are not written
+    # Models whose run of a row takes less do without the tier; auto: less than a
+    # look-up. None: all use it.
+    skip_below_us: _SkipBelow = None
+
+    def skips(self, run_seconds: float, lookup_seconds: float) -> bool:
+        """Whether a model whose run takes so long does without the tier.
+
+        lookup_seconds: what a look-up takes of a worker's CPU; 0: not known.
+        """
+        if self.skip_below_us == "auto":
+            return run_seconds < lookup_seconds
+        return run_seconds * 1e6 < (self.skip_below_us or 0)
 
 
 class Datastore(Struct, frozen=True, kw_only=True):

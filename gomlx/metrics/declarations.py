@@ -112,4 +112,17 @@ GAUGES = {  # of all workers, the greatest value is shown
         "greatest of all workers.",
         ("datastore", "tier"),
     ),
+    "gomlx_lookup_cpu_seconds": Declaration(
+        "CPU seconds of a worker that a look-up of one row in a shared tier takes, "
+        "measured when the worker starts; 0: not yet.",
+        ("datastore", "tier"),
+    ),
+    "gomlx_tier_costs_more": Declaration(
+        "1: a look-up in the tier takes more CPU than the run that a hit saves.",
+        ("model", "datastore", "tier"),
+    ),
+    "gomlx_tier_skipped": Declaration(
+        "1: the model does without the tier, by its skip_below_us.",
+        ("model", "datastore", "tier"),
+    ),
 }

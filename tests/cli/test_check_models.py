@@ -10,6 +10,7 @@ import yaml
 
 from tests.cli.test_cli import gomlx
 from tests.support import saved_models
+from tests.support.redis_servers import Server
 from tests.support.saved_models import save, spec
 
 MODELS: list[dict[str, Any]] = [
@@ -130,3 +131,39 @@ def test_nothing_stays_behind(
         done = check(folder, MODELS[:1], *options)
         assert done.returncode == 0, done.stderr
         assert not list(tmp_path.iterdir())
+
+
+def test_tiers_that_cost_a_model_more_than_they_save(
+    folder: Path, near: Server
+) -> None:
+    saved_models.sleeper(folder / "costly", 500)
+    document = {
+        "models": [
+            {"id": "cheap", "url": "./versions", "datastore": "s"},
+            {"id": "costly", "url": "./costly", "datastore": "s"},
+        ],
+        "datastores": [{"id": "s", "tiers": [{"connection": "near"}]}],
+        "connections": [{"id": "near", "url": near.url}],
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    done = gomlx("check", "config.yaml", "--connect", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (connection,) = found["connections"]
+    cheap, costly = found["tiers"]
+    assert cheap["run_us"] < connection["lookup_us"] < costly["run_us"]
+    assert (cheap["model"], cheap["tier"]) == ("cheap", "near")
+    done = gomlx("check", "config.yaml", "--connect", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "model cheap: tier near costs more than it saves" in done.stderr
+    assert "model costly uses tier near" in done.stdout
+    document["datastores"] = [
+        {"id": "s", "tiers": [{"connection": "near", "skip_below_us": "auto"}]}
+    ]
+    path.write_text(yaml.safe_dump(document))
+    done = gomlx("check", "config.yaml", "--connect", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    assert "us CPU a look-up" in done.stdout
+    assert "model cheap does without tier near" in done.stdout

@@ -174,8 +174,8 @@ def _kind(kind: Any) -> str:
     bounds = [part for part in get_args(kind)[1:] if isinstance(part, Meta)]
     inner = _inner(kind)
     if get_origin(inner) in (Union, UnionType):
-        (some,) = [part for part in get_args(inner) if part is not NoneType]
-        return _kind(some)
+        some = [part for part in get_args(inner) if part is not NoneType]
+        return " or ".join(map(_kind, some))
     if get_origin(inner) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(inner))
     if get_origin(inner) is tuple:

@@ -35,3 +35,8 @@ class RemoteCounts:
         self.writes = WriteCounts(counter)
         self.seconds = seconds
         self.state = state
+
+    @classmethod
+    def unshown(cls) -> "RemoteCounts":
+        """Return counts that are in no metric."""
+        return cls(lambda *_: Counter(), Histogram(()), Gauge())

@@ -45,8 +45,8 @@ def _ignore() -> None:
 class Batcher:
     """The queue, the schedule and the runner of one version.
 
-    run: rows → their answers. on_completed: called after the rows of a run, or dropped
-    ones, have completed. For one thread: the event loop's.
+    run: rows → their answers. cost: what runs take. on_completed: called after the rows
+    of a run, or dropped ones, have completed. For one thread: the event loop's.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Batcher:
         cost: Cost,
         on_completed: Callable[[], None] = _ignore,
     ) -> None:
+        self.cost = cost
         complete = partial(complete_jobs, name, on_completed)
         self._queue = RowQueue(name, limits, cost, complete)
         # PERF: rows are added, and mostly admitted, without a call of the queue.

@@ -134,6 +134,11 @@ class Cost:
         self._seconds = [cpu + wait for cpu, wait in pairs]
         self._expensive = [seconds > EXPENSIVE_SECONDS for seconds in self._seconds]
 
+    @property
+    def key_seconds(self) -> float:
+        """What the answer for one key takes: a row, or a request of the most rows."""
+        return self._seconds[0 if self.rows_of is len else -1]
+
     def estimate(self, rows: int) -> float:
         """Return the seconds that a run of that many rows is expected to take."""
         return self._seconds[(rows - 1).bit_length()]

@@ -103,6 +103,10 @@ class ModelPredictor:
         else:
             requester.reply(counts.refusals.refusal(error, seconds))
 
+    def decide_again(self) -> None:
+        """Decide again how the live version's answers are cached."""
+        self._lookup = None
+
     def _parsed(
         self,
         parsing: ParsingRequest,
@@ -141,6 +145,7 @@ class ModelPredictor:
 
     def _change_version(self, live: LiveVersion) -> VersionLookup:
         policy = self._policy.in_effect(bool(live.servable.description.unsteady))
+        policy = policy.worthwhile(self._name, live.batcher.cost.key_seconds)
         self._lookup = VersionLookup(live, policy, self._max_rows)
         return self._lookup
 

@@ -28,6 +28,25 @@ class CachePolicy(NamedTuple):
             return CachePolicy(None, bypass_reason="unsteady-model")
         return self
 
+    def worthwhile(self, model: str, run_seconds: float) -> "CachePolicy":
+        """Return the policy without the tiers that a model does without.
+
+        run_seconds: how long it takes to compute the answer for one key. Processes
+        that agree through such a tier compute each for itself, too.
+        """
+        if self.cache is None:
+            return self
+        cache = self.cache.worthwhile(model, run_seconds)
+        if cache is self.cache:
+            return self
+        if cache.is_empty:
+            return CachePolicy(None, bypass_reason="cheap-model")
+        coalescer = self.coalescer
+        names = ["", *(remote.name for remote in cache.remotes)]
+        if coalescer is not None and coalescer.tier not in names:
+            coalescer = None
+        return CachePolicy(cache, coalescer)
+
     def can_fetch(self, rows: int) -> bool:
         """Return whether rows may be elsewhere, and are fetched before they run.
 

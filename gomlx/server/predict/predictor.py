@@ -69,6 +69,11 @@ class Predictor:
         """Raise ModelNotFound or NotReady if every request for a model would get it."""
         self._current.require(name)
 
+    def decide_again(self) -> None:
+        """Decide again how answers are cached: what look-ups cost is known by now."""
+        for model in self.models.values():
+            model.decide_again()
+
     def has_room(self, name: str) -> bool:
         """Return whether another row that misses would be computed, not shed."""
         live = self._current.get(name)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
+_MEASURE_SECONDS = 10.0  # between two tries
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Service:
         self._stores = open_stores(config, rundir.store, metrics)
         current = Current(model.id for model in config.models)
         predictor = _build_predictor(config, current, self._stores, metrics)
+        self._predictor = predictor
         parts = WorkerParts(
             current, predictor, self._stores, metrics, hooks.certificates
         )
@@ -105,6 +107,7 @@ class Service:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
         await import_tensorflow()
+        are_measured = await self._measure_tiers()
         await self._reloader.catch_up()
         self._announcement.touch()
         self._tasks = [
@@ -113,6 +116,8 @@ class Service:
             loop.create_task(self._tick()),
             loop.create_task(watch_loop_lag(self._loop_lag)),
         ]
+        if not are_measured:
+            self._tasks.append(loop.create_task(self._keep_measuring()))
         if self._hooks.certificates:
             self._tasks.append(loop.create_task(self._hooks.certificates.follow()))
 
@@ -128,6 +133,18 @@ class Service:
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self._metrics.close()
+
+    async def _measure_tiers(self) -> bool:
+        """Measure what look-ups cost; False if a tier has to be tried again."""
+        remotes = [one for s in self._stores.values() for one in s.tiers.remotes]
+        return all([await remote.measure() for remote in remotes])
+
+    async def _keep_measuring(self) -> None:
+        are_measured = False
+        while not are_measured:
+            await asyncio.sleep(_MEASURE_SECONDS)
+            are_measured = await self._measure_tiers()
+            self._predictor.decide_again()
 
     async def _flush(self) -> None:
         for turn in count():

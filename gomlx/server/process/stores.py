@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from gomlx.cache.coalesce import Coalescer
 from gomlx.cache.leases import FleetLeases, HostLeases
@@ -11,6 +12,7 @@ from gomlx.cache.redis.tier import RedisTier
 from gomlx.cache.remote.counts import RemoteCounts
 from gomlx.cache.remote.limits import TierLimits
 from gomlx.cache.remote.tier import Remote
+from gomlx.cache.remote.worth import Worth
 from gomlx.cache.shared_memory.ring import Usage
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
@@ -44,12 +46,17 @@ class Store:
         ]
         self.tiers = Tiered(self._local, self._remotes, datastore.ttl_seconds)
 
-    def detail(self) -> dict[str, dict[str, str]]:
-        """Return the state of each shared tier by name, and its problems."""
+    def detail(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each shared tier by name, its problems, who skips it."""
         return {
             remote.name: {"state": remote.health.state.name.lower().replace("_", "-")}
             | ({"problem": remote.health.problem} if remote.health.problem else {})
             | ({"writes": remote.writes.problem} if remote.writes.problem else {})
+            | (
+                {"skipped_by": skipped}
+                if (skipped := sorted(remote.worth.skipped))
+                else {}
+            )
             for remote in self._remotes
         }
 
@@ -63,7 +70,8 @@ class Store:
         if model.coalesce == "host":
             return Coalescer(self._host_leases, seconds, self.tiers.poll_local)
         if model.coalesce == "fleet":
-            return Coalescer(self._fleet_leases, seconds, self.tiers.poll_nearest)
+            tier = self._remotes[0].name
+            return Coalescer(self._fleet_leases, seconds, self.tiers.poll_nearest, tier)
         return None
 
     # One of each for all models: the locks belong to the process.
@@ -101,7 +109,14 @@ class Store:
             self._metrics.histogram("gomlx_cache_seconds", self._datastore.id, name),
             self._metrics.gauge("gomlx_tier_state", self._datastore.id, name),
         )
-        return Remote(name, RedisTier.from_config(connection), limits, counts)
+        worth = Worth(
+            tier.skips,
+            self._metrics.gauge("gomlx_lookup_cpu_seconds", self._datastore.id, name),
+            lambda metric, model: self._metrics.gauge(
+                metric, model, self._datastore.id, name
+            ),
+        )
+        return Remote(name, RedisTier.from_config(connection), limits, counts, worth)
 
     def _counter(self, tier: str) -> Callable[[str, str], Counter]:
         def counter(metric: str, outcome: str) -> Counter:

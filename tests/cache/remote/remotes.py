@@ -1,6 +1,7 @@
 """Shared tiers over real Redis servers, and what they count."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -72,8 +73,9 @@ async def opened(
         return counts[outcome if "lookups" in metric else f"write {outcome}"]
 
     remote_counts = RemoteCounts(counter, Histogram(SECONDS), state)
-    given = {"clock": clock} if clock else {}
-    remote = Remote("near", tier, its or limits(), remote_counts, **given)
+    remote = Remote(
+        "near", tier, its or limits(), remote_counts, clock=clock or time.monotonic
+    )
     try:
         yield Counted(remote, counts, state)
     finally:

@@ -32,6 +32,8 @@ DICTIONARY = Dictionary(DIGEST, SIGNATURE, KINDS)
 class FakeBatcher:
     """Keeps its jobs until they are run by hand. room: how many rows it admits."""
 
+    cost = SimpleNamespace(key_seconds=1.0)
+
     def __init__(self, room: int = 1000) -> None:
         self.room = room
         self.jobs: list[tuple[Row, Job]] = []
@@ -99,6 +101,9 @@ class FakeCache:
 
     def set(self, _: object, key: bytes, value: bytes) -> None:
         self.answers[key] = value
+
+    def worthwhile(self, model: str, run_seconds: float) -> "FakeCache":
+        return self
 
     def can_fetch(self, rows: int) -> bool:
         return bool(self.remotes) and rows > 0
