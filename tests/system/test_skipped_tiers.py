@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import saved_models
-from tests.support.redis_servers import Server, server
+from tests.support.redis_servers import Server, free_port, server
 from tests.support.service import Service, running, wait_for
 
 
@@ -89,3 +89,15 @@ def test_a_model_that_costs_more_uses_it(skipping: Skipping) -> None:
     assert service.metric("gomlx_tier_skipped", **labels) == 0
     assert service.metric("gomlx_tier_costs_more", **labels) == 0
     assert "costly" not in service.ready()["tiers"]["shared"]["near"]["skipped_by"]
+
+
+def test_a_redis_that_comes_later_is_measured_then(tmp_path: Path) -> None:
+    port = free_port()
+    config = config_of(tmp_path, f"redis://127.0.0.1:{port}/0")
+    (tmp_path / "service").mkdir()
+    bypassed = "gomlx; fwd=bypass; detail=cheap-model"
+    with running(tmp_path / "service", config) as service:
+        assert status_of(service, "cheap", 1.0) == "gomlx; fwd=miss; stored"
+        with server(tmp_path / "redis", port=port):
+            wait_for(lambda: status_of(service, "cheap", 1.0) == bypassed)
+            assert service.post("cheap", {"x": 4.0}).json()["data"] == {"y": 8.0}

@@ -112,6 +112,9 @@ class Cost:
     rises slowly and falls fast. In a thread it may be the wait for the event loop, and
     the average does not rise. A very long run counts at once, so that the next one of
     its size does not block the loop again.
+
+    key_seconds: what the answer for one key, a row or a request of the most rows, took
+    when it was measured, nothing else being done: as look-ups are measured.
     """
 
     def __init__(
@@ -132,12 +135,8 @@ class Cost:
             self._waits.append(2 * self._waits[-1])
         pairs = zip(self._cpu, self._waits, strict=True)
         self._seconds = [cpu + wait for cpu, wait in pairs]
+        self.key_seconds = self._seconds[0 if rows_of is len else -1]
         self._expensive = [seconds > EXPENSIVE_SECONDS for seconds in self._seconds]
-
-    @property
-    def key_seconds(self) -> float:
-        """What the answer for one key takes: a row, or a request of the most rows."""
-        return self._seconds[0 if self.rows_of is len else -1]
 
     def estimate(self, rows: int) -> float:
         """Return the seconds that a run of that many rows is expected to take."""

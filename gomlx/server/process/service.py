@@ -14,12 +14,13 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from gomlx.cache.remote.tier import Remote
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.batching.threads import spare_cores
@@ -107,7 +108,8 @@ class Service:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
         await import_tensorflow()
-        are_measured = await self._measure_tiers()
+        remotes = [one for s in self._stores.values() for one in s.tiers.remotes]
+        unmeasured = [one for one in remotes if not await one.measure()]
         await self._reloader.catch_up()
         self._announcement.touch()
         self._tasks = [
@@ -116,8 +118,8 @@ class Service:
             loop.create_task(self._tick()),
             loop.create_task(watch_loop_lag(self._loop_lag)),
         ]
-        if not are_measured:
-            self._tasks.append(loop.create_task(self._keep_measuring()))
+        if unmeasured:
+            self._tasks.append(loop.create_task(self._keep_measuring(unmeasured)))
         if self._hooks.certificates:
             self._tasks.append(loop.create_task(self._hooks.certificates.follow()))
 
@@ -134,17 +136,14 @@ class Service:
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self._metrics.close()
 
-    async def _measure_tiers(self) -> bool:
-        """Measure what look-ups cost; False if a tier has to be tried again."""
-        remotes = [one for s in self._stores.values() for one in s.tiers.remotes]
-        return all([await remote.measure() for remote in remotes])
-
-    async def _keep_measuring(self) -> None:
-        are_measured = False
-        while not are_measured:
+    async def _keep_measuring(self, unmeasured: Sequence[Remote]) -> None:
+        """Measure what look-ups cost in tiers that did not work at the start."""
+        while unmeasured:
             await asyncio.sleep(_MEASURE_SECONDS)
-            are_measured = await self._measure_tiers()
-            self._predictor.decide_again()
+            remaining = [one for one in unmeasured if not await one.measure()]
+            if len(remaining) < len(unmeasured):
+                self._predictor.decide_again()
+            unmeasured = remaining
 
     async def _flush(self) -> None:
         for turn in count():

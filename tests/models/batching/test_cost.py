@@ -14,6 +14,7 @@ from gomlx.models.batching.cost import (
     batch_sizes,
     measure_sizes,
     new_sizes_cost,
+    rows_of_requests,
 )
 
 
@@ -185,3 +186,12 @@ def test_whether_a_new_size_costs(
 def test_new_sizes_are_not_tried_after_the_budget_is_used_up() -> None:
     run = Compiling({1})
     assert not new_sizes_cost(run, 64, [cpu(0.4), cpu(0.6)])
+
+
+def test_the_cost_of_a_key_is_that_of_loading() -> None:
+    cost = Cost(4, [cpu(0.001), cpu(0.002), cpu(0.003)])
+    cost.observe(1, cpu(0.1), True)
+    assert cost.estimate(1) > 0.001
+    assert cost.key_seconds == 0.001
+    of_requests = Cost(4, [cpu(0.001), cpu(0.002), cpu(0.003)], rows_of_requests)
+    assert of_requests.key_seconds == 0.003
