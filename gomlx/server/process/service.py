@@ -14,13 +14,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from gomlx.cache.remote.tier import Remote
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.batching.threads import spare_cores
@@ -37,7 +36,12 @@ from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limi
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
-from gomlx.server.process.stores import Store, open_stores
+from gomlx.server.process.stores import (
+    Store,
+    keep_measuring,
+    measure_tiers,
+    open_stores,
+)
 from gomlx.server.routes.app import build_app
 
 if TYPE_CHECKING:
@@ -46,7 +50,6 @@ if TYPE_CHECKING:
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
-_MEASURE_SECONDS = 10.0  # between two tries
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,10 @@ class Service:
         slot = claim_slot(rundir).number
         self._hooks = hooks
         self._metrics = metrics = Metrics(rundir.metrics, slot, rundir.tallies)
-        self._loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
+        loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self._stores = open_stores(config, rundir.store, metrics)
         current = Current(model.id for model in config.models)
         predictor = _build_predictor(config, current, self._stores, metrics)
-        self._predictor = predictor
         parts = WorkerParts(
             current, predictor, self._stores, metrics, hooks.certificates
         )
@@ -101,6 +103,15 @@ class Service:
         loader = VersionLoader(batches, metrics, send, cores)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
         self._announcement = rundir.workers / str(os.getpid())
+        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            self._reloader.follow,
+            self._flush,
+            self._tick,
+            partial(watch_loop_lag, loop_lag),
+            partial(keep_measuring, self._stores.values(), predictor.decide_again),
+        ]
+        if hooks.certificates:
+            self._background.append(hooks.certificates.follow)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self) -> None:
@@ -108,20 +119,10 @@ class Service:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
         await import_tensorflow()
-        remotes = [one for s in self._stores.values() for one in s.tiers.remotes]
-        unmeasured = [one for one in remotes if not await one.measure()]
+        await measure_tiers(self._stores.values())
         await self._reloader.catch_up()
         self._announcement.touch()
-        self._tasks = [
-            loop.create_task(self._reloader.follow()),
-            loop.create_task(self._flush()),
-            loop.create_task(self._tick()),
-            loop.create_task(watch_loop_lag(self._loop_lag)),
-        ]
-        if unmeasured:
-            self._tasks.append(loop.create_task(self._keep_measuring(unmeasured)))
-        if self._hooks.certificates:
-            self._tasks.append(loop.create_task(self._hooks.certificates.follow()))
+        self._tasks = [loop.create_task(run()) for run in self._background]
 
     def stop_accepting(self) -> None:
         """Accept no new requests; open ones finish."""
@@ -135,15 +136,6 @@ class Service:
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self._metrics.close()
-
-    async def _keep_measuring(self, unmeasured: Sequence[Remote]) -> None:
-        """Measure what look-ups cost in tiers that did not work at the start."""
-        while unmeasured:
-            await asyncio.sleep(_MEASURE_SECONDS)
-            remaining = [one for one in unmeasured if not await one.measure()]
-            if len(remaining) < len(unmeasured):
-                self._predictor.decide_again()
-            unmeasured = remaining
 
     async def _flush(self) -> None:
         for turn in count():

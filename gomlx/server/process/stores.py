@@ -1,6 +1,7 @@
 """Opens the datastores of the config: their tiers, and coalescing over them."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from gomlx.metrics.metrics import Metrics
 
 # Of the nearest tier, and of further ones; a longer wait often costs more than a run.
 _DEADLINES_MS = (5.0, 20.0)
+_MEASURE_SECONDS = 10.0  # between two tries
 
 
 class Store:
@@ -155,3 +157,24 @@ def memory_metrics(stores: Mapping[str, Store]) -> list[ScrapedMetric]:
             entries.add(usage.entries, name)
             overwritten.add(usage.overwritten_bytes, name)
     return [used, entries, overwritten]
+
+
+async def measure_tiers(stores: Iterable[Store]) -> None:
+    """Measure what look-ups cost, while the event loop has nothing else to do."""
+    for store in stores:
+        for remote in store.tiers.remotes:
+            await remote.measure()
+
+
+async def keep_measuring(
+    stores: Iterable[Store], on_measured: Callable[[], None]
+) -> None:
+    """Measure those tiers, too, that did not work at the start, until all are."""
+    remotes = [remote for store in stores for remote in store.tiers.remotes]
+    unmeasured = [remote for remote in remotes if not remote.worth.lookup_seconds]
+    while unmeasured:
+        await asyncio.sleep(_MEASURE_SECONDS)
+        remaining = [one for one in unmeasured if not await one.measure()]
+        if len(remaining) < len(unmeasured):
+            on_measured()
+        unmeasured = remaining
