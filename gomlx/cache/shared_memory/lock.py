@@ -1,4 +1,4 @@
-"""The right to write to a store, which LMDB's own lock can only be waited for."""
+"""The right to write to a store, one process at a time."""
 
 import fcntl
 from pathlib import Path
