@@ -82,7 +82,10 @@ def mapped(
 
     kept: the `origins` of the body.
     """
-    variables = [_at_start(one) for one in operation.inputs]
+    variables = [
+        one if kept[i] == i else _at_start(one)
+        for i, one in enumerate(operation.inputs)
+    ]
     if condition(variables)[0] != MORE:
         raise Mixes(operation.mixed("the size of the batch ends the loop"))
     for _ in range(len(variables) + 2):

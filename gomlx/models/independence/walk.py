@@ -14,6 +14,7 @@ from gomlx.models.independence.operation import GraphOperation, Mixes
 from gomlx.models.independence.rules import RULES
 from gomlx.models.independence.rules.passing import declared
 from gomlx.models.independence.state import (
+    SAME,
     State,
     StateKind,
     all_joined,
@@ -145,9 +146,9 @@ class ProofWalk:
 
     def _other_outputs(self, operation: GraphOperation) -> Sequence[State]:
         self.writes = self.writes or _written_by(operation.node)
-        is_same = operation.worst is StateKind.SAME
-        found = declared(operation.node) if is_same else operation.mixed()
-        return [found] * _MOST_OUTPUTS
+        if operation.worst is not StateKind.SAME:
+            return [operation.mixed()] * _MOST_OUTPUTS
+        return [declared(operation.node), *[SAME] * (_MOST_OUTPUTS - 1)]
 
     def _branches(self, operation: GraphOperation) -> Sequence[State]:
         choice, *arguments = operation.inputs
@@ -245,7 +246,7 @@ def _named_by(call: str, state: State) -> State:
         return replace(state, partition=state.partition.removeprefix(_OUTSIDE))
     if not state.partition or state.kind is StateKind.SIZE:
         return state
-    return replace(state, partition=f"{call}/{state.partition}")
+    return replace(state, partition=f"{call}:{state.partition}")
 
 
 def _drawn(operation: GraphOperation) -> State:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,33 +19,57 @@ def step(function: Callable[["Graph"], Any]) -> Callable[["Graph"], Any]:
     return function
 
 
+class Parts(NamedTuple):
+    """What rows were split into: a vector of parts, and which row has which.
+
+    owners: the row of each part. splits: where each row's begin, and the last ones end.
+    """
+
+    values: Any
+    owners: Any
+    splits: Any
+    count: Any  # how many rows there are
+
+
 @dataclass
 class Graph:
-    """A graph that grows: floats and integers to choose from, and how they came."""
+    """A graph that grows: tensors to choose from, and how they came.
+
+    height: the number of rows that constants have, which may be the batch's.
+    """
 
     random: Random
     floats: list[Any] = field(default_factory=list)
     integers: list[Any] = field(default_factory=list)
     texts: list[Any] = field(default_factory=list)
+    parts: list[Parts] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    height: int = 4
 
     def grow(self, steps: int) -> None:
         """Add operations; one that does not go with its inputs is left out."""
         for _ in range(steps):
             name = self.random.choice([*_STEPS])
             try:
-                made = _STEPS[name](self)
+                with tf.name_scope(name):
+                    made = _STEPS[name](self)
+                    self._keep(made)
             except (ValueError, TypeError, IndexError, tf.errors.OpError):
                 continue
-            for tensor in made if isinstance(made, list | tuple) else [made]:
-                kind = tensor.dtype
-                if kind == tf.string:
-                    self.texts.append(tensor)
-                elif kind.is_integer:
-                    self.integers.append(tf.cast(tensor, tf.int64))
-                else:
-                    self.floats.append(tf.cast(tensor, tf.float64))
             self.names.append(name)
+
+    def _keep(self, made: Any) -> None:
+        if isinstance(made, Parts):
+            self.parts.append(made)
+        elif isinstance(made, list | tuple):
+            for one in made:
+                self._keep(one)
+        elif made.dtype == tf.string:
+            self.texts.append(made)
+        elif made.dtype.is_integer:
+            self.integers.append(tf.cast(made, tf.int64))
+        else:
+            self.floats.append(tf.cast(made, tf.float64))
 
     @property
     def f(self) -> Any:
@@ -60,12 +84,19 @@ class Graph:
     def t(self) -> Any:
         return self._late(self.texts)
 
+    @property
+    def p(self) -> Any:
+        return self._late(self.parts)
+
     def axis(self, tensor: Any) -> int:
         return self.random.randrange(-1, len(tensor.shape))
 
     def constant(self, *shape: int) -> Any:
         values = [self.random.uniform(-2, 2) for _ in range(int(np.prod(shape)))]
         return tf.constant(np.array(values, np.float64).reshape(shape))
+
+    def likely(self) -> bool:
+        return self.random.random() < 0.7
 
     def _late(self, tensors: Sequence[Any]) -> Any:
         at = max(self.random.randrange(len(tensors)) for _ in range(2))

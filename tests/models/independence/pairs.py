@@ -206,6 +206,44 @@ def _differences(a: Any, b: Any) -> Any:
     return ends - tf.concat([[0], tf.cumsum(tf.cast(b, tf.int32))], 0)[:-1]
 
 
+def _rounded(w: Any, kind: Any) -> Any:
+    """Words padded to three; where they begin is converted, and converted back."""
+    words = tf.strings.split(w)
+    return tf.raw_ops.RaggedTensorToTensor(
+        shape=[-1, 3],
+        values=words.values,
+        default_value="",
+        row_partition_tensors=[tf.cast(tf.cast(words.row_splits, kind), tf.int64)],
+        row_partition_types=["ROW_SPLITS"],
+    )
+
+
+def _column(x: Any, place: Any) -> Any:
+    """A column, whose entry has a mask that does not count."""
+    return tf.raw_ops.StridedSlice(
+        input=tf.tile(x, [1, 2]),
+        begin=tf.stack([0, place]),
+        end=[0, 0],
+        strides=[1, 1],
+        begin_mask=3,
+        end_mask=1,
+        shrink_axis_mask=2,
+    )
+
+
+def _read(x: Any, own: bool) -> Any:
+    """A loop over rows, each of which reads itself, or the first."""
+    first = tf.constant(0)
+    count = tf.shape(x)[0]
+    given = tf.TensorArray(x.dtype, count).unstack(x)
+
+    def turn(i: Any, out: Any) -> Any:
+        return i + 1, out.write(i, given.read(i if own else first))
+
+    start = first, tf.TensorArray(x.dtype, count)
+    return tf.while_loop(lambda i, _: i < count, turn, start)[1].stack()
+
+
 def _rank(x: Any) -> Any:
     return tf.cast(tf.raw_ops.Rank(input=x), tf.float64)
 
@@ -536,6 +574,22 @@ PAIRS: dict[str, Pair] = {
         lambda x, i, w: (
             x + total(tf.minimum(-tf.maximum(tf.size(tf.where(i > 2)), 4), 4))
         ),
+    ),
+    "Gather in a table of an unknown shape": Pair(
+        lambda x, i, w: tf.gather(tf.transpose(TABLE), i % 4),
+        lambda x, i, w: tf.gather(
+            tf.transpose(TABLE), tf.reshape(tf.stack([i % 4, i % 3], 1), [-1])
+        ),
+    ),
+    "splits that are converted": Pair(
+        lambda x, i, w: _rounded(w, tf.int32), lambda x, i, w: _rounded(w, tf.float16)
+    ),
+    "StridedSlice at a size": Pair(
+        lambda x, i, w: _column(x, tf.shape(x)[1]),
+        lambda x, i, w: _column(x, tf.shape(x)[0]),
+    ),
+    "the element of a turn": Pair(
+        lambda x, i, w: _read(x, True), lambda x, i, w: _read(x, False)
     ),
     "unique values": Pair(lambda x, i, w: i * 2, lambda x, i, w: tf.unique(i).idx),
 }

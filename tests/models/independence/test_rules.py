@@ -1,5 +1,6 @@
 """Each rule: a graph whose rows it proves independent, and one that it refuses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,3 +82,26 @@ def test_every_rule_has_a_graph_that_it_proves_and_one_that_it_refuses() -> None
     for rule in set(RULES.values()):
         names = {op for op, other in RULES.items() if other is rule}
         assert names & good and names & bad, sorted(names)
+
+
+def _of_two(build: Callable[[Any, Any], Any]) -> Any:
+    """Return what is proved of rows of 4 numbers, and of as many as are fed."""
+    graph = tf.Graph()
+    with graph.as_default():
+        placeholder = tf.compat.v1.placeholder
+        feeds = [placeholder(tf.float64, [None, size]) for size in (4, None)]
+        fetch = tf.identity(build(*feeds))
+    return proved(graph, feeds, fetch)
+
+
+def test_a_size_that_is_open_may_be_one() -> None:
+    assert _of_two(lambda x, z: tf.reshape(x + z, [-1, 4])).joins
+    assert not _of_two(lambda x, z: tf.reshape(x + z, [-1, tf.shape(z)[1]])).joins
+
+
+def test_a_size_that_is_open_is_no_place_among_sizes() -> None:
+    def product(x: Any, place: Any) -> Any:
+        return x * tf.cast(tf.gather(tf.shape(x), place), tf.float64)
+
+    assert _of_two(lambda x, z: product(x, 1)).joins
+    assert not _of_two(lambda x, z: product(x, tf.shape(z)[1])).joins

@@ -76,6 +76,7 @@ def _of_parts(operation: GraphOperation) -> State:
         StateKind.OWNERS,
         StateKind.SPLITS,
     ):
+        operation.require(_is_whole(operation), "numbers that may be rounded")
         return operation.inputs[0]
     if operation.op in ("Maximum", "Minimum"):
         return _bounded(operation)
@@ -131,8 +132,11 @@ def _meet(sizes: Sequence[Size | None]) -> Size | None:
     batched = [size for size in others if size is not None and size.batches]
     if batched:  # a SAME size that meets it was checked to be 1
         return batched[0]
-    known = [size for size in others if size is not None]
-    return known[0] if known else None
+    numbers = [size for size in others if size is not None and size.is_number]
+    if numbers:
+        return numbers[0]
+    # One that is open may be 1, and then another decides.
+    return others[0] if len(set(others)) == 1 else None
 
 
 def _without_rows(operation: GraphOperation) -> State:
@@ -169,8 +173,9 @@ def _repeated(content: Content, length: int) -> Content:
 
 
 def _is_whole(operation: GraphOperation) -> bool:
-    """True for a conversion to integers."""
-    return bool(dtypes.as_dtype(operation.node.attr["DstT"].type).is_integer)
+    """True for a conversion to integers that hold every size."""
+    found = dtypes.as_dtype(operation.node.attr["DstT"].type)
+    return bool(found.is_integer and found.size >= 4)
 
 
 _UNKNOWN = "unknown"

@@ -7,6 +7,7 @@ from gomlx.models.independence.operation import (
     Outcome,
     Rule,
     number,
+    numbers,
     place,
 )
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
@@ -51,10 +52,8 @@ def _batch_dims(operation: GraphOperation) -> int:
 def _of_content(params: State, indices: State) -> State:
     """Pick sizes out of a vector."""
     assert params.content is not None
-    if indices.content is None or None in indices.content:
-        return State(params.kind)
-    places = [size.number for size in indices.content if size]
-    if any(i >= len(params.content) for i in places):
+    places = numbers(indices)
+    if places is None or any(not 0 <= i < len(params.content) for i in places):
         return State(params.kind)
     return holding(tuple(params.content[i] for i in places), indices.shape)
 
@@ -65,7 +64,9 @@ def _by_rows(
     """A table that is the same for all, looked up by each row's own indices."""
     operation.require(not _batch_dims(operation), "places of a batch in a table")
     if indices.shape is None or params.shape is None:
-        operation.require(axis == 0 and indices.axis == 0, "unknown rank")
+        is_first = axis == 0 and indices.axis == 0
+        has_one_each = indices.shape is None or indices.shape[0] == WHOLE_BATCH
+        operation.require(is_first and has_one_each, "unknown rank")
         return rows(None)
     axis = place(axis, len(params.shape))
     shape = (*params.shape[:axis], *indices.shape, *params.shape[axis + 1 :])

@@ -46,7 +46,10 @@ def _constant(operation: GraphOperation) -> Outcome:
 
 
 def declared(node: Any) -> State:
-    """Return SAME with the shape that a variable or what is read of it declares."""
+    """Return SAME with the shape that a variable or what is read of it declares.
+
+    That of several outputs is the first one's.
+    """
     for name in ("shape", "_output_shapes"):
         if name in node.attr:
             proto = node.attr[name].shape

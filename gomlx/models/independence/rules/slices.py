@@ -137,10 +137,10 @@ def _is_of_batch(bounds: Sequence[Size | None], masked: set[str]) -> bool:
     if masked & {"ellipsis", "new_axis"}:
         return False
     first, last, stride = bounds
-    open_ends = masked | ({"end"} if "shrink_axis" in masked else set())
+    is_one = "shrink_axis" in masked  # at `first`, whatever else is masked
     used = [stride]
-    used += [] if "begin" in masked else [first]
-    used += [] if "end" in open_ends else [last]
+    used += [] if "begin" in masked and not is_one else [first]
+    used += [] if "end" in masked or is_one else [last]
     return any(one is not None and one.batches > 0 for one in used)
 
 
