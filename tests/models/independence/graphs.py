@@ -11,11 +11,13 @@ from tensorflow.core.protobuf import config_pb2
 
 WORDS = ["a", "b", "c d", "a b c", ""]
 _STEPS: dict[str, Callable[["Graph"], Any]] = {}
+_FAMILIES: dict[str, list[str]] = {}  # names of steps that often come together
 
 
 def step(function: Callable[["Graph"], Any]) -> Callable[["Graph"], Any]:
     """Make a function one of the operations that graphs are composed of."""
     _STEPS[function.__name__] = function
+    _FAMILIES.setdefault(function.__module__, []).append(function.__name__)
     return function
 
 
@@ -48,8 +50,12 @@ class Graph:
 
     def grow(self, steps: int) -> None:
         """Add operations; one that does not go with its inputs is left out."""
-        for _ in range(steps):
-            name = self.random.choice([*_STEPS])
+        family = self.random.choice([[*_STEPS], *_FAMILIES.values()])
+        wanted = len(self.names) + steps
+        for _ in range(3 * steps):
+            if len(self.names) == wanted:
+                break
+            name = self.random.choice(family if self.likely() else [*_STEPS])
             try:
                 with tf.name_scope(name):
                     made = _STEPS[name](self)
