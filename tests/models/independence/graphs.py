@@ -70,6 +70,8 @@ class Graph:
         elif isinstance(made, list | tuple):
             for one in made:
                 self._keep(one)
+        elif not isinstance(made, tf.Tensor):
+            raise TypeError("a ragged tensor")
         elif made.dtype == tf.string:
             self.texts.append(made)
         elif made.dtype.is_integer:
