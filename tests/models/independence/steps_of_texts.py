@@ -226,7 +226,8 @@ def bytes_of_texts(g: Graph) -> Any:
 @step
 def parts_of_texts(g: Graph) -> Any:
     places = g.random.choice([g.i % 2, tf.zeros_like(g.i), g.constant(g.height) > 9])
-    return tf.strings.substr(g.t, tf.cast(places, tf.int32), number(g))
+    begins = tf.cast(places, tf.int32)
+    return tf.strings.substr(g.t, begins, tf.fill(tf.shape(begins), number(g)))
 
 
 @step
