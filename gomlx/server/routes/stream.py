@@ -24,6 +24,7 @@ from gomlx.server.routes.window import Line, StreamWindow
 
 # After the last accepted line the client may continue to send. If the connection were
 # closed at once, the kernel would reset it, and answers on their way would be lost.
+_ARRIVAL_SECONDS = 0.25  # for what was sent before a stop
 _LINGER_SECONDS = 1.0
 # Of a chunk, before the event loop gets a turn: blank lines fill no window.
 _SLICE_BYTES = 16 << 10
@@ -81,6 +82,7 @@ class Stream:
         self._window = StreamWindow(limits.rows, limits.line_bytes)
         self._waiting: asyncio.Timeout | None = None  # for the next chunk
         self._tasks: list[asyncio.Task[None]] = []
+        self._has_stopped = False  # no more of the body is read
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         reading = asyncio.create_task(self._read())
@@ -122,7 +124,7 @@ class Stream:
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
         """Return the next chunk; empty at the body's end and once the service stops."""
-        if self._predictor.stopping.is_set():
+        if self._has_stopped:
             return b""
         try:
             async with asyncio.timeout(None) as self._waiting:
@@ -133,8 +135,13 @@ class Stream:
             self._waiting = None
 
     async def _stop(self) -> None:
-        """Stop waiting for the body once the service stops."""
+        """Stop waiting for the body once the service stops.
+
+        What was sent before is on its way, in the kernel or in TLS, and is answered.
+        """
         await self._predictor.stopping.wait()
+        await asyncio.sleep(_ARRIVAL_SECONDS)
+        self._has_stopped = True
         if self._waiting:
             self._waiting.reschedule(0)
 
