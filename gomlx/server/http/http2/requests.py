@@ -1,0 +1,199 @@
+"""The requests under way on one connection of HTTP/2.
+
+    events ─► a request for a hot route ─► HotStream ─► Turn ─► …
+       │      any other ─► BridgedStream ─► the ASGI application
+       └ the answers of both ─► the engine
+
+Each stream ends on its own: answered, or reset by the peer, which abandons its request.
+"""
+
+from typing import Any, Protocol
+
+from gomlx.server.http.connections import Connections
+from gomlx.server.http.http2.bridge import AsgiApplication, BridgedStream, scope_of
+from gomlx.server.http.http2.engine import (
+    ConnectionClosed,
+    DataReceived,
+    Engine,
+    EngineFailed,
+    ErrorCode,
+    Event,
+    PingAcknowledged,
+    RequestReceived,
+    StreamClosed,
+    TrailersReceived,
+    WindowUpdated,
+)
+from gomlx.server.http.http2.fields import (
+    FieldsParser,
+    HeaderFields,
+    response_fields,
+    size_of,
+)
+from gomlx.server.http.http2.stream import HotStream
+from gomlx.server.http.http2.traffic import Traffic
+from gomlx.server.http.peer import Peer
+from gomlx.server.http.response import HeadTooLarge
+from gomlx.server.predict.reply import Reply
+
+
+class Http2Routes:
+    """What answers the requests of all connections.
+
+    parse: a request's fields → the Head of one for a hot route. Any other request is
+    the application's.
+    """
+
+    def __init__(self, connections: Connections, application: AsgiApplication) -> None:
+        limits = connections.limits
+        self.parse = FieldsParser(connections.parse, limits.header_bytes)
+        self.application = application
+
+
+class RequestsOwner(Protocol):
+    """The connection of the requests."""
+
+    connections: Connections
+    engine: Engine
+    peer: Peer
+
+    def will_flush(self) -> None:
+        """Have what the engine has sent at the end of this turn."""
+
+    def warning_was_read(self) -> None:
+        """Note that the peer knows that the connection will end."""
+
+
+class Requests:
+    """The streams of one connection, by number, and how much they cost.
+
+    streams: not answered yet. unread: answered before all of the body had arrived.
+    """
+
+    def __init__(self, owner: RequestsOwner, routes: Http2Routes) -> None:
+        self.connections = owner.connections
+        self.engine = owner.engine
+        self.traffic = Traffic(owner.connections.now)
+        self.streams: dict[int, HotStream | BridgedStream] = {}
+        self.unread: set[int] = set()
+        self.will_flush = owner.will_flush  # PERF: no second call for an answer
+        self._owner = owner
+        self._routes = routes
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the peer does not read, and the transport's buffer is full."""
+        return self._owner.peer.is_blocked
+
+    # --- what the peer sends ---
+
+    def handle(self, events: Any) -> None:
+        """Raises EngineFailed where the peer sends too much of something."""
+        streams = self.streams
+        for event in events:
+            kind = type(event)
+            if kind is RequestReceived:
+                self.open(event.stream_id, event.headers, event.end_stream)
+            elif kind is DataReceived:
+                stream = streams.get(event.stream_id)
+                self.traffic.since = self.connections.now
+                if stream is not None:
+                    stream.receive(event.data, event.end_stream)
+                elif event.data:  # answered before all of it had arrived
+                    self.engine.consume(len(event.data), event.stream_id)
+            elif kind is StreamClosed:
+                if event.stream_id in streams:  # PERF: else it was answered
+                    self._closed(event.stream_id)
+                self.unread.discard(event.stream_id)
+            else:
+                self._handle_rare(event)
+
+    def _handle_rare(self, event: Event) -> None:
+        if isinstance(event, WindowUpdated):
+            self.traffic.since = self.connections.now
+            if self.traffic.window_updated():
+                raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "WINDOW_UPDATE")
+        elif isinstance(event, TrailersReceived):
+            stream = self.streams.get(event.stream_id)
+            if stream is not None:
+                stream.receive(b"", True)
+        elif isinstance(event, PingAcknowledged):
+            self._owner.warning_was_read()
+        elif isinstance(event, ConnectionClosed):
+            self.abandon_all()
+
+    def open(self, number: int, fields: HeaderFields, is_whole: bool) -> None:
+        """Have a request answered, or wait for its body."""
+        self.traffic.opened(number)
+        self.traffic.since = self.connections.now
+        head = self._routes.parse(fields)
+        if head is None or (head.query is not None and not is_whole):
+            self._bridge(number, fields, is_whole)
+            return
+        stream = HotStream(self, number, head)
+        self.streams[number] = stream
+        if is_whole:
+            stream.complete(head.query if head.query is not None else b"")
+
+    def _bridge(self, number: int, fields: HeaderFields, is_whole: bool) -> None:
+        """Have the application answer a request."""
+        limit = self._routes.parse.max_bytes
+        if size_of(fields) > limit:
+            refusal = self.connections.turn.predictor.refusal("", HeadTooLarge(limit))
+            self._answer(number, refusal)
+            if not is_whole:
+                self.unread.add(number)
+            return
+        stream = BridgedStream(self, number)
+        self.streams[number] = stream
+        if is_whole:
+            stream.receive(b"", True)
+        peer = self._owner.peer
+        scope = scope_of(fields, peer.tls is not None, peer.addresses)
+        stream.call(self._routes.application, scope)
+
+    def _closed(self, number: int) -> None:
+        """Drop a request that waits for its answer. Raises EngineFailed for a flood."""
+        stream = self.streams.pop(number)
+        stream.closed()
+        if self.traffic.broken_off(self.connections.now - stream.began):
+            raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "RST_STREAM")
+
+    # --- what the peer is sent ---
+
+    def respond(self, stream: HotStream, reply: Reply) -> None:
+        """Send a reply, if the stream still waits for one."""
+        if self.streams.pop(stream.number, None) is not None:
+            self.traffic.since = self.connections.now
+            self._answer(stream.number, reply)
+
+    def leaves_body(self, stream: int) -> None:
+        """Stop the peer from sending more of a body, once the answer is sent."""
+        self.unread.add(stream)
+
+    def ended(self, stream: BridgedStream, is_whole: bool) -> None:
+        """Forget a stream: its application has returned."""
+        self.traffic.since = self.connections.now
+        if self.streams.pop(stream.number, None) is not None:
+            if not is_whole:
+                self.unread.add(stream.number)
+            self.will_flush()
+
+    def _answer(self, number: int, reply: Reply) -> None:
+        fields = response_fields(reply, self.connections.lines)
+        self.engine.respond(number, fields, reply.body)
+        self.will_flush()
+
+    def reset_unread(self) -> None:
+        """Ask for no more of the bodies whose answers are sent."""
+        for number in list(self.unread):
+            if not self.engine.unsent(number):
+                self.unread.discard(number)
+                self.engine.reset(number, ErrorCode.NO_ERROR)
+
+    def abandon_all(self) -> None:
+        """Drop every request: nobody waits for the answers."""
+        streams = list(self.streams.values())
+        self.streams.clear()
+        for stream in streams:
+            stream.closed()
