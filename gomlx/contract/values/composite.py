@@ -44,8 +44,8 @@ def flatten_ragged(
         if not all(type(leaf) is list for leaf in leaves):
             raise Misfit(f"a value of {depth} levels of lists")
         lengths = list(map(len, leaves))
-        if size is not None and {*lengths} - {size}:
-            raise Misfit(f"a list of length {lengths[0]}")
+        if size is not None and (others := {*lengths} - {size}):
+            raise Misfit(f"a list of length {min(others)}")
         if depth < levels:
             shape += lengths
         elif len({*lengths}) > 1:
@@ -67,6 +67,15 @@ def list_lengths(shape: Sequence[int], levels: int) -> list[Sequence[int]]:
         start += count
         count = sum(lengths)
     return found
+
+
+def inner_sizes(shape: Sequence[int], levels: int) -> Sequence[int] | None:
+    """Return the sizes that all innermost lists of a ragged block have.
+
+    None if it has no such list, and so fits beside any.
+    """
+    lengths = list_lengths(shape, levels)
+    return shape[sum(map(len, lengths)) :] if sum(lengths[-1]) else None
 
 
 def nest_ragged(shape: Sequence[int], levels: int, elements: Sequence[Any]) -> Any:

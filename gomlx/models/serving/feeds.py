@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from gomlx.contract.agreement import identity
 from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
 from gomlx.contract.tensor import Block, Row, Tensor
-from gomlx.contract.values.composite import list_lengths, sparse_indices
+from gomlx.contract.values.composite import inner_sizes, list_lengths, sparse_indices
 from gomlx.contract.values.packing import flatten
 from gomlx.models.serving.binding import Binding, Layout
 
@@ -20,13 +21,15 @@ class Feeds:
     """Encodes rows for a model.
 
     is_grouped: not any rows can share a run, but only those that `groups` puts
-    together.
+    together. It is False of requests as a whole, whose rows are known to agree.
 
     PERF: inputs of one dtype and shape are slices of one array. To make an array costs
     more than to fill it with a few rows (python -m loadtests profile).
     """
 
-    def __init__(self, inputs: Sequence[Tensor], binding: Binding) -> None:
+    def __init__(
+        self, inputs: Sequence[Tensor], binding: Binding, rows_together: bool = False
+    ) -> None:
         self._rows = binding.rows
         self._width = len(binding.feeds)
         self._scalars: dict[tuple[Any, tuple[int, ...]], list[tuple[int, int]]] = {}
@@ -48,7 +51,8 @@ class Feeds:
         open_blocks = [
             t for t in inputs if not t.is_scalar and (not t.shape or None in t.shape)
         ]
-        self.is_grouped = bool(self._shared or self._composites or open_blocks)
+        may_differ = self._shared or self._composites or open_blocks
+        self.is_grouped = bool(may_differ) and not rows_together
 
     def __call__(self, rows: Sequence[Row]) -> list[Any]:
         """Return one array per tensor that is fed, from rows of one group.
@@ -83,14 +87,9 @@ class Feeds:
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, row in enumerate(rows):
             shapes = tuple(v.shape if isinstance(v, Block) else () for v in row)
-            shared = tuple(_distinct(row[i]) for _, i, _, _ in self._shared)
+            shared = tuple(identity(row[i]) for _, i, _, _ in self._shared)
             groups.setdefault((shapes, shared), []).append(place)
         yield from groups.values()
-
-
-def _distinct(value: Any) -> Any:
-    """Return a key of a value: -0.0 is not 0.0 to a model, and 1 is not True."""
-    return (type(value), str(value) if isinstance(value, float) else value)
 
 
 def _shared(value: Any, tensor: Tensor, layout: Layout) -> Any:
@@ -125,7 +124,9 @@ def _ragged(column: Sequence[Any], tensor: Tensor) -> list[Any]:
     for level in zip(*lengths, strict=True):
         ends = np.cumsum([0, *flatten(level)], dtype=np.int64)
         splits.append(ends)
-    inner = column[0].shape[sum(map(len, lengths[0])) :]
+    inners = (inner_sizes(block.shape, tensor.ragged) for block in column)
+    empty = column[0].shape[sum(map(len, lengths[0])) :]
+    inner = next((sizes for sizes in inners if sizes is not None), empty)
     return [_packed(column, tensor.dtype, (int(splits[-1][-1]), *inner)), *splits]
 
 

@@ -123,7 +123,8 @@ class Servable:
         self.dictionary = Dictionary(version.digest, self.signature, kinds)
         self._transform = self._transformer()
         binding = self.description.binding
-        self._feeds = Feeds(self.signature.inputs, binding)
+        together = self.description.rows_together
+        self._feeds = Feeds(self.signature.inputs, binding, together)
         self._answers = Answers(self.signature.outputs, binding)
         self._most = self.description.most_rows  # of one run
         self._session = tf_session.open_session(tf.Graph(), threads)

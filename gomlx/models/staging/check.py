@@ -15,6 +15,8 @@ from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.staging.signature.bind import BoundSignature
 from gomlx.models.version import TOGETHER, Settings
 
+_CALLBACKS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
+
 
 def check_bound(bound: BoundSignature, settings: Settings) -> None:
     """Raise StageFailed unless requests can name and the graph can hold every input."""
@@ -27,6 +29,19 @@ def check_bound(bound: BoundSignature, settings: Settings) -> None:
         raise StageFailed(
             "`rows: together` needs a model that takes any number of rows: export it "
             "with inputs whose first dimension is open (None)"
+        )
+
+
+def check_callbacks(reached: Collection[str]) -> None:
+    """Raise StageFailed if serving calls back to Python. reached: types of operations.
+
+    TensorFlow keeps such functions in the process that exported the model.
+    """
+    for op in sorted(_CALLBACKS.intersection(reached)):
+        raise StageFailed(
+            f"{op} calls a Python function (tf.py_function, tf.numpy_function), which "
+            "a SavedModel does not contain: write it with TensorFlow's operations, or "
+            "export a signature or outputs that do not need it"
         )
 
 

@@ -26,7 +26,7 @@ from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
-from gomlx.models.staging.check import check_bound, example_row
+from gomlx.models.staging.check import check_bound, check_callbacks, example_row
 from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.echoes import without_echoes
 from gomlx.models.staging.keras_file import export_keras_file
@@ -37,7 +37,7 @@ from gomlx.models.staging.rows import examine_rows, rows_apart, without_rows
 from gomlx.models.staging.samples import Samples, constants, samples
 from gomlx.models.staging.signature.bind import BoundSignature, bound_signature
 from gomlx.models.staging.signature.missing import asked_for
-from gomlx.models.staging.trial import Trial
+from gomlx.models.staging.trial import Trial, example_values
 from gomlx.models.steadiness.proof import may_write, unsteady_ops
 from gomlx.models.version import TOGETHER, ModelVersion, StageRequest
 
@@ -88,8 +88,9 @@ def prepare(work: Path, request: StageRequest) -> None:
         state = _export_weights(model, session)
         proof = _proof(model, session)
         described = replace(model.description, signature=proof.signature)
-        description = without_rows(described, proof.verdict.same)
-        trial = Trial(description, call, proof.samples)
+        values = example_values(described, call, proof.samples.example)
+        description = without_rows(described, proof.verdict.same, values)
+        trial = Trial(description, call, proof.samples, values)
         setting = request.settings.rows
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
     (work / "dictionary").write_bytes(dump(proof.kinds))
@@ -156,6 +157,7 @@ def _examined(model: _Model, session: Any) -> _Model:
     flow = model.flow
     with session.graph.as_default():
         found = unsteady_ops(model.meta_graph, flow.body, flow.function, feeds)
+    check_callbacks(found)
     if found:
         log.warning(
             "model %s is not cached: its answers may vary (%s)",

@@ -1,8 +1,11 @@
 """Whether rows may share a run: what was proved, what the config says, and a trial."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import StageFailed
@@ -57,11 +60,20 @@ def _fed(tensor: Tensor, bound: Bound) -> Iterator[tuple[str, State]]:
         yield name, fed_shared(tensor.shape)
 
 
-def without_rows(description: Description, same: Collection[str]) -> Description:
+def without_rows(
+    description: Description, same: Collection[str], values: Sequence[Any]
+) -> Description:
     """Return a description in which outputs that are the same for all rows say so.
 
-    same: the fetched tensors for which that is proved.
+    same: the fetched tensors for which that is proved. values: of all fetched tensors,
+    for any row. Where runs have a fixed number of rows, an output that is the same has
+    as many parts: if they are equal, each row has one; else all of them are its value,
+    since it cannot matter at which place of a run a row is.
     """
+    same = {*same}
+    if description.binding.rows:
+        pairs = zip(description.binding.fetches, values, strict=True)
+        same -= {name for name, value in pairs if _has_equal_parts(value)}
     signature = description.signature
     binding = description.binding
     outputs = []
@@ -80,6 +92,17 @@ def without_rows(description: Description, same: Collection[str]) -> Description
         signature=replace(signature, outputs=tuple(tensors)),
         binding=replace(binding, outputs=tuple(outputs)),
     )
+
+
+def _has_equal_parts(value: Any) -> bool:
+    """True if what lies at each place of the first axis is equal, to the last bit."""
+    array = np.asarray(value)
+    if not array.ndim:
+        return False
+    parts = [
+        part.tolist() if part.dtype == object else part.tobytes() for part in array
+    ]
+    return all(part == parts[0] for part in parts)
 
 
 def rows_apart(

@@ -18,19 +18,34 @@ from gomlx.models.serving.feeds import Feeds
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.staging.samples import Samples
 
+Call = Callable[..., list[Any]]  # from one array per input
+
+
+def example_values(description: Description, call: Call, example: Row) -> list[Any]:
+    """Return the fetched tensors of a run of the example. Raises StageFailed."""
+    feeds = Feeds(description.signature.inputs, description.binding)
+    try:
+        return call(*feeds([example]))
+    except tf_session.TensorFlowError as error:
+        reason = tf_session.first_line(error)
+        raise StageFailed(
+            f"the trial run failed: {reason} (if the model does not accept this "
+            "row, configure one that it accepts: `example:`)"
+        ) from None
+
 
 class Trial:
     """The outputs for an example row, and for others that the model accepts.
 
-    call runs the model on one array per input. Raises StageFailed if it fails for the
-    example.
+    values: of `example_values`. Raises StageFailed if they are not those of one row.
     """
 
     def __init__(
         self,
         description: Description,
-        call: Callable[..., list[Any]],
+        call: Call,
         samples: Samples,
+        values: Sequence[Any],
     ) -> None:
         self._outputs = description.signature.outputs
         self._call = call
@@ -39,7 +54,7 @@ class Trial:
         self._answers = Answers(self._outputs, description.binding)
         self._most = description.binding.rows or sys.maxsize
         self._rows = [samples.example]
-        self._alone = [self._run_example()]  # the outputs of each row, run alone
+        self._alone = [self._of_example(values)]  # the outputs of each row, run alone
         for other in samples.rows():
             if not self._accepts(other):
                 for half in _halves(samples.example, other):
@@ -88,15 +103,8 @@ class Trial:
                 "SavedModel once weights are mapped"
             )
 
-    def _run_example(self) -> list[Any]:
-        try:
-            outputs = self._run([self._samples.example])
-        except tf_session.TensorFlowError as error:
-            reason = tf_session.first_line(error)
-            raise StageFailed(
-                f"the trial run failed: {reason} (if the model does not accept this "
-                "row, configure one that it accepts: `example:`)"
-            ) from None
+    def _of_example(self, values: Sequence[Any]) -> list[Any]:
+        outputs = self._answers.by_row(values, 1)
         for tensor, array in zip(self._outputs, outputs, strict=True):
             if not array.ndim or len(array) != 1:
                 raise StageFailed(

@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from gomlx.contract.agreement import check_agreement
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.echoes import Echoes
 from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Row
+from gomlx.contract.tensor import Row
 from gomlx.contract.values import arrays
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
@@ -198,33 +199,13 @@ class TogetherParser(RequestParser):
 
     def _check(self, value: Any) -> ParsedRequest:
         checked = self._signature.check_closely(value, self._max_rows)
-        self._refuse_groups(checked.rows)
         return self._together(checked.rows)
 
     def _together(self, rows: Sequence[Row]) -> ParsedRequest:
         canonical, keys = self._keyed(rows)
+        check_agreement(self._signature, canonical)
         row = cast(Row, tuple(canonical))
         return ParsedRequest([row], [request_key(keys)] if keys else [], False)
-
-    def _refuse_groups(self, rows: Sequence[Row]) -> None:
-        """Raise InvalidInput unless all rows can share one run.
-
-        Their values have one shape, and there is one of an input that rows share.
-        """
-        for tensor, column in zip(
-            self._signature.fields, zip(*rows, strict=True), strict=True
-        ):
-            if tensor.is_shared and len({(type(v), str(v)) for v in column}) > 1:
-                raise InvalidInput("expected one value for all rows", tensor.name)
-            shapes = [value.shape for value in column if isinstance(value, Block)]
-            for i, shape in enumerate(shapes):
-                if shape != shapes[0]:
-                    first = list(shapes[0])
-                    reason = (
-                        f"expected a value of shape {first}, as in row 0, got one of "
-                        f"shape {list(shape)}: the rows of a request run together"
-                    )
-                    raise InvalidInput(reason, tensor.name, i)
 
 
 def _let_others_run() -> None:

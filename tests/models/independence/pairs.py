@@ -74,6 +74,16 @@ def _layer_norm(x: Any, i: Any, w: Any) -> Any:
     return tf.reshape(found, [rows, 4])
 
 
+def _counted(**lengths: int) -> Build:
+    """How often each row has each number: Keras's multi-hot of a row of words."""
+
+    def build(x: Any, i: Any, w: Any) -> Any:
+        numbers = tf.stack([i, i + 1], 1)
+        return tf.math.bincount(numbers, axis=-1, **lengths)
+
+    return build
+
+
 def _parts(width: int | None) -> Build:
     return lambda x, i, w: tf.strings.split(w, "|").to_tensor(shape=[None, width])
 
@@ -559,6 +569,9 @@ PAIRS: dict[str, Pair] = {
         lambda x, i, w: tf.raw_ops.DenseBincount(
             input=i[:, None], size=5, weights=TABLE[:, :1]
         ),
+    ),
+    "numbers that are counted, as many as there may be": Pair(
+        _counted(minlength=5, maxlength=5), _counted(minlength=5, maxlength=6)
     ),
     "parts that a function splits": Pair(_pieces(False), _pieces(True)),
     "what is added to a total": Pair(

@@ -80,6 +80,13 @@ def two_names_for_one(folder: Path) -> Path:
     return folder
 
 
+def calling_python(folder: Path) -> Path:
+    def f(x: Any) -> Any:
+        return {"y": tf.numpy_function(lambda a: a * 2, [x], tf.float32)}
+
+    return save(folder, f, [spec("x")])
+
+
 # Models that must not be served, and the error of each.
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "truncated": (truncated, "cannot"),
@@ -100,6 +107,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
         two_names_for_one,
         r"inputs 'a' and 'c' are one tensor of the graph \(w:0\)",
     ),
+    "a Python function": (calling_python, "PyFunc calls a Python function"),
     "nothing": (lambda folder: folder, "no saved_model.pb"),
 }
 

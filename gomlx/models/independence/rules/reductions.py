@@ -43,7 +43,8 @@ def _reduced(
     assert one.shape is not None
     found = {place(axis, len(one.shape)) for axis in axes}
     if one.kind is StateKind.ROWS and one.axis in found:
-        return operation.over_rows()
+        is_scalar = len(found) == len(one.shape) and not keeps
+        return replace(operation.over_rows(), shape=() if is_scalar else None)
     sizes = enumerate(one.shape)
     if keeps:
         kept: Shape = tuple(ONE if i in found else size for i, size in sizes)

@@ -220,6 +220,18 @@ SITUATIONS = [
         [{"x": x, "threshold": t} for x in ([1, 2], [5, 0]) for t in (0.5, 3)],
     ),
     Situation(
+        "rows of eight, beside what is the same for all",
+        of(
+            lambda x: {
+                "y": x[:, 0] * 2,
+                "scale": tf.fill([8], 0.5),
+                "names": tf.constant([["low", "high"]] * 8),
+            },
+            spec("x", shape=(8, 2)),
+        ),
+        rows("x", [[1, 2], [5, 0], [9, 9]]),
+    ),
+    Situation(
         "an input named as ours",
         of(scaled, spec("batch_size", shape=(None,)), spec("size", shape=(None,))),
         [{"count": c, "size": s} for c, s in ((1.0, 2.0), (0.5, -1), (3, 3))],

@@ -32,6 +32,20 @@ def normalised(path: Path) -> Path:
     return path
 
 
+def many_words(path: Path) -> Path:
+    import keras as k
+
+    k.utils.set_random_seed(5)
+    tags = k.Input((None,), name="tags", dtype="string")
+    found = [
+        k.layers.StringLookup(vocabulary=["x", "y"], output_mode=mode)(tags)
+        for mode in ("multi_hot", "count")
+    ]
+    y = k.layers.Dense(2)(k.layers.Concatenate()(found))
+    k.Model(tags, {"y": y}).export(str(path), verbose=False)
+    return path
+
+
 def factorized(path: Path) -> Path:
     """A factorization machine over hashed words, and a cross of them."""
     generator = np.random.default_rng(3)
@@ -158,6 +172,12 @@ SITUATIONS = [
         "Keras look-ups with several out-of-vocabulary indices",
         keras_models.keras_oov,
         [{"city": c, "day": d} for c, d in (("rome", 1), ("x", 77), ("y", -3))],
+    ),
+    Situation(
+        "Keras look-ups of any number of words, as a multi-hot and as counts",
+        many_words,
+        [{"tags": ["x"]}, {"tags": ["y", "y", "none"]}, {"tags": ["x", "y"]}],
+        rounds=True,
     ),
     Situation(
         "a Keras model that tf.saved_model.save wrote",
