@@ -20,7 +20,6 @@ from gomlx.client.options import Options
 from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
-from gomlx.contract.echoes import Echoes
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, InvalidInput
 
@@ -42,7 +41,6 @@ class ClientModel:
         shared = SharedLists if contract.rows_together else SharedAnswers
         self.namespace = shared(contract.model, contract.version, outputs)
         self.reader = AnswerReader(() if contract.transforms else signature.answered)
-        self._echoes = Echoes(signature)
         self._kept = KeptAnswers(
             contract.version,
             _lifetimes(contract, options),
@@ -87,10 +85,8 @@ class ClientModel:
                 _check_encodable(tensor.name, column)
         plain = list(zip(*broadcast(ordered, inputs.size), strict=True))
         canonical = self._dictionary.canonical(checked.rows)
-        keys = self._keys(canonical)
-        if signature.echoes:  # equal canonical rows have answers of their own
-            keys = list(zip(keys, self._echoes.of(checked.rows), strict=True))
-        return KeyedRows(plain, canonical, keys)
+        keys = self._row_keys(checked.rows, canonical)
+        return KeyedRows(plain, canonical, list(keys))
 
     def answers(self, entries: Sequence[AnswerEntry], seconds: float) -> list[Answer]:
         """Return an answer for each row of a request. Raises the error of a row."""
@@ -120,28 +116,25 @@ class ClientModel:
         origin = AnswerOrigin(self.version, LOCAL, True)
         return AnswerEntry(b"", None, origin, error=error)
 
-    @property
-    def uses_shared_tier(self) -> bool:
-        """Whether the shared tier holds whole answers: it has none of the echoes."""
-        return self.keeps_answers and not self.contract.signature.echoes
+    def entry_of(
+        self, key: Hashable, value: bytes, origin: AnswerOrigin
+    ) -> AnswerEntry:
+        """Return the entry of a row from a kept answer in JSON.
+
+        Raises KeyError, TypeError or ValueError if it does not fit the outputs.
+        """
+        return self.reader.entry(value, origin, orjson.loads(value))
+
+    def outputs_of(self, answer: Any) -> Any:
+        """Return what a shared tier holds of a parsed answer.
+
+        Raises KeyError, TypeError or ValueError if it is not one of this model.
+        """
+        return answer
 
     def space(self, rows: Mapping[Hashable, MissingRow]) -> SharedAnswers:
         """Return what validates the answers of rows."""
         return self.namespace
-
-    def without_echoes(self, answers: Sequence[Any]) -> list[Any]:
-        """Return parsed answers without the outputs that repeat inputs.
-
-        Raises KeyError if one lacks such an output.
-        """
-        names = [echo.output.name for echo in self.contract.signature.echoes]
-        if not names:
-            return list(answers)
-        rests = [dict(answer) for answer in answers]
-        for rest in rests:
-            for name in names:
-                del rest[name]
-        return rests
 
     def shared_names(self, canonical: Sequence[Row]) -> list[bytes]:
         """Return the names of rows' answers in the shared tier."""
@@ -171,7 +164,10 @@ class ClientModel:
         """Return the number of kept entries, and about how many bytes they take."""
         return self._kept.size()
 
-    def _keys(self, canonical: list[Row]) -> list[Hashable]:
+    def _row_keys(
+        self, checked: Sequence[Row], canonical: list[Row]
+    ) -> Sequence[Hashable]:
+        """Return the keys that answers are kept under. checked: the rows as given."""
         if not self.keeps_answers:
             return [object() for _ in canonical]
         digests = self._dictionary.keys

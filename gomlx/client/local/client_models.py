@@ -3,6 +3,7 @@
 import logging
 
 from gomlx.client.local.client_model import ClientModel
+from gomlx.client.local.echoing import EchoModel
 from gomlx.client.local.together import TogetherModel
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
@@ -77,5 +78,7 @@ class ClientModels:
 
 
 def _client_model(contract: Contract, options: Options) -> ClientModel:
-    kind = TogetherModel if contract.rows_together else ClientModel
+    if contract.rows_together:
+        return TogetherModel(contract, options)
+    kind = EchoModel if contract.signature.echoes else ClientModel
     return kind(contract, options)

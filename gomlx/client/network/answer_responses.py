@@ -19,17 +19,17 @@ _MISFIT = (KeyError, TypeError, ValueError, AttributeError)
 
 
 def shared_entry(
-    client_model: ClientModel, space: SharedAnswers, value: bytes
+    client_model: ClientModel, space: SharedAnswers, key: Hashable, value: bytes
 ) -> AnswerEntry | None:
-    """Return the entry of a value in the shared tier; None if it is not an answer.
+    """Return a row's entry of a value in the shared tier; None if it is not an answer.
 
-    space: what says so, for the rows that the value is for.
+    space: what says so, for the rows that the value is for. key: the row's.
     Another program may have written anything there; no row fails because of it.
     """
     origin = AnswerOrigin(client_model.version, REDIS, True)
     try:
         if space.is_answer(value):
-            return client_model.reader.entry(value, origin, orjson.loads(value))
+            return client_model.entry_of(key, value, origin)
     except (KeyError, TypeError, ValueError):
         pass
     return None
@@ -49,7 +49,7 @@ def entries_of_response(
         answers = _answers(document, version, size)
         # Another version may have other outputs.
         if version == client_model.version and not all(
-            map(client_model.space(rows).admits, client_model.without_echoes(answers))
+            map(client_model.space(rows).admits, map(client_model.outputs_of, answers))
         ):
             raise ValueError("not the outputs of the model")
         origin = _origin(version, size, response.headers.get("cache-status", ""))

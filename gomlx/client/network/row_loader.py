@@ -42,7 +42,7 @@ class RowLoader:
     async def run(self, load: Load) -> None:
         """End every flight of a load with an answer or with the error of its row."""
         missing = dict(load.rows)
-        if self._shared is not None and load.client_model.uses_shared_tier:
+        if self._shared is not None and load.client_model.keeps_answers:
             for key, entry in (await self._look_up(self._shared, load)).items():
                 del missing[key]
                 load.keep(key, entry)
@@ -60,7 +60,7 @@ class RowLoader:
         for key, value in zip(load.rows, values, strict=True):
             if value is None:
                 self._metrics.lookups["miss"] += 1
-            elif (entry := shared_entry(load.client_model, space, value)) is None:
+            elif (entry := shared_entry(load.client_model, space, key, value)) is None:
                 self._metrics.lookups["bad"] += 1
             else:
                 self._metrics.lookups["hit"] += 1
