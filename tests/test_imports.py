@@ -192,7 +192,7 @@ HOMES = {
     "falcon": ("server/routes/",),
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),
-    "ngh2": ("server/http/http2/engine.py",),
+    "ngh2": ("server/http/http2/engine.py", "client/transports/http2_connection.py"),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": (
@@ -213,7 +213,8 @@ HOMES = {
     "rich": ("cli/", "demo/tour.py", "client/progress.py"),
     "numpy": ("models/", "demo/flights.py"),
     "aiohttp": ("client/transports/http.py",),
-    "httpcore": ("client/transports/http2.py",),
+    "httpcore": ("client/transports/http2_httpcore.py",),
+    "aiohappyeyeballs": ("client/transports/http2.py",),
     "cachebox": ("client/local/",),
 }
 

@@ -105,11 +105,7 @@ class ClientBase:
         if self._transport is not None:
             return self._transport
         if self.options.http2:
-            try:
-                from gomlx.client.transports.http2 import Http2Transport
-            except ModuleNotFoundError as error:
-                raise missing_extra("http2=True", "http2", error) from None
-            return Http2Transport(self.options)
+            return _http2_transport(self.options)
         from gomlx.client.transports.http import HttpTransport
 
         return HttpTransport(self.options)
@@ -129,3 +125,16 @@ class ClientBase:
 
     def _after_fork(self) -> None:
         self._core.park()
+
+
+def _http2_transport(options: Options) -> Transport:
+    """Return one over ngh2, or over httpcore where that cannot be imported."""
+    try:
+        from gomlx.client.transports.http2 import Http2Transport
+    except ImportError:
+        try:
+            from gomlx.client.transports.http2_httpcore import HttpcoreTransport
+        except ModuleNotFoundError as error:
+            raise missing_extra("http2=True", "http2", error) from None
+        return HttpcoreTransport(options)
+    return Http2Transport(options)

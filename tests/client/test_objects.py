@@ -76,7 +76,7 @@ def test_missing_extras() -> None:
 import sys
 from gomlx import Client, FakeTransport, Options
 
-sys.modules.update(dict.fromkeys(("redis", "httpcore", "rich.console")))
+sys.modules.update(dict.fromkeys(("redis", "ngh2", "httpcore", "rich.console")))
 
 def fake():
     return FakeTransport(lambda row: {}, {"x": "float32"})
