@@ -40,9 +40,13 @@ class GraphOperation:
         return max((one.kind for one in self.inputs), default=StateKind.SAME)
 
     def mixed(self, why: str = "") -> State:
-        """Return MIXED by this operation, unless an input is already."""
-        if self.worst is StateKind.MIXED:
-            return anything(worst(self.inputs))
+        """Return MIXED by this operation, unless an input is already.
+
+        A size that varies is so for no reason, as long as it is used as a shape.
+        """
+        found = worst(self.inputs) if self.inputs else None
+        if found and found.kind is StateKind.MIXED and found.reason:
+            return anything(found)
         return mixed(self._reason(why))
 
     def mixed_scalar(self, why: str = "") -> State:

@@ -1,8 +1,9 @@
 """Sizes of dimensions as products: a number times symbols.
 
-A symbol is the batch, `BATCH`, or the size of an input's dimension that the signature
-leaves open. Rows run together only if they agree in the latter, so such a size is the
-same whether a row runs alone or not; only the batch is not.
+A symbol is the batch, `BATCH`, the size of an input's dimension that the signature
+leaves open, or what the values of several rows decide. Rows run together only if they
+agree in the sizes that are open, so such a size is the same whether a row runs alone or
+not; the batch is not, and neither is what varies.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,8 @@ from math import prod
 from typing import NamedTuple
 
 BATCH = "batch"
-VARYING = "varying"  # stands for what the values of several rows decide
+ONE_MORE = "batch + 1"  # as many as there are bounds of the rows' parts
+VARYING = "?"  # begins a symbol for what the values of several rows decide
 
 
 class Size(NamedTuple):
@@ -21,8 +23,13 @@ class Size(NamedTuple):
 
     @property
     def batches(self) -> int:
-        """How often the batch is a factor."""
-        return self.symbols.count(BATCH)
+        """How often the batch is a factor; a size that is one more has no rows."""
+        return self.symbols.count(BATCH) + 2 * self.symbols.count(ONE_MORE)
+
+    @property
+    def varies(self) -> bool:
+        """True when the values of several rows decide."""
+        return any(symbol.startswith(VARYING) for symbol in self.symbols)
 
     @property
     def is_number(self) -> bool:
@@ -32,6 +39,7 @@ class Size(NamedTuple):
 
 ONE = Size(1)
 WHOLE_BATCH = Size(1, (BATCH,))
+BOUNDS = Size(1, (ONE_MORE,))
 
 
 def product(sizes: Iterable[Size]) -> Size:
@@ -41,6 +49,12 @@ def product(sizes: Iterable[Size]) -> Size:
     if number == 0:
         return Size(0)
     return Size(number, tuple(sorted(s for size in factors for s in size.symbols)))
+
+
+def substituted(size: Size, old: str, new: str) -> Size:
+    """Write one symbol for another."""
+    symbols = [new if symbol == old else symbol for symbol in size.symbols]
+    return Size(size.number, tuple(sorted(symbols)))
 
 
 def quotient(size: Size, divisor: Size) -> Size | None:

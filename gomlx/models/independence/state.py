@@ -4,10 +4,15 @@
     SIZE     computed of the size of the batch; it may only be used as a shape
     ROWS     along `axis` lie the rows, and what lies at row i depends on row i only
     LIST     a TensorList whose elements are all as `element` says
-    PARTS    elements of rows one after the other, as many as each row has: the parts of
-             texts that were split, and what is computed of each; `partition` says which
+    PARTS    items of rows one after the other, as many as each row has: the parts of
+             texts that were split, and what is computed of each (partition.py)
     OWNERS   the row of each part
     PLACES   the row of each part, and its place there: a matrix
+    INTO     the places of parts, or of rows, in another tensor, `element`
+    NUMBERS  the number of each row
+    STEPS    0, 1, 2, … to the number of parts of the longest row
+    GRID     a matrix as wide as the longest row has parts: at each place what the row
+             has, as `element` says, or STEPS, whether it has so many parts
     TOTALS   a number of each row with those of all rows before it
     SPLITS   where each row's parts begin, and where the last ones end
     STARTS   where each row's parts begin
@@ -24,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-from gomlx.models.independence.sizes import VARYING, Size
+from gomlx.models.independence.sizes import Size
 
 Shape = tuple[Size | None, ...]  # None: a size that is SAME, but unknown
 Content = tuple[Size | None, ...]  # likewise
@@ -40,14 +45,18 @@ class StateKind(IntEnum):
     PARTS = 4
     OWNERS = 5
     PLACES = 6
-    TOTALS = 7
-    SPLITS = 8
-    STARTS = 9
-    ENDS = 10
-    ROW = 11
-    INDEX = 12
-    NEXT = 13
-    MIXED = 14
+    INTO = 7
+    NUMBERS = 8
+    STEPS = 9
+    GRID = 10
+    TOTALS = 11
+    SPLITS = 12
+    STARTS = 13
+    ENDS = 14
+    ROW = 15
+    INDEX = 16
+    NEXT = 17
+    MIXED = 18
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,9 @@ class State:
     axis: where the batch is, of ROWS; each row has `shape[axis] / batch` places in
     succession there. content: the sizes that a small tensor of integers holds, flat,
     as far as they are known. least: of a MIXED integer, a size that it is not below.
-    element: of a LIST; a ROW if there is one for each row. reason: of MIXED, the
-    operation. is_listwise: of MIXED, whether floats of all rows were computed with.
+    element: of a LIST (a ROW if there is one for each row), a GRID, or INTO. partition:
+    which parts are meant. reason: of MIXED, the operation. is_listwise: of MIXED,
+    whether floats of all rows were computed with.
     """
 
     kind: StateKind
@@ -116,8 +126,8 @@ def same(shape: Shape | None, content: Content | None = None) -> State:
 def holding(content: Content, shape: Shape | None) -> State:
     """Return the state of integers: SIZE if the batch is part of one of them."""
     known = [size for size in content if size is not None]
-    if any(VARYING in size.symbols for size in known):
-        return State(StateKind.MIXED, shape, content=content, reason="a varying size")
+    if any(size.varies for size in known):
+        return State(StateKind.MIXED, shape, content=content)
     depends = any(size.batches for size in known)
     return State(StateKind.SIZE if depends else StateKind.SAME, shape, content=content)
 

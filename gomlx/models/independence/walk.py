@@ -11,6 +11,8 @@ from gomlx.models.dataflow.elements import inputs, split
 from gomlx.models.dataflow.frames import Body
 from gomlx.models.independence import turns
 from gomlx.models.independence.operation import GraphOperation, Mixes
+from gomlx.models.independence.partition import renamed
+from gomlx.models.independence.partitions import of_parts
 from gomlx.models.independence.rules import RULES
 from gomlx.models.independence.rules.passing import declared
 from gomlx.models.independence.state import (
@@ -50,7 +52,11 @@ _WRITING = ("Enqueue", "Dequeue", "Push", "Pop")
 _DRAWS = frozenset({"RandomStandardNormal", "RandomUniform", "TruncatedNormal"})
 _OUTSIDE = "^"  # begins the name of a partition that a function is given
 # Rows that these put out may be the numbers of a partition's parts.
-_COUNTING = frozenset({"DenseBincount", "Identity", "IdentityN"})
+_COUNTING = frozenset(
+    """
+    BroadcastTo Cast DenseBincount ExpandDims Identity IdentityN Sub
+    """.split()
+)
 _MOST_VISITS = 40  # of a node, of a loop; states only get worse, so few are needed
 _UNFIT = (AssertionError, IndexError, KeyError, TypeError, ValueError)
 _MOST_OUTPUTS = 64  # of an operation, as far as states are kept
@@ -137,10 +143,10 @@ class ProofWalk:
             return self._branches(operation)
         if node.op in _LOOPS:
             return self._loop(operation)
-        rule = RULES.get(node.op)
-        if rule is None:
-            return ()
-        outcome = turns.of_a_turn(operation) or rule(operation)
+        outcome = turns.of_a_turn(operation) or of_parts(operation)
+        if outcome is None:
+            rule = RULES.get(node.op)
+            outcome = rule(operation) if rule else ()
         states = [outcome] if isinstance(outcome, State) else outcome
         return states if node.op in _COUNTING else list(map(_without_lengths, states))
 
@@ -233,20 +239,20 @@ def _without_lengths(state: State) -> State:
 
 
 def _outside(state: State) -> State:
-    """Mark the partition of an argument: no name within the function is the same."""
-    if not state.partition or state.kind is StateKind.SIZE:
-        return state
-    return replace(state, partition=f"{_OUTSIDE}{state.partition}")
+    """Mark the partitions of an argument: no name within the function is the same."""
+    return renamed(state, lambda partition: f"{_OUTSIDE}{partition}")
 
 
 def _named_by(call: str, state: State) -> State:
     """Name a partition that a function has made by the call of the function, which may
     be called for several texts."""
-    if state.partition.startswith(_OUTSIDE):
-        return replace(state, partition=state.partition.removeprefix(_OUTSIDE))
-    if not state.partition or state.kind is StateKind.SIZE:
-        return state
-    return replace(state, partition=f"{call}:{state.partition}")
+
+    def rename(partition: str) -> str:
+        if partition.startswith(_OUTSIDE):
+            return partition.removeprefix(_OUTSIDE)
+        return f"{call}:{partition}"
+
+    return renamed(state, rename)
 
 
 def _drawn(operation: GraphOperation) -> State:

@@ -11,6 +11,11 @@ from tensorflow.core.protobuf import config_pb2
 
 WORDS = ["a", "b", "c d", "a b c", ""]
 _STEPS: dict[str, Callable[["Graph"], Any]] = {}
+# Steps that reduce parts to something of each row.
+_LAST = """
+fill_up_by_owners fill_up_by_splits fill_up_sparse look_up_sparse reduce_by_owners
+reduce_parts
+""".split()
 _FAMILIES: dict[str, list[str]] = {}  # names of steps that often come together
 
 
@@ -33,6 +38,14 @@ class Parts(NamedTuple):
     count: Any  # how many rows there are
 
 
+class Sparse(NamedTuple):
+    """The parts of a sparse tensor."""
+
+    indices: Any
+    values: Any
+    shape: Any
+
+
 @dataclass
 class Graph:
     """A graph that grows: tensors to choose from, and how they came.
@@ -45,6 +58,7 @@ class Graph:
     integers: list[Any] = field(default_factory=list)
     texts: list[Any] = field(default_factory=list)
     parts: list[Parts] = field(default_factory=list)
+    sparse: list[Sparse] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     height: int = 4
 
@@ -52,21 +66,32 @@ class Graph:
         """Add operations; one that does not go with its inputs is left out."""
         family = self.random.choice([[*_STEPS], *_FAMILIES.values()])
         wanted = len(self.names) + steps
-        for _ in range(3 * steps):
+        for _ in range(6 * steps):
             if len(self.names) == wanted:
                 break
-            name = self.random.choice(family if self.likely() else [*_STEPS])
-            try:
-                with tf.name_scope(name):
-                    made = _STEPS[name](self)
-                    self._keep(made)
-            except (ValueError, TypeError, IndexError, tf.errors.OpError):
-                continue
-            self.names.append(name)
+            self._try(self.random.choice(family if self.likely() else [*_STEPS]))
+
+    def finish(self) -> None:
+        """Compute something of parts of rows, so that they are not for nothing."""
+        for _ in range(6 if self.parts or self.sparse else 0):
+            if self._try(self.random.choice(_LAST)):
+                break
+
+    def _try(self, name: str) -> bool:
+        """Add an operation if it goes with its inputs."""
+        try:
+            with tf.name_scope(name):
+                self._keep(_STEPS[name](self))
+        except (ValueError, TypeError, IndexError, tf.errors.OpError):
+            return False
+        self.names.append(name)
+        return True
 
     def _keep(self, made: Any) -> None:
         if isinstance(made, Parts):
             self.parts.append(made)
+        elif isinstance(made, Sparse):
+            self.sparse.append(made)
         elif isinstance(made, list | tuple):
             for one in made:
                 self._keep(one)
@@ -95,6 +120,10 @@ class Graph:
     @property
     def p(self) -> Any:
         return self._late(self.parts)
+
+    @property
+    def s(self) -> Any:
+        return self._late(self.sparse)
 
     def axis(self, tensor: Any) -> int:
         return self.random.randrange(-1, len(tensor.shape))

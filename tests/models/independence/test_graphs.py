@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.independence.proof import Verdict, fed_rows, fed_shared, prove
 from tests.models.independence import (  # noqa: F401  # they make steps
+    steps_of_items,
     steps_of_places,
     steps_of_sizes,
+    steps_of_sparse,
     steps_of_texts,
 )
 from tests.models.independence.graphs import WORDS, Graph, run
@@ -114,6 +116,7 @@ def make(random: Random) -> Made:
         height = fixed or random.choice([4, 8])
         g = Graph(random, floats, feeds[1:3], feeds[3:5], height=height)
         g.grow(random.randrange(2, 9))
+        g.finish()
     return Made(graph, g, feeds, shared, fixed)
 
 

@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from gomlx.models.independence import partitions
 from gomlx.models.independence.rules import RULES
-from tests.models.independence.pairs import PAIRS, Build
+from tests.models.independence.pairs import PAIRS as PAIRS_OF_ROWS
+from tests.models.independence.pairs import Build
+from tests.models.independence.pairs_of_parts import PARTS
 from tests.models.independence.test_graphs import proved
+
+PAIRS = {**PAIRS_OF_ROWS, **PARTS}
 
 
 def graph_of(build: Build) -> tuple[tf.Graph, list[Any], Any]:
@@ -79,9 +84,10 @@ def test_every_rule_has_a_graph_that_it_proves_and_one_that_it_refuses() -> None
         set().union(*(operations(getattr(pair, name)) for pair in PAIRS.values()))
         for name in ("good", "bad")
     )
-    for rule in set(RULES.values()):
-        names = {op for op, other in RULES.items() if other is rule}
-        assert names & good and names & bad, sorted(names)
+    for rules in (RULES, partitions.RULES):
+        for rule in set(rules.values()):
+            names = {op for op, other in rules.items() if other is rule}
+            assert names & good and names & bad, sorted(names)
 
 
 def _of_two(build: Callable[[Any, Any], Any]) -> Any:

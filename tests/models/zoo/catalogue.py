@@ -2,6 +2,7 @@
 
 from tests.models.zoo.kinds import (
     batches,
+    columns,
     effects,
     exports,
     fixed,
@@ -17,6 +18,7 @@ from tests.models.zoo.situation import Situation
 
 FAMILIES: dict[str, list[Situation]] = {
     "Columns of numbers and words": tabular.SITUATIONS,
+    "Feature columns and look-ups": columns.SITUATIONS,
     "Texts": text.SITUATIONS,
     "Sequences": sequences.SITUATIONS,
     "Images": images.SITUATIONS,

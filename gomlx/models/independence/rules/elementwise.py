@@ -7,14 +7,21 @@ from itertools import permutations
 from tensorflow.python.framework import dtypes
 
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
-from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size, product, quotient
+from gomlx.models.independence.partition import lengths
+from gomlx.models.independence.sizes import (
+    BOUNDS,
+    ONE,
+    WHOLE_BATCH,
+    Size,
+    product,
+    quotient,
+)
 from gomlx.models.independence.state import (
     Content,
     Shape,
     State,
     StateKind,
     holding,
-    rows,
     same,
     with_rows,
 )
@@ -65,25 +72,20 @@ def elementwise(operation: GraphOperation) -> Outcome:
 
 
 def _of_parts(operation: GraphOperation) -> State:
-    """What is computed of each part by itself is one, too; bounds of what varies."""
-    parts = {one.partition for one in operation.inputs if one.kind is StateKind.PARTS}
-    others = [one for one in operation.inputs if one.kind is not StateKind.PARTS]
-    if len(parts) == 1 and all(
-        o.kind is StateKind.SAME and o.rank == 0 for o in others
-    ):
-        return State(StateKind.PARTS, partition=parts.pop())
+    """Compute with what tells where parts are, and with bounds of what varies."""
     if operation.op == "Cast" and operation.worst in (
         StateKind.OWNERS,
         StateKind.SPLITS,
     ):
-        operation.require(_is_whole(operation), "numbers that may be rounded")
+        operation.require(is_whole(operation), "numbers that may be rounded")
         return operation.inputs[0]
     if operation.op in ("Maximum", "Minimum"):
         return _bounded(operation)
     kinds = [one.kind for one in operation.inputs]
     if operation.op == "Sub" and kinds == [StateKind.ENDS, StateKind.STARTS]:
         is_own = operation.inputs[0].partition == operation.inputs[1].partition
-        return rows((WHOLE_BATCH,)) if is_own else operation.mixed()
+        partition = operation.inputs[0].partition
+        return lengths(partition) if is_own else operation.mixed()
     are_scalars = all(one.rank == 0 for one in operation.inputs)
     return operation.mixed_scalar() if are_scalars else operation.mixed()
 
@@ -153,7 +155,7 @@ def _content(operation: GraphOperation) -> Content | None:
     """Compute with sizes, element by element, where that can be said."""
     contents = [one.content for one in operation.inputs]
     if operation.op == "Cast":
-        return contents[0] if _is_whole(operation) else None
+        return contents[0] if is_whole(operation) else None
     if operation.op not in _ARITHMETIC or len(contents) != 2:
         return None
     a, b = contents
@@ -172,7 +174,7 @@ def _repeated(content: Content, length: int) -> Content:
     return content if len(content) == length else content * length
 
 
-def _is_whole(operation: GraphOperation) -> bool:
+def is_whole(operation: GraphOperation) -> bool:
     """True for a conversion to integers that hold every size."""
     found = dtypes.as_dtype(operation.node.attr["DstT"].type)
     return bool(found.is_integer and found.size >= 4)
@@ -183,9 +185,9 @@ _UNKNOWN = "unknown"
 
 def _computed(op: str, x: Size | None, y: Size | None) -> Size | str | None:
     """Return a size; None for one that is SAME, `_UNKNOWN` for what cannot be said."""
-    batches = (x.batches if x else 0) + (y.batches if y else 0)
+    depends = any(one is not None and (one.batches or one.varies) for one in (x, y))
     found = None if x is None or y is None else _ARITHMETIC[op](x, y)
-    if found is None and batches:
+    if found is None and depends:
         return _UNKNOWN
     return found
 
@@ -200,6 +202,8 @@ def _subtract(x: Size, y: Size) -> Size | None:
     if x.symbols == y.symbols:
         found = x.number - y.number
         return Size(found, x.symbols if found else ())
+    if x == BOUNDS and y == ONE:
+        return WHOLE_BATCH
     return x if y.number == 0 else None
 
 

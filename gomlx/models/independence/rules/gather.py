@@ -1,7 +1,5 @@
 """Look-ups: in constants by rows, in rows by constants, in a row by itself."""
 
-from dataclasses import replace
-
 from gomlx.models.independence.operation import (
     GraphOperation,
     Outcome,
@@ -10,6 +8,7 @@ from gomlx.models.independence.operation import (
     numbers,
     place,
 )
+from gomlx.models.independence.partition import lengths
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import (
     SAME,
@@ -160,7 +159,7 @@ def dense_bincount(operation: GraphOperation) -> Outcome:
         operation.require(weights.is_empty)
         # How many parts each row has, of this partition.
         partition = "" if operation.flag("binary_output") else one.partition
-        return replace(rows((WHOLE_BATCH,)), partition=partition)
+        return lengths(partition)
     is_matrix = one.kind is StateKind.ROWS and one.rank == 2 and one.axis == 0
     if not is_matrix or size.kind is not StateKind.SAME or one.shape is None:
         return operation.mixed("counts all rows")

@@ -9,6 +9,7 @@ from gomlx.models.independence.operation import (
     number,
     place,
 )
+from gomlx.models.independence.partition import splits
 from gomlx.models.independence.sizes import Size, quotient
 from gomlx.models.independence.state import (
     Shape,
@@ -58,7 +59,7 @@ def concat(operation: GraphOperation) -> Outcome:
     assert where is not None
     if [one.kind for one in parts] == [StateKind.SAME, StateKind.TOTALS]:
         operation.require(parts[0].content == (Size(0),) and where == 0)
-        return State(StateKind.SPLITS, partition=parts[1].partition)
+        return splits(parts[1].partition)
     operation.require(operation.worst <= StateKind.ROWS)
     if operation.worst < StateKind.ROWS:
         return _concat_without_rows(operation, parts)

@@ -26,20 +26,16 @@ from gomlx.models.independence.state import (
 def reshape(operation: GraphOperation) -> Outcome:
     """Rows stay rows while what is before the batch, and behind it, stays together."""
     one, target = operation.inputs
-    if one.kind in (StateKind.OWNERS, StateKind.PARTS) and target.content == (
-        Size(-1),
-    ):
-        return one  # a vector stays one
+    is_vector = one.kind in (StateKind.OWNERS, StateKind.PARTS) and one.rank == 1
+    if is_vector and target.content == (Size(-1),):
+        return one  # it stays one
     if one.kind > StateKind.ROWS or target.kind > StateKind.SIZE:
         return operation.mixed()
-    content = target.content
     if one.kind is not StateKind.ROWS:
         return _reshaped_without_rows(operation)
-    if content is None:
+    if target.content is None:
         return operation.mixed("a shape that is not known")
-    return _reshaped(one, _filled(one.shape, content)) or operation.mixed(
-        "another axis"
-    )
+    return reshaped(one, target) or operation.mixed("another axis")
 
 
 def _reshaped_without_rows(operation: GraphOperation) -> State:
@@ -52,8 +48,14 @@ def _reshaped_without_rows(operation: GraphOperation) -> State:
     return State(one.kind, shape)
 
 
-def _reshaped(one: State, target: Shape) -> State | None:
+def reshaped(one: State, target: State) -> State | None:
     """Return rows of another shape; None unless each stays together."""
+    if target.content is None:
+        return None
+    return _reshaped(one, _filled(one.shape, target.content))
+
+
+def _reshaped(one: State, target: Shape) -> State | None:
     axes = [i for i, s in enumerate(target) if s is not None and s.batches]
     if len(axes) != 1:
         return None

@@ -7,7 +7,8 @@ one.
 from dataclasses import replace
 
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, number
-from gomlx.models.independence.sizes import VARYING, WHOLE_BATCH, Size
+from gomlx.models.independence.partition import longest, parts, places, splits
+from gomlx.models.independence.sizes import WHOLE_BATCH, Size
 from gomlx.models.independence.state import State, StateKind, holding, rows
 
 
@@ -18,12 +19,8 @@ def string_split(operation: GraphOperation) -> Outcome:
     if not is_of_rows or separator.kind is not StateKind.SAME:
         return [operation.mixed()] * 3
     partition = str(operation.node.name)
-    widest = Size(1, (VARYING,))
-    return [
-        State(StateKind.PLACES, partition=partition),
-        State(StateKind.PARTS, partition=partition),
-        holding((WHOLE_BATCH, widest), (Size(2),)),
-    ]
+    shape = holding((WHOLE_BATCH, longest(partition)), (Size(2),))
+    return [places(partition, 2), parts(partition), shape]
 
 
 def unicode_decode(operation: GraphOperation) -> Outcome:
@@ -32,27 +29,25 @@ def unicode_decode(operation: GraphOperation) -> Outcome:
     if text.kind is not StateKind.ROWS or text.shape != (WHOLE_BATCH,):
         return [operation.mixed()] * 3
     partition = str(operation.node.name)
-    characters = State(StateKind.PARTS, partition=partition)
-    return [State(StateKind.SPLITS, partition=partition), characters, characters]
+    return [splits(partition), parts(partition), parts(partition)]
 
 
 def n_grams(operation: GraphOperation) -> Outcome:
     """StringNGrams: runs of each row's own parts, and where each row's begin."""
-    parts, splits = operation.inputs
-    are_own = splits.kind is StateKind.SPLITS and splits.partition
-    operation.require(are_own and parts.kind is StateKind.PARTS)
-    operation.require(parts.partition == splits.partition, "parts of other rows")
+    data, bounds = operation.inputs
+    are_own = bounds.kind is StateKind.SPLITS and bounds.partition
+    operation.require(are_own and data.kind is StateKind.PARTS)
+    operation.require(data.partition == bounds.partition, "parts of other rows")
     partition = str(operation.node.name)
-    grams = State(StateKind.PARTS, partition=partition)
-    return [grams, State(StateKind.SPLITS, partition=partition)]
+    return [parts(partition), splits(partition)]
 
 
 def ragged_bincount(operation: GraphOperation) -> Outcome:
     """RaggedBincount: how often each row has each number, in as many columns."""
-    splits, values, size, weights = operation.inputs
-    operation.require(splits.kind is StateKind.SPLITS and splits.partition)
+    bounds, values, size, weights = operation.inputs
+    operation.require(bounds.kind is StateKind.SPLITS and bounds.partition)
     operation.require(values.kind is StateKind.PARTS, "counts what are no parts")
-    operation.require(values.partition == splits.partition, "parts of other rows")
+    operation.require(values.partition == bounds.partition, "parts of other rows")
     operation.require(size.kind is StateKind.SAME and weights.is_empty)
     width = number(size)
     return rows((WHOLE_BATCH, None if width is None else Size(width)))
@@ -88,15 +83,17 @@ def ragged_to_tensor(operation: GraphOperation) -> Outcome:
         return operation.mixed()
     if widths[0] is None or widths[0].number < 0:
         return operation.mixed("as wide as the longest row")
-    return rows((WHOLE_BATCH, widths[0]))
+    operation.require(values.shape is not None, "unknown rank")
+    assert values.shape is not None
+    return rows((WHOLE_BATCH, widths[0], *values.shape[1:]))
 
 
 def _are_own(kinds: list[str], values: State, partitions: list[State]) -> bool:
     """True when each row has its own parts, in either way to say which they are."""
     if kinds == ["ROW_SPLITS"]:
-        (splits,) = partitions
-        is_known = splits.kind is StateKind.SPLITS and splits.partition
-        return bool(is_known and splits.partition == values.partition)
+        (bounds,) = partitions
+        is_known = bounds.kind is StateKind.SPLITS and bounds.partition
+        return bool(is_known and bounds.partition == values.partition)
     is_by_owner = kinds == ["FIRST_DIM_SIZE", "VALUE_ROWIDS"]
     return is_by_owner and _is_whole(values, partitions)
 

@@ -9,6 +9,7 @@ from gomlx.models.independence.operation import (
     numbers,
     place,
 )
+from gomlx.models.independence.partition import UNSURE
 from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, product
 from gomlx.models.independence.state import Shape, State, StateKind, holding, rows, same
 
@@ -19,7 +20,7 @@ def reduction(operation: GraphOperation) -> Outcome:
     """Sum and its like: the axes are an input."""
     one, axes = operation.inputs
     where = numbers(axes)
-    is_vector = one.kind in (StateKind.PARTS, StateKind.OWNERS)
+    is_vector = one.kind in (StateKind.PARTS, StateKind.OWNERS) and one.rank == 1
     if is_vector and where in ([0], [-1]):
         keeps = operation.flag("keep_dims")
         return operation.mixed() if keeps else operation.mixed_scalar()
@@ -76,8 +77,8 @@ def along_axes(operation: GraphOperation) -> Outcome:
         return State(one.kind, one.shape)
     is_plain = operation.op == "Cumsum" and not operation.flag("exclusive")
     if is_plain and one.shape == (WHOLE_BATCH,) and not operation.flag("reverse"):
-        partition = one.partition or str(operation.node.name)
-        return State(StateKind.TOTALS, partition=partition)
+        partition = one.partition or f"{operation.node.name}{UNSURE}"
+        return State(StateKind.TOTALS, one.shape, partition=partition)
     if one.shape is None or where is None:
         return operation.mixed("an axis that is not known")
     if one.axis in [place(a, len(one.shape)) for a in where]:
@@ -108,14 +109,14 @@ def top_k(operation: GraphOperation) -> Outcome:
     return [rows((*one.shape[:-1], None), one.axis)] * 2
 
 
-def l2_loss(operation: GraphOperation) -> Outcome:
-    """L2Loss: half the sum of all squares."""
+def of_all(operation: GraphOperation) -> Outcome:
+    """L2Loss, half the sum of all squares; how many entries a table has."""
     (one,) = operation.inputs
     return same(()) if one.kind is StateKind.SAME else operation.over_rows()
 
 
 RULES: dict[str, Rule] = {
-    "L2Loss": l2_loss,
+    **dict.fromkeys(("L2Loss", "LookupTableSize", "LookupTableSizeV2"), of_all),
     **dict.fromkeys(_REDUCTIONS.split(), reduction),
     **dict.fromkeys(("ArgMax", "ArgMin"), arg_extreme),
     **dict.fromkeys(("Cumsum", "Cumprod", "CumulativeLogsumexp"), along_axes),

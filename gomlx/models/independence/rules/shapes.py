@@ -50,8 +50,10 @@ def fill(operation: GraphOperation) -> Outcome:
     if dims.content is None:
         return SAME if dims.kind is StateKind.SAME else operation.mixed("unknown sizes")
     found = of_shape(dims.content, operation.mixed("along several axes").reason)
-    if found.kind is StateKind.SAME and value.content and dims.content == ():
-        return holding(value.content, ())
+    count = product(size for size in dims.content if size)
+    is_short = None not in dims.content and count.is_number and count.number <= _LONGEST
+    if found.kind is StateKind.SAME and value.content and is_short:
+        return holding(value.content * count.number, dims.content)
     return found
 
 

@@ -1,7 +1,7 @@
 """Slices: parts of the other axes, the whole of the batch's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gomlx.models.independence.operation import (
     GraphOperation,
@@ -10,7 +10,8 @@ from gomlx.models.independence.operation import (
     number,
     numbers,
 )
-from gomlx.models.independence.sizes import ONE, Size
+from gomlx.models.independence.partition import owners
+from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size
 from gomlx.models.independence.state import (
     Content,
     Shape,
@@ -66,7 +67,7 @@ def _owners(operation: GraphOperation, places: State) -> State:
     masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
     is_first = (begin, strides, masks) == ([0, 0], [1, 1], [1, 1, 2])
     operation.require(is_first)
-    return State(StateKind.OWNERS, partition=places.partition)
+    return owners(places.partition)
 
 
 def _starts_or_ends(operation: GraphOperation) -> State:
@@ -75,9 +76,9 @@ def _starts_or_ends(operation: GraphOperation) -> State:
     begin, end, strides = map(numbers, bounds)
     masks = [operation.integer(f"{m}_mask") for m in ("begin", "end", "shrink_axis")]
     if (end, strides, masks) == ([-1], [1], [1, 0, 0]):
-        return State(StateKind.STARTS, partition=splits.partition)
+        return replace(splits, kind=StateKind.STARTS, shape=(WHOLE_BATCH,))
     operation.require((begin, strides, masks) == ([1], [1], [0, 1, 0]))
-    return State(StateKind.ENDS, partition=splits.partition)
+    return replace(splits, kind=StateKind.ENDS, shape=(WHOLE_BATCH,))
 
 
 def _of_content(operation: GraphOperation, sizes: State, content: Content) -> State:

@@ -173,7 +173,6 @@ SITUATIONS = [
         "several values in a text, as ragged rows: mean",
         ragged_mean,
         texts("|"),
-        joins=False,
         rounds=True,
     ),
     Situation(

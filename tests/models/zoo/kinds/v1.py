@@ -12,6 +12,7 @@ from tests.models.zoo.situation import Build, Situation, rows
 from tests.support.families import control_flow
 
 v1 = tf.compat.v1
+TRAINING = "training"  # a collection of operations that give variables values
 VECTORS = rows("x", [[1, 2, 3, 4], [0, 0, 0, 0], [9, -9, 0.5, 100]])
 Graph = Callable[[], tuple[dict[str, Any], dict[str, Any]]]  # inputs and outputs
 
@@ -23,8 +24,10 @@ def exported(graph: Graph) -> Build:
         with tf.Graph().as_default(), v1.Session() as session:
             v1.set_random_seed(1)
             inputs, outputs = graph()
-            session.run(v1.global_variables_initializer())
-            v1.saved_model.simple_save(session, str(path), inputs, outputs)
+            tables = v1.tables_initializer()
+            session.run([v1.global_variables_initializer(), tables])
+            session.run(v1.get_collection(TRAINING))
+            v1.saved_model.simple_save(session, str(path), inputs, outputs, tables)
         return path
 
     return build
@@ -119,7 +122,6 @@ SITUATIONS = [
         "an estimator's feature columns",
         estimator,
         ESTIMATOR_ROWS,
-        joins=False,
         rounds=True,
         config={"signature": "predict"},
     ),
