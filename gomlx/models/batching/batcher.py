@@ -1,9 +1,9 @@
 """Joins the rows of concurrent requests into runs.
 
-    add ─► queue ─► turn of the loop ─► pop ─► run, in line or in threads ─► complete
-           (queue.py)  (schedule.py)             (runner.py)  │
-              ▲  └► shed: no room                             └► rejected: in halves
-              └───────────────────────────────────────────────────┘
+    add ─► queue ─► end of a turn ─► pop ─► run, in line or in threads ─► complete
+           (queue.py)  (schedule.py)          (runner.py)  │
+              ▲  └► shed: no room                          └► rejected: in halves
+              └────────────────────────────────────────────────┘
 
 The queue sheds and drops, the schedule decides when a run starts, the runner runs. Only
 the batcher knows the event loop: it calls the schedule turn by turn.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from time import perf_counter
+from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
 from gomlx.models.batching.cost import Cost
@@ -36,17 +37,20 @@ from gomlx.models.batching.schedule import (
     Schedule,
 )
 from gomlx.models.batching.threads import Threads
+from gomlx.models.batching.turns import LoopTurns, Turns
 
 
-def _ignore() -> None:
-    """Do nothing when rows complete."""
+class _Counting(NamedTuple):
+    """The rows that arrive until a timer ends. added_before: how many there were."""
+
+    timer: asyncio.TimerHandle
+    added_before: int
 
 
 class Batcher:
     """The queue, the schedule and the runner of one version.
 
-    run: rows → their answers. cost: what runs take. on_completed: called after the rows
-    of a run, or dropped ones, have completed. For one thread: the event loop's.
+    run: rows → their answers. cost: what runs take. For one thread: the event loop's.
     """
 
     def __init__(
@@ -56,10 +60,11 @@ class Batcher:
         limits: BatchLimits,
         metrics: RunMetrics,
         cost: Cost,
-        on_completed: Callable[[], None] = _ignore,
+        turns: Turns | None = None,
     ) -> None:
         self.cost = cost
-        complete = partial(complete_jobs, name, on_completed)
+        complete = partial(complete_jobs, name)
+        self._turns = turns or LoopTurns()
         self._queue = RowQueue(name, limits, cost, complete)
         # PERF: rows are added, and mostly admitted, without a call of the queue.
         self._rows = self._queue.rows
@@ -75,8 +80,7 @@ class Batcher:
             complete,
             self._queue.retry,
         )
-        self._timer: asyncio.TimerHandle | None = None
-        self._added_before = 0  # rows, when the timer started
+        self._counting: _Counting | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -106,19 +110,18 @@ class Batcher:
         self._threads.close()
 
     def _wake(self) -> None:
-        loop = asyncio.get_running_loop()
         if self._schedule.wake() is GATHERING:
-            loop.call_soon(self._turn)
+            self._turns.call_at_end(self._turn)
         else:  # it lingered, and the run is full
             self._cancel_timer()
-            loop.call_soon(self._run)
+            self._turns.call_at_end(self._run)
 
     def _turn(self) -> None:
         """Run what waits, or wait for another turn or for the end of the linger."""
         if self._queue.retries:
             self._start()
             return
-        state = self._schedule.turn(len(self._rows))
+        state = self._schedule.turn(len(self._rows), self._turns.brought)
         if state is RUNNING:
             self._run()
             if self._linger.seconds and self._schedule.state is RUNNING:  # in threads
@@ -126,7 +129,7 @@ class Batcher:
         elif state is LINGERING:
             self._count_arrivals()
         else:
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._turns.call_at_end(self._turn)
 
     def _start(self) -> None:
         self._schedule.start()
@@ -166,14 +169,14 @@ class Batcher:
         has_more = bool(self._rows or self._queue.retries)
         self._schedule.end(self._runner.last_rows, has_more)
         if has_more:  # in a turn of its own: the loop does its other work first
-            asyncio.get_running_loop().call_soon(self._turn)
+            self._turns.call_at_end(self._turn)
 
     # --- the rows that arrive in the time of a linger, whether a run lingers or not ---
 
     def _count_arrivals(self) -> None:
-        self._added_before = self._queue.added
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._linger.seconds, self._timed_out)
+        timer = loop.call_later(self._linger.seconds, self._timed_out)
+        self._counting = _Counting(timer, self._queue.added)
 
     def _timed_out(self) -> None:
         self._stop_counting()
@@ -182,11 +185,12 @@ class Batcher:
 
     def _stop_counting(self) -> None:
         """Learn how many rows have arrived; fewer when the run ended sooner."""
-        if self._timer:
+        counting = self._counting
+        if counting:
             self._cancel_timer()
-            self._linger.observe(self._queue.added - self._added_before)
+            self._linger.observe(self._queue.added - counting.added_before)
 
     def _cancel_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        if self._counting:
+            self._counting.timer.cancel()
+            self._counting = None

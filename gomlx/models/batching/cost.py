@@ -182,6 +182,11 @@ class Slowdown:
         self._started: float | None = None  # the last run, if rows waited for the next
         self._expected = 0.0
 
+    @property
+    def measures(self) -> bool:
+        """Whether rows waited for the next run when the last one started."""
+        return self._started is not None
+
     def run_starts(self, now: float, expected: float, has_more: bool) -> None:
         """Learn from the time since the last run started.
 

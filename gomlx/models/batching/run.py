@@ -81,16 +81,10 @@ def attempt(
     return Run([failed] * len(rows), timing_since(started, cpu), True, is_rejected)
 
 
-def complete_jobs(
-    model: str,
-    on_completed: Callable[[], None],
-    batch: JobBatch,
-    outcomes: Iterable[RowResult],
-) -> None:
-    """Hand each job its outcome, then call on_completed once for all of them."""
+def complete_jobs(model: str, batch: JobBatch, outcomes: Iterable[RowResult]) -> None:
+    """Hand each job its outcome."""
     for (_, job), outcome in zip(batch, outcomes, strict=True):
         try:
             job.complete(outcome)
         except Exception:  # a bug of one caller must not keep others waiting
             log.exception("model %s: a job raised when it was completed", model)
-    on_completed()

@@ -10,8 +10,8 @@
 
     state      event  next state
     IDLE       wake   GATHERING  a row is added
-    GATHERING  turn   GATHERING  this turn of the event loop has brought rows, and so
-                                 may the next one
+    GATHERING  turn   GATHERING  this turn of the event loop has brought rows, or other
+                                 requests, and the next one may bring more
                       RUNNING    the run is cheap
                       YIELDING   it is expensive: hits come first, if the loop is behind
                start  RUNNING    halves of a rejected run wait
@@ -41,6 +41,10 @@ from gomlx.models.batching.cost import EXPENSIVE_SECONDS, Cost
 from gomlx.models.batching.linger import Linger
 from gomlx.models.batching.queue import BatchLimits
 
+# The longest that a run waits while turns bring more of its rows, and while they bring
+# other requests, whose callers may send rows next.
+_GATHER_SECONDS = 0.001
+_READ_SECONDS = 0.0005
 _SHORT_TURN_SECONDS = 0.0005  # a loop with such turns is not behind
 _YIELD_RUNS = 20  # the longest that an expensive run yields, in times of its length
 _YIELD_SHARE = 0.5  # and of queued_seconds
@@ -88,7 +92,7 @@ class Schedule:
         self._clock = clock
         self._waited = 0  # rows, a turn ago
         self._last_rows = 0  # of the last run
-        self._gathers_until = 0.0
+        self._gathers_since = 0.0
         self._yield: _Yield | None = None
 
     def wake(self) -> ScheduleState:
@@ -97,13 +101,16 @@ class Schedule:
         self.wakes_at = _NEVER
         return self.state
 
-    def turn(self, waiting: int) -> ScheduleState:
-        """Decide what to do in this turn of the loop. waiting: rows in the queue."""
+    def turn(self, waiting: int, brought: int = 0) -> ScheduleState:
+        """Decide what to do at the end of this turn of the loop.
+
+        waiting: rows in the queue. brought: requests of this turn, of any model.
+        """
         max_rows = self._limits.max_rows
         rows = waiting if waiting < max_rows else max_rows  # PERF: min() takes longer
         before = self._waited
         self._waited = waiting
-        if before < rows < max_rows and self._gathers(before):
+        if rows < max_rows and self._gathers(before, rows, brought):
             state: ScheduleState = GATHERING
         elif not self._cost.is_expensive(rows or 1):
             state = RUNNING
@@ -137,18 +144,25 @@ class Schedule:
             self.state = IDLE
             self.wakes_at = 1
 
-    def _gathers(self, before: int) -> bool:
+    def _gathers(self, before: int, rows: int, brought: int) -> bool:
         """Return whether the next turn may bring rows, since this one has.
 
         Closed-loop callers that are answered together send their next rows together,
-        but the loop reads them over several turns: half of 16 callers at a time. A
-        single caller waits for no one.
+        but the loop reads them over several turns: half of 16 callers at a time. Where
+        most requests are hits, any of their callers may send the next row. A single
+        caller waits for no one.
         """
+        seconds = 0.0
+        if brought > 1:
+            seconds = _READ_SECONDS
+        if before < rows and (rows > 1 or self._last_rows > 1):
+            seconds = _GATHER_SECONDS
+        if not seconds:  # PERF: the clock is not needed for a single caller
+            return False
         now = self._clock()
         if not before:
-            self._gathers_until = now + EXPENSIVE_SECONDS
-        has_several = self._waited > 1 or self._last_rows > 1
-        return has_several and now < self._gathers_until
+            self._gathers_since = now
+        return now - self._gathers_since < seconds
 
     def _yields(self, rows: int) -> bool:
         """Return whether an expensive run waits for the event loop to catch up.

@@ -1,11 +1,11 @@
 """One turn of the event loop: what it has read is answered together, and then sent.
 
-    every connection that has read a request ─► Turn.add
-    the end of the turn ─► ModelPredictor.predict, by model ─► each requester's reply
-                           └► the next request of a pipeline ─► Turn.add ─► …
-                        ─► TurnSender.send of all that have answers to write
-
-The answers of misses come in between: they are sent after each run of a model.
+every connection that has read a request ─► Turn.add
+the end of the turn ─► ModelPredictor.predict, by model ─► each requester's reply
+                       └► the next request of a pipeline ─► Turn.add ─► …
+                    ─► TurnSender.send of all that have answers to write
+                    ─► the batchers of models whose rows wait: some run
+                    ─► TurnSender.send of the answers of each run
 """
 
 import logging
@@ -53,19 +53,22 @@ class Turn:
     """The requests and the answers that wait for the end of this turn.
 
     call_soon: an event loop's. answered: how many requests were, since the start.
-    predictor: what answers them.
+    predictor: what answers them. brought: how many requests the turn that ends has.
     """
 
     def __init__(
         self, predictor: Predictor, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
         self.answered = 0
+        self.brought = 0
         self.predictor = predictor
         self._models = predictor.models
         self._call_soon = call_soon
         self._requesters: list[HotRequester] = []
         self._senders: list[TurnSender] = []
+        self._callbacks: list[Callable[[], None]] = []
         self._arrived = 0.0  # the first request of this turn, by perf_counter; 0: none
+        # Also while the turn ends: only what is left then needs another one.
         self._is_scheduled = False
 
     def add(self, requester: HotRequester) -> None:
@@ -107,43 +110,68 @@ class Turn:
         if not self._is_scheduled:
             self._schedule()
 
-    def send(self) -> None:
-        """Send the answers that wait.
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        """Have a callback called at the end of this turn, after answers are sent.
 
-        Called after each run of a model: the peers then send their next requests
-        together, and the next run has all of their rows, not half of them.
+        What it has answered is sent after it. One that a callback adds is called at the
+        end of the next turn.
         """
-        senders = self._senders
-        self._senders = []
-        for sender in senders:
-            sender.send()
+        self._callbacks.append(callback)
+        if not self._is_scheduled:
+            self._schedule()
 
     def _schedule(self) -> None:
         self._is_scheduled = True
         self._call_soon(self._end)
 
     def _end(self) -> None:
-        """Answer the requests, and the next ones of pipelines; then send."""
-        requests = 0
-        size = 0
+        """Answer the requests, and the next ones of pipelines; send; call back."""
         try:
-            while self._requesters and requests < _MAX_REQUESTS and size < _MAX_BYTES:
-                batch: list[HotRequester] = []
-                for requester in self._requesters[: _MAX_REQUESTS - requests]:
-                    batch.append(requester)
-                    size += len(requester.text)
-                    if size >= _MAX_BYTES:
-                        break
-                del self._requesters[: len(batch)]
-                requests += len(batch)
-                self._predict(batch if size < LARGE_BYTES else self._small(batch))
-            self.answered += requests
+            self._answer()
+            self._send()
+            if self._callbacks:
+                self._call_back()
         finally:
             self._is_scheduled = False
-            self._arrived = 0.0
-            if self._requesters:
+            if self._requesters or self._callbacks or self._senders:
                 self._schedule()
-            self.send()
+
+    def _answer(self) -> None:
+        """Answer as many requests as one turn does."""
+        requests = 0
+        size = 0
+        while self._requesters and requests < _MAX_REQUESTS and size < _MAX_BYTES:
+            batch: list[HotRequester] = []
+            for requester in self._requesters[: _MAX_REQUESTS - requests]:
+                batch.append(requester)
+                size += len(requester.text)
+                if size >= _MAX_BYTES:
+                    break
+            del self._requesters[: len(batch)]
+            requests += len(batch)
+            self._predict(batch if size < LARGE_BYTES else self._small(batch))
+        self.brought = requests
+        self.answered += requests
+        self._arrived = 0.0
+
+    def _send(self) -> None:
+        senders = self._senders
+        if senders:
+            self._senders = []
+            for sender in senders:
+                sender.send()
+
+    def _call_back(self) -> None:
+        callbacks = self._callbacks
+        self._callbacks = []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # a bug of one is not another's
+                log.exception("a bug at the end of a turn")
+            # The peers then send their next requests together, and the next run has
+            # all of their rows, not half of them.
+            self._send()
 
     def _small(self, batch: Sequence[HotRequester]) -> list[HotRequester]:
         """Have large texts parsed in a thread; return the other requests."""
@@ -153,14 +181,14 @@ class Turn:
         return [one for one in batch if len(one.text) < LARGE_BYTES]
 
     def _predict(self, batch: Sequence[HotRequester]) -> None:
-        by_model: dict[str, list[HotRequester]] = {}
-        for requester in batch:
-            by_model.setdefault(requester.head.model, []).append(requester)
-        for model, requesters in by_model.items():
+        for model in dict.fromkeys([one.head.model for one in batch]):
+            of_model = batch
+            if len(batch) > 1:
+                of_model = [one for one in batch if one.head.model == model]
             try:
                 # PERF: a hot route is one of a model that the predictor has.
-                self._models[model].predict(requesters)
+                self._models[model].predict(of_model)
             except Exception as error:  # one model's bug is not another's
                 log.error("model %s: a bug", model, exc_info=error)
-                for requester in requesters:
+                for requester in of_model:
                     requester.fail()

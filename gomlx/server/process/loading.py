@@ -5,7 +5,7 @@ import gc
 import importlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
@@ -14,6 +14,7 @@ from gomlx.models.batching.cost import Cost, rows_of_requests
 from gomlx.models.batching.queue import BatchLimits
 from gomlx.models.batching.run import RunMetrics
 from gomlx.models.batching.threads import threads_in_run
+from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.version import ModelVersion
 
@@ -40,20 +41,20 @@ async def import_tensorflow() -> None:
 class VersionLoader:
     """Loads versions of the configured models.
 
-    batches: model → how its rows run together. on_completed: called after each run.
-    cores: how many the runs of a worker may use.
+    batches: model → how its rows run together. turns: those of the event loop. cores:
+    how many the runs of a worker may use.
     """
 
     def __init__(
         self,
         batches: Mapping[str, Batch],
         metrics: Metrics,
-        on_completed: Callable[[], None],
+        turns: Turns,
         cores: int = 1,
     ) -> None:
         self._batches = batches
         self._metrics = metrics
-        self._on_completed = on_completed
+        self._turns = turns
         self._cores = cores
 
     def load(self, version: ModelVersion) -> LiveVersion:
@@ -82,8 +83,7 @@ class VersionLoader:
             runs,
         )
         metrics = self._run_metrics(version.name)
-        completed = self._on_completed
-        batcher = Batcher(version.name, run, limits, metrics, cost, completed)
+        batcher = Batcher(version.name, run, limits, metrics, cost, self._turns)
         return LiveVersion(servable, batcher)
 
     def close(self, live: LiveVersion) -> None:

@@ -99,8 +99,7 @@ class Service:
         )
         batches = {model.id: model.batch for model in config.models}
         cores = spare_cores(config.workers)
-        send = self.connections.turn.send
-        loader = VersionLoader(batches, metrics, send, cores)
+        loader = VersionLoader(batches, metrics, self.connections.turn, cores)
         self._reloader = Reloader(rundir.manifest, current, loader, metrics)
         self._announcement = rundir.workers / str(os.getpid())
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = [

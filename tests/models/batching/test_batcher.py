@@ -384,23 +384,48 @@ async def test_an_expensive_model_runs_in_a_thread_and_rows_gather_meanwhile() -
     batcher.close()
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.0], ids=["in line", "in a thread"])
+class EndedTurns:
+    """Turns that end when the test says so."""
+
+    def __init__(self) -> None:
+        self.brought = 0
+        self._callbacks: list[Callable[[], None]] = []
+
+    def call_at_end(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        callbacks = self._callbacks
+        self._callbacks = []
+        for callback in callbacks:
+            callback()
+
+
 @pytest.mark.asyncio
-async def test_the_listener_is_called_once_a_run_after_its_rows(seconds: float) -> None:
-    seen: list[list[bool]] = []
+async def test_rows_run_at_the_end_of_the_first_turn_that_brings_none() -> None:
+    model = Model()
+    turns = EndedTurns()
+    cost = FixedCost(8, [Timing(0.0, 0.0)])
+    batcher = Batcher(
+        "m", model.run, BatchLimits(8, 0, 100), run_metrics(), cost, turns
+    )
     jobs = [Job() for _ in range(3)]
-
-    def on_completed() -> None:
-        seen.append([job.outcome.done() for job in jobs])
-
-    cost = FixedCost(2, [Timing(seconds, seconds)])
-    limits = BatchLimits(2, 0, 100)
-    batcher = Batcher("m", Model().run, limits, run_metrics(), cost, on_completed)
-    for job in jobs:
-        batcher.add((1,), job)
-    await asyncio.gather(*(job.outcome for job in jobs))
-    batcher.close()
-    assert seen == [[True, True, False], [True, True, True]]
+    batcher.add((1,), jobs[0])
+    batcher.add((2,), jobs[1])
+    turns.end()
+    assert not model.batches
+    batcher.add((3,), jobs[2])
+    turns.end()
+    assert not model.batches
+    turns.end()
+    assert model.batches == [[1, 2, 3]]
+    assert all(job.outcome.done() for job in jobs)
+    batcher.add((4,), Job())
+    turns.brought = 2  # hits: others may follow
+    turns.end()
+    turns.brought = 0
+    turns.end()
+    assert model.batches == [[1, 2, 3], [4]]
 
 
 @pytest.mark.asyncio

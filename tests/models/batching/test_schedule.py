@@ -26,10 +26,12 @@ class Machine:
         cost = Cost(MAX_ROWS, [Timing(seconds, seconds)] * 7)
         self.schedule = Schedule(limits, cost, self.linger, lambda: self.now)
 
-    def turn(self, waiting: int, seconds: float = SHORT_TURN) -> ScheduleState:
+    def turn(
+        self, waiting: int, seconds: float = SHORT_TURN, brought: int = 0
+    ) -> ScheduleState:
         """What a turn of the loop leads to, so long after the last one."""
         self.now += seconds
-        return self.schedule.turn(waiting)
+        return self.schedule.turn(waiting, brought)
 
     def ran(self, rows: int, has_more: bool = False) -> None:
         """A run of so many rows, from the first row to the end."""
@@ -72,6 +74,24 @@ def test_the_first_row_of_several_callers_waits_for_the_others() -> None:
     machine.schedule.wake()
     assert machine.turn(1) is ScheduleState.GATHERING
     assert machine.turn(1) is ScheduleState.RUNNING
+
+
+def test_a_row_waits_while_turns_bring_other_requests() -> None:
+    """Most of them are hits: their callers may send rows next."""
+    machine = Machine()
+    machine.schedule.wake()
+    assert machine.turn(1, brought=3) is ScheduleState.GATHERING
+    assert machine.turn(1, brought=2) is ScheduleState.GATHERING
+    assert machine.turn(1, brought=1) is ScheduleState.RUNNING
+
+
+def test_a_row_does_not_wait_long_for_other_requests() -> None:
+    machine = Machine()
+    machine.schedule.wake()
+    turns = 1
+    while machine.turn(1, brought=9) is ScheduleState.GATHERING:
+        turns += 1
+    assert turns == pytest.approx(EXPENSIVE_SECONDS / 2 / SHORT_TURN, abs=2)
 
 
 def test_a_full_run_does_not_gather() -> None:

@@ -184,13 +184,69 @@ def test_answers_wait_for_the_end_of_the_turn(site: Site) -> None:
     assert requester.sent == [b"1", b"2"]
 
 
-def test_answers_are_sent_when_somebody_calls(site: Site) -> None:
-    requester = site.requester("m")
-    site.turn.will_send(b"1", requester)
-    site.turn.send()
-    assert requester.sent == [b"1"]
+def test_callbacks_follow_what_is_sent_and_send_themselves(site: Site) -> None:
+    """A run of a model waits for the hits of its turn, and its answers for no other."""
+    hit = site.requester("m", b"hit")
+    miss = site.requester("m")
+    seen: list[list[bytes]] = []
+
+    def run() -> None:
+        seen.append([*hit.sent, *miss.sent])
+        site.turn.will_send(b"%d" % len(seen), miss)
+
+    site.turn.call_at_end(run)
+    site.turn.call_at_end(run)
     site.end_turn()
-    assert requester.sent == [b"1"]
+    assert seen == [[b"hit"], [b"hit", b"1"]]
+    assert miss.sent == [b"1", b"2"]
+    assert not site.scheduled  # no empty turn follows
+
+
+def test_what_a_callback_adds_is_for_the_next_turn(site: Site) -> None:
+    brought: list[int] = []
+
+    def again() -> None:
+        brought.append(site.turn.brought)
+        if len(brought) < 3:
+            site.turn.call_at_end(again)
+
+    site.requester("m", b"1", b"2")
+    site.turn.call_at_end(again)
+    for _ in range(3):
+        site.end_turn()
+    assert brought == [2, 0, 0]
+    assert not site.scheduled
+
+
+def test_the_next_request_after_a_callbacks_answer_has_a_turn(site: Site) -> None:
+    requester = site.requester("m")
+
+    def run() -> None:
+        requester.text = b"next"
+        site.turn.will_send(b"miss", requester)
+        site.turn.add(requester)
+
+    site.turn.call_at_end(run)
+    site.end_turn()
+    assert requester.sent == [b"miss"]
+    site.end_turn()
+    assert requester.sent == [b"miss", b"next"]
+
+
+def test_a_bug_in_a_callback_leaves_the_others_alone(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    requester = site.requester("m")
+
+    def broken() -> None:
+        site.turn.will_send(b"1", requester)
+        raise ZeroDivisionError
+
+    site.turn.call_at_end(broken)
+    site.turn.call_at_end(lambda: site.turn.will_send(b"2", requester))
+    site.end_turn()
+    assert requester.sent == [b"1", b"2"]
+    assert "a bug at the end of a turn" in caplog.text
 
 
 def test_a_large_answer_is_sent_at_once(site: Site) -> None:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from gomlx.config.schema import Batch
 from gomlx.models.batching.run import RowResult
+from gomlx.models.batching.turns import LoopTurns
 from gomlx.models.serving.servable import Description
 from gomlx.models.version import ModelVersion
 from gomlx.server.process.loading import VersionLoader
@@ -38,16 +39,14 @@ async def test_a_loaded_version_answers_and_its_runs_are_counted(
 ) -> None:
     version = staged(saved_models.scale(tmp_path / "scale", 2.0))
     counts = Counts()
-    completed = list[bool]()
     metrics: Any = counts
-    loader = VersionLoader({"m": Batch()}, metrics, lambda: completed.append(True))
+    loader = VersionLoader({"m": Batch()}, metrics, LoopTurns())
     live = await asyncio.to_thread(loader.load, version)
     assert live.digest == version.digest
     job = Job()
     live.batcher.add((1.5,), job)
     assert await asyncio.wait_for(job.answer, 30) == b'{"y":3.0}'
     assert counts.counter("gomlx_model_runs", "m").n == 1
-    assert completed == [True]
     loader.close(live)
 
 
@@ -93,7 +92,7 @@ def _log_of_load(
 ) -> str:
     """Load a version in a worker with three cores for runs; return what it logs."""
     metrics: Any = Counts()
-    loader = VersionLoader({"m": batch}, metrics, lambda: None, cores=3)
+    loader = VersionLoader({"m": batch}, metrics, LoopTurns(), cores=3)
     with caplog.at_level(logging.INFO, "gomlx.server.process.loading"):
         loader.close(loader.load(version))
     return "\n".join(r.message for r in caplog.records if "runs at once" in r.message)
