@@ -30,10 +30,14 @@ class Layout(StrEnum):
 
 @dataclass(frozen=True)
 class Bound:
-    """The tensors of one input or output: one, or the parts of a composite tensor."""
+    """The tensors of one input or output: one, or the parts of a composite tensor.
+
+    splits: the dtype of those that say where ragged lists end.
+    """
 
     layout: Layout
     tensors: tuple[str, ...]
+    splits: str = "int64"
 
     @property
     def elements(self) -> str:
@@ -42,7 +46,8 @@ class Bound:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> "Bound":
-        return cls(Layout(document["layout"]), tuple(document["tensors"]))
+        tensors = tuple(document["tensors"])
+        return cls(Layout(document["layout"]), tensors, document["splits"])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Rows → the arrays that a model is fed."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,11 @@ class Feeds:
         self._scalars: dict[tuple[Any, tuple[int, ...]], list[tuple[int, int]]] = {}
         self._blocks: list[tuple[int, int, str]] = []
         self._shared: list[tuple[int, int, Tensor, Layout]] = []
-        self._composites: list[tuple[int, int, Tensor]] = []
+        self._composites: list[tuple[int, int, Tensor, str]] = []
         feed = 0
         for i, (tensor, bound) in enumerate(zip(inputs, binding.inputs, strict=True)):
             if bound.layout in (Layout.RAGGED, Layout.SPARSE):
-                self._composites.append((feed, i, tensor))
+                self._composites.append((feed, i, tensor, bound.splits))
             elif bound.layout.is_shared:
                 self._shared.append((feed, i, tensor, bound.layout))
             elif tensor.is_scalar:
@@ -73,8 +74,8 @@ class Feeds:
             feeds[feed] = _blocks(columns[i], dtype)
         for feed, i, tensor, layout in self._shared:
             feeds[feed] = _shared(rows[0][i], tensor, layout)
-        for feed, i, tensor in self._composites:
-            encode = _sparse if tensor.is_sparse else _ragged
+        for feed, i, tensor, splits in self._composites:
+            encode = _sparse if tensor.is_sparse else partial(_ragged, splits)
             parts = encode(columns[i], tensor)
             feeds[feed : feed + len(parts)] = parts
         return feeds
@@ -117,12 +118,15 @@ def _packed(values: Sequence[Any], dtype: str, shape: Sequence[int]) -> Any:
     return array.astype(_NUMPY[dtype], copy=False)
 
 
-def _ragged(column: Sequence[Any], tensor: Tensor) -> list[Any]:
-    """Return the elements of all rows and, for each level of lists, their splits."""
+def _ragged(dtype: str, column: Sequence[Any], tensor: Tensor) -> list[Any]:
+    """Return the elements of all rows and, for each level of lists, their splits.
+
+    dtype: of the splits.
+    """
     lengths = [list_lengths(block.shape, tensor.ragged) for block in column]
     splits = []
     for level in zip(*lengths, strict=True):
-        ends = np.cumsum([0, *flatten(level)], dtype=np.int64)
+        ends = np.cumsum([0, *flatten(level)], dtype=dtype)
         splits.append(ends)
     inners = (inner_sizes(block.shape, tensor.ragged) for block in column)
     empty = column[0].shape[sum(map(len, lengths[0])) :]

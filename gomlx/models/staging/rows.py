@@ -80,8 +80,8 @@ def without_rows(
     tensors = []
     for tensor, bound in zip(signature.outputs, binding.outputs, strict=True):
         is_same = bound.layout is Layout.ROWS and {*bound.tensors} <= {*same}
-        if is_same and tensor.shape is not None:
-            shape = None, *tensor.shape
+        if is_same:
+            shape = None if tensor.shape is None else (None, *tensor.shape)
             tensors.append(replace(tensor, shape=shape, is_shared=True))
             outputs.append(Bound(Layout.WHOLE, bound.tensors))
         else:
@@ -99,9 +99,10 @@ def _has_equal_parts(value: Any) -> bool:
     array = np.asarray(value)
     if not array.ndim:
         return False
-    parts = [
-        part.tolist() if part.dtype == object else part.tobytes() for part in array
-    ]
+    if array.dtype == object:
+        parts = array.tolist()
+    else:
+        parts = [part.tobytes() for part in array]
     return all(part == parts[0] for part in parts)
 
 

@@ -27,7 +27,7 @@ from gomlx.runtime.masking import masked
 log = logging.getLogger(__name__)
 
 # To be raised when what staging writes, or the form of keys or answers, changes.
-FORMAT = 14
+FORMAT = 15
 _LONGEST_REASON = 500  # characters of an error of TensorFlow
 
 

@@ -84,6 +84,10 @@ def _counted(**lengths: int) -> Build:
     return build
 
 
+def _features(feature: Any) -> Build:
+    return lambda x, i, w: tf.io.parse_example(w, {"a": feature})["a"]
+
+
 def _parts(width: int | None) -> Build:
     return lambda x, i, w: tf.strings.split(w, "|").to_tensor(shape=[None, width])
 
@@ -572,6 +576,56 @@ PAIRS: dict[str, Pair] = {
     ),
     "numbers that are counted, as many as there may be": Pair(
         _counted(minlength=5, maxlength=5), _counted(minlength=5, maxlength=6)
+    ),
+    "ParseExample": Pair(
+        _features(tf.io.FixedLenFeature([2], tf.float32, [0.0, 0.0])),
+        _features(
+            tf.io.FixedLenSequenceFeature([], tf.float32, True, default_value=0.0)
+        ),
+    ),
+    "a transposed convolution": Pair(
+        lambda x, i, w: tf.nn.conv2d_transpose(
+            x[:, :, None, None],
+            WEIGHTS[:2, :1, None, None],
+            [tf.shape(x)[0], 5, 1, 1],
+            1,
+            "VALID",
+        ),
+        lambda x, i, w: tf.nn.conv2d_transpose(
+            x[None, :, :, None],
+            WEIGHTS[:2, :1, None, None],
+            [1, tf.shape(x)[0] + 1, 4, 1],
+            1,
+            "VALID",
+        )[0, :-1],
+    ),
+    "FFT": Pair(
+        lambda x, i, w: tf.abs(tf.signal.rfft(x)),
+        lambda x, i, w: tf.transpose(tf.abs(tf.signal.rfft(tf.transpose(x), [8]))),
+    ),
+    "FFT of images": Pair(
+        lambda x, i, w: tf.abs(tf.signal.rfft2d(tf.reshape(x, [-1, 2, 2]))),
+        lambda x, i, w: tf.abs(tf.signal.rfft2d(x, [8, 4]))[:, :1],
+    ),
+    "a determinant": Pair(
+        lambda x, i, w: tf.linalg.det(tf.reshape(x, [-1, 2, 2])),
+        lambda x, i, w: x[:, 0] * tf.linalg.det(tf.matmul(x, x, transpose_a=True)),
+    ),
+    "singular values": Pair(
+        lambda x, i, w: tf.linalg.svd(tf.reshape(x, [-1, 2, 2]), compute_uv=False),
+        lambda x, i, w: x[:, :1] * tf.linalg.svd(x, compute_uv=False)[None, :1],
+    ),
+    "equations": Pair(
+        lambda x, i, w: tf.linalg.solve(
+            tf.reshape(x, [-1, 2, 2]), tf.reshape(x, [-1, 2, 2])
+        ),
+        lambda x, i, w: tf.linalg.solve(
+            tf.reshape(x, [-1, 2, 2]), tf.reshape(x, [-1, 2, 2])[::-1]
+        ),
+    ),
+    "texts that are joined": Pair(
+        lambda x, i, w: tf.strings.reduce_join(tf.stack([w, w], 1), 1),
+        lambda x, i, w: w + tf.strings.reduce_join(w),
     ),
     "parts that a function splits": Pair(_pieces(False), _pieces(True)),
     "what is added to a total": Pair(

@@ -18,6 +18,7 @@ from tests.models.independence import (  # noqa: F401  # they make steps
     steps_of_sizes,
     steps_of_sparse,
     steps_of_texts,
+    steps_of_transforms,
 )
 from tests.models.independence.graphs import WORDS, Graph, run
 

@@ -67,6 +67,7 @@ LISTWISE = {
     "Sort",
     "Sum",
     "TopK",
+    "a determinant",
     "a loop over the rows",
     "layer normalisation",
     "ranks in the batch",

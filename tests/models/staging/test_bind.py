@@ -316,6 +316,22 @@ def test_a_tensor_that_is_fed_and_fetched(
     assert not caplog.records
 
 
+@pytest.mark.parametrize("value", [5.0, [1.0, 2.0]])
+def test_a_constant_of_unknown_rank_is_the_same_for_all_rows(
+    tmp_path: Path, staged: Stage, value: Any
+) -> None:
+    def f(x: Any) -> Any:
+        constant = tf.constant(value)
+        shape = tf.raw_ops.PlaceholderWithDefault(input=constant, shape=None)
+        return {"c": shape, "y": x * 2.0}
+
+    servable = Servable(staged(save(tmp_path / "m", f, [spec("x")])))
+    assert servable.description.joins_rows
+    rows = [servable.signature.check({"x": x}).rows[0] for x in (1, 2)]
+    answers = [json.loads(answer) for answer in servable.run(rows)]
+    assert answers == [{"c": value, "y": 2.0}, {"c": value, "y": 4.0}]
+
+
 def test_an_echo_of_every_shape_is_served(tmp_path: Path, staged: Stage) -> None:
     for i, shape in enumerate([(), (3,), (1, 3), (2, 3), (None, 3)]):
         source = saved_models.echo(tmp_path / str(i), "float32", shape)

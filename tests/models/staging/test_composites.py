@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from gomlx.errors import InvalidInput
+from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.serving.servable import Servable
 from gomlx.models.version import ModelVersion, Settings
 from tests.support.saved_models import save
@@ -16,6 +16,7 @@ from tests.support.saved_models import save
 Stage = Callable[..., ModelVersion]
 RAGGED = tf.RaggedTensorSpec([None, None], tf.float32)
 WORDS = tf.RaggedTensorSpec([None, None], tf.string)
+SHORT = tf.RaggedTensorSpec([None, None], tf.float32, row_splits_dtype=tf.int32)
 DEEP = tf.RaggedTensorSpec([None, None, None], tf.float32)
 PAIRS = tf.RaggedTensorSpec([None, None, 2], tf.float32, ragged_rank=1)
 SPARSE = tf.SparseTensorSpec([None, 10], tf.float32)
@@ -48,6 +49,11 @@ MODELS: dict[str, tuple[Callable[..., Any], list[Any], list[dict[str, Any]]]] = 
         lambda r: {"y": tf.strings.upper(r), "n": r.row_lengths()},
         [WORDS],
         [{"r": ["a", "bc"]}, {"r": []}],
+    ),
+    "splits of 32 bits": (
+        lambda r: {"y": tf.reduce_sum(r, 1), "z": r * 2.0},
+        [SHORT],
+        [{"r": [1.0, 2.0]}, {"r": []}, {"r": [4.5]}],
     ),
     "two levels": (
         lambda r: {"y": tf.reduce_sum(tf.reduce_sum(r, 2), 1), "z": r + 1.0},
@@ -98,7 +104,7 @@ def _tensor(value: Any, spec: Any) -> Any:
     if isinstance(spec, tf.RaggedTensorSpec):
         inner = tuple(spec.shape[spec.ragged_rank + 1 :])
         return tf.ragged.constant(
-            [value], spec.dtype, spec.ragged_rank, inner_shape=inner
+            [value], spec.dtype, spec.ragged_rank, inner, None, spec.row_splits_dtype
         )
     return tf.constant([value], spec.dtype)
 
@@ -198,6 +204,25 @@ def test_what_is_no_ragged_value_is_refused(
     servable = Servable(staged(save(tmp_path / "m", function, specs)))
     with pytest.raises(InvalidInput, match="in lists of any length, nested 1 deep"):
         servable.signature.check({"r": value})
+
+
+@pytest.mark.parametrize("shape", [[None], None])
+def test_a_sparse_input_without_elements_of_a_row(
+    tmp_path: Path, staged: Stage, shape: list[int | None] | None
+) -> None:
+    spec = tf.SparseTensorSpec(shape, tf.float32)
+    source = save(tmp_path / "m", lambda s: {"y": tf.sparse.reduce_sum(s)}, [spec])
+    with pytest.raises(StageFailed, match="input 's': a sparse tensor of shape"):
+        staged(source)
+
+
+def test_the_error_names_the_length_that_does_not_fit(
+    tmp_path: Path, staged: Stage
+) -> None:
+    function, specs, _ = MODELS["pairs"]
+    servable = Servable(staged(save(tmp_path / "m", function, specs)))
+    with pytest.raises(InvalidInput, match="got a list of length 3"):
+        servable.signature.check({"r": [[1.0, 2.0], [1.0, 2.0, 3.0]]})
 
 
 def test_a_sparse_input_of_tensorflow_1(tmp_path: Path, staged: Stage) -> None:

@@ -14,6 +14,7 @@ from gomlx.models.independence.rules import (
     repeats,
     shapes,
     slices,
+    transforms,
 )
 
 RULES: dict[str, Rule] = {
@@ -29,4 +30,5 @@ RULES: dict[str, Rule] = {
     **repeats.RULES,
     **shapes.RULES,
     **slices.RULES,
+    **transforms.RULES,
 }

@@ -28,13 +28,14 @@ from gomlx.models.independence.state import (
 
 # One input, or several that broadcast against each other.
 _NAMES = """
-Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh BesselI0e BesselI1e
-BitwiseAnd BitwiseOr BitwiseXor Ceil CheckNumerics CheckNumericsV2 ClipByValue Cos Cosh
-Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1 FakeQuantWithMinMaxArgs Floor
-FloorDiv FloorMod Greater GreaterEqual Igamma Igammac Inv Invert IsFinite IsInf
+Abs Acos Acosh Add AddN AddV2 Angle Asin Asinh Atan Atan2 Atanh BesselI0e BesselI1e
+BitwiseAnd BitwiseOr BitwiseXor Ceil CheckNumerics CheckNumericsV2 ClipByValue Complex
+ComplexAbs Conj Cos Cosh Digamma Div DivNoNan Elu Equal Erf Erfc Erfinv Exp Expm1
+FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel Floor
+FloorDiv FloorMod Greater GreaterEqual Igamma Igammac Imag Inv Invert IsFinite IsInf
 IsNan LeakyRelu LeftShift Less LessEqual Lgamma Log Log1p LogicalAnd LogicalNot
 LogicalOr Maximum Minimum Mod Mul MulNoNan Ndtri Neg NextAfter NotEqual OnesLike Pow
-RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Selu SelectV2
+Real RealDiv Reciprocal Relu Relu6 RightShift Rint Round Rsqrt Selu SelectV2
 Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Square SquaredDifference
 Sub Tan Tanh TruncateDiv TruncateMod Xdivy Xlogy Xlog1py ZerosLike
 Bucketize Cast

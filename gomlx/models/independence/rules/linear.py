@@ -146,6 +146,22 @@ def image(operation: GraphOperation) -> Outcome:
     return rows((one.shape[0], *[None] * (len(one.shape) - 1)))
 
 
+def transposed_convolution(operation: GraphOperation) -> Outcome:
+    """Conv2DBackpropInput and its like: the batch is the first axis, and passes."""
+    sizes, weights, one = operation.inputs
+    if operation.worst is StateKind.SAME:
+        return same(None)
+    is_first = one.kind is StateKind.ROWS and one.axis == 0 and one.shape is not None
+    operation.require(is_first and weights.kind is StateKind.SAME)
+    operation.require(sizes.kind <= StateKind.SIZE and sizes.content)
+    assert one.shape is not None and sizes.content is not None
+    height, *others = sizes.content
+    operation.require(height == one.shape[0], "another number of rows")
+    has_batch = any(size is not None and size.batches for size in others)
+    operation.require(not has_batch, "as large as there are rows")
+    return rows((height, *others))
+
+
 def bias_add(operation: GraphOperation) -> Outcome:
     one, bias = operation.inputs
     if operation.worst is StateKind.SAME:
@@ -190,6 +206,9 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"), batch_matmul),
     **dict.fromkeys(
         ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"), fused_batch_norm
+    ),
+    **dict.fromkeys(
+        ("Conv2DBackpropInput", "Conv3DBackpropInputV2"), transposed_convolution
     ),
     "BiasAdd": bias_add,
     "Einsum": einsum,

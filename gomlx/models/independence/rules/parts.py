@@ -1,15 +1,16 @@
-"""Texts that are split into parts, and parts that are padded to a fixed width.
+"""Texts that are split into parts or parsed, and parts that are padded to a width.
 
 A partition is named by the node that splits: what two of them give is never taken for
 one.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule, number
 from gomlx.models.independence.partition import longest, parts, places, splits
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
-from gomlx.models.independence.state import State, StateKind, holding, rows
+from gomlx.models.independence.state import State, StateKind, holding, mixed, rows
 
 
 def string_split(operation: GraphOperation) -> Outcome:
@@ -62,6 +63,26 @@ def decode_padded(operation: GraphOperation) -> Outcome:
     return replace(texts, shape=(*texts.shape, None), content=None)
 
 
+def parse_example(operation: GraphOperation) -> Outcome:
+    """ParseExample: of each example, features of a fixed length; others are padded."""
+    example, *others = operation.inputs
+    is_of_rows = example.kind is StateKind.ROWS and example.shape == (WHOLE_BATCH,)
+    operation.require(is_of_rows)
+    names = operation.inputs[1]
+    operation.require(names.is_empty, "names of places in the batch")
+    operation.require(all(one.kind is StateKind.SAME for one in others))
+    count = "Nsparse" if operation.op == "ParseExample" else "num_sparse"
+    sparse = [operation.mixed("features of any length")] * 3 * operation.integer(count)
+    return [*sparse, *map(_feature, operation.attribute("dense_shapes").list.shape)]
+
+
+def _feature(proto: Any) -> State:
+    sizes = [int(dim.size) for dim in proto.dim]
+    if proto.unknown_rank or any(size < 0 for size in sizes):
+        return mixed("ParseExample: as long as the longest feature")
+    return rows((WHOLE_BATCH, *map(Size, sizes)))
+
+
 def ragged_to_tensor(operation: GraphOperation) -> Outcome:
     """RaggedTensorToTensor: rows of one width that no row decides."""
     shape, values, default, *partitions = operation.inputs
@@ -108,6 +129,8 @@ def _is_whole(values: State, partitions: list[State]) -> bool:
 
 RULES: dict[str, Rule] = {
     "DecodePaddedRaw": decode_padded,
+    "ParseExample": parse_example,
+    "ParseExampleV2": parse_example,
     "RaggedBincount": ragged_bincount,
     "UnicodeDecode": unicode_decode,
     "UnicodeDecodeWithOffsets": unicode_decode,

@@ -13,7 +13,7 @@ from gomlx.models.independence.partition import UNSURE
 from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, product
 from gomlx.models.independence.state import Shape, State, StateKind, holding, rows, same
 
-_REDUCTIONS = "All Any EuclideanNorm Max Mean Min Prod Sum"
+_REDUCTIONS = "All Any EuclideanNorm Max Mean Min Prod ReduceJoin Sum"
 
 
 def reduction(operation: GraphOperation) -> Outcome:

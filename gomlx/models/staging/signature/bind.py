@@ -88,7 +88,8 @@ class _Part:
             ragged=self.composite.ragged if self.composite else 0,
             is_sparse=layout is Layout.SPARSE,
         )
-        return tensor, Bound(layout, self.tensors)
+        splits = self.composite.splits if self.composite else "int64"
+        return tensor, Bound(layout, self.tensors, splits)
 
 
 def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.struct_pb2 import StructuredValue
 from tensorflow.python.saved_model import nested_structure_coder
 
+from gomlx.errors import StageFailed
 from gomlx.models.dataflow.elements import inputs
 from gomlx.models.serving.binding import Layout
 
@@ -29,13 +30,14 @@ class Composite:
     """A ragged or sparse input or output.
 
     dims: of the dense tensor, the batch first. ragged: how many dimensions after it
-    have lists of any lengths.
+    have lists of any lengths; splits: the dtype of where they end.
     """
 
     layout: Layout
     dtype: str
     dims: tuple[int | None, ...]
     ragged: int = 0
+    splits: str = "int64"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,17 @@ def composite_of(spec: Any) -> Composite | None:
     """Return what a RaggedTensorSpec or SparseTensorSpec says; None of others."""
     if isinstance(spec, tf.RaggedTensorSpec):
         dims = tuple(spec.shape.as_list())
-        return Composite(Layout.RAGGED, spec.dtype.name, dims, spec.ragged_rank)
-    if isinstance(spec, tf.SparseTensorSpec) and spec.shape.rank is not None:
+        splits = spec.row_splits_dtype.name
+        return Composite(Layout.RAGGED, spec.dtype.name, dims, spec.ragged_rank, splits)
+    if isinstance(spec, tf.SparseTensorSpec) and _has_elements(spec.shape):
         dims = tuple(spec.shape.as_list())
         return Composite(Layout.SPARSE, spec.dtype.name, dims)
     return None
+
+
+def _has_elements(shape: Any) -> bool:
+    """True for a sparse tensor with a dimension beside the batch."""
+    return shape.rank is not None and shape.rank > 1
 
 
 def output_spec(info: Any) -> Any:
@@ -101,7 +109,10 @@ def _found(
 
 
 def _grouped(signature: Any, names: Sequence[str]) -> Iterator[CompositeInput]:
-    """Yield the composite arguments of a function with the names of their parts."""
+    """Yield the composite arguments of a function with the names of their parts.
+
+    Raises StageFailed for a sparse one without a dimension beside the batch.
+    """
     start = 0
     for spec in tf.nest.flatten(nested_structure_coder.decode_proto(signature)):
         if not isinstance(spec, tf.TypeSpec):
@@ -111,4 +122,10 @@ def _grouped(signature: Any, names: Sequence[str]) -> Iterator[CompositeInput]:
         composite = composite_of(spec)
         if composite is not None and all(parts):
             yield CompositeInput(composite, parts)
+        elif isinstance(spec, tf.SparseTensorSpec) and all(parts):
+            raise StageFailed(
+                f"input {parts[0]!r}: a sparse tensor of shape {spec.shape} is not "
+                "supported: declare a first dimension for the batch and at least one "
+                "for the elements of a row"
+            )
         start += count

@@ -226,6 +226,7 @@ SITUATIONS = [
                 "y": x[:, 0] * 2,
                 "scale": tf.fill([8], 0.5),
                 "names": tf.constant([["low", "high"]] * 8),
+                "model": tf.constant(["first"] * 8),
             },
             spec("x", shape=(8, 2)),
         ),

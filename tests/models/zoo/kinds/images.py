@@ -21,6 +21,26 @@ def pictures(name: str, *shapes: Sequence[int]) -> list[Body]:
     return [{name: pixels(seed, *shape)} for seed, shape in enumerate(shapes)]
 
 
+def enlarged(path: Path) -> Path:
+    import keras as k
+
+    k.utils.set_random_seed(10)
+    image = k.Input((4, 5, 3), name="image")
+    hidden = k.layers.Rescaling(1 / 255)(image)
+    hidden = k.layers.Conv2DTranspose(4, 3, strides=2, padding="same")(hidden)
+    hidden = k.layers.Reshape((-1, 4))(hidden)
+    y = k.layers.Conv1DTranspose(2, 3)(hidden)
+    k.Model(image, {"y": y}).export(str(path), verbose=False)
+    return path
+
+
+def spectra(image: Any) -> Any:
+    return {
+        "image": tf.abs(tf.signal.rfft2d(image)),
+        "lines": tf.math.real(tf.signal.rfft(image)),
+    }
+
+
 def classified(path: Path) -> Path:
     """A convolutional network with BatchNormalization and pooling."""
     import keras as k
@@ -91,6 +111,18 @@ SITUATIONS = [
         "convolutions over images of any size",
         of_any_size,
         pictures("image", (5, 4, 3), (5, 4, 3), (2, 7, 3)),
+        rounds=True,
+    ),
+    Situation(
+        "images made larger by transposed convolutions",
+        enlarged,
+        pictures("image", (4, 5, 3), (4, 5, 3), (4, 5, 3)),
+        rounds=True,
+    ),
+    Situation(
+        "the spectrum of an image, and of each of its lines",
+        of(spectra, spec("image", shape=(None, 4, 6))),
+        pictures("image", (4, 6), (4, 6), (4, 6)),
         rounds=True,
     ),
     Situation(

@@ -241,7 +241,6 @@ SITUATIONS = [
         "serialized tf.Examples of a fixed length",
         examples(2),
         [example([1, 2], "a"), example([3, -4]), example([0, 1e6], "ü")],
-        joins=False,
         rounds=True,
         config={"example": example([0, 0])},
     ),
