@@ -132,7 +132,9 @@ def _print_model(report: "ModelReport") -> None:
 
 
 def _table(report: "ModelReport") -> Table:
-    columns = ("name", "dtype", "shape", *(("kind", "proof") if report.version else ()))
+    every = ("name", "dtype", "shape", "form", "kind", "proof")
+    lines = [*report.inputs, *report.outputs]
+    columns = [name for name in every if any(line.get(name) for line in lines)]
     table = Table("", *columns)
     for what, tensors in (("input", report.inputs), ("output", report.outputs)):
         for one in tensors:

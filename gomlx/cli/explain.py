@@ -3,6 +3,7 @@
 Stages the model in a temporary folder, as a service does, and reads what staging found.
 """
 
+import json
 import math
 import tempfile
 from base64 import b64encode
@@ -17,8 +18,7 @@ from gomlx.contract.canonical import Buckets, Kind, parse
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Block, Row, Scalar, Tensor, Value
-from gomlx.contract.values.packing import nest
+from gomlx.contract.tensor import Row, Scalar, Tensor, Value
 from gomlx.errors import InvalidInput, StageFailed
 from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
@@ -64,6 +64,7 @@ class StagedModel:
                 "kind": kind.kind,
                 "proof": kind.proof,
                 "distinct": _distinct(tensor, kind),
+                "form": form(tensor),
             }
             for tensor, kind in self._fields()
         ]
@@ -132,6 +133,18 @@ class StagedModel:
         return list(zip(self.signature.fields, self.dictionary.kinds, strict=True))
 
 
+def form(tensor: Tensor) -> str:
+    """Say what a request may have, or must have, beside the dtype and the shape."""
+    parts = {
+        "lists of any length": tensor.ragged > 0,
+        "sparse": tensor.is_sparse,
+        "may be missing": bool(tensor.missing),
+        "one for all rows": tensor.is_shared,
+        f"default {json.dumps(tensor.default)}": tensor.default is not None,
+    }
+    return ", ".join(text for text, applies in parts.items() if applies)
+
+
 @contextmanager
 def staged(request: StageRequest) -> Iterator[StagedModel]:
     """Stage a version in a folder that is removed at the end. Raises StageFailed."""
@@ -167,7 +180,7 @@ def _distinct(tensor: Tensor, kind: Kind) -> int | None:
         distinct += 1  # NaN
     if distinct is None or tensor.is_scalar:
         return distinct
-    if tensor.shape is None or None in tensor.shape:
+    if tensor.shape is None or None in tensor.shape or tensor.is_sparse:
         return None
     elements = math.prod(d for d in tensor.shape if d is not None)
     return _bounded_product(repeat(distinct, elements))
@@ -192,16 +205,19 @@ def _reasons(kind: Kind, pairs: Iterable[tuple[Scalar, Scalar]]) -> list[str]:
 
 def _plain(tensor: Tensor, value: Value) -> Any:
     """Return a value as the JSON of a request has it."""
-    if isinstance(value, Block):
-        return nest(value.shape, list(map(_encoded, tensor.elements(value))))
-    return _encoded(value)
+    return _encoded(tensor.nested(value))
 
 
 def _is_nan(found: Value) -> bool:
     return isinstance(found, float) and math.isnan(found)
 
 
-def _encoded(value: Scalar) -> Any:
+def _encoded(value: Any) -> Any:
+    """Return nested values, or a sparse one, as JSON has them."""
+    if isinstance(value, list):
+        return list(map(_encoded, value))
+    if isinstance(value, dict):
+        return {name: _encoded(part) for name, part in value.items()}
     if _is_nan(value):
         return "NaN"
     if isinstance(value, bytes):

@@ -16,11 +16,13 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
+from gomlx.cli.explain import form
 from gomlx.cli.server import rows_verdict
 from gomlx.cli.service import stage_request
 from gomlx.cli.terminal import errors
 from gomlx.config.schema import Config, Model
 from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.signature import Echo
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import RunFailed, StageFailed
 from gomlx.models.source import Snapshot, Source
@@ -158,7 +160,7 @@ def _staged(version: ModelVersion) -> _Found:
     pairs = zip(signature.fields, kinds, strict=True)
     return _Found(
         [_tensor(tensor) | _kind(kind) for tensor, kind in pairs],
-        list(map(_tensor, signature.answered)),
+        [*map(_tensor, signature.outputs), *map(_echo, signature.echoes)],
         description.unsteady,
         rows_verdict(description.rows_apart, description.rows_together),
     )
@@ -204,7 +206,13 @@ def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
     shape = "any" if tensor.shape is None else list(tensor.shape)
-    return {"name": tensor.name, "dtype": tensor.dtype, "shape": shape}
+    common = {"name": tensor.name, "dtype": tensor.dtype, "shape": shape}
+    found = form(tensor)
+    return common | {"form": found} if found else common
+
+
+def _echo(echo: Echo) -> dict[str, Any]:
+    return _tensor(echo.output) | {"form": f"repeats input {echo.input!r}"}
 
 
 def _kind(kind: Kind) -> dict[str, Any]:

@@ -105,9 +105,11 @@ def inspect(
 
 
 def _table(inputs: list[dict[str, Any]]) -> Table:
-    table = Table(*(name.replace("_", " ") for name in inputs[0]))
+    names = [n for n in inputs[0] if any(line[n] != "" for line in inputs)]
+    table = Table(*(name.replace("_", " ") for name in names))
     for line in inputs:
-        table.add_row(*("no bound" if v is None else str(v) for v in line.values()))
+        cells = [line[name] for name in names]
+        table.add_row(*("no bound" if v is None else str(v) for v in cells))
     return table
 
 

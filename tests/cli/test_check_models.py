@@ -123,6 +123,22 @@ def test_what_people_read(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_else_a_value_may_or_must_be(tmp_path: Path) -> None:
+    def f(id: Any, t: Any, x: Any) -> Any:
+        return {"id": id, "y": tf.where(tf.math.is_nan(x), t, x)}
+
+    save(
+        tmp_path / "m",
+        f,
+        [spec("id", "string"), spec("t", shape=()), spec("x", shape=(None,))],
+    )
+    done = check(tmp_path, [{"id": "m", "url": "./m"}], "--json")
+    (found,) = reports(done).values()
+    forms = {one["name"]: one.get("form", "") for one in found["inputs"]}
+    assert forms == {"id": "", "t": "one for all rows", "x": "may be missing"}
+    assert [one.get("form") for one in found["outputs"]] == [None, "repeats input 'id'"]
+
+
 def test_nothing_stays_behind(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

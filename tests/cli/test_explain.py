@@ -188,6 +188,31 @@ def test_key_shows_canonical_rows_that_can_be_sent(tmp_path: Path, run: Run) -> 
     assert (second["key"], second["collapsed"]) == (first["key"], {})
 
 
+def test_key_shows_ragged_and_sparse_rows_as_they_are_sent(
+    tmp_path: Path, run: Run
+) -> None:
+    def f(r: Any, s: Any) -> Any:
+        return {"n": r.row_lengths(), "y": tf.sparse.reduce_sum(s, 1)}
+
+    specs = [
+        tf.RaggedTensorSpec([None, None, None], tf.string, ragged_rank=2),
+        tf.SparseTensorSpec([None, 4], tf.float32),
+    ]
+    save(tmp_path / "m", f, specs)
+    write(tmp_path, "models: [{id: a, url: ./m}]")
+    sparse = {"indices": [[1], [3]], "values": [0.5, 2.0], "shape": [4]}
+    row = {"r": [["", ""], [""]], "s": sparse}
+    first = json.loads(shown(run("key", "-c", "config.yaml", "a", json.dumps(row))))
+    assert first["canonical"] == row
+    inspected = json.loads(shown(run("inspect", "-c", "config.yaml", "a", "--json")))
+    assert [one["form"] for one in inspected["inputs"]] == [
+        "lists of any length",
+        "sparse",
+    ]
+    assert [one["distinct"] for one in inspected["inputs"]] == [None, None]
+    assert "lists of any length" in shown(run("inspect", "-c", "config.yaml", "a"))
+
+
 def test_rows_that_are_answered_together_have_one_key(tmp_path: Path, run: Run) -> None:
     save(tmp_path / "m", lambda x: {"y": tf.nn.softmax(x, axis=0)}, [spec("x")])
     model = "{id: m, url: ./m, batch: {rows: together}}"
