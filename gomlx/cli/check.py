@@ -5,6 +5,7 @@ Imports the service's libraries when it runs: other commands do without them.
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,8 @@ def check(
     to do about it; and a look-up is measured, to warn of tiers that cost a model more
     than the runs they save.
 
-    Exit codes: 0 fine, 1 a model or a connection cannot be used, 2 the config is wrong.
+    Exit codes: 0 fine, 1 a model or a connection cannot be used, or a signature that
+    the config names, 2 the config is wrong.
     """
     with errors_reported():
         found = _found(config, connect, quick)
@@ -58,9 +60,7 @@ def check(
         output.print_json(data=dataclasses.asdict(found))
     else:
         _print(found)
-    if any(one.problem for one in found.models) or any(
-        one.problem for one in found.connections
-    ):
+    if any(one.problem for one in found.connections) or found.unserved:
         raise typer.Exit(FAILED)
     if not as_json:
         output.print(f"[green]{config} is fine[/]")
@@ -68,13 +68,17 @@ def check(
 
 @dataclass(frozen=True)
 class _Found:
-    """What was found out, of what a config names. warnings: of what may be wrong."""
+    """What was found out, of what a config names. warnings: of what may be wrong.
+
+    unserved: the models that cannot be served, and signatures, if it names them.
+    """
 
     certificate_expires: str | None
     models: "list[ModelReport]"
     connections: "list[ConnectionResult]"
     tiers: "list[TierReport]"
     warnings: list[str]
+    unserved: list[str]
 
 
 def _found(path: Path, connect: bool, quick: bool) -> _Found:
@@ -90,7 +94,18 @@ def _found(path: Path, connect: bool, quick: bool) -> _Found:
     reports = model_reports(config, quick)
     connections = try_connections(config) if connect else []
     tiers = tier_reports(config, reports, connections)
-    return _Found(expires, reports, connections, tiers, warnings)
+    problems = [one.id for one in reports if one.problem]
+    wanted = [*_named(config)]
+    unserved = [name for name in problems if name in wanted]
+    return _Found(expires, reports, connections, tiers, warnings, unserved)
+
+
+def _named(config: "Config") -> Iterator[str]:
+    """Yield the models and the further signatures that a config names."""
+    for model in config.models:
+        yield model.id
+        if not isinstance(model.signatures, str):
+            yield from (f"{model.id}:{name}" for name in model.signatures)
 
 
 def _print(found: _Found) -> None:
@@ -101,7 +116,7 @@ def _print(found: _Found) -> None:
     for text in found.warnings:
         print_warning(text)
     for report in found.models:
-        _print_model(report)
+        _print_model(report, report.id in found.unserved)
     for one in found.connections:
         (errors if one.problem else output).print(escape(str(one)))
     for tier in found.tiers:
@@ -119,11 +134,12 @@ def _warnings(model: "Model") -> list[str]:
     ]
 
 
-def _print_model(report: "ModelReport") -> None:
+def _print_model(report: "ModelReport", is_fault: bool) -> None:
     held = f" ({report.source})" if report.source else ""
     output.print(escape(f"model {report.id}: {report.url}{held}"))
     if report.problem:
-        print_error(f"model {report.id} cannot be served: {report.problem}")
+        tell = print_error if is_fault else print_warning
+        tell(f"model {report.id} cannot be served: {report.problem}")
         return
     output.print(_table(report))
     if report.rows:

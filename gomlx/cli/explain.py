@@ -9,7 +9,7 @@ import tempfile
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -147,15 +147,21 @@ def form(tensor: Tensor) -> str:
 
 @contextmanager
 def staged(request: StageRequest) -> Iterator[StagedModel]:
-    """Stage a version in a folder that is removed at the end. Raises StageFailed."""
+    """Stage a version in a folder that is removed at the end. Raises StageFailed.
+
+    A further signature that the request wants is staged instead of the model's own.
+    """
     from gomlx.models.serving.servable import Description
     from gomlx.models.staging.stage import stage
 
     with tempfile.TemporaryDirectory(prefix="gomlx-inspect-") as folder:
         try:
-            version = stage(StageRequest(**vars(request) | {"into": Path(folder)}))
+            version = stage(replace(request, into=Path(folder)))
+            for reason in version.refused.values():
+                raise StageFailed(reason)
         except StageFailed as error:
             raise StageFailed(f"{masked(request.url)}: {error}") from None
+        version = next(iter(version.further), version)
         description = Description.read(version.directory)
         signature = description.signature
         kinds = parse((version.directory / "dictionary").read_bytes())

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,7 +39,8 @@ _EXPORT = "put a SavedModel there, or numbered folders with one each"
 class ModelReport:
     """One model as the service would serve it; problem says why it would not.
 
-    source: what its URL holds. inputs and outputs: a dict for each. rows: how rows run.
+    id: that of the model, or ID:NAME of a further signature. source: what its URL
+    holds. inputs and outputs: a dict for each. rows: how rows run.
     cached: where answers are kept, or why they are not. run_us: what the run takes that
     a hit in a shared tier saves. Empty: not found out.
     """
@@ -84,9 +86,11 @@ class _Examination:
         self._stager = Stager(config.watch.stage_seconds, is_quiet=True)
 
     async def reports(self) -> list[ModelReport]:
-        return await asyncio.gather(*map(self._report, self._config.models))
+        found = await asyncio.gather(*map(self._reports, self._config.models))
+        return [*chain.from_iterable(found)]
 
-    async def _report(self, model: Model) -> ModelReport:
+    async def _reports(self, model: Model) -> list[ModelReport]:
+        """Report on a model, and then on its further signatures."""
         bar = self._progress.add_task(f"model {model.id}", total=None)
         report = ModelReport(model.id, masked(model.url))
         try:
@@ -99,26 +103,46 @@ class _Examination:
             report = replace(report, source=_described(names or (), snapshot))
             return await self._examined(report, model, source, snapshot)
         except (StageFailed, OSError) as error:
-            return replace(report, problem=masked(str(error)))
+            return [replace(report, problem=masked(str(error)))]
         finally:
             self._progress.update(bar, total=1, completed=1)
 
     async def _examined(
         self, report: ModelReport, model: Model, source: Source, snapshot: Snapshot
-    ) -> ModelReport:
+    ) -> list[ModelReport]:
         """Complete a report by what staging finds. Raises StageFailed, OSError."""
         request = stage_request(model, self._folder / model.id)
         if self._is_quick:
             read = await asyncio.to_thread(_read, request, source, snapshot)
-            return self._with(report, model, read)
+            return [
+                replace(report, id=name, problem=masked(str(one)))
+                if isinstance(one, StageFailed)
+                else self._with(replace(report, id=name), model, one)
+                for name, one in read.items()
+            ]
         version = await self._stager.stage(request, snapshot)
+        known: dict[str, ModelReport] = {}
+        reports = []
+        for one in (version, *version.further):
+            if one.digest not in known:
+                known[one.digest] = await self._loaded(report, model, one)
+            reports.append(replace(known[one.digest], id=one.name))
+        shutil.rmtree(request.into)
+        refused = version.refused.items()
+        return reports + [
+            replace(report, id=name, problem=reason) for name, reason in refused
+        ]
+
+    async def _loaded(
+        self, report: ModelReport, model: Model, version: ModelVersion
+    ) -> ModelReport:
+        """Complete a report by what is known of a staged version."""
         found = await asyncio.to_thread(_staged, version)
         store = self._config.datastore_of(model)
         if store and store.tiers and not found.unsteady:
             rows = model.batch.max_rows if model.batch.rows == "together" else 1
             run_us = await asyncio.to_thread(_run_us, version, rows)
             report = replace(report, run_us=run_us)
-        shutil.rmtree(request.into)
         return replace(self._with(report, model, found), version=version.digest)
 
     def _with(self, report: ModelReport, model: Model, found: "_Found") -> ModelReport:
@@ -180,25 +204,47 @@ def _run_us(version: ModelVersion, rows: int) -> float | None:
     return round(timings[-1].wall * 1e6, 1)
 
 
-def _read(request: StageRequest, source: Source, snapshot: Snapshot) -> _Found:
-    """Read a model's graph, without its weights. Raises StageFailed."""
+def _read(
+    request: StageRequest, source: Source, snapshot: Snapshot
+) -> dict[str, _Found | StageFailed]:
+    """Read a model's graph, without its weights. Raises StageFailed.
+
+    Returns what is found, by name, of it and of its further signatures.
+    """
     from gomlx.models import libraries
     from gomlx.models.serving import session
     from gomlx.models.serving.transformer import code
-    from gomlx.models.staging.check import check_bound, example_row
-    from gomlx.models.staging.signature.bind import bound_signature
+    from gomlx.models.staging.signature.bind import public_signatures
 
     code(request.settings.transformer, request.name)
     graph = [one for one in snapshot.files if one[0].startswith("saved_model.pb")]
     if not graph:  # a .keras file, which has none until it is exported
-        return _Found((), ())
+        return {request.name: _Found((), ())}
     source.fetch(replace(snapshot, files=tuple(graph)), request.into)
     meta_graph = session.parse(request.into, request.settings.tags)
     libraries.check_operations(meta_graph, request.settings.libraries)
+    own, found = _read_signature(meta_graph, request)
+    read: dict[str, _Found | StageFailed] = {request.name: found}
+    names = request.signatures
+    for name in public_signatures(meta_graph) if names is None else names:
+        if name != own:
+            further = request.further(name, {})
+            try:
+                _, read[further.name] = _read_signature(meta_graph, further)
+            except StageFailed as error:
+                read[further.name] = error
+    return read
+
+
+def _read_signature(meta_graph: Any, request: StageRequest) -> tuple[str, _Found]:
+    """Return a signature's name in the model, and what is found. Raises StageFailed."""
+    from gomlx.models.staging.check import check_bound, example_row
+    from gomlx.models.staging.signature.bind import bound_signature
+
     bound = bound_signature(meta_graph, request)
     check_bound(bound, request.settings)
     example_row(bound.signature, request.example)
-    return _Found(
+    return bound.name, _Found(
         list(map(_tensor, bound.signature.fields)),
         list(map(_tensor, bound.signature.outputs)),
     )

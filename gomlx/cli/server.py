@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The config file (YAML).")
 ]
+SignatureName = Annotated[
+    str, typer.Option("--signature", help="Another signature than the model's own.")
+]
 
 
 def serve(config: ConfigFile) -> None:
@@ -72,6 +75,7 @@ def inspect(
         Path | None,
         typer.Option("--config", "-c", help="The config with the model's settings."),
     ] = None,
+    signature: SignatureName = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the kind of each input of a model, and why it has that kind.
@@ -90,9 +94,9 @@ def inspect(
     """
     with errors_reported():
         from gomlx.cli.explain import staged
-        from gomlx.cli.service import request_of
+        from gomlx.cli.service import inspection_of
 
-        with staged(request_of(url, config)) as model:
+        with staged(inspection_of(url, config, signature)) as model:
             found = model.as_dict()
     if as_json:
         output.print_json(data=found)
@@ -126,6 +130,7 @@ def key(
     model: Annotated[str, typer.Argument(help="The id of the model.")],
     rows: Annotated[list[str], typer.Argument(help="One row or more, each as JSON.")],
     config: ConfigFile,
+    signature: SignatureName = "",
 ) -> None:
     """Show the canonical row and the key of a row, and which of its values collapsed.
 
@@ -134,9 +139,9 @@ def key(
     """
     with errors_reported():
         from gomlx.cli.explain import staged
-        from gomlx.cli.service import request_of
+        from gomlx.cli.service import inspection_of
 
-        with staged(request_of(model, config)) as found:
+        with staged(inspection_of(model, config, signature)) as found:
             checked = [found.question(_parse_row(row, found.signature)) for row in rows]
             for question in checked:
                 output.print_json(data=found.explain(question))
@@ -162,7 +167,10 @@ def clean(config: ConfigFile) -> None:
 def stage(
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
 ) -> None:
-    """Stage a model (a StageRequest on standard input); print its digest, as JSON."""
+    """Stage a model (a StageRequest on standard input); print its version, as JSON.
+
+    Before that, print the name of each further signature that is tried.
+    """
     from gomlx.models.staging.stage import stage as stage_version
     from gomlx.models.version import StageRequest
     from gomlx.runtime.process import die_with_parent, log_to_stderr
@@ -171,13 +179,17 @@ def stage(
         die_with_parent(parent, signal.SIGKILL)
     log_to_stderr("warning")
     try:
-        version = stage_version(StageRequest.from_json(sys.stdin.read()))
+        version = stage_version(StageRequest.from_json(sys.stdin.read()), _print_begun)
     except GomlxError as error:
         may_pass = isinstance(error, StageInterrupted)
         outcome = {"error": str(error), "may_pass": may_pass}
         print(json.dumps(outcome))  # noqa: T201  # read by the parent
         raise typer.Exit(FAILED) from None
-    print(json.dumps({"digest": version.digest}))  # noqa: T201  # read by the parent
+    print(json.dumps({"version": version.to_json()}))  # noqa: T201  # read by the parent
+
+
+def _print_begun(signature: str) -> None:
+    print(json.dumps({"begun": signature}), flush=True)  # noqa: T201  # as above
 
 
 def _parse_row(row: str, signature: "Signature") -> Any:

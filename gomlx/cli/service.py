@@ -5,6 +5,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import msgspec
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
-from gomlx.config.signatures import DEFAULT
 from gomlx.config.tls import load_tls
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageRequest
@@ -123,6 +123,18 @@ def request_of(model: str, config: Path | None) -> StageRequest:
     return stage_request(models[model], Path())
 
 
+def inspection_of(model: str, config: Path | None, signature: str) -> StageRequest:
+    """Return the request to stage one signature: a model's own, or a further one.
+
+    With a config, ID:NAME is a further one, too. Raises ModelNotFound, ConfigInvalid.
+    """
+    if config is None:
+        return replace(request_of(model, None), signature=signature, signatures=())
+    name, _, further = model.partition(":")
+    wanted = signature or further
+    return replace(request_of(name, config), signatures=(wanted,) if wanted else ())
+
+
 def stage_request(model: Model, into: Path) -> StageRequest:
     """Return the request to stage a configured model into a folder."""
     settings = Settings(
@@ -135,11 +147,14 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.outputs,
         model.batch.threads or 0,
     )
+    wanted = {"all": None, "none": ()}
+    signatures = model.signatures
     return StageRequest(
-        model.id, model.url, into, _signature(model), model.example, settings
+        model.id,
+        model.url,
+        into,
+        model.signature or "",
+        model.example,
+        settings,
+        wanted[signatures] if isinstance(signatures, str) else signatures,
     )
-
-
-def _signature(model: Model) -> str:
-    """Return the signature to serve; "": the only one, if the model has just one."""
-    return model.signature or (DEFAULT if model.signatures else "")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gomlx.cli.connect import ConnectionResult
 from gomlx.cli.model_report import ModelReport
 from gomlx.config.schema import Config
+from gomlx.models.version import model_of
 
 
 @dataclass(frozen=True)
@@ -49,17 +50,18 @@ def tier_reports(
 ) -> list[TierReport]:
     """Report on the models that were staged and the connections that were tried."""
     lookups = {one.id: one.lookup_us for one in connections if one.lookup_us}
-    runs = {one.id: one.run_us for one in models if one.run_us}
+    configured = {one.id: one for one in config.models}
     return [
         TierReport(
             model.id,
             tier.connection,
-            runs[model.id],
+            run_us,
             lookups[tier.connection],
-            tier.skips(runs[model.id] / 1e6, lookups[tier.connection] / 1e6),
+            tier.skips(run_us / 1e6, lookups[tier.connection] / 1e6),
         )
-        for model in config.models
-        if model.id in runs and (store := config.datastore_of(model))
+        for model in models
+        if (run_us := model.run_us)
+        and (store := config.datastore_of(configured[model_of(model.id)]))
         for tier in store.tiers
         if tier.connection in lookups
     ]

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from gomlx.config.references import reference_problems
 from gomlx.config.schema import Config, Endpoint, Model
-from gomlx.config.signatures import expanded
 from gomlx.config.types import type_problems
 from gomlx.config.yaml import read_yaml
 from gomlx.errors import ConfigInvalid
@@ -61,7 +60,7 @@ def _absolute(config: Config, base: Path) -> Config:
     return replace(
         _with_absolute(config, ["run_dir"], base),
         endpoint=_absolute_endpoint(config.endpoint, base),
-        models=tuple(_absolute_model(one, base) for one in expanded(config.models)),
+        models=tuple(_absolute_model(one, base) for one in config.models),
         connections=tuple(connections),
     )
 

@@ -17,9 +17,8 @@ from gomlx.config.schema import (
     Model,
     Tls,
 )
-from gomlx.config.signatures import DEFAULT
 
-_LONGEST_ID = 128  # without the name of a signature
+_DEFAULT_SIGNATURE = "serving_default"
 _is_origin = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s,*]+").fullmatch
 _is_header = re.compile(r"[A-Za-z0-9-]+").fullmatch
 
@@ -68,13 +67,9 @@ def _model_problems(config: Config, model: Model, path: str) -> Problems:
 
 
 def _signature_problems(model: Model, path: str) -> Problems:
-    if ":" in model.id:
-        reason = "a colon stands before the name of a signature: see `signatures`"
-        yield Problem.at(f"{path}.id", reason)
-    if len(model.id) > _LONGEST_ID:
-        reason = f"expected at most {_LONGEST_ID} characters, got {len(model.id)}"
-        yield Problem.at(f"{path}.id", reason)
-    names = [model.signature or DEFAULT, *model.signatures]
+    if isinstance(model.signatures, str):
+        return
+    names = [model.signature or _DEFAULT_SIGNATURE, *model.signatures]
     for i, name in enumerate(model.signatures):
         if name in names[: i + 1]:
             reason = f"{name!r} is served already"

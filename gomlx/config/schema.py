@@ -13,9 +13,9 @@ from msgspec import Meta, Struct
 from gomlx.errors import ConfigInvalid
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-_ModelId = Annotated[str, Meta(pattern=rf"^{_NAME}(:{_NAME})?$", max_length=257)]
-_SignatureName = Annotated[str, Meta(pattern=rf"^{_NAME}\Z", max_length=128)]
+_SignatureName = Annotated[
+    str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", max_length=128)
+]
 _REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"  # package.module
 Positive = Annotated[int, Meta(ge=1)]
@@ -101,16 +101,14 @@ class Input(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One model and its URI, /v1/api/model/{id}/.
+    """One model and its URI, /v1/api/model/{id}/."""
 
-    An id with a colon is that of a further signature: `signatures.expanded` makes it.
-    """
-
-    id: _ModelId
+    id: Id
     url: str
     datastore: str | None = None  # None: answers are not cached
     signature: str | None = None  # None: serving_default, or else the only one
-    signatures: tuple[_SignatureName, ...] = ()  # further ones that are served
+    # Further ones that are served: all that the model has, none, or these.
+    signatures: tuple[_SignatureName, ...] | Literal["all", "none"] = "all"
     tags: tuple[str, ...] = ("serve",)  # of the graph to serve, if there are several
     example: dict[str, Any] = {}  # a row that the model accepts, for its trial run
     inputs: tuple[Input, ...] = ()

@@ -2,23 +2,65 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from gomlx.errors import StageFailed
 
+RECORD = "signatures.json"  # in a version's directory
 NOTHING_THERE = "no saved_model.pb and no .keras file there"
 TOGETHER = "together"  # the rows of a request: a whole request is the question
 
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One immutable set of files, identified by its digest (32 hex digits)."""
+    """One immutable set of files, identified by its digest (32 hex digits).
+
+    signature: what the model calls the one that it serves. further: the versions of
+    its other signatures, whose names are ID:SIGNATURE; those of equal digests are one
+    function. refused: names of others → why they are not served. may_gain: what
+    refused them may pass by itself.
+    """
 
     name: str
     digest: str
     directory: Path
+    signature: str = ""
+    further: tuple["ModelVersion", ...] = ()
+    refused: dict[str, str] = field(default_factory=dict, hash=False)
+    may_gain: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON types, for `from_json`."""
+        further = [one.to_json() for one in self.further]
+        return asdict(self) | {"directory": str(self.directory), "further": further}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "ModelVersion":
+        further = tuple(map(cls.from_json, document["further"]))
+        directory = Path(document["directory"])
+        return cls(**document | {"directory": directory, "further": further})
+
+    def record(self, wanted: Sequence[str] | None) -> None:
+        """Write down what was found of the further signatures that were wanted."""
+        record = {"wanted": wanted, "version": self.to_json()}
+        (self.directory / RECORD).write_text(json.dumps(record))
+
+    @classmethod
+    def recorded(
+        cls, name: str, directory: Path, wanted: Sequence[str] | None
+    ) -> "ModelVersion | None":
+        """Return the version that is complete in a directory, if there is one."""
+        try:
+            found = json.loads((directory / RECORD).read_text())
+        except FileNotFoundError:
+            return None
+        version = cls.from_json(found["version"])
+        is_wanted = found["wanted"] == (wanted if wanted is None else [*wanted])
+        is_here = (version.name, version.directory) == (name, directory)
+        return version if is_wanted and is_here else None
 
     @property
     def dict_hash(self) -> int:
@@ -45,6 +87,15 @@ class Manifest:
     reloads: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
+    @property
+    def every(self) -> dict[str, ModelVersion]:
+        """The versions, also those of further signatures, by name."""
+        return {
+            one.name: one
+            for version in self.versions.values()
+            for one in (version, *version.further)
+        }
+
     def write(self, path: Path) -> None:
         """Replace the file atomically: readers see the old or the new manifest."""
         temporary = path.with_suffix(f".{os.getpid()}")
@@ -59,7 +110,7 @@ class Manifest:
         except FileNotFoundError:
             return cls()
         versions = {
-            name: ModelVersion(name, one["digest"], Path(one["directory"]))
+            name: ModelVersion.from_json(one)
             for name, one in document["versions"].items()
         }
         return cls(
@@ -152,8 +203,9 @@ class StageRequest:
     """One model's source and settings, and the directory to stage its version into.
 
     url names the source; signature the one to serve (empty: serving_default, or else
-    the only one); example holds values of inputs
-    for the trial run.
+    the only one); example holds values of inputs for the trial run. signatures: the
+    further ones to serve, too; None: all that the model has. refused: those of them
+    that are not to be tried (again), and why.
     """
 
     name: str
@@ -162,6 +214,24 @@ class StageRequest:
     signature: str
     example: dict[str, Any]
     settings: Settings = Settings()
+    signatures: tuple[str, ...] | None = ()
+    refused: dict[str, str] = field(default_factory=dict, hash=False)
+
+    def further(self, signature: str, example: dict[str, Any]) -> "StageRequest":
+        """Return the request to stage a further signature alone.
+
+        What the config says of inputs and answers, it says of the model's own.
+        """
+        return replace(
+            self,
+            name=f"{self.name}:{signature}",
+            signature=signature,
+            signatures=(),
+            example=example,
+            settings=replace(
+                self.settings, inputs=(), key_fields=(), transformer="", outputs=()
+            ),
+        )
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), default=str)
@@ -171,7 +241,17 @@ class StageRequest:
         values = json.loads(text)
         settings = Settings.from_json(values["settings"])
         into = Path(values["into"])
-        return cls(**values | {"into": into, "settings": settings})
+        signatures = values["signatures"]
+        if signatures is not None:
+            signatures = tuple(signatures)
+        return cls(
+            **values | {"into": into, "settings": settings, "signatures": signatures}
+        )
+
+
+def model_of(name: str) -> str:
+    """Return the model that the config has, of one of its signatures, ID:SIGNATURE."""
+    return name.partition(":")[0]
 
 
 def staged_version(name: str, directory: Path) -> ModelVersion:

@@ -39,6 +39,7 @@ class Publisher:
         if old != version:
             self._manifest.versions[name] = version
             log.info("model %s: publishing version %s", name, version.digest)
+            _log_signatures(version, old)
         self._manifest.write(self._path)
         self._signal_workers()
         _remove_old_versions(version, old)
@@ -67,6 +68,17 @@ class Publisher:
     def _count(self, name: str, outcome: str) -> None:
         counts = self._manifest.reloads.setdefault(name, {})
         counts[outcome] = counts.get(outcome, 0) + 1
+
+
+def _log_signatures(version: ModelVersion, old: ModelVersion | None) -> None:
+    """Log which further signatures are served, and anew which are refused, and why."""
+    served = ", ".join(one.signature for one in version.further)
+    if served:
+        log.info("model %s: further signatures: %s", version.name, served)
+    known = old.refused if old else {}
+    for name, reason in version.refused.items():
+        if known.get(name) != reason:
+            log.warning("model %s is not served: %s", name, reason)
 
 
 def _remove_old_versions(live: ModelVersion, old: ModelVersion | None) -> None:

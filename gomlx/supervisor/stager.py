@@ -5,22 +5,22 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gomlx.errors import StageFailed, StageInterrupted
-from gomlx.models.version import (
-    NOTHING_THERE,
-    ModelVersion,
-    StageRequest,
-    staged_version,
-)
+from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest
 from gomlx.supervisor.watcher import Observation
+
+_LONGEST_LINE = 1 << 24  # that a staging process prints
 
 
 class Stager:
-    """Runs `gomlx stage` processes, each for at most timeout_seconds.
+    """Runs `gomlx stage` processes, each for at most timeout_seconds a signature.
 
-    A staging keeps a core busy and holds a whole model in memory, so at most as many
+    A process that ends while it tries a further signature is repeated without it. A
+    staging keeps a core busy and holds a whole model in memory, so at most as many
     run at the same time as there are cores. is_quiet: what they log is not shown.
     """
 
@@ -37,28 +37,48 @@ class Stager:
             raise observation
         if observation is None:
             raise StageInterrupted(NOTHING_THERE)
+        refused = dict[str, str]()
         async with self._cores:
-            process = await _start(self._is_quiet)
-            try:
-                output = await self._output(process, request)
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-                remove_unfinished(request.into)
-        return _result(request, output, process.returncode)
+            while True:
+                result = await self._run(replace(request, refused=refused))
+                begun = result.get("begun")
+                if begun is None or begun in refused:
+                    return _version(result)
+                refused[begun] = result["error"]  # the others are served without it
 
-    async def _output(
-        self, process: asyncio.subprocess.Process, request: StageRequest
-    ) -> bytes:
-        """Send the request and return all that the process prints."""
+    async def _run(self, request: StageRequest) -> dict[str, Any]:
+        """Run a process, and return what it has printed last."""
+        process = await _start(self._is_quiet)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                output, _ = await process.communicate(request.to_json().encode())
+            return await self._result(process, request)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            remove_unfinished(request.into)
+
+    async def _result(
+        self, process: asyncio.subprocess.Process, request: StageRequest
+    ) -> dict[str, Any]:
+        """Send the request, and read what is printed. Each signature has its time."""
+        assert process.stdin and process.stdout
+        last: dict[str, Any] = {}
+        process.stdin.write(request.to_json().encode())
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(self._timeout_seconds) as limit:
+                async for line in process.stdout:
+                    if ours := _parsed(line):
+                        last = ours
+                        now = asyncio.get_running_loop().time()
+                        limit.reschedule(now + self._timeout_seconds)
+                code = await process.wait()
+            problem = f"the staging process ended with code {code}"
         except TimeoutError:
-            seconds = self._timeout_seconds
-            raise StageInterrupted(f"staging took over {seconds:.0f} s") from None
-        return output
+            problem = f"staging took over {self._timeout_seconds:.0f} s"
+        if last.keys() & {"version", "error"}:
+            return last
+        return last | {"error": problem, "may_pass": True}
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -74,18 +94,24 @@ async def _start(is_quiet: bool) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,  # not an argument: a URL may hold a secret
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL if is_quiet else None,
+        limit=_LONGEST_LINE,
         start_new_session=True,  # Ctrl-C is for the supervisor alone
     )
 
 
-def _result(request: StageRequest, output: bytes, code: int | None) -> ModelVersion:
-    """Return the version that a staging process names in its last line of output."""
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return a line of ours; {} for what a library prints."""
     try:
-        result = json.loads(output.splitlines()[-1])
-        if "error" in result:
-            kind = StageInterrupted if result["may_pass"] else StageFailed
-            raise kind(result["error"])
-        return staged_version(request.name, request.into / result["digest"])
-    except (IndexError, ValueError, TypeError, KeyError):
-        reason = f"the staging process ended with code {code}"
-        raise StageInterrupted(reason) from None
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    is_ours = isinstance(found, dict) and found.keys() & {"begun", "version", "error"}
+    return found if is_ours else {}
+
+
+def _version(result: dict[str, Any]) -> ModelVersion:
+    """Return the version that a process has staged. Raises StageFailed."""
+    if "error" in result:
+        kind = StageInterrupted if result["may_pass"] else StageFailed
+        raise kind(result["error"])
+    return ModelVersion.from_json(result["version"])

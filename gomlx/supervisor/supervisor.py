@@ -138,7 +138,10 @@ class Supervisor:
             try:
                 version = await self._stager.stage(request, observation)
                 self._publisher.publish(version)
-                backoff.reset()
+                if version.may_gain:
+                    watcher.repeat_after(backoff.next())
+                else:
+                    backoff.reset()
             except (StageFailed, OSError) as error:
                 may_pass = isinstance(error, StageInterrupted | OSError)
                 reason = masked(str(error))

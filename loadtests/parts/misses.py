@@ -78,7 +78,7 @@ def predictor_over(servable: Any, cache: Tiered) -> Predictor:
     limits = BatchLimits(64, 0, 10_000)
     current = Current(["m"])
     batcher = Batcher("m", run, limits, runs, Cost(64, [Timing(0.0, 0.0)]))
-    current.swap("m", LiveVersion(servable, batcher), lambda _: None)
+    current.swap({"m": LiveVersion(servable, batcher)}, lambda _: None)
     most = {"m": RowLimits(10_000, 10_000)}
     return Predictor(current, {"m": CachePolicy(cache)}, most, Unread())
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from gomlx.cli.service import stage_request
 from gomlx.config.load import load_config
 from tests.config.conftest import (
     MINIMAL,
@@ -206,15 +207,21 @@ def test_an_invalid_url_is_refused(tmp_path: Path, url: str) -> None:
     assert "secret" not in found
 
 
-def test_a_further_signature_is_a_model_of_its_own(path: Path) -> None:
-    text = (
-        "models: [{id: a, url: /m, signature: s, signatures: [t], batch: {max_rows: 9},"
-        " example: {x: 1}, inputs: [{name: x, wildcard: true}]}, {id: b, url: /n}]\n"
-    )
-    own, further, other = loaded(path, text).models
-    assert [own.id, further.id, other.id] == ["a", "a:t", "b"]
-    assert (further.signature, further.signatures, further.url) == ("t", (), "/m")
-    assert (further.batch, further.example, further.inputs) == (own.batch, {}, ())
+@pytest.mark.parametrize(
+    ("option", "wanted"),
+    [
+        ("", None),
+        (", signatures: all", None),
+        (", signatures: none", ()),
+        (", signatures: []", ()),
+        (", signatures: [t, u]", ("t", "u")),
+    ],
+)
+def test_which_further_signatures_are_wanted(
+    path: Path, option: str, wanted: tuple[str, ...] | None
+) -> None:
+    (model,) = loaded(path, f"models: [{{id: a, url: /m{option}}}]\n").models
+    assert stage_request(model, path).signatures == wanted
 
 
 @pytest.mark.parametrize(
@@ -224,6 +231,7 @@ def test_a_further_signature_is_a_model_of_its_own(path: Path) -> None:
         ("id: a, signature: s, signatures: [t, s]", "models[0].signatures[1]"),
         ("id: a, signatures: [t, t]", "models[0].signatures[1]"),
         ("id: a, signatures: [t/..]", "models[0].signatures"),
+        ("id: a, signatures: any", "models[0].signatures"),
         ('id: "a:t"', "models[0].id"),
     ],
 )

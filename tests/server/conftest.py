@@ -83,7 +83,7 @@ class Path_:
     def gated(self, servable: Servable) -> "Gate":
         """Swap a version in whose runs wait in a thread until they are let go on."""
         gate = Gate(servable)
-        self.current.swap("m", self.live(servable, gate), lambda _: None)
+        self.current.swap({"m": self.live(servable, gate)}, lambda _: None)
         return gate
 
     def runs(self) -> int:
@@ -137,7 +137,7 @@ async def path(
             ),
         )
 
-    current.swap("m", live(servables[2.0]), lambda _: None)
+    current.swap({"m": live(servables[2.0])}, lambda _: None)
     max_rows = dict.fromkeys(("m", "unloaded"), RowLimits(100, 100))
 
     def predictor(caching: CachePolicy) -> Predictor:

@@ -196,7 +196,7 @@ class Served:
 
         max_rows = 64 if servable.description.joins_rows else 1
         live = LiveVersion(servable, batcher_of(run, max_rows))
-        self.current.swap("m", live, lambda _: None)
+        self.current.swap({"m": live}, lambda _: None)
 
     def send(self, request: dict[str, Any]) -> Reply:
         (reply,) = self.send_at_once([request], self.cached)

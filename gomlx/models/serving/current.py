@@ -106,19 +106,44 @@ class Slot:
 class Current:
     """Which version of each model is live. For one thread: the event loop's.
 
-    reasons: model → why it has no live version. refused: the models for which that
-    does not pass by itself.
+    names: those that the config has. A further signature has a slot, too, from when it
+    is first served, and keeps it. reasons: model → why it has no live version. refused:
+    the models for which that does not pass by itself.
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self.reasons: dict[str, str] = {}
         self.refused: set[str] = set()
-        self._slots = {name: Slot(name, self.reasons, self.refused) for name in names}
+        self._slots: dict[str, Slot] = {}
+        self._configured = [*names]
+        for name in self._configured:
+            self.add(name)
+
+    @property
+    def names(self) -> list[str]:
+        """The configured models, and the further signatures that are to be live."""
+        return [
+            name
+            for name, slot in self._slots.items()
+            if slot.live is not None
+            or name in self._configured
+            or (name in self.reasons and name not in self.refused)
+        ]
+
+    def further(self, model: str) -> list[str]:
+        """Return the further signatures of a model that are or were served."""
+        return [name for name in self._slots if name.startswith(f"{model}:")]
+
+    def add(self, name: str) -> Slot:
+        """Return a model's slot, a new one if it has none."""
+        if name not in self._slots:
+            self._slots[name] = Slot(name, self.reasons, self.refused)
+        return self._slots[name]
 
     def slot(self, name: str) -> Slot:
         """Return a model's slot, to look into again and again. Raises ModelNotFound."""
         if name not in self._slots:
-            raise ModelNotFound(name, self._slots)
+            raise ModelNotFound(name, self.names)
         return self._slots[name]
 
     def get(self, name: str) -> LiveVersion | None:
@@ -137,14 +162,21 @@ class Current:
         return slot.live
 
     def swap(
-        self, name: str, live: LiveVersion, when_drained: Callable[[LiveVersion], None]
+        self,
+        lives: Mapping[str, LiveVersion | None],
+        when_drained: Callable[[LiveVersion], None],
     ) -> None:
-        """Make a version live, and drain the one that it replaces.
+        """Make versions live, all at once, and drain those that they replace.
 
-        Raises ModelNotFound.
+        lives: by model, which has a slot; None: it is not served any more. A version
+        may have several names. Raises ModelNotFound.
         """
-        slot = self.slot(name)
-        old = slot.live
-        slot.live = live
-        if old is not None:
-            old.drain(when_drained)
+        slots = {name: self.slot(name) for name in lives}
+        replaced = {id(slot.live): slot.live for slot in slots.values()}
+        for name, live in lives.items():
+            slots[name].live = live
+        for slot in self._slots.values():
+            replaced.pop(id(slot.live), None)
+        for old in replaced.values():
+            if old is not None:
+                old.drain(when_drained)

@@ -78,10 +78,13 @@ class Code(NamedTuple):
             (directory / _FOLDER / self.name).write_bytes(self.data)
 
 
+NO_CODE = Code()
+
+
 def code(reference: str, model: str) -> Code:
     """Read the file that holds a transformer. Raises StageFailed."""
     if not reference:
-        return Code()
+        return NO_CODE
     module = reference.partition(":")[0]
     try:
         spec = find_spec(module)

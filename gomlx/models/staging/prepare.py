@@ -29,7 +29,6 @@ from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import check_bound, check_callbacks, example_row
 from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.echoes import without_echoes
-from gomlx.models.staging.keras_file import export_keras_file
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import keep_graph, prune
@@ -80,7 +79,6 @@ class _Proof:
 def prepare(work: Path, request: StageRequest) -> None:
     """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
     libraries.load(work)
-    export_keras_file(work / "saved_model")
     model = _checked(work, request)
     with tf_session.loaded(model.saved_model) as session:
         model = _examined(_without_echoes(model, session), session)

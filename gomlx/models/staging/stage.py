@@ -3,36 +3,40 @@
 fetch      copy the newest files of the source; digest names, bytes and settings
 prepare    check, prove, export, try (prepare.py), unless the version exists
 rename     the finished work folder becomes DIRECTORY/DIGEST, complete or not at all
+further    the same for its other signatures, below that (signature/further.py)
 """
 
 import json
-import logging
 import shutil
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from gomlx.contract.dictionary import digest
-from gomlx.errors import GomlxError, StageFailed, StageInterrupted
+from gomlx.errors import StageInterrupted
 from gomlx.models import libraries
-from gomlx.models.serving.transformer import Code, code
+from gomlx.models.serving.transformer import NO_CODE, Code, code
 from gomlx.models.source import Source
+from gomlx.models.staging.failures import translated
 from gomlx.models.version import (
     NOTHING_THERE,
     ModelVersion,
     StageRequest,
     staged_version,
 )
-from gomlx.runtime.masking import masked
-
-log = logging.getLogger(__name__)
 
 # To be raised when what staging writes, or the form of keys or answers, changes.
-FORMAT = 15
-_LONGEST_REASON = 500  # characters of an error of TensorFlow
+FORMAT = 16
 
 
-def stage(request: StageRequest) -> ModelVersion:
-    """Stage a source's newest version and return it. Raises StageFailed."""
+def stage(
+    request: StageRequest, on_begun: Callable[[str], None] = lambda _: None
+) -> ModelVersion:
+    """Stage a source's newest version and return it. Raises StageFailed.
+
+    on_begun is called with the name of each further signature, before it is tried.
+    """
     source = Source(request.url)
     snapshot = source.snapshot()
     if snapshot is None:
@@ -40,35 +44,36 @@ def stage(request: StageRequest) -> ModelVersion:
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
     try:
-        content = source.fetch(snapshot, work / "saved_model")
-        if source.snapshot() != snapshot:
-            raise StageInterrupted("the files changed while they were copied")
-        return _stage_content(content, work, request)
-    except GomlxError:
-        raise
-    except Exception as error:  # a hostile model can make TensorFlow raise anything
-        log.exception("model %s: staging failed", request.name)
-        text = str(error)[:_LONGEST_REASON]
-        passes = isinstance(error, OSError | MemoryError)  # a full disk, or memory
-        kind = StageInterrupted if passes else StageFailed
-        raise kind(masked(f"{type(error).__name__}: {text}")) from error
+        with translated(request.name):
+            content = source.fetch(snapshot, work / "saved_model")
+            if source.snapshot() != snapshot:
+                raise StageInterrupted("the files changed while they were copied")
+            return _stage_content(content, work, request, on_begun)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _stage_content(content: str, work: Path, request: StageRequest) -> ModelVersion:
-    """Complete the fetched files and move them into place. content: their digest."""
+def _stage_content(
+    content: str, work: Path, request: StageRequest, on_begun: Callable[[str], None]
+) -> ModelVersion:
+    """Make a version of the fetched files. content: their digest."""
     transformer = code(request.settings.transformer, request.name)
     directory = request.into / _digest(content, transformer, request)
-    if not directory.exists():
-        transformer.write(work)
-        libraries.write(work, request.settings.libraries)
-        # TensorFlow is imported only for a version that does not exist yet.
-        from gomlx.models.staging.prepare import prepare
+    if found := ModelVersion.recorded(request.name, directory, request.signatures):
+        return found
+    # TensorFlow is imported only for a version that does not exist yet.
+    from gomlx.models.staging.keras_file import export_keras_file
+    from gomlx.models.staging.signature.further import Fetched, Further
 
-        prepare(work, request)
-        work.rename(directory)
-    return staged_version(request.name, directory)
+    libraries.write(work, request.settings.libraries)
+    libraries.load(work)
+    export_keras_file(work / "saved_model")
+    fetched = Fetched(work / "saved_model", partial(_digest, content, NO_CODE))
+    if not directory.exists():
+        fetched.stage(request, work / "version", transformer)
+        (work / "version").rename(directory)
+    version = staged_version(request.name, directory)
+    return Further(version, fetched, request, on_begun).staged()
 
 
 def _digest(content: str, transformer: Code, request: StageRequest) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any, Protocol
@@ -44,7 +44,7 @@ class Connections:
 
     def __init__(
         self,
-        routes: Mapping[bytes, str],
+        routes: dict[bytes, str],
         predictor: Predictor,
         limits: HttpLimits,
         successors: Successors,

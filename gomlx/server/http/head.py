@@ -4,7 +4,7 @@ A pure function of the bytes, so its result can be kept: a client sends the same
 again and again, and then the strict parser (llhttp) runs once.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -49,7 +49,7 @@ class HeadParser:
 
     def __init__(
         self,
-        routes: Mapping[bytes, str],
+        routes: dict[bytes, str],
         max_body: int,
         max_seconds: float,
         is_origin_usual: bool = True,
@@ -65,6 +65,11 @@ class HeadParser:
         self.max_seconds = max_seconds
         self._routes = routes
         self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(self._parse)
+
+    def add_route(self, path: bytes, model: str) -> None:
+        """Have requests for another path answered here, too."""
+        self._routes[path] = model
+        self.short = lru_cache(_KEPT_HEADS)(self._parse)
 
     def __call__(self, head: bytes) -> Head | None:
         return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)

@@ -4,6 +4,7 @@ In the shared tiers, and at those who compute them already (cache/coalesce.py).
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from time import perf_counter
 
@@ -21,7 +22,7 @@ class FetchedRows:
 
     def __init__(self, max_rows: Mapping[str, int]) -> None:
         self._max_rows = max_rows
-        self._rows = dict.fromkeys(max_rows, 0)
+        self._rows: dict[str, int] = defaultdict(int)
 
     def check_room(self, name: str, rows: int) -> None:
         """Raise Overloaded unless that many more rows may be fetched."""

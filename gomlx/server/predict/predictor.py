@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from gomlx.errors import GomlxError, ModelNotFound
 from gomlx.models.serving.current import Current
+from gomlx.models.version import model_of
 from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.model import ModelPredictor
@@ -48,22 +49,36 @@ class Predictor:
         limits: Mapping[str, RowLimits],
         metrics: RequestMetrics,
     ) -> None:
-        """policies and limits are by model."""
+        """policies and limits are by configured model."""
         self.stopping = asyncio.Event()
         self._current = current
-        queued = {name: limit.queued for name, limit in limits.items()}
-        self._misses = Misses(queued)
+        self._policies = policies
+        self._limits = limits
+        self._metrics = metrics
+        self._queued: dict[str, int] = {}
+        self._misses = Misses(self._queued)
         self.models: dict[str, ModelPredictor] = {}
         self._refusals: dict[str, RefusalCounts] = {}
-        for name, policy in policies.items():
-            counts = ModelCounts(metrics, name)
-            self._refusals[name] = counts.refusals
-            slot = current.slot(name)
-            most = limits[name].request
-            self.models[name] = ModelPredictor(
-                name, policy, most, slot, self._misses, counts
-            )
+        for name in policies:
+            self.add(name)
         self._unknown = RefusalCounts(metrics, "unknown")
+
+    def add(self, name: str) -> None:
+        """Answer requests for a model that has a slot, or a further signature."""
+        if name in self.models:
+            return
+        model = model_of(name)
+        counts = ModelCounts(self._metrics, name)
+        self._refusals[name] = counts.refusals
+        self._queued[name] = self._limits[model].queued
+        self.models[name] = ModelPredictor(
+            name,
+            self._policies[model],
+            self._limits[model].request,
+            self._current.slot(name),
+            self._misses,
+            counts,
+        )
 
     def check(self, name: str) -> None:
         """Raise ModelNotFound or NotReady if every request for a model would get it."""

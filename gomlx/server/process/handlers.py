@@ -37,22 +37,21 @@ class WorkerParts:
 
 def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
     """Return what the routes need, as plain values and typed settings."""
-    models = [model.id for model in config.models]
     datastores = {model.id: config.datastore_of(model) for model in config.models}
     manifest = partial(Manifest.read, rundir.manifest)
     memory = partial(memory_metrics, parts.stores)
-    states = StateMetrics(models, parts.current, manifest, parts.certificates, memory)
+    states = StateMetrics(parts.current, manifest, parts.certificates, memory)
     tiers = partial(_tier_details, parts.stores)
     return Handlers(
-        models=models,
+        current=parts.current,
         predictor=parts.predictor,
         limits=http_limits(config.endpoint),
         stream_limits=_stream_limits(config.endpoint),
         contracts=Contracts(parts.current, _model_settings(config)),
         mly_meta=MlyMeta(parts.current, datastores),
-        health=Health(models, parts.current, manifest, tiers, parts.certificates),
+        health=Health(parts.current, manifest, tiers, parts.certificates),
         metrics=MetricsRoute(parts.metrics, states),
-        operations=Operations(parts.metrics, models),
+        operations=Operations(parts.metrics, lambda: parts.current.names),
         config=masked_config(config),
     )
 

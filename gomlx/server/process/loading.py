@@ -16,7 +16,7 @@ from gomlx.models.batching.run import RunMetrics
 from gomlx.models.batching.threads import threads_in_run
 from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import LiveVersion
-from gomlx.models.version import ModelVersion
+from gomlx.models.version import ModelVersion, model_of
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class VersionLoader:
         """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
         from gomlx.models.serving.servable import Description, Servable
 
-        batch = self._batches[version.name]
+        batch = self._batches[model_of(version.name)]
         description = Description.read(version.directory)
         cores = self._cores if description.may_overlap else 1
         runs = batch.runs or cores

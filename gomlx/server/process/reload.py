@@ -1,20 +1,21 @@
 """Follow the manifest: load what should be live, warm it, swap, drain, close.
 
 SIGUSR2 and a clock both say "look"; the manifest says what should be live. A version
-that cannot be loaded leaves the old one live.
+that cannot be loaded leaves the old one live. All signatures of a model are swapped
+together: a further one that cannot be loaded, or that a version does not have, is not
+live any more.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gomlx.errors import ModelNotFound
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current, LiveVersion
-from gomlx.models.version import Manifest, ModelVersion
+from gomlx.models.version import Manifest, ModelVersion, model_of
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,15 @@ class Reloader:
         current: Current,
         loader: VersionLoads,
         metrics: Metrics,
+        admit: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """admit is called with the name of each further signature that gets a slot."""
         self._manifest = manifest
         self._current = current
         self._loader = loader
         self._metrics = metrics
+        self._admit = admit
         self._clock = clock
         self._hint = asyncio.Event()
         self._retry_at: dict[str, float] = {}  # digest of a failed version → when
@@ -79,32 +83,76 @@ class Reloader:
         refused.clear()
         refused.update(set(manifest.refused) - manifest.versions.keys())
         for version in manifest.versions.values():
+            refused.update(self._withheld(version))
+        for version in manifest.versions.values():
             await self._reload(version)
 
+    def _withheld(self, version: ModelVersion) -> dict[str, str]:
+        """Return the further signatures that a version does not serve, and why."""
+        served = ", ".join([version.signature, *(s.signature for s in version.further)])
+        reason = f"version {version.digest} does not have it; it has: {served}"
+        gone = dict.fromkeys(self._current.further(version.name), reason)
+        for one in version.further:
+            gone.pop(one.name, None)
+        return gone | version.refused
+
     async def _reload(self, version: ModelVersion) -> None:
-        live = self._current.get(version.name)
-        if live and live.digest == version.digest:
-            self._current.reasons.pop(version.name, None)
+        current = self._current
+        if version.name not in current.names:
             return
-        if self._clock() < self._retry_at.get(version.digest, 0):
-            return
-        try:
-            # TensorFlow releases the GIL meanwhile: the event loop runs on.
-            new = await asyncio.to_thread(self._loader.load, version)
-        except Exception as error:
-            self._fail(version, error)
-            return
+        names = [version.name, *current.further(version.name)]
+        lives = [live for name in names if (live := current.get(name))]
+        known = {live.digest: live for live in lives}
+        new: dict[str, LiveVersion | None] = {}
+        for one in (version, *version.further):
+            if one.digest not in known and (live := await self._load(one)):
+                known[one.digest] = live
+            new[one.name] = known.get(one.digest)
+            if new[version.name] is None:
+                return
         self._swap(version, new)
 
-    def _swap(self, version: ModelVersion, new: LiveVersion) -> None:
+    async def _load(self, version: ModelVersion) -> LiveVersion | None:
+        """Load a version, unless that has just failed; None: it cannot be loaded."""
+        if self._clock() < self._retry_at.get(version.digest, 0):
+            return None
         try:
-            self._current.swap(version.name, new, self._loader.close)
-        except ModelNotFound:
-            self._loader.close(new)
-            return
-        self._current.reasons.pop(version.name, None)
-        self._metrics.counter("gomlx_loads", version.name, "loaded").n += 1
-        log.info("model %s: version %s is live", version.name, version.digest)
+            # TensorFlow releases the GIL meanwhile: the event loop runs on.
+            return await asyncio.to_thread(self._loader.load, version)
+        except Exception as error:
+            self._fail(version, error)
+            return None
+
+    def _swap(
+        self, version: ModelVersion, new: Mapping[str, LiveVersion | None]
+    ) -> None:
+        """Make all signatures of a version live, in one turn of the event loop."""
+        current = self._current
+        for name in new.keys() - {version.name, *current.further(version.name)}:
+            current.add(name)
+            self._admit(name)
+        withheld = self._withheld(version)
+        gone = dict.fromkeys(current.further(version.name))
+        changed = {
+            name: live
+            for name, live in (gone | dict(new)).items()
+            if current.get(name) is not live
+        }
+        current.swap(changed, self._loader.close)
+        failed = [name for name, live in new.items() if live is None]
+        for name in [*current.reasons]:
+            if model_of(name) == version.name and name not in failed:
+                del current.reasons[name]
+        current.reasons.update(withheld)
+        self._note(changed)
+
+    def _note(self, changed: Mapping[str, LiveVersion | None]) -> None:
+        for name, live in changed.items():
+            if live is None:
+                log.warning("model %s is not live any more", name)
+            else:
+                self._metrics.counter("gomlx_loads", name, "loaded").n += 1
+                log.info("model %s: version %s is live", name, live.digest)
 
     def _fail(self, version: ModelVersion, error: Exception) -> None:
         if not version.directory.exists():

@@ -100,7 +100,9 @@ class Service:
         batches = {model.id: model.batch for model in config.models}
         cores = spare_cores(config.workers)
         loader = VersionLoader(batches, metrics, self.connections.turn, cores)
-        self._reloader = Reloader(rundir.manifest, current, loader, metrics)
+        self._reloader = Reloader(
+            rundir.manifest, current, loader, metrics, self._admitter(predictor)
+        )
         self._announcement = rundir.workers / str(os.getpid())
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = [
             self._reloader.follow,
@@ -112,6 +114,15 @@ class Service:
         if hooks.certificates:
             self._background.append(hooks.certificates.follow)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _admitter(self, predictor: Predictor) -> Callable[[str], None]:
+        """Return what has a further signature answered, once it has a slot."""
+
+        def admit(name: str) -> None:
+            predictor.add(name)
+            self.connections.parse.add_route(_route(name), name)
+
+        return admit
 
     async def startup(self) -> None:
         """Load every model, then announce that this process takes SIGUSR2."""
@@ -180,6 +191,13 @@ def _build_predictor(
     return Predictor(current, policies, limits, metrics)
 
 
+def _route(name: str) -> bytes:
+    """Return the target of requests for a model or a further signature."""
+    model, _, signature = name.partition(":")
+    query = f"?signature={signature}" if signature else ""
+    return f"/v1/api/model/{model}/eval{query}".encode()
+
+
 def _build_connections(
     config: Config,
     predictor: Predictor,
@@ -187,13 +205,7 @@ def _build_connections(
     hooks: WorkerHooks,
     cors: CorsRules,
 ) -> Connections:
-    ids = [model.id for model in config.models]
-    routes = {f"/v1/api/model/{one}/eval".encode(): one for one in ids}
-    for one in ids:
-        name, _, signature = one.partition(":")
-        if signature:
-            path = f"/v1/api/model/{name}/eval?signature={signature}"
-            routes[path.encode()] = one
+    routes = {_route(model.id): model.id for model in config.models}
     limits = http_limits(config.endpoint)
     return Connections(
         routes, predictor, limits, successors, hooks.count_connection, cors

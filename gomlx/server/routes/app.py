@@ -11,6 +11,7 @@ from typing import Any
 import falcon.asgi
 
 from gomlx.errors import GomlxError, InternalError
+from gomlx.models.serving.current import Current
 from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
@@ -35,7 +36,7 @@ _OPERATION = f"{_METRIC}/operation/{{name}}"
 class Handlers:
     """What answers the requests of each route; config: with secrets masked."""
 
-    models: Sequence[str]
+    current: Current
     predictor: Predictor
     limits: HttpLimits
     stream_limits: StreamLimits
@@ -50,12 +51,12 @@ class Handlers:
 def build_app(handlers: Handlers) -> Any:
     """Return the ASGI application."""
     app = falcon.asgi.App()
-    app.add_middleware(SignatureChoice(handlers.config.get("models", ())))
+    app.add_middleware(SignatureChoice(handlers.current))
     app.req_options.keep_blank_qs_values = True
     operations = _operation_routes(handlers.operations)
     for path, route in (_routes(handlers) | operations).items():
         app.add_route(path, route)
-    errors = _Errors(handlers.predictor, handlers.models, [*operations])
+    errors = _Errors(handlers.predictor, handlers.current, [*operations])
     app.add_error_handler(GomlxError, errors.on_error)
     app.add_error_handler(falcon.HTTPError, errors.on_http_error)
     app.add_error_handler(Exception, errors.on_bug)
@@ -102,10 +103,10 @@ class _Errors:
     """
 
     def __init__(
-        self, predictor: Predictor, models: Sequence[str], metric_routes: Sequence[str]
+        self, predictor: Predictor, current: Current, metric_routes: Sequence[str]
     ) -> None:
         self._predictor = predictor
-        self._models = models
+        self._current = current
         self._metric_routes = metric_routes
 
     async def on_error(
@@ -148,7 +149,7 @@ class _Errors:
 
     async def not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         """A path without a route."""
-        models = ", ".join(sorted(self._models)) or "none"
+        models = ", ".join(sorted(self._current.names)) or "none"
         routes = (
             "/v1/api/model/ID/eval, /v1/api/model/ID/stream, "
             "/v1/api/health, /livez, /readyz, /metrics"

@@ -11,6 +11,7 @@ import falcon.asgi
 from gomlx.config.schema import Datastore
 from gomlx.contract.document import Contract
 from gomlx.models.serving.current import Current
+from gomlx.models.version import model_of
 from gomlx.server.routes.response import accepts_gzip, send_json
 
 
@@ -72,11 +73,11 @@ class Contracts:
 
     def _contract(self, name: str) -> Contract:
         live = self._current.require(name)
-        settings = self._settings[name]
+        settings = self._settings[model_of(name)]
         description = live.servable.description
         store = None if description.unsteady else settings.datastore
         return Contract(
-            name,
+            live.servable.version.name,
             live.servable.version.digest,
             live.signature,
             live.dictionary.kinds,

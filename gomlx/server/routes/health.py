@@ -1,10 +1,10 @@
 """/livez, /readyz and /v1/api/health: what a worker reports about itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gomlx.models.serving.current import Current
-from gomlx.models.version import Manifest
+from gomlx.models.version import Manifest, model_of
 from gomlx.server.http.certificates import Certificates
 
 Document = dict[str, Any]
@@ -19,13 +19,11 @@ class Health:
 
     def __init__(
         self,
-        models: Sequence[str],
         current: Current,
         manifest: Callable[[], Manifest],
         tiers: Callable[[], Document],
         certificates: Certificates | None = None,
     ) -> None:
-        self._models = models
         self._current = current
         self._manifest = manifest
         self._tiers = tiers
@@ -36,10 +34,16 @@ class Health:
         return 200, {"live": True}
 
     def ready(self) -> tuple[int, Document]:
-        """Every model has a live version: 200, or else 503."""
+        """Every model has a live version: 200, or else 503.
+
+        So it is if a further signature has none, or is refused.
+        """
         failures = self._manifest().failures
-        models = {name: self._model(name, failures) for name in self._models}
-        is_ready = all(model["ready"] for model in models.values())
+        names = [*self._current.names, *self._current.reasons]
+        models = {name: self._model(name, failures) for name in names}
+        is_ready = all(
+            model["ready"] for name, model in models.items() if name == model_of(name)
+        )
         document: Document = {"ready": is_ready, "models": models}
         if tiers := self._tiers():
             document["tiers"] = tiers
@@ -52,7 +56,7 @@ class Health:
         failures = self._manifest().failures.keys() | self._current.reasons.keys()
         return 200, {
             name: int(self._current.get(name) is not None and name not in failures)
-            for name in self._models
+            for name in self._current.names
         }
 
     def _model(self, name: str, failures: Mapping[str, str]) -> Document:

@@ -1,7 +1,7 @@
 """/metrics: the metrics of all workers, in Prometheus' text format."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import falcon.asgi
 
@@ -21,13 +21,11 @@ class StateMetrics:
 
     def __init__(
         self,
-        models: Sequence[str],
         current: Current,
         manifest: Callable[[], Manifest],
         certificates: Certificates | None = None,
         memory: Callable[[], Iterable[ScrapedMetric]] = tuple,
     ) -> None:
-        self._models = models
         self._current = current
         self._manifest = manifest
         self._certificates = certificates
@@ -48,9 +46,8 @@ class StateMetrics:
         metric = ScrapedMetric(
             "gomlx_model_info", "The live versions.", ("model", "version")
         )
-        for name in self._models:
-            if version := manifest.versions.get(name):
-                metric.add(1, name, version.digest)
+        for name, version in manifest.every.items():
+            metric.add(1, name, version.digest)
         return metric
 
     def _up(self, manifest: Manifest) -> ScrapedMetric:
@@ -58,8 +55,9 @@ class StateMetrics:
             "gomlx_model_up", "1: the newest files are live.", ("model",)
         )
         failed = manifest.failures.keys() | self._current.reasons.keys()
-        for name in self._models:
-            metric.add(int(name in manifest.versions and name not in failed), name)
+        every = manifest.every
+        for name in self._current.names:
+            metric.add(int(name in every and name not in failed), name)
         return metric
 
     def _joins_rows(self) -> ScrapedMetric:
@@ -68,7 +66,7 @@ class StateMetrics:
             "1: rows of different requests may run together.",
             ("model",),
         )
-        for name in self._models:
+        for name in self._current.names:
             if (live := self._current.get(name)) is not None:
                 metric.add(int(live.servable.description.joins_rows), name)
         return metric
@@ -77,7 +75,7 @@ class StateMetrics:
         metric = ScrapedMetric(
             "gomlx_reloads_total", "Versions published or failed.", ("model", "outcome")
         )
-        for name in self._models:
+        for name in self._current.names:
             for outcome, count in manifest.reloads.get(name, {}).items():
                 metric.add(count, name, outcome)
         return metric

@@ -12,6 +12,7 @@ from gomlx.contract.dictionary import digest
 from gomlx.contract.dtypes import ANY
 from gomlx.contract.tensor import Tensor
 from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.models.version import model_of
 
 # mly's clients have names of their own for dtypes of inputs; outputs keep TensorFlow's.
 _INPUT_DTYPES = {"float32": "float", ANY: "string"}
@@ -40,11 +41,23 @@ class MlyMeta:
         # and rows that differ in what an output repeats have one key.
         is_by_row = not (description.rows_together or live.signature.echoes)
         is_cached = is_by_row and not description.unsteady
-        store = self._datastores[name] if is_cached else None
-        document = _uncached(live) if store is None else _cached(name, live, store)
+        store = self._datastores[model_of(name)] if is_cached else None
+        document = _uncached(live) if store is None else _cached(live, store)
         if apart := description.rows_apart:
             document["RowsApart"] = apart  # not mly's: its clients ignore it
+        if further := self._further(name):
+            document["Signatures"] = further  # as above
         return 200, document
+
+    def _further(self, model: str) -> dict[str, str]:
+        """Return the further signatures of a model, and why one is not served."""
+        current = self._current
+        names = [*current.further(model), *current.reasons]
+        return {
+            name.partition(":")[2]: current.reasons.get(name, "served")
+            for name in names
+            if name.startswith(f"{model}:")
+        }
 
     def dictionary(self, name: str) -> tuple[int, Any]:
         """Return the vocabularies of a model's inputs.
@@ -74,7 +87,7 @@ def _uncached(live: LiveVersion) -> dict[str, Any]:
     }
 
 
-def _cached(name: str, live: LiveVersion, store: Datastore) -> dict[str, Any]:
+def _cached(live: LiveVersion, store: Datastore) -> dict[str, Any]:
     cache = {
         "MaxEntries": 0,
         "EntrySize": 0,
@@ -89,7 +102,7 @@ def _cached(name: str, live: LiveVersion, store: Datastore) -> dict[str, Any]:
     ]
     return {
         "Connections": None,
-        "ID": name,
+        "ID": live.servable.version.name,
         "Cache": cache,
         "Connection": "",
         "Namespace": "",

@@ -25,12 +25,15 @@ _MICROSECONDS = 1e6
 
 
 class Operations:
-    """The documents of /v1/api/metric; None for an unknown name."""
+    """The documents of /v1/api/metric; None for an unknown name.
+
+    models returns the names of all that are served.
+    """
 
     def __init__(
         self,
         metrics: Metrics,
-        models: Sequence[str],
+        models: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._metrics = metrics
@@ -63,7 +66,7 @@ class Operations:
     async def counters(self) -> list[dict[str, Any]]:
         """Return the rows that joined a flight, of each model."""
         series = await self._series()
-        return [_collapsed(model, series) for model in self._models]
+        return [_collapsed(model, series) for model in self._models()]
 
     async def counter(self, name: str) -> dict[str, Any] | None:
         """Return one of the counters."""
@@ -76,7 +79,7 @@ class Operations:
 
     def _all(self, series: Series) -> Iterator[Operation]:
         yield from tier_operations(self._metrics.labels("gomlx_cache_lookups"))
-        for model in self._models:
+        for model in self._models():
             yield from model_operations(model, series)
 
     def _document(self, operation: Operation, series: Series) -> dict[str, Any]:

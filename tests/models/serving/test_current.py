@@ -26,10 +26,10 @@ def test_a_pinned_version_outlives_its_replacement(
     current = Current(["m"])
     drained = list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
-    current.swap("m", old, drained.append)
+    current.swap({"m": old}, drained.append)
     for _ in range(2):
         current.require("m").pin()
-    current.swap("m", new, drained.append)
+    current.swap({"m": new}, drained.append)
     assert current.require("m") is new
     old.unpin()
     assert not drained
@@ -43,10 +43,10 @@ def test_a_replaced_version_without_pins_is_drained_at_once(
     current = Current(["m"])
     drained = list[LiveVersion]()
     old, new = (live(staged, tmp_path, factor) for factor in (1.0, 2.0))
-    current.swap("m", old, drained.append)
+    current.swap({"m": old}, drained.append)
     old.pin()
     old.unpin()
-    current.swap("m", new, drained.append)
+    current.swap({"m": new}, drained.append)
     assert drained == [old]
 
 
@@ -75,4 +75,4 @@ def test_an_unknown_model(tmp_path: Path, staged: Stage) -> None:
     with pytest.raises(ModelNotFound, match="there are: m"):
         current.require("n")
     with pytest.raises(ModelNotFound, match="there are: m"):
-        current.swap("n", live(staged, tmp_path, 1.0), lambda _: None)
+        current.swap({"n": live(staged, tmp_path, 1.0)}, lambda _: None)

@@ -126,7 +126,7 @@ async def test_a_version_is_held_until_its_late_run_has_ended(
     gate = path.gated(servables[2.0])
     drained = list[object]()
     await late(path, gate, b'{"x":1}')
-    path.current.swap("m", path.live(servables[3.0]), drained.append)
+    path.current.swap({"m": path.live(servables[3.0])}, drained.append)
     assert not drained
     gate.go.set()
     await until(lambda: drained)
@@ -208,7 +208,7 @@ async def test_fetched_rows_do_not_keep_each_other_out(
     gate = Gate(servables[2.0])
     gate.go.set()
     live = path.live(servables[2.0], gate, 0.01)
-    path.current.swap("m", live, lambda _: None)
+    path.current.swap({"m": live}, lambda _: None)
     leases = HostLeases(shared_folder / "leases", path.local)
     coalescer = Coalescer(leases, 30, path.cache.poll_local)
     path.predictor = path.reconfigure(CachePolicy(path.cache, coalescer))

@@ -48,7 +48,7 @@ class Model:
         self.swap(live_version(self.batcher))
 
     def swap(self, live: LiveVersion) -> None:
-        self.current.swap("m", live, lambda _: None)
+        self.current.swap({"m": live}, lambda _: None)
 
     def predict(self, *texts: bytes | str) -> list[FakeRequester]:
         requesters = [FakeRequester(text) for text in texts]

@@ -102,7 +102,7 @@ async def test_a_request_is_answered_from_the_version_it_pinned(
     drained: list[object] = []
     before = asyncio.create_task(predict(path, b'{"x":1}'))
     await asyncio.sleep(0)
-    path.current.swap("m", path.live(servables[3.0]), drained.append)
+    path.current.swap({"m": path.live(servables[3.0])}, drained.append)
     after = await predict(path, b'{"x":1}')
     old = await before
     assert data(old) == {"y": 2.0}
@@ -115,7 +115,7 @@ async def test_a_rollback_finds_its_cache_warm(
     path: Path_, servables: dict[float, Servable]
 ) -> None:
     for factor in (2.0, 3.0, 2.0):
-        path.current.swap("m", path.live(servables[factor]), lambda _: None)
+        path.current.swap({"m": path.live(servables[factor])}, lambda _: None)
         reply = await predict(path, b'{"x":1}')
         assert data(reply) == {"y": factor}
     assert "hit" in reply.cache_status
@@ -226,7 +226,7 @@ async def test_a_version_that_went_while_a_body_was_parsed(
     path: Path_, servables: dict[float, Servable]
 ) -> None:
     _, reply = submit(path, large(7))
-    path.current.swap("m", path.live(servables[3.0]), lambda _: None)
+    path.current.swap({"m": path.live(servables[3.0])}, lambda _: None)
     assert data(await reply) == {"y": 21.0}
 
 

@@ -54,9 +54,15 @@ class Worker:
         self.current = Current(["m", "n"])
         self.loader = Loader()
         self.counts: dict[tuple[str, ...], Counter] = {}
+        self.admitted: list[str] = []
         metrics: Any = self
         self.reloader = Reloader(
-            folder / "manifest", self.current, self.loader, metrics, lambda: self.now
+            folder / "manifest",
+            self.current,
+            self.loader,
+            metrics,
+            self.admitted.append,
+            lambda: self.now,
         )
 
     def counter(self, *key: str) -> Counter:
@@ -162,10 +168,10 @@ async def test_only_a_failure_that_may_pass_has_a_time_to_retry(worker: Worker) 
     assert worker.current.slot("m").not_ready().retry_after
 
 
-async def test_a_version_of_an_unknown_model_is_closed(worker: Worker) -> None:
+async def test_a_version_of_an_unknown_model_is_not_loaded(worker: Worker) -> None:
     worker.publish(other="a" * 32)
     await worker.reloader.catch_up()
-    assert worker.loader.closed == ["a" * 32]
+    assert worker.loader.loaded == []
 
 
 @asynccontextmanager

@@ -39,5 +39,5 @@ def current(*live: str) -> Current:
         description = SimpleNamespace(joins_rows=name == "fine")
         servable = SimpleNamespace(version=version, description=description)
         fake = SimpleNamespace(digest=version.digest, servable=servable)
-        found.swap(name, cast(LiveVersion, fake), lambda _: None)
+        found.swap({name: cast(LiveVersion, fake)}, lambda _: None)
     return found

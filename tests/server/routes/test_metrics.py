@@ -4,12 +4,12 @@ from typing import Any, cast
 
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.routes.metrics import StateMetrics
-from tests.server.routes.states import MODELS, FakeCertificates, current, manifest
+from tests.server.routes.states import FakeCertificates, current, manifest
 
 
 def samples(certificates: FakeCertificates | None = None) -> dict[str, Any]:
     given = cast(Certificates, certificates) if certificates else None
-    states = StateMetrics(MODELS, current("fine", "stale"), manifest, given)
+    states = StateMetrics(current("fine", "stale"), manifest, given)
     return {metric.name: metric.samples for metric in states.scrape()}
 
 

@@ -287,7 +287,7 @@ for slot, minute in enumerate(counted):
     tally.add(("gomlx_request_seconds", "m"), Sums(minute, 1.0, 0.1, 0.5))
     tally.add(("gomlx_requests", "m", "200"), Sums(minute))
     tally.write()
-operations = Operations(Metrics(directory, 9), ["m"], lambda: now * 60 + 59)
+operations = Operations(Metrics(directory, 9), lambda: ["m"], lambda: now * 60 + 59)
 print(json.dumps([
     asyncio.run(operations.operation("mPerf")), asyncio.run(operations.recent("mPerf"))
 ]))

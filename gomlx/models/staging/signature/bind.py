@@ -121,7 +121,7 @@ def bound_signature(meta_graph: Any, request: StageRequest) -> BoundSignature:
 
 def _default_signature(meta_graph: Any) -> str:
     """Return the signature to serve where the config names none. Raises StageFailed."""
-    public = _public_signatures(meta_graph)
+    public = public_signatures(meta_graph)
     if _DEFAULT in public:
         return _DEFAULT
     if len(public) == 1:
@@ -133,14 +133,15 @@ def _default_signature(meta_graph: Any) -> str:
     )
 
 
-def _public_signatures(meta_graph: Any) -> list[str]:
+def public_signatures(meta_graph: Any) -> list[str]:
+    """Return the names of a model's signatures, but for those of TensorFlow's own."""
     return sorted(name for name in meta_graph.signature_def if name[:2] != "__")
 
 
 def _definition(meta_graph: Any, name: str) -> Any:
     definitions = dict(meta_graph.signature_def)
     if name not in definitions:
-        has = ", ".join(_public_signatures(meta_graph)) or "none"
+        has = ", ".join(public_signatures(meta_graph)) or "none"
         raise StageFailed(f"the model has no signature {name!r}; it has: {has}")
     definition = definitions[name]
     if not definition.inputs or not definition.outputs:

@@ -36,7 +36,8 @@ class FieldsParser:
             return self._kept[fields]
         except KeyError:
             head = self._parse(fields)
-        if size_of(fields) <= KEPT_BYTES:
+        # What is for no hot route may be for one that comes with another version.
+        if head is not None and size_of(fields) <= KEPT_BYTES:
             if len(self._kept) >= _KEPT_HEADS:
                 self._kept.clear()
             self._kept[fields] = head
