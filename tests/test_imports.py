@@ -116,6 +116,7 @@ ARROWS = {
         "server.predict",
         "models.batching",
         "models.serving",
+        "models.version",
         "cache",
         "contract",
         "errors",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The config file (YAML).")
 ]
-SignatureName = Annotated[
+OtherSignature = Annotated[
     str, typer.Option("--signature", help="Another signature than the model's own.")
 ]
 
@@ -75,7 +75,7 @@ def inspect(
         Path | None,
         typer.Option("--config", "-c", help="The config with the model's settings."),
     ] = None,
-    signature: SignatureName = "",
+    signature: OtherSignature = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the kind of each input of a model, and why it has that kind.
@@ -130,7 +130,7 @@ def key(
     model: Annotated[str, typer.Argument(help="The id of the model.")],
     rows: Annotated[list[str], typer.Argument(help="One row or more, each as JSON.")],
     config: ConfigFile,
-    signature: SignatureName = "",
+    signature: OtherSignature = "",
 ) -> None:
     """Show the canonical row and the key of a row, and which of its values collapsed.
 

@@ -1,13 +1,17 @@
 """Staging processes: what they report, and what remains of those that are killed."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tensorflow as tf
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot
 from gomlx.models.version import StageRequest
 from gomlx.supervisor.stager import Stager, remove_unfinished
+from tests.support.saved_models import spec
 
 SOMETHING = Snapshot("/nowhere", ())
 
@@ -54,6 +58,34 @@ async def test_a_process_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with pytest.raises(StageInterrupted, match="staging took over 0 s"):
         await Stager(0.001).stage(request, SOMETHING)
     assert list(request.into.iterdir()) == []
+
+
+@pytest.mark.asyncio
+async def test_a_signature_that_ends_the_process_is_refused_alone(
+    tmp_path: Path,
+) -> None:
+    module = tf.Module()
+
+    def aborts(x: Any) -> dict[str, Any]:
+        end = tf.raw_ops.Abort(error_msg="ended", exit_without_error=False)
+        with tf.control_dependencies([end]):
+            return {"y": tf.identity(x)}
+
+    def function(f: Any) -> Any:
+        return tf.function(f, input_signature=[spec("x")])
+
+    signatures = {
+        "serving_default": function(lambda x: {"y": x}),
+        "bad": function(aborts),
+        "twice": function(lambda x: {"y": 2.0 * x}),
+    }
+    module.functions = signatures
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=signatures)
+    request = replace(request_in(tmp_path), signatures=None)
+    version = await Stager(100, is_quiet=True).stage(request, SOMETHING)
+    assert [one.name for one in version.further] == ["m:twice"]
+    assert "the staging process ended with code" in version.refused["m:bad"]
+    assert version.may_gain
 
 
 def test_only_unfinished_work_is_removed(tmp_path: Path) -> None:

@@ -174,6 +174,115 @@ async def test_a_version_of_an_unknown_model_is_not_loaded(worker: Worker) -> No
     assert worker.loader.loaded == []
 
 
+def with_signatures(
+    worker: Worker, digest: str, refused: dict[str, str] | None = None, **digests: str
+) -> None:
+    """Publish a version of m with further signatures, by their digests."""
+    further = tuple(
+        ModelVersion(f"m:{name}", one, worker.folder, name)
+        for name, one in digests.items()
+    )
+    version = ModelVersion("m", digest, worker.folder, "own", further, refused or {})
+    Manifest({"m": version}).write(worker.folder / "manifest")
+
+
+async def test_all_signatures_of_a_version_are_swapped_together(
+    worker: Worker,
+) -> None:
+    with_signatures(worker, "a" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.admitted == ["m:s"]
+    with_signatures(worker, "c" * 32, s="d" * 32, t="e" * 32)
+    seen: list[list[str]] = []
+    load = worker.loader.load
+
+    def watched(version: ModelVersion) -> LiveVersion:
+        seen.append([worker.live("m"), worker.live("m:s"), worker.live("m:t")])
+        return load(version)
+
+    worker.loader.load = watched  # type: ignore[method-assign]
+    await worker.reloader.catch_up()
+    assert seen == [["a" * 32, "b" * 32, ""]] * 3
+    assert worker.current.names == ["m", "n", "m:s", "m:t"]
+    assert (worker.live("m:s"), worker.live("m:t")) == ("d" * 32, "e" * 32)
+    assert worker.admitted == ["m:s", "m:t"]
+    assert sorted(worker.loader.closed) == ["a" * 32, "b" * 32]
+
+
+async def test_a_signature_that_a_version_does_not_have_is_live_no_more(
+    worker: Worker,
+) -> None:
+    with_signatures(worker, "a" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    with_signatures(worker, "c" * 32)
+    await worker.reloader.catch_up()
+    assert worker.live("m:s") == ""
+    assert sorted(worker.loader.closed) == ["a" * 32, "b" * 32]
+    error = worker.current.slot("m:s").not_ready()
+    assert "does not have it; it has: own" in str(error)
+    assert error.retry_after is None
+    assert worker.current.names == ["m", "n"]
+    with_signatures(worker, "a" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.live("m:s") == "b" * 32
+    assert not worker.current.reasons
+
+
+async def test_a_signature_that_cannot_be_loaded_keeps_no_other_from_it(
+    worker: Worker,
+) -> None:
+    with_signatures(worker, "a" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    worker.loader.failing.add("d" * 32)
+    with_signatures(worker, "c" * 32, s="d" * 32, t="e" * 32)
+    for _ in range(3):
+        await worker.reloader.catch_up()
+    assert [worker.live(n) for n in ("m", "m:s", "m:t")] == ["c" * 32, "", "e" * 32]
+    assert "no memory" in str(worker.current.slot("m:s").not_ready())
+    assert worker.loader.loaded.count("d" * 32) == 1
+    worker.loader.failing.clear()
+    worker.now += 31
+    await worker.reloader.catch_up()
+    assert worker.live("m:s") == "d" * 32
+
+
+async def test_no_signature_is_swapped_without_the_own_one(worker: Worker) -> None:
+    with_signatures(worker, "a" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    worker.loader.failing.add("c" * 32)
+    with_signatures(worker, "c" * 32, t="e" * 32)
+    await worker.reloader.catch_up()
+    assert [worker.live(n) for n in ("m", "m:s", "m:t")] == ["a" * 32, "b" * 32, ""]
+    assert worker.current.names == ["m", "n", "m:s"]
+
+
+async def test_another_name_for_a_signature_shares_its_version(
+    worker: Worker,
+) -> None:
+    with_signatures(worker, "a" * 32, s="a" * 32)
+    await worker.reloader.catch_up()
+    assert worker.loader.loaded == ["a" * 32]
+    assert worker.current.get("m") is worker.current.get("m:s")
+    with_signatures(worker, "b" * 32, s="a" * 32)
+    await worker.reloader.catch_up()
+    assert worker.loader.closed == []  # it still has a name
+    with_signatures(worker, "b" * 32, s="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.loader.closed == ["a" * 32]
+    assert worker.loader.loaded == ["a" * 32, "b" * 32]
+
+
+async def test_why_a_signature_is_refused(worker: Worker) -> None:
+    with_signatures(worker, "a" * 32, {"m:s": "complex"})
+    await worker.reloader.catch_up()
+    assert worker.current.reasons == {"m:s": "complex"}
+    assert worker.current.refused == {"m:s"}
+    assert worker.current.names == ["m", "n"]
+    with_signatures(worker, "b" * 32)
+    await worker.reloader.catch_up()
+    assert not worker.current.reasons
+
+
 @asynccontextmanager
 async def following(worker: Worker) -> AsyncIterator[None]:
     task = asyncio.create_task(worker.reloader.follow())
