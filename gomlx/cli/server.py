@@ -24,7 +24,7 @@ ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The config file (YAML).")
 ]
 OtherSignature = Annotated[
-    str, typer.Option("--signature", help="Another signature than the model's own.")
+    str, typer.Option("--signature", help="Another signature than the model's own one.")
 ]
 
 

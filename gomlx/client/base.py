@@ -20,8 +20,7 @@ from gomlx.runtime.masking import masked
 class ClientBase:
     """A client of one model, which some hosts serve.
 
-    signature: a further one that the service's config names, instead of the model's
-    own.
+    signature: one of its others, instead of the model's own.
     """
 
     def __init__(  # noqa: PLR0913  # all but two are named

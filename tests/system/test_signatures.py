@@ -14,28 +14,39 @@ from tests.support.saved_models import spec
 from tests.support.service import Service, running
 
 
-def saved(path: Path, *names: str) -> Path:
-    """Save a model whose signature number i answers y = i x, for i from 1."""
+def scaling(factor: float) -> Any:
+    return tf.function(lambda x: {"y": x * factor}, input_signature=[spec("x")])
+
+
+def refused() -> Any:
+    """A function whose answer cannot be written as JSON."""
+    return tf.function(
+        lambda x: {"y": tf.cast(x, tf.complex64)}, input_signature=[spec("x")]
+    )
+
+
+def saved(path: Path, **functions: Any) -> Path:
+    """Save a model with a signature for each function; a number is what it scales by"""
     module = tf.Module()
-    signatures = {}
-    for i, name in enumerate(names, 1):
-        signatures[name] = tf.function(
-            lambda x, factor=float(i): {"y": x * factor}, input_signature=[spec("x")]
-        )
-        setattr(module, f"f{i}", signatures[name])
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    module.functions = {
+        name: scaling(float(one)) if isinstance(one, int) else one
+        for name, one in functions.items()
+    }
+    tf.saved_model.save(module, str(path), signatures=dict(module.functions))
     return path
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("signatures")
-    saved(folder / "m", "serving_default", "double", "unserved")
-    saved(folder / "lone", "score")
+    saved(folder / "m", serving_default=1, double=2, unserved=3)
+    saved(folder / "lone", score=1)
+    saved(folder / "all", serving_default=1, double=2, serve=1, bad=refused())
     config = {
         "models": [
             {"id": "m", "url": "m", "datastore": "a", "signatures": ["double"]},
             {"id": "lone", "url": "lone"},
+            {"id": "all", "url": "all", "datastore": "a"},
         ],
         "datastores": [{"id": "a", "memory_mb": 16}],
     }
@@ -101,9 +112,72 @@ def test_the_command_predicts_by_a_signature(service: Service) -> None:
     assert b"16" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("signature", "expected"),
+    [("serving_default", 3.0), ("double", 6.0), ("serve", 3.0)],
+)
+@pytest.mark.parametrize("again", [False, True])
+def test_all_signatures_are_served_without_being_listed(
+    service: Service, signature: str, expected: float, again: bool
+) -> None:
+    url = f"/v1/api/model/all/eval?signature={signature}"
+    found = service.client.post(url, json={"x": 3.0})
+    assert found.json()["data"] == {"y": expected}
+
+
+def test_another_name_has_the_answers_of_the_signature(service: Service) -> None:
+    service.client.post("/v1/api/model/all/eval", json={"x": 17.0})
+    url = "/v1/api/model/all/eval?signature=serve"
+    found = service.client.post(url, json={"x": 17.0})
+    assert "; hit" in found.headers["cache-status"]
+    assert service.metric("gomlx_requests_total", model="all:serve") >= 1
+
+
+@pytest.mark.parametrize("name", ["serve", "double"])
+def test_the_client_predicts_by_each_of_them(service: Service, name: str) -> None:
+    with gomlx.Client("all", service.url, signature=name) as client:
+        assert client.predict({"x": 2.0})["y"] == {"serve": 2.0, "double": 4.0}[name]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("route", ["eval", "meta/contract"])
+def test_a_signature_that_is_refused_says_why(
+    service: Service, method: str, route: str
+) -> None:
+    if route != "eval" and method != "GET":
+        return
+    url = f"/v1/api/model/all/{route}?signature=bad"
+    found = service.client.request(method, url, json={"x": 3.0})
+    assert found.status_code == 503
+    assert "dtype complex64 is not supported" in found.text
+    assert "retry-after" not in found.headers
+
+
+def test_what_is_refused_is_shown_and_counts_for_nothing(service: Service) -> None:
+    ready = service.client.get("/readyz")
+    assert ready.status_code == 200
+    assert "complex64" in ready.json()["models"]["all:bad"]["problem"]
+    signatures = service.get("/v1/api/model/all/meta/config").json()["Signatures"]
+    assert signatures.pop("bad").startswith("output 'y': dtype complex64")
+    assert signatures == {"double": "served", "serve": "served"}
+    health = service.get("/v1/api/health").json()
+    assert health == dict.fromkeys(
+        ("m", "lone", "all", "m:double", "all:double", "all:serve"), 1
+    )
+    assert service.metric("gomlx_model_up", model="all:double") == 1
+    assert "all:bad" not in service.get("/metrics").text
+    version = service.version("all")
+    assert service.metric("gomlx_model_info", model="all:serve", version=version) == 1
+
+
 def test_the_only_signature_needs_no_name(service: Service) -> None:
     found = service.client.post("/v1/api/model/lone/eval", json={"x": 3.0})
     assert found.json()["data"] == {"y": 3.0}
+
+
+def test_the_only_signature_has_its_name(service: Service) -> None:
+    url = "/v1/api/model/lone/eval?signature=score"
+    assert service.client.post(url, json={"x": 3.0}).json()["data"] == {"y": 3.0}
 
 
 def test_each_signature_has_its_metrics(service: Service) -> None:
