@@ -10,7 +10,7 @@ from rich.markup import escape
 from gomlx.errors import ConfigInvalid, GomlxError
 from gomlx.runtime.rundir import RunDirInUse
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(emoji=False, stderr=True, highlight=False, soft_wrap=True)
 output = Console(highlight=False, soft_wrap=True)
 
 # Exit codes: the command failed; it was called with a wrong argument or config.
