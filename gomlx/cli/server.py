@@ -36,7 +36,7 @@ def serve(config: ConfigFile) -> None:
     with errors_reported():
         from gomlx.cli.service import run_service
         from gomlx.config.load import load_config
-        from gomlx.runtime.process import log_to_stderr
+        from gomlx.runtime.logs import log_to_stderr
 
         checked = load_config(config)
         log_to_stderr(checked.log_level)
@@ -60,7 +60,7 @@ def demo(
         from gomlx.cli.service import run_service
         from gomlx.config.load import load_config
         from gomlx.demo import tour as flights
-        from gomlx.runtime.process import log_to_stderr
+        from gomlx.runtime.logs import log_to_stderr
 
         checked = load_config(flights.prepare(directory, port))
         log_to_stderr("warning")
@@ -173,7 +173,8 @@ def stage(
     """
     from gomlx.models.staging.stage import stage as stage_version
     from gomlx.models.version import StageRequest
-    from gomlx.runtime.process import die_with_parent, log_to_stderr
+    from gomlx.runtime.logs import log_to_stderr
+    from gomlx.runtime.process import die_with_parent
 
     if parent:
         die_with_parent(parent, signal.SIGKILL)

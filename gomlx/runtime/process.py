@@ -1,8 +1,8 @@
-"""Set-up that the processes of a service share: signals, logging, the socket."""
+"""Set-up that the processes of a service share: signals, files, the socket."""
 
 import ctypes
-import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -10,6 +10,7 @@ import sys
 from gomlx.errors import GomlxError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+_OTHER_FILES = 128  # models, stores, metrics, Redis, the manifest
 
 
 def die_with_parent(parent: int, signum: signal.Signals) -> None:
@@ -21,13 +22,16 @@ def die_with_parent(parent: int, signum: signal.Signals) -> None:
         os.kill(os.getpid(), signum)
 
 
-def log_to_stderr(level: str) -> None:
-    """Log to standard error: time, level, process id, logger, message."""
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+def raise_file_limit() -> None:
+    """Let this process and its children open as many files as they may at most."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def most_connections() -> int:
+    """Return for how many connections a process has files, beside all else it opens."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - _OTHER_FILES, 1)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 """Gunicorn's protocol, for connections that were handed over, with an idle timeout."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from gunicorn.asgi.protocol import ASGIProtocol
 
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import HeadTooLarge, ReceiveTimeout
+
+log = logging.getLogger(__name__)
 
 _FRAMING_BYTES = 16  # of a chunk of one byte: its size, two ends of lines, and some
 
@@ -81,7 +84,12 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         if self._is_waiting_for_head() and not self._arrival.begun_at:
             self._arrival = _Arrival(self._active_at)
         self._arrival.bytes += len(data)
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:  # of Gunicorn's parser: numbers of 5,000 digits
+            log.debug("a request that Gunicorn cannot parse", exc_info=error)
+            self._refuse(400, "malformed request")
+            return
         if self._is_in_chunks() and self._arrival.is_mostly_framing(self._limits):
             self._refuse(431, "chunk extensions or trailers are too large")
 

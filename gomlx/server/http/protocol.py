@@ -131,7 +131,9 @@ class HotProtocol(asyncio.Protocol):
             self._peer.probe()
             loop = asyncio.get_running_loop()
             loop.call_later(_PROBE_SECONDS, self._abort_if_reset)
-        return self._state is _ANSWERING or bool(self._reader.buffer)
+        # Else the buffer has a part of a request, whose rest never comes.
+        has_requests = self._peer.is_blocked and bool(self._reader.buffer)
+        return self._state is _ANSWERING or has_requests
 
     def pause_writing(self) -> None:
         self._peer.is_blocked = True

@@ -9,7 +9,7 @@ from gomlx.errors import DeadlineExceeded, InvalidInput, excerpt
 from gomlx.server.predict.request import PendingRequest
 
 HEADER = "Request-Timeout-Ms"
-_MILLISECONDS = re.compile(r"0*[1-9][0-9]{0,11}")
+_MILLISECONDS = re.compile(r"0*([1-9][0-9]{0,11})", re.ASCII)
 
 
 def timeout_seconds(header: str | None, most: float) -> float:
@@ -19,12 +19,13 @@ def timeout_seconds(header: str | None, most: float) -> float:
     """
     if header is None:
         return most
-    if not _MILLISECONDS.fullmatch(header):
+    number = _MILLISECONDS.fullmatch(header)
+    if number is None:
         wanted = "a whole number of milliseconds of at least 1"
         raise InvalidInput(
             f"header {HEADER}: expected {wanted}, got {excerpt(header)!r}"
         )
-    return min(int(header) / 1000, most)
+    return min(int(number[1]) / 1000, most)
 
 
 class Deadlines:

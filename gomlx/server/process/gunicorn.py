@@ -22,7 +22,12 @@ from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config
-from gomlx.runtime.process import die_with_parent, log_to_stderr
+from gomlx.runtime.logs import log_to_stderr
+from gomlx.runtime.process import (
+    die_with_parent,
+    most_connections,
+    raise_file_limit,
+)
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
@@ -224,9 +229,22 @@ def main() -> None:
     rundir = RunDir(arguments.run_dir)
     config = msgspec.json.decode(rundir.config.read_bytes(), type=Config)
     log_to_stderr(config.log_level)
+    raise_file_limit()
+    _warn_of_few_files(config.endpoint.max_connections)
     sys.argv = sys.argv[:1]  # Gunicorn would parse the rest
     with suppress(KeyboardInterrupt):
         Application(config, rundir, arguments.listener).run()
+
+
+def _warn_of_few_files(wanted: int) -> None:
+    most = most_connections()
+    if most < wanted:
+        log.warning(
+            "max_connections is %d, but a worker may open files for %d connections "
+            "only: raise the limit (ulimit -n, LimitNOFILE of systemd)",
+            wanted,
+            most,
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from gomlx.config.schema import Config, Endpoint
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest
+from gomlx.runtime.process import most_connections
 from gomlx.runtime.rundir import RunDir
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.limits import HttpLimits
@@ -64,7 +65,7 @@ def http_limits(endpoint: Endpoint) -> HttpLimits:
         receive_seconds=endpoint.receive_seconds,
         keepalive_seconds=endpoint.keepalive_seconds,
         request_seconds=endpoint.request_seconds,
-        connections=endpoint.max_connections,
+        connections=min(endpoint.max_connections, most_connections()),
     )
 
 

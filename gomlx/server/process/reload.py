@@ -64,6 +64,8 @@ class Reloader:
         while True:
             try:
                 await self.catch_up()
+            except OSError as error:
+                log.error("cannot follow the manifest: %s", error)
             except Exception:
                 log.exception("cannot follow the manifest")
             try:

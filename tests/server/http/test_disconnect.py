@@ -121,6 +121,17 @@ async def test_a_half_closed_client_is_answered(queued: Queued) -> None:
     assert ys(await asyncio.wait_for(queued.reader.read(), 10)) == [2.0]
 
 
+async def test_a_client_that_ends_within_a_request_is_disconnected(
+    server: Server,
+) -> None:
+    """At once: the rest of its request never comes."""
+    reader, writer = await server.connect()
+    writer.write(post(b'{"x":1}')[:-1])
+    writer.write_eof()
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    writer.close()
+
+
 async def test_a_request_says_how_long_it_waits(
     server: Server, path: Path_, servables: dict[float, Servable]
 ) -> None:
