@@ -11,8 +11,16 @@ from dataclasses import dataclass
 
 from gomlx.models.dataflow.elements import split
 from gomlx.models.dataflow.frames import Body
+from gomlx.models.independence.partition import parts, places, splits
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size
-from gomlx.models.independence.state import State, StateKind, rows, same
+from gomlx.models.independence.state import (
+    State,
+    StateKind,
+    holding,
+    mixed,
+    rows,
+    same,
+)
 from gomlx.models.independence.walk import Bodies, ProofWalk
 
 
@@ -41,7 +49,7 @@ def prove(
 ) -> Verdict:
     """Prove that each row of the fetched tensors depends on its own row of the feeds.
 
-    feeds: of `fed_rows` and `fed_shared`. bodies: the body of a function of a name.
+    feeds: of `fed_rows` and its like. bodies: the body of a function of a name.
     shared: the fetched tensors that have no axis for rows, but one value for all.
     is_steady: it is proved that no random number makes a difference.
     """
@@ -89,14 +97,47 @@ def fed_rows(name: str, shape: Sequence[int | None] | None) -> State:
 
     Rows of a run agree in the sizes that are open.
     """
-    if shape is None:
-        return rows(None)
-    symbols = [Size(1, (f"{name} {i}",)) for i in range(len(shape))]
-    sizes = [
-        symbol if size is None else Size(size)
-        for size, symbol in zip(shape, symbols, strict=True)
+    return rows(None) if shape is None else rows((WHOLE_BATCH, *_sizes(name, shape)))
+
+
+def _sizes(name: str, shape: Sequence[int | None]) -> list[Size]:
+    """Return the sizes of an input, with a symbol for each that is open."""
+    return [
+        Size(1, (f"{name} {i}",)) if size is None else Size(size)
+        for i, size in enumerate(shape)
     ]
-    return rows((WHOLE_BATCH, *sizes))
+
+
+def fed_ragged(
+    tensors: Sequence[str], levels: int, shape: Sequence[int | None] | None
+) -> dict[str, State]:
+    """Return the states of the elements of ragged rows, and of where each row ends.
+
+    levels: of lists of any length, of which only one is followed. shape: of one row. A
+    row without elements fits all inner sizes, so these must not be open.
+    """
+    inner = None if shape is None else shape[levels:]
+    if levels != 1 or inner is None or None in inner:
+        return dict.fromkeys(tensors, mixed("an input of ragged rows"))
+    elements, bounds = tensors
+    rest = tuple(_sizes(elements, inner))
+    return {elements: parts(elements, rest), bounds: splits(elements)}
+
+
+def fed_sparse(
+    tensors: Sequence[str], shape: Sequence[int | None] | None
+) -> dict[str, State]:
+    """Return the states of the indices, the values and the shape of sparse rows."""
+    if shape is None:
+        return dict.fromkeys(tensors, mixed("an input of sparse rows"))
+    indices, values, sizes = tensors
+    rank = len(shape) + 1
+    content = WHOLE_BATCH, *_sizes(values, shape)
+    return {
+        indices: places(values, rank),
+        values: parts(values),
+        sizes: holding(content, (Size(rank),)),
+    }
 
 
 def fed_shared(shape: Sequence[int | None] | None) -> State:

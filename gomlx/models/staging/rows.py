@@ -12,11 +12,13 @@ from gomlx.errors import StageFailed
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.independence.proof import (
     Verdict,
+    fed_ragged,
     fed_rows,
     fed_shared,
+    fed_sparse,
     prove,
 )
-from gomlx.models.independence.state import State, mixed
+from gomlx.models.independence.state import State
 from gomlx.models.serving.binding import Bound, Layout
 from gomlx.models.serving.servable import Description
 from gomlx.models.version import TOGETHER
@@ -51,9 +53,10 @@ def _fed(tensor: Tensor, bound: Bound) -> Iterator[tuple[str, State]]:
     name = bound.tensors[0]
     if bound.layout is Layout.ROWS:
         yield name, fed_rows(name, tensor.shape)
-    elif bound.layout in (Layout.RAGGED, Layout.SPARSE):
-        for part in bound.tensors:
-            yield part, mixed(f"{bound.layout} input {tensor.name!r}")
+    elif bound.layout is Layout.RAGGED:
+        yield from fed_ragged(bound.tensors, tensor.ragged, tensor.shape).items()
+    elif bound.layout is Layout.SPARSE:
+        yield from fed_sparse(bound.tensors, tensor.shape).items()
     elif bound.layout is Layout.ONE and tensor.shape is not None:
         yield name, fed_shared((1, *tensor.shape))
     else:

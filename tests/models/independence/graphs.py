@@ -275,6 +275,25 @@ def gram(g: Graph) -> Any:
 
 
 @step
+def diagonal_of_gram(g: Graph) -> Any:
+    """The product of each row with itself, or with another one."""
+    x = g.f
+    y = g.random.choice([x, g.f, x[::-1], g.constant(g.height, 4)])
+    ways = [
+        lambda: tf.matmul(x, y, transpose_b=True),
+        lambda: x @ tf.transpose(y),
+        lambda: tf.matmul(tf.transpose(x), tf.transpose(y), transpose_a=True),
+        lambda: tf.matmul(x, y, transpose_a=True),
+    ]
+    pairs = g.random.choice(ways)()
+    if g.random.random() < 0.5:
+        changes = [tf.tanh, lambda p: p / 2.0, lambda p: p + p, tf.nn.softmax]
+        pairs = g.random.choice([*changes, lambda p: p - tf.reduce_max(p)])(pairs)
+    part = g.random.choice([tf.linalg.diag_part, tf.linalg.tensor_diag_part])
+    return part(pairs) if g.likely() else tf.linalg.diag_part(pairs, k=1)
+
+
+@step
 def gram_of_rows(g: Graph) -> Any:
     x = tf.expand_dims(g.f, -1)
     return tf.matmul(x, x, transpose_b=True)

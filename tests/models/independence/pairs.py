@@ -271,7 +271,23 @@ def _scan(axis: int) -> Build:
     return build
 
 
+def _scores(x: Any, others: Any) -> Any:
+    """The product of each row with each, of which its own is used."""
+    return tf.linalg.diag_part(tf.tanh(tf.matmul(x, others, transpose_b=True) / 3.0))
+
+
 PAIRS: dict[str, Pair] = {
+    "two towers": Pair(
+        lambda x, i, w: _scores(x @ WEIGHTS, x), lambda x, i, w: _scores(x, x[::-1])
+    ),
+    "a diagonal beside the main one": Pair(
+        lambda x, i, w: tf.linalg.tensor_diag_part(x @ tf.transpose(x)),
+        lambda x, i, w: tf.linalg.diag_part(x @ tf.transpose(x), k=-1),
+    ),
+    "pairs in a softmax": Pair(
+        lambda x, i, w: tf.linalg.diag_part(x @ tf.transpose(x) + 1.0),
+        lambda x, i, w: tf.linalg.diag_part(tf.nn.softmax(x @ tf.transpose(x))),
+    ),
     "element by element": Pair(lambda x, i, w: x * x + 1, lambda x, i, w: x + x[:1]),
     "the size as a value": Pair(
         lambda x, i, w: tf.fill([tf.shape(x)[0], 2], 1.0), lambda x, i, w: x / size(x)

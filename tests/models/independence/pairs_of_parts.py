@@ -95,6 +95,11 @@ def _dense(x: Any, width: Any, last: Any) -> Any:
     return tf.sparse.to_dense(tf.SparseTensor(at, values, shape))
 
 
+def _sparse_rows(x: Any) -> Any:
+    at = tf.where(x > 0)
+    return tf.SparseTensor(at, tf.gather_nd(x, at), tf.shape(x, tf.int64))
+
+
 def _reshaped(*target: int) -> Build:
     def build(x: Any, i: Any, w: Any) -> Any:
         at = tf.where(x > 0)
@@ -235,6 +240,12 @@ PARTS: dict[str, Pair] = {
         lambda x, i, w: tf.sparse.to_dense(_sparse(w)),
     ),
     "a sparse tensor in another shape": Pair(_reshaped(0, 2, 2), _reshaped(-1, 2)),
+    "a product of sparse rows": Pair(
+        lambda x, i, w: tf.sparse.sparse_dense_matmul(
+            _sparse_rows(x), tf.constant(WEIGHTS)
+        ),
+        lambda x, i, w: tf.sparse.sparse_dense_matmul(_sparse_rows(x), tf.transpose(x)),
+    ),
     "crossed columns": Pair(
         lambda x, i, w: _crossed(w, i), lambda x, i, w: _crossed(w, i[::-1])
     ),

@@ -141,6 +141,18 @@ def look_up_sparse(g: Graph) -> Any:
 
 
 @step
+def multiply_sparse(g: Graph) -> Any:
+    one, other = two(g)
+    values = tf.cast(numbers_of(g, one.values), tf.float64)
+    at = tf.concat([other.indices[:, :1], other.indices[:, 1:] % 4], 1)
+    at = other.indices if g.likely() else at
+    found = tf.SparseTensor(at, values, other.shape)
+    turned = g.random.random() < 0.2
+    weights = g.random.choice([g.constant(4, 4), g.constant(1, 4), g.f])
+    return tf.sparse.sparse_dense_matmul(found, weights, adjoint_a=turned)
+
+
+@step
 def cross_sparse(g: Graph) -> Any:
     one, other = two(g)
     columns = [one] if g.random.random() < 0.5 else [one, other]

@@ -35,6 +35,14 @@ def split_two(g: Graph) -> Any:
 
 
 @step
+def split_others(g: Graph) -> Any:
+    """As many parts in all, now and then, of which other rows have more."""
+    text = g.t
+    other = tf.where(tf.equal(text, "a b c"), "b", tf.where(text == "b", "a b c", text))
+    return [_parts(tf.strings.split(text)), _parts(tf.strings.split(other))]
+
+
+@step
 def split_by_function(g: Graph) -> Any:
     return [Parts(*_cut(g.t)), Parts(*_cut(g.t))]
 

@@ -68,8 +68,10 @@ LISTWISE = {
     "Sum",
     "TopK",
     "a determinant",
+    "a diagonal beside the main one",
     "a loop over the rows",
     "layer normalisation",
+    "pairs in a softmax",
     "ranks in the batch",
 }
 

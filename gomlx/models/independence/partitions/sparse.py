@@ -97,6 +97,17 @@ def to_dense(operation: GraphOperation) -> Outcome | None:
     return rows(sizes)
 
 
+def product_of_rows(operation: GraphOperation) -> Outcome | None:
+    """SparseTensorDenseMatMul of sparse rows and weights."""
+    at, values, shape, weights = operation.inputs
+    is_turned = operation.flag("adjoint_a") or operation.flag("adjoint_b")
+    is_known = weights.kind is StateKind.SAME and not is_turned
+    if not is_known or not _is_sparse(at, values, shape):
+        return None
+    width = weights.shape[1] if weights.shape and weights.rank == 2 else None
+    return rows((WHOLE_BATCH, width))
+
+
 def _decided_by_rows(size: Size | None) -> bool:
     return size is not None and (size.varies or size.batches > 0)
 
@@ -132,5 +143,6 @@ RULES: dict[str, Callable[[GraphOperation], Outcome | None]] = {
     "SparseCrossV2": cross,
     "SparseFillEmptyRows": fill_empty_rows,
     "SparseReshape": reshape,
+    "SparseTensorDenseMatMul": product_of_rows,
     "SparseToDense": to_dense,
 }

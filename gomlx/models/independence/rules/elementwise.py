@@ -8,6 +8,7 @@ from tensorflow.python.framework import dtypes
 
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
 from gomlx.models.independence.partition import lengths
+from gomlx.models.independence.rules.pairs import element_of_pairs
 from gomlx.models.independence.sizes import (
     BOUNDS,
     ONE,
@@ -73,7 +74,10 @@ def elementwise(operation: GraphOperation) -> Outcome:
 
 
 def _of_parts(operation: GraphOperation) -> State:
-    """Compute with what tells where parts are, and with bounds of what varies."""
+    """Compute with what tells where parts are, with pairs, with what varies."""
+    pairs = element_of_pairs(operation)
+    if pairs is not None:
+        return pairs
     if operation.op == "Cast" and operation.worst in (
         StateKind.OWNERS,
         StateKind.SPLITS,

@@ -7,6 +7,7 @@ from gomlx.models.independence.operation import (
     Rule,
 )
 from gomlx.models.independence.rules.elementwise import broadcast, meets
+from gomlx.models.independence.rules.pairs import paired
 from gomlx.models.independence.sizes import Size
 from gomlx.models.independence.state import (
     Shape,
@@ -33,11 +34,20 @@ def matmul(operation: GraphOperation) -> Outcome:
         return same((height, width))
     if _is_free(a, b, int(operation.flag("transpose_a"))):
         return rows((height, width))
-    is_right = _is_free(b, a, 1 - int(operation.flag("transpose_b")))
-    if not is_right:
-        operation.require(a.rank == 2 == b.rank, "unknown rank")
-        raise Mixes(operation.over_rows())
-    return rows((height, width), 1)
+    if _is_free(b, a, 1 - int(operation.flag("transpose_b"))):
+        return rows((height, width), 1)
+    operation.require(a.rank == 2 == b.rank, "unknown rank")
+    free = int(operation.flag("transpose_a")), 1 - int(operation.flag("transpose_b"))
+    raise Mixes(_of_all_rows(operation, free))
+
+
+def _of_all_rows(operation: GraphOperation, free: tuple[int, int]) -> State:
+    """Return MIXED: pairs of rows, if the batch is the free axis of both factors."""
+    a, b = operation.inputs
+    are_rows = all(one.kind is StateKind.ROWS for one in (a, b))
+    found = operation.over_rows()
+    is_of_pairs = are_rows and (a.axis, b.axis) == free
+    return paired(a, b, found) if is_of_pairs else found
 
 
 def _is_free(one: State, other: State, axis: int) -> bool:

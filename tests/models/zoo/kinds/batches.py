@@ -26,6 +26,12 @@ def pairs(u: Any, v: Any) -> Any:
     return {"y": tf.linalg.diag_part(tf.matmul(u, v, transpose_b=True))}
 
 
+def masked_pairs(u: Any, v: Any) -> Any:
+    """The same by a mask, which adds up a row's scores with all others, as zeros."""
+    scores = tf.matmul(u, v, transpose_b=True)
+    return {"y": tf.reduce_sum(scores * tf.eye(tf.shape(u)[0]), 1)}
+
+
 def deduplicated(x: Any) -> Any:
     """Each value is computed once, and handed to all rows that have it."""
     found = tf.unique(tf.reshape(x, [-1]))
@@ -121,11 +127,17 @@ SITUATIONS = [
         "two towers, a row's score on the diagonal",
         of(pairs, *TOWERS),
         PAIRS,
+        rounds=True,
+    ),
+    Situation(
+        "two towers, a row's score by a mask",
+        of(masked_pairs, *TOWERS),
+        PAIRS,
         refused="depends on all rows of the request: MatMul",
     ),
     Situation(
         "two towers, for which the config vouches",
-        of(pairs, *TOWERS),
+        of(masked_pairs, *TOWERS),
         PAIRS,
         rounds=True,
         config={"batch": {"rows": "independent"}},

@@ -54,7 +54,6 @@ SITUATIONS = [
         "a ragged row, summed",
         of(lambda r: {"sum": tf.reduce_sum(r, 1)}, ragged()),
         LISTS,
-        joins=False,
         rounds=True,
         feed=of_ragged("r", tf.float32),
     ),
@@ -66,7 +65,6 @@ SITUATIONS = [
             spec("x", shape=(None,)),
         ),
         [{"words": w, "x": 1.5} for w in (["a", "b"], [], ["ü"] * 3)],
-        joins=False,
         feed=of_ragged("words", tf.string, "x"),
     ),
     Situation(
@@ -97,7 +95,6 @@ SITUATIONS = [
             tf.SparseTensorSpec([None, 10], tf.float32),
         ),
         SPARSE,
-        joins=False,
         rounds=True,
         feed=of_sparse,
     ),
@@ -109,7 +106,6 @@ SITUATIONS = [
             spec("x", shape=(None,)),
         ),
         [row | {"x": 2.5} for row in SPARSE],
-        joins=False,
         feed=of_sparse,
     ),
 ]
