@@ -95,6 +95,12 @@ def _dense(x: Any, width: Any, last: Any) -> Any:
     return tf.sparse.to_dense(tf.SparseTensor(at, values, shape))
 
 
+def _features(i: Any) -> Any:
+    """Numbers of serialized examples, of which none has any."""
+    texts = tf.gather(tf.constant([b"", b""]), i % 2)
+    return tf.io.parse_example(texts, {"a": tf.io.VarLenFeature(tf.int64)})
+
+
 def _sparse_rows(x: Any) -> Any:
     at = tf.where(x > 0)
     return tf.SparseTensor(at, tf.gather_nd(x, at), tf.shape(x, tf.int64))
@@ -240,6 +246,12 @@ PARTS: dict[str, Pair] = {
         lambda x, i, w: tf.sparse.to_dense(_sparse(w)),
     ),
     "a sparse tensor in another shape": Pair(_reshaped(0, 2, 2), _reshaped(-1, 2)),
+    "features of any length": Pair(
+        lambda x, i, w: tf.nn.safe_embedding_lookup_sparse(
+            tf.constant(TABLE), _features(i)["a"]
+        ),
+        lambda x, i, w: tf.sparse.to_dense(_features(i)["a"]),
+    ),
     "a product of sparse rows": Pair(
         lambda x, i, w: tf.sparse.sparse_dense_matmul(
             _sparse_rows(x), tf.constant(WEIGHTS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tests.models.independence.graphs import Graph, Sparse, step
+from tests.models.independence.graphs import Graph, Parts, Sparse, step
 from tests.models.independence.steps_of_items import numbers_of
 
 
@@ -45,6 +45,29 @@ def dense_to_sparse(g: Graph) -> Any:
     at = tf.where(tf.not_equal(x, nothing))
     shape = tf.shape(x if g.likely() else g.f, tf.int64)
     return Sparse(at, tf.gather_nd(x, at), shape)
+
+
+def _example(*numbers: int) -> bytes:
+    given = tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
+    features = tf.train.Features(feature={"n": given, "m": given})
+    data: bytes = tf.train.Example(features=features).SerializeToString()
+    return data
+
+
+EXAMPLES = [_example(), _example(3), _example(1, 2), _example(0, 5, 0), b""]
+
+
+@step
+def parse_to_sparse(g: Graph) -> Any:
+    """Features of any length, and of other examples."""
+    texts = tf.gather(tf.constant(EXAMPLES), g.i % len(EXAMPLES))
+    form = tf.io.VarLenFeature(tf.int64)
+    other = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
+    found = tf.io.parse_example(texts, {"n": form, "m": form, "r": other})
+    ragged = tf.io.parse_example(texts, {"n": other})["n"]
+    owners = ragged.value_rowids()
+    listed = Parts(ragged.values, owners, ragged.row_splits, ragged.nrows())
+    return [of(found["n"]), of(found["m"]), listed]
 
 
 @step

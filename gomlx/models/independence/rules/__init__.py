@@ -1,5 +1,6 @@
 """What operations make of rows: a rule for each."""
 
+from gomlx.models.independence import pairs
 from gomlx.models.independence.operation import Rule
 from gomlx.models.independence.rules import (
     elementwise,
@@ -8,7 +9,6 @@ from gomlx.models.independence.rules import (
     layout,
     linear,
     lists,
-    pairs,
     parts,
     passing,
     reductions,

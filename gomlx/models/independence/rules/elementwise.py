@@ -7,8 +7,8 @@ from itertools import permutations
 from tensorflow.python.framework import dtypes
 
 from gomlx.models.independence.operation import GraphOperation, Outcome, Rule
+from gomlx.models.independence.pairs import element_of_pairs
 from gomlx.models.independence.partition import lengths
-from gomlx.models.independence.rules.pairs import element_of_pairs
 from gomlx.models.independence.sizes import (
     BOUNDS,
     ONE,

@@ -6,8 +6,8 @@ from gomlx.models.independence.operation import (
     Outcome,
     Rule,
 )
+from gomlx.models.independence.pairs import paired
 from gomlx.models.independence.rules.elementwise import broadcast, meets
-from gomlx.models.independence.rules.pairs import paired
 from gomlx.models.independence.sizes import Size
 from gomlx.models.independence.state import (
     Shape,

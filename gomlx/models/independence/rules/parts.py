@@ -64,7 +64,7 @@ def decode_padded(operation: GraphOperation) -> Outcome:
 
 
 def parse_example(operation: GraphOperation) -> Outcome:
-    """ParseExample: of each example, features of a fixed length; others are padded."""
+    """ParseExample: of each example, features of a fixed length and of any length."""
     example, *others = operation.inputs
     is_of_rows = example.kind is StateKind.ROWS and example.shape == (WHOLE_BATCH,)
     operation.require(is_of_rows)
@@ -72,8 +72,23 @@ def parse_example(operation: GraphOperation) -> Outcome:
     operation.require(names.is_empty, "names of places in the batch")
     operation.require(all(one.kind is StateKind.SAME for one in others))
     count = "Nsparse" if operation.op == "ParseExample" else "num_sparse"
-    sparse = [operation.mixed("features of any length")] * 3 * operation.integer(count)
-    return [*sparse, *map(_feature, operation.attribute("dense_shapes").list.shape)]
+    found = [f"{operation.node.name}:{i}" for i in range(operation.integer(count))]
+    return [
+        *(places(one, 2) for one in found),
+        *map(parts, found),
+        *(holding((WHOLE_BATCH, longest(one)), (Size(2),)) for one in found),
+        *map(_feature, operation.attribute("dense_shapes").list.shape),
+        *_ragged_features(operation),
+    ]
+
+
+def _ragged_features(operation: GraphOperation) -> list[State]:
+    """Return the states of the values of ragged features, and of their bounds."""
+    if operation.op == "ParseExample":
+        return []
+    count = len(operation.attribute("ragged_value_types").list.type)
+    found = [f"{operation.node.name}:ragged-{i}" for i in range(count)]
+    return [*map(parts, found), *map(splits, found)]
 
 
 def _feature(proto: Any) -> State:

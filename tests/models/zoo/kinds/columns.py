@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tests.models.zoo.kinds.text import encoded
 from tests.models.zoo.kinds.v1 import TRAINING, exported
 from tests.models.zoo.situation import Body, Build, Situation, of, rows
 from tests.support.families.parts import static_table
@@ -78,6 +79,31 @@ def attended(w: Any) -> Any:
     shares = scores / tf.gather(totals, owners)
     weighed = cut.with_values(found * shares[:, None])
     return {"y": tf.reduce_sum(weighed, 1)}
+
+
+def parsed(data: Any) -> Any:
+    """An estimator's receiver of examples, and a look-up of a feature of any length."""
+    form = {
+        "tags": tf.io.VarLenFeature(tf.int64),
+        "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
+        "shops": tf.io.RaggedFeature(tf.int64),
+    }
+    found = tf.io.parse_example(data, form)
+    look_up = tf.nn.safe_embedding_lookup_sparse
+    tags = look_up(tf.constant(TABLE), found["tags"], combiner="mean")
+    shops = tf.reduce_sum(tf.gather(tf.constant(TABLE), found["shops"]), 1)
+    return {"y": tags * found["age"][:, None] + shops}
+
+
+def example(tags: list[int], age: float, shops: list[int]) -> Body:
+    lists = {
+        name: tf.train.Feature(int64_list=tf.train.Int64List(value=numbers))
+        for name, numbers in (("tags", tags), ("shops", shops))
+    }
+    number = tf.train.Feature(float_list=tf.train.FloatList(value=[age]))
+    features = tf.train.Features(feature=lists | {"age": number})
+    data = tf.train.Example(features=features)
+    return {"data": encoded(data.SerializeToString(deterministic=True))}
 
 
 def receiver() -> dict[str, Any]:
@@ -157,6 +183,17 @@ SITUATIONS = [
         )
         for combiner in ("mean", "sqrtn", "sum")
         for what in ("", ", weighed")
+    ),
+    Situation(
+        "serialized tf.Examples, of which features of any length are looked up",
+        of(parsed, spec("data", "string", (None,))),
+        [
+            example([1, 2], 3.0, []),
+            example([], 1.0, [3, 3, 1]),
+            example([0, 0, 3], -1.0, [2]),
+        ],
+        rounds=True,
+        config={"example": example([1], 1.0, [1])},
     ),
     Situation(
         "a look-up of several words that needs one in each row",
