@@ -498,6 +498,17 @@ def chunks(data: bytes, size: int, extension: bytes = b"") -> bytes:
     return b"".join(b"%x%b\r\n%b\r\n" % (len(p), extension, p) for p in parts)
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "deflate,chunked"])
+def test_a_transfer_coding_beside_chunked_is_refused(
+    service: Service, coding: str
+) -> None:
+    """Its chunks would be taken for the body as it is."""
+    head = CHUNKED.replace(b": chunked", b": " + coding.encode())
+    reply = reply_of(talk(service, head + b"\r\n" + chunks(BODY, 100) + b"0\r\n\r\n"))
+    assert reply.status == 501
+    assert b"Content-Encoding" in reply.body
+
+
 CHUNKS = {
     "one": (chunks(BODY, 100) + b"0\r\n\r\n", 200, b"2.0"),
     "bytes": (chunks(BODY + b" " * 10_000, 1) + b"0\r\n\r\n", 200, b"2.0"),

@@ -25,6 +25,24 @@ class UnsupportedCoding(GomlxError):
         self.accepted = accepted
 
 
+class UnsupportedTransfer(GomlxError):
+    """A Transfer-Encoding other than chunked (RFC 9112, 6.1)."""
+
+    status = 501
+
+    def __init__(self, value: str) -> None:
+        super().__init__(
+            f"a body with Transfer-Encoding {value[:60]!r} is not accepted: send it "
+            "chunked, and name how it is packed by Content-Encoding"
+        )
+
+
+def check_transfer(value: str | None) -> None:
+    """Raise UnsupportedTransfer unless a Transfer-Encoding is chunked, or not there."""
+    if value is not None and value.strip().lower() != "chunked":
+        raise UnsupportedTransfer(value)
+
+
 def coding_of(value: str | None, accepted: str = ACCEPTED) -> str:
     """Return the coding that a Content-Encoding names: gzip, deflate, or "" for none.
 

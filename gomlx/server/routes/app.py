@@ -131,7 +131,7 @@ class _Errors:
         """A request that Falcon refuses."""
         message = error.description or error.title
         if error.status_code == 405:
-            message = f"{request.method} does not go with {request.path}"
+            message = f"{request.method} is not allowed at {request.path}"
         for name, value in dict(error.headers or {}).items():
             response.set_header(name, value)
         self._refuse(response, error.status_code, message)

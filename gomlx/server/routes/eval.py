@@ -5,7 +5,7 @@ import asyncio
 import falcon.asgi
 
 from gomlx.errors import TooLarge
-from gomlx.server.http.coding import coding_of, unpacked
+from gomlx.server.http.coding import check_transfer, coding_of, unpacked
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict import deadlines
@@ -53,8 +53,10 @@ class EvalRoute:
     async def _body(self, request: falcon.asgi.Request) -> bytes:
         """Read and unpack the whole body, but no more than the limit.
 
-        Raises ReceiveTimeout, TooLarge, UnsupportedCoding, InvalidInput.
+        Raises ReceiveTimeout, TooLarge, UnsupportedTransfer, UnsupportedCoding,
+        InvalidInput.
         """
+        check_transfer(request.get_header("Transfer-Encoding"))
         try:
             async with asyncio.timeout(self._limits.receive_seconds):
                 body = await self._received(request)

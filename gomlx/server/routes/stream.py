@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import falcon.asgi
 
 from gomlx.errors import TooLarge
-from gomlx.server.http.coding import coding_of
+from gomlx.server.http.coding import check_transfer, coding_of
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
@@ -61,6 +61,7 @@ class StreamRoute:
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
+        check_transfer(request.get_header("Transfer-Encoding"))
         coding_of(request.get_header("Content-Encoding"), "identity")
         self._predictor.check(name)
         response.stream = Stream(self._predictor, name, request.stream, self._limits)

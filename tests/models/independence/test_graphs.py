@@ -38,7 +38,7 @@ def proved(
         return prove(flow.body, flow.function, names, [fetch.name])
 
 
-class Asked(NamedTuple):
+class Runnable(NamedTuple):
     """What is run of a graph.
 
     fixed: how many rows each run has, or 0 for any number. shared: the values of a
@@ -136,8 +136,8 @@ def disagreement(seed: int) -> str:
         given = [*made.feeds, *made.shared]
         for _ in range(_DRAWS):
             of_request = of_requests(random)
-            asked = Asked(made.graph, given, fetch, made.fixed, of_request)
-            if wrong := _differing(asked, random, is_same):
+            runnable = Runnable(made.graph, given, fetch, made.fixed, of_request)
+            if wrong := _differing(runnable, random, is_same):
                 return f"{made.grown.names}: {fetch.op.type} {fetch.name}: {wrong}"
     return ""
 
@@ -147,29 +147,29 @@ def of_requests(random: Random) -> list[Any]:
     return [np.array(random.gauss(0, 2)), rows(random, random.choice([1, 4]))[0]]
 
 
-def _differing(asked: Asked, random: Random, is_same: bool) -> str:
-    count = asked.fixed or random.choice([2, 3, 4, 4, 8])
+def _differing(runnable: Runnable, random: Random, is_same: bool) -> str:
+    count = runnable.fixed or random.choice([2, 3, 4, 4, 8])
     values = rows(random, count)
-    together = asked.run(values)
+    together = runnable.run(values)
     if together is None:
         return ""
     if is_same:
-        alone = asked.alone(values, 0)
+        alone = runnable.alone(values, 0)
         is_equal = alone is None or _are_close(alone, together)
         return "" if is_equal else "not the same"
     if len(together) != count:
         return f"{len(together)} rows"
     return next(
-        filter(None, (_wrong(asked, values, together, i) for i in range(count))), ""
+        filter(None, (_wrong(runnable, values, together, i) for i in range(count))), ""
     )
 
 
-def _wrong(asked: Asked, values: list[Any], together: Any, i: int) -> str:
+def _wrong(runnable: Runnable, values: list[Any], together: Any, i: int) -> str:
     """Say what of a row's answer its neighbours have changed."""
-    alone = asked.alone(values, i)
+    alone = runnable.alone(values, i)
     if alone is None:
-        return "" if asked.calls else f"row {i} is refused alone"
-    if alone.shape[1:] != together.shape[1:] or len(alone) != (asked.fixed or 1):
+        return "" if runnable.calls else f"row {i} is refused alone"
+    if alone.shape[1:] != together.shape[1:] or len(alone) != (runnable.fixed or 1):
         return f"shapes {alone.shape} and {together.shape}"
     if not all(_are_close(one, together[i]) for one in alone):
         return f"row {i}: {alone[0]} alone, {together[i]} among others"

@@ -13,9 +13,9 @@ _PAGE = """\
 
 {count} situations that models of TensorFlow bring. Each is a SavedModel that
 `tests/models/zoo` builds, stages and serves, together with all others in one service.
-Every row is asked alone and in batches of the other rows, which are chosen to disturb
-it, cold and warm; each answer is compared with what `tf.saved_model.load` answers to
-the row alone.
+Every row is requested alone and in batches of the other rows, which are chosen to
+disturb it, cold and warm; each answer is compared with what `tf.saved_model.load`
+answers to the row alone.
 
 - *rows run* `together` if the graph proves that they are independent, or the config
   vouches for it; otherwise each row runs `alone`.

@@ -1,4 +1,4 @@
-"""A situation: a model of a kind that people have, and rows to ask it."""
+"""A situation: a model of a kind that people have, and rows to request."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ Feed = Callable[[Body], Mapping[str, Any]]  # what TensorFlow is given for it
 
 @dataclass(frozen=True)
 class Situation:
-    """A model and the rows that it is asked, each of which is a neighbour of the rest.
+    """A model and rows that are requested, each of which is a neighbour of the rest.
 
     name says what the model does. build saves it to a path. joins: rows share a run;
     steady: answers are cached. rounds: last bits may depend on the size of a batch.

@@ -19,20 +19,23 @@ from gomlx.models.independence.state import (
 )
 
 
+def _require_sizes(operation: GraphOperation) -> None:
+    """Raise Mixes unless rows, or what has none, are repeated as sizes say."""
+    one, sizes = operation.inputs
+    operation.require(one.kind in (StateKind.SAME, StateKind.ROWS))
+    operation.require(sizes.kind <= StateKind.SIZE)
+
+
+def _of_unknown_sizes(operation: GraphOperation) -> State:
+    operation.require(operation.worst is StateKind.SAME, "unknown sizes")
+    return SAME
+
+
 def tile(operation: GraphOperation) -> Outcome:
+    _require_sizes(operation)
     one, multiples = operation.inputs
-    if (
-        one.kind > StateKind.ROWS
-        or multiples.kind > StateKind.SIZE
-        or one.kind is StateKind.SIZE
-    ):
-        return operation.mixed()
     if one.shape is None or multiples.content is None:
-        return (
-            SAME
-            if operation.worst is StateKind.SAME
-            else operation.mixed("unknown sizes")
-        )
+        return _of_unknown_sizes(operation)
     pairs = list(zip(one.shape, multiples.content, strict=True))
     if any(s is None and m is not None and m.batches for s, m in pairs):
         return operation.mixed("as often as there are rows")
@@ -45,19 +48,10 @@ def tile(operation: GraphOperation) -> Outcome:
 
 
 def broadcast_to(operation: GraphOperation) -> Outcome:
+    _require_sizes(operation)
     one, target = operation.inputs
-    if (
-        one.kind > StateKind.ROWS
-        or target.kind > StateKind.SIZE
-        or one.kind is StateKind.SIZE
-    ):
-        return operation.mixed()
-    if target.content is None or one.shape is None:
-        return (
-            SAME
-            if operation.worst is StateKind.SAME
-            else operation.mixed("unknown sizes")
-        )
+    if one.shape is None or target.content is None:
+        return _of_unknown_sizes(operation)
     wide = broadcast([one.shape, target.content])
     assert wide is not None
     if one.kind is StateKind.ROWS:
