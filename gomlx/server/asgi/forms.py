@@ -4,7 +4,7 @@
     HEAD                                   → GET, and the response without its body
     OPTIONS of a path, OPTIONS *           → Allow
     a preflight, an Origin                 → the headers of CORS
-    a Host that is missing or malformed    → 400
+    a Host that is missing or malformed, and what may come once but comes twice → 400
 
 The hot protocol hands over whatever is none of its own (server/http/head.py), so this
 is the one place for all of them, on HTTP/1.1 and HTTP/2.
@@ -23,6 +23,7 @@ _Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 _Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 _Asgi = Callable[..., Awaitable[None]]
 
+_ONCE = (b"host", b"content-type")  # as Gunicorn refuses them over HTTP/1.1
 _ALL_METHODS = b"GET, HEAD, POST, OPTIONS"  # of the service, for OPTIONS *
 
 
@@ -106,6 +107,9 @@ def _usual(scope: _Scope) -> _Scope:
     hosts = _values(scope, b"host")
     if scope["http_version"] == "1.1" and len(hosts) != 1:
         raise InvalidInput(f"HTTP/1.1 needs one Host header; there are {len(hosts)}")
+    for name in _ONCE:
+        if len(_values(scope, name)) > 1:
+            raise InvalidInput(f"more than one {name.decode()} header")
     for host in hosts:
         if not is_host(host):
             raise InvalidInput("the Host header is not a host, with or without a port")

@@ -1,6 +1,7 @@
 """/v1/api/model/ID/eval over Falcon: HTTP/2, and unusual requests of HTTP/1.1."""
 
 import asyncio
+from functools import partial
 
 import falcon.asgi
 
@@ -42,7 +43,7 @@ class EvalRoute:
         header = request.get_header(deadlines.HEADER)
         seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        pending = self._predictor.submit(name, text, reply.set_result, seconds)
+        pending = self._predictor.submit(name, text, partial(_resolve, reply), seconds)
         try:
             return await reply
         except asyncio.CancelledError:  # the client has disconnected
@@ -81,3 +82,8 @@ class EvalRoute:
             if len(body) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
         return bytes(body)
+
+
+def _resolve(waiting: "asyncio.Future[Reply]", reply: Reply) -> None:
+    if not waiting.done():  # else its client has disconnected in this turn
+        waiting.set_result(reply)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loadtests.fuzz import CONFIG, LIVE, Answers, differences
-from loadtests.load.malformed import EVAL, stream
+from loadtests.fuzz.http1 import LIVE, Answers, differences
+from loadtests.fuzz.malformed import EVAL, stream
+from loadtests.fuzz.ways import CONFIG
 from tests.support import saved_models
 from tests.support.service import running
 

@@ -71,7 +71,8 @@ class HotStream:
         size = len(data)
         if size:
             self._owner.engine.consume(size, self.number)
-        if is_last and not self._parts:  # PERF: as nearly always
+        # PERF: as nearly always. A length that was announced is within the limit.
+        if is_last and size <= self.head.length and not self._parts:
             self.complete(data)
             return
         self._parts.append(data)

@@ -173,6 +173,16 @@ async def test_a_body_over_the_limit(site: Site) -> None:
     assert (await client.ask("GET", f"{EVAL}?x=1")).status == 200
 
 
+@pytest.mark.parametrize("over", [0, 1])
+async def test_a_body_in_one_frame_and_of_no_announced_length(
+    site: Site, over: int
+) -> None:
+    client = await site.client()
+    body = b'{"x":1}'.ljust(LIMITS.body_bytes + over)
+    answer = await client.ask("POST", EVAL, body)
+    assert (answer.status, answer.is_complete) == (413 if over else 200, True)
+
+
 async def test_headers_over_the_limit(site: Site) -> None:
     client = await site.client()
     large = [(b"x-large", b"y" * LIMITS.header_bytes)]

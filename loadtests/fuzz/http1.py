@@ -1,34 +1,23 @@
-"""The hot protocol and Gunicorn's answer alike: python -m loadtests.fuzz --seconds 60
+"""Streams of bytes over HTTP/1.1, as the hot protocol and as Gunicorn's reads them.
 
-Sends streams of bytes, from right requests to garbage, twice to a service, cut at
-random places: as they are, so that the hot protocol reads them, and after a request
-that hands the connection over to Gunicorn's protocol. The responses must be the same.
-Ends at the first difference, which is printed with its seed.
+They are sent twice, cut at random places: as they are, so that the hot protocol reads
+them, and after a request that hands the connection over to Gunicorn's protocol.
 """
 
-import argparse
-import json
 import random
 import re
 import socket
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
-from loadtests.load.malformed import stream
+from loadtests.fuzz.reply import Reply, document_of
+from loadtests.fuzz.requests import AnyRequest
 
 LIVE = b"GET /livez HTTP/1.1\r\nhost: h\r\n"
-CONFIG: dict[str, Any] = {
-    "endpoint": {"max_body_bytes": 1024, "receive_seconds": 2, "keepalive_seconds": 2},
-    "models": [{"id": "m", "url": "./model", "datastore": "s"}],
-    "datastores": [{"id": "s", "memory_mb": 16}],
-}
 # Ends each stream, however many of its bytes belong to an unfinished body.
 _END = (LIVE + b"connection: close\r\n\r\n") * 40
+_LAST = LIVE + b"connection: close\r\n\r\n"
+_BODILESS = (204, 304)
 _TRIES = 3  # to reproduce a difference
 
 
@@ -48,6 +37,15 @@ class Answers:
         places = [len(first) + cut for cut in cuts or []]
         return answers(self.talk(first + text + _END, places))[1:]
 
+    def reply(self, request: AnyRequest, cuts: list[int], hands_over: bool) -> Reply:
+        """Return the response to one request; hands_over: of Gunicorn's protocol."""
+        first = LIVE + b"\r\n" if hands_over else b""
+        places = [len(first) + cut for cut in cuts]
+        received = self.talk(first + request.text + _LAST, places)
+        heads = hands_over if request.method == b"HEAD" else -1
+        found = replies(received, heads)[hands_over:]
+        return found[0] if found else Reply(0, {}, b"", "nothing")
+
     def talk(self, text: bytes, cuts: list[int]) -> bytes:
         """Send bytes, cut at some places; return all bytes that are received."""
         with socket.create_connection(("127.0.0.1", self._port), 10) as connection:
@@ -64,27 +62,59 @@ class Answers:
 
 def answers(text: bytes) -> list[Any]:
     """Split bytes into (status, document) of responses, without measured times."""
-    found: list[Any] = []
+    return [
+        (reply.status, _document(reply.body)) if reply.status else reply.body
+        for reply in replies(text)
+    ]
+
+
+def replies(text: bytes, head: int = -1) -> list[Reply]:
+    """Split bytes into responses; what is none has the status 0.
+
+    head: the place of one that answers a HEAD, and has no body.
+    """
+    found: list[Reply] = []
     while match := re.match(rb"HTTP/1\.[01] (\d{3})[^\r]*\r\n", text):
-        head, _, text = text.partition(b"\r\n\r\n")
+        top, _, text = text.partition(b"\r\n\r\n")
         status = int(match[1])
         if status == 100:
             continue  # sent only if the body is late (RFC 9110, 10.1.1)
-        length = re.search(rb"(?i)\ncontent-length: (\d+)", head)
-        size = int(length[1]) if length else len(text)
-        found.append((status, _document(text[:size])))
-        text = text[size:]
-    return [*found, text] if text else found
+        headers = _headers(top)
+        body = b""
+        if len(found) != head and status not in _BODILESS:
+            body, text = _body(headers, text)
+        found.append(Reply(status, headers, body))
+    return [*found, Reply(0, {}, text)] if text else found
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").split("\r\n")[1:]
+    pairs = (line.partition(":")[::2] for line in lines)
+    return {name.lower(): value.strip() for name, value in pairs}
+
+
+def _body(headers: dict[str, str], text: bytes) -> tuple[bytes, bytes]:
+    """Return a body and what follows it."""
+    if headers.get("transfer-encoding") == "chunked":
+        return _chunks(text)
+    size = int(headers.get("content-length", len(text)))
+    return text[:size], text[size:]
+
+
+def _chunks(text: bytes) -> tuple[bytes, bytes]:
+    body = b""
+    while True:
+        line, _, text = text.partition(b"\r\n")
+        size = int(line or b"0", 16)
+        body += text[:size]
+        text = text[size + 2 :]
+        if not size:
+            return body, text
 
 
 def _document(body: bytes) -> Any:
-    try:
-        document = json.loads(body)
-    except ValueError:
-        return None  # a text of Gunicorn's
-    if isinstance(document, dict):
-        document.pop("serviceTimeMcs", None)
-    return document
+    document = document_of(body)
+    return None if isinstance(document, bytes) else document  # a text of Gunicorn's
 
 
 def differences(found: Answers, text: bytes, rng: random.Random) -> str:
@@ -100,37 +130,3 @@ def differences(found: Answers, text: bytes, rng: random.Random) -> str:
         if hot == asgi:
             return ""
     return f"{text!r}\nhot:  {hot}\nasgi: {asgi}"
-
-
-@contextmanager
-def service() -> Iterator[int]:
-    """Run a service with a model `m`, y = 2 x; yield its port."""
-    from tests.support import saved_models
-    from tests.support.service import running
-
-    with tempfile.TemporaryDirectory(prefix="gomlx-") as folder:
-        saved_models.scale(Path(folder) / "model", 2.0)
-        with running(Path(folder), CONFIG) as one:
-            yield int(one.url.rpartition(":")[2])
-
-
-def main() -> None:
-    """Compare streams until time is up, or until they differ."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=time.time_ns())
-    arguments = parser.parse_args()
-    n = 0
-    with service() as port:
-        found = Answers(port)
-        deadline = time.monotonic() + arguments.seconds
-        while time.monotonic() < deadline:
-            rng = random.Random(arguments.seed + n)
-            if difference := differences(found, stream(rng), rng):
-                sys.exit(f"seed {arguments.seed + n}: {difference}")
-            n += 1
-    sys.stdout.write(f"{n} streams answered alike, from seed {arguments.seed}\n")
-
-
-if __name__ == "__main__":
-    main()

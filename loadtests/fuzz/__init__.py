@@ -1,0 +1,1 @@
+"""Random requests, right and wrong, which every way to the service answers alike."""
