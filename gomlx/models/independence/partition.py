@@ -6,7 +6,9 @@ how many a row has depends on that row alone. Where values are made unique, the 
 are the values: they belong to no row, and so nothing says where those of a row begin.
 
 A name that ends in FILLED has an item of each row, one that ends in UNSURE was made of
-numbers that may be negative.
+numbers that may be negative. One that begins with EACH has as many items of each row,
+and is the same wherever it comes from: so rows that have several places in succession
+are parts, too.
 """
 
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from gomlx.models.independence.state import Shape, State, StateKind
 
 FILLED = "+"
 UNSURE = "~"
+EACH = "="
 _COUNT = f"{VARYING}parts "
 _WIDTH = f"{VARYING}longest "
 
@@ -66,6 +69,20 @@ def lengths(partition: str) -> State:
     return State(StateKind.ROWS, (WHOLE_BATCH,), partition=partition)
 
 
+def as_parts(one: State) -> State:
+    """Return rows as parts, if each has as many places along the first axis."""
+    size = one.shape[0] if one.kind is StateKind.ROWS and one.shape else None
+    if size is None or one.axis or size.symbols != WHOLE_BATCH.symbols:
+        return one
+    assert one.shape is not None
+    return parts(f"{EACH}{size.number}", one.shape[1:])
+
+
+def has_all_rows(partition: str) -> bool:
+    """True when each row has an item."""
+    return partition.endswith(FILLED) or partition.startswith(EACH)
+
+
 def renamed(state: State, rename: Callable[[str], str]) -> State:
     """Return a state whose partitions have other names, wherever it mentions them."""
 
@@ -77,7 +94,10 @@ def renamed(state: State, rename: Callable[[str], str]) -> State:
     def symbol_of(symbol: str) -> str:
         what, blank, partition = symbol.partition(" ")
         is_known = symbol.startswith(VARYING)
-        return f"{what}{blank}{rename(partition)}" if is_known else symbol
+        return f"{what}{blank}{name_of(partition)}" if is_known else symbol
+
+    def name_of(partition: str) -> str:
+        return partition if partition.startswith(EACH) else rename(partition)
 
     is_named = bool(state.partition) and state.kind is not StateKind.SIZE
     return replace(
@@ -85,5 +105,5 @@ def renamed(state: State, rename: Callable[[str], str]) -> State:
         shape=None if state.shape is None else tuple(map(size_of, state.shape)),
         content=None if state.content is None else tuple(map(size_of, state.content)),
         element=None if state.element is None else renamed(state.element, rename),
-        partition=rename(state.partition) if is_named else state.partition,
+        partition=name_of(state.partition) if is_named else state.partition,
     )

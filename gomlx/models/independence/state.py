@@ -8,6 +8,7 @@
              texts that were split, and what is computed of each (partition.py)
     OWNERS   the row of each part
     PLACES   the row of each part, and its place there: a matrix
+    COLUMNS  the same, transposed
     INTO     the places of parts, or of rows, in another tensor, `element`
     NUMBERS  the number of each row
     STEPS    0, 1, 2, … to the number of parts of the longest row
@@ -45,18 +46,19 @@ class StateKind(IntEnum):
     PARTS = 4
     OWNERS = 5
     PLACES = 6
-    INTO = 7
-    NUMBERS = 8
-    STEPS = 9
-    GRID = 10
-    TOTALS = 11
-    SPLITS = 12
-    STARTS = 13
-    ENDS = 14
-    ROW = 15
-    INDEX = 16
-    NEXT = 17
-    MIXED = 18
+    COLUMNS = 7
+    INTO = 8
+    NUMBERS = 9
+    STEPS = 10
+    GRID = 11
+    TOTALS = 12
+    SPLITS = 13
+    STARTS = 14
+    ENDS = 15
+    ROW = 16
+    INDEX = 17
+    NEXT = 18
+    MIXED = 19
 
 
 @dataclass(frozen=True)

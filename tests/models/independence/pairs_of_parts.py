@@ -274,10 +274,44 @@ PARTS: dict[str, Pair] = {
             1 / tf.unique(x[:, 0] * 0).y, tf.unique(x[:, 0] * 0).idx
         ),
     ),
+    "a place of each row": Pair(
+        lambda x, i, w: tf.gather_nd(x, tf.stack([_numbers(i), i % 4], 1)),
+        lambda x, i, w: tf.gather_nd(x, tf.stack([_numbers(i), i[::-1] % 4], 1)),
+    ),
+    "numbers as a sparse tensor": Pair(
+        lambda x, i, w: _columns(x, _numbers(i)),
+        lambda x, i, w: _columns(x, _numbers(i)[::-1]),
+    ),
+    "lengths below zero": Pair(
+        _repeated(True), lambda x, i, w: _below_zero(x, i % 3 - 1)
+    ),
     "a table's size": Pair(
         lambda x, i, w: i + _entries(), lambda x, i, w: tf.cumsum(i + _entries())
     ),
 }
+
+
+def _numbers(i: Any) -> Any:
+    return tf.range(tf.size(i, tf.int64))
+
+
+def _columns(x: Any, numbers: Any) -> Any:
+    """All numbers of each row, as a linear model of buckets has them."""
+    owners = tf.reshape(tf.tile(tf.expand_dims(numbers, 1), [1, 4]), [-1])
+    columns = tf.tile(tf.range(4, dtype=tf.int64), tf.shape(x)[:1])
+    at = tf.transpose(tf.stack([owners, columns]))
+    ids = tf.cast(tf.reshape(x, [-1]), tf.int64) % 3
+    given = tf.SparseTensor(at, ids, tf.shape(x, tf.int64))
+    return tf.nn.safe_embedding_lookup_sparse(tf.constant(TABLE), given)
+
+
+def _below_zero(x: Any, lengths: Any) -> Any:
+    """Rows that are repeated as often as lengths say, some of which are negative."""
+    bounds = tf.concat([[0], tf.cumsum(lengths)], 0)
+    given = bounds[1:] - bounds[:-1]
+    return tf.RaggedTensor.from_row_splits(
+        tf.repeat(x, given, axis=0), bounds, validate=False
+    ).to_tensor(shape=[None, 2, 4])
 
 
 def _entries() -> Any:

@@ -58,6 +58,20 @@ EXAMPLES = [_example(), _example(3), _example(1, 2), _example(0, 5, 0), b""]
 
 
 @step
+def columns_to_sparse(g: Graph) -> Any:
+    """All elements of a tensor with their places, as a linear model has buckets."""
+    x = g.f
+    rows, columns = tf.shape(x)[0], x.shape[1]
+    numbers = tf.range(rows if g.likely() else tf.shape(x)[1])
+    owners = tf.reshape(tf.tile(tf.expand_dims(numbers, 1), [1, columns]), [-1])
+    places = tf.tile(tf.range(columns), [rows])
+    pair = [owners, places] if g.likely() else [places, owners]
+    at = tf.cast(tf.transpose(tf.stack(pair)), tf.int64)
+    values = tf.reshape(x if g.likely() else g.f, [-1])
+    return Sparse(at, tf.cast(values, tf.int64) % 7, tf.shape(x, tf.int64))
+
+
+@step
 def parse_to_sparse(g: Graph) -> Any:
     """Features of any length, and of other examples."""
     texts = tf.gather(tf.constant(EXAMPLES), g.i % len(EXAMPLES))

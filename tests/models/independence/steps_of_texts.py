@@ -118,7 +118,9 @@ def splits_of_lengths(g: Graph) -> Any:
     one, other = two(g)
     lengths = other.splits[1:] - other.splits[:-1]
     if g.random.random() < 0.3:
-        lengths = g.random.choice([g.i % 3, lengths[::-1], lengths % 3, lengths * 2])
+        lengths = g.random.choice(
+            [g.i % 3, g.i % 3 - 1, lengths[::-1], lengths % 3, lengths * 2]
+        )
     splits = tf.concat([[0], tf.cumsum(tf.cast(lengths, tf.int64))], 0)
     return one._replace(splits=splits)
 

@@ -18,6 +18,7 @@ from gomlx.models.independence.state import State, StateKind, holding
 _CONVERTED = frozenset(
     {
         StateKind.PLACES,
+        StateKind.COLUMNS,
         StateKind.INTO,
         StateKind.NUMBERS,
         StateKind.STEPS,
@@ -111,6 +112,11 @@ def tile(operation: GraphOperation) -> Outcome | None:
     content = multiples.content or ()
     if not is_column or one.shape is None or len(content) != len(one.shape):
         return None
+    if one.kind is StateKind.NUMBERS and multiples.kind is StateKind.SAME:
+        times = content[1]
+        is_known = content[0] == ONE and times is not None and times.is_number
+        is_more = is_known and times is not None and times.number > 0
+        return replace(one, shape=(WHOLE_BATCH, times)) if is_more else None
     partition = _of(State(StateKind.SAME, content=content[1:2]))
     if content != (ONE, longest(partition), *[ONE] * (len(content) - 2)):
         return None

@@ -7,7 +7,14 @@ from tensorflow.python.framework import dtypes
 
 from gomlx.models.dataflow.elements import inputs
 from gomlx.models.independence.operation import GraphOperation, Outcome, number
-from gomlx.models.independence.partition import count, owners, parts, places
+from gomlx.models.independence.partition import (
+    EACH,
+    as_parts,
+    count,
+    owners,
+    parts,
+    places,
+)
 from gomlx.models.independence.partitions.segments import points_into
 from gomlx.models.independence.rules.layout import reshaped
 from gomlx.models.independence.sizes import ONE, WHOLE_BATCH, Size, product
@@ -18,6 +25,7 @@ _WITH_SHAPES = frozenset(
         StateKind.PARTS,
         StateKind.OWNERS,
         StateKind.PLACES,
+        StateKind.COLUMNS,
         StateKind.INTO,
         StateKind.NUMBERS,
         StateKind.GRID,
@@ -38,7 +46,9 @@ def where(operation: GraphOperation) -> Outcome | None:
     partition = f"{name}:{output}?"
     if condition.kind is StateKind.ROWS:
         shape = _of_batch(condition)
-        return places(partition, len(shape)) if shape else None
+        if shape:
+            return places(partition, len(shape))
+    condition = as_parts(condition)
     if condition.kind is StateKind.PARTS and condition.rank == 1:
         return _into(partition, condition)
     if condition.kind is StateKind.GRID and condition.rank == 1:
@@ -68,6 +78,8 @@ def reshape(operation: GraphOperation) -> Outcome | None:
     one, target = operation.inputs
     if one.kind is StateKind.GRID:
         return _flat_grid(one, target)
+    if one.kind is StateKind.NUMBERS:
+        return _flat_numbers(one, target)
     if one.kind is StateKind.INTO and not one.partition:
         found = reshaped(rows(one.shape), target)
         return found and replace(one, shape=found.shape, axis=found.axis)
@@ -83,6 +95,15 @@ def _flat_grid(grid: State, target: State) -> State | None:
     if not is_all and target.content != (whole, *rest):
         return None
     return replace(grid, shape=(whole, *rest))
+
+
+def _flat_numbers(one: State, target: State) -> State | None:
+    """Return the numbers of the rows, each as often as its row has places."""
+    assert one.shape is not None
+    whole = product(size for size in one.shape if size)
+    if target.content not in ((Size(-1),), (whole,)) or None in one.shape:
+        return None
+    return owners(f"{EACH}{whole.number}")
 
 
 def squeeze(operation: GraphOperation) -> Outcome | None:
@@ -110,7 +131,12 @@ def gather(operation: GraphOperation) -> Outcome | None:
     rest = None if one.shape is None else one.shape[1:]
     if indices.kind is StateKind.OWNERS and _of_batch(one):
         return parts(indices.partition, rest)
-    return _at(one, indices, rest) if points_into(indices, one) else None
+    if indices.kind is StateKind.OWNERS and one.partition == f"{EACH}1":
+        return _at(one, indices, rest)  # as many items as rows
+    if not points_into(indices, one):
+        return None
+    is_each = indices.element and indices.element.partition.startswith(EACH)
+    return _at(as_parts(one) if is_each else one, indices, rest)
 
 
 def _at(one: State, indices: State, rest: Shape | None) -> State | None:
@@ -138,7 +164,10 @@ def gather_nd(operation: GraphOperation) -> Outcome | None:
     depth = at.shape[1] if at.kind is StateKind.PLACES and at.shape else None
     if depth is None or depth.number > len(shape):
         return None
-    return parts(at.partition, shape[depth.number :])
+    rest = shape[depth.number :]
+    if at.partition == f"{EACH}1":
+        return rows((WHOLE_BATCH, *rest))
+    return parts(at.partition, rest)
 
 
 def unique(operation: GraphOperation) -> Outcome | None:
@@ -167,13 +196,42 @@ def shape(operation: GraphOperation) -> Outcome | None:
     return holding(one.shape, (Size(len(one.shape)),))
 
 
+def pack(operation: GraphOperation) -> Outcome | None:
+    """Pack: the number of each row and places in it."""
+    first, *others = operation.inputs
+    numbers = first
+    if first.kind is StateKind.NUMBERS and first.shape == (WHOLE_BATCH,):
+        numbers = owners(f"{EACH}1")
+    is_each = numbers.kind is StateKind.OWNERS and numbers.partition.startswith(EACH)
+    axis = operation.integer("axis")
+    given = [as_parts(one) for one in others]
+    own = parts(numbers.partition)
+    if not is_each or not given or any(one != own for one in given):
+        return None
+    if axis in (1, -1):
+        return places(numbers.partition, 1 + len(given))
+    shape = Size(1 + len(given)), count(numbers.partition)
+    return State(StateKind.COLUMNS, shape, partition=numbers.partition)
+
+
+def transpose(operation: GraphOperation) -> Outcome | None:
+    one, order = operation.inputs
+    if one.kind is not StateKind.COLUMNS or not one.shape:
+        return None
+    depth = one.shape[0]
+    is_turned = order.content == (ONE, Size(0)) and depth is not None
+    return places(one.partition, depth.number) if is_turned and depth else None
+
+
 RULES: dict[str, Callable[[GraphOperation], Outcome | None]] = {
     "Gather": gather,
     "GatherNd": gather_nd,
     "GatherV2": gather,
+    "Pack": pack,
     "Reshape": reshape,
     "Shape": shape,
     "Squeeze": squeeze,
+    "Transpose": transpose,
     "Unique": unique,
     "UniqueV2": unique,
     "UniqueWithCounts": unique,

@@ -7,7 +7,7 @@ must have a part.
 from collections.abc import Callable
 
 from gomlx.models.independence.operation import GraphOperation, Outcome
-from gomlx.models.independence.partition import FILLED
+from gomlx.models.independence.partition import EACH, as_parts, has_all_rows
 from gomlx.models.independence.sizes import WHOLE_BATCH
 from gomlx.models.independence.state import Shape, State, StateKind, rows
 
@@ -22,6 +22,7 @@ _SPARSE = "SparseSegmentMean SparseSegmentSqrtN SparseSegmentSum"
 def segments(operation: GraphOperation) -> Outcome | None:
     """UnsortedSegmentSum and its like: parts, the row of each, the number of rows."""
     data, ids, *number = operation.inputs
+    data = as_parts(data)
     if data.kind is not StateKind.PARTS or data.partition != ids.partition:
         return None
     return _by_row(ids, number, None if data.shape is None else data.shape[1:])
@@ -30,6 +31,7 @@ def segments(operation: GraphOperation) -> Outcome | None:
 def sparse_segments(operation: GraphOperation) -> Outcome | None:
     """SparseSegmentSum and its like: of rows of a table, which parts name."""
     table, indices, ids, *number = operation.inputs
+    indices = as_parts(indices)
     if indices.partition != ids.partition or indices.rank != 1:
         return None
     is_same = table.kind is StateKind.SAME and indices.kind is StateKind.PARTS
@@ -43,6 +45,7 @@ def points_into(indices: State, one: State) -> bool:
     target = indices.element
     if indices.kind is not StateKind.INTO or target is None:
         return False
+    one = as_parts(one) if target.partition.startswith(EACH) else one
     if one.shape is None:  # of an unknown rank
         return one.kind is target.kind and one.partition == target.partition != ""
     if one.kind is not target.kind and not _have_places(one, target):
@@ -60,7 +63,7 @@ def _have_places(one: State, target: State) -> bool:
 def _by_row(ids: State, number: list[State], rest: Shape | None) -> State | None:
     if ids.kind is not StateKind.OWNERS:
         return None
-    has_all = ids.partition.endswith(FILLED)
+    has_all = has_all_rows(ids.partition)
     if number:
         has_all = number[0].content == (WHOLE_BATCH,)
     if not has_all:

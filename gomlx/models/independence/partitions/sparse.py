@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gomlx.models.independence.operation import GraphOperation, Outcome
-from gomlx.models.independence.partition import FILLED, longest, parts, places
+from gomlx.models.independence.partition import FILLED, as_parts, longest, parts, places
 from gomlx.models.independence.sizes import WHOLE_BATCH, Size, product, quotient
 from gomlx.models.independence.state import (
     Content,
@@ -50,6 +50,7 @@ def fill_empty_rows(operation: GraphOperation) -> Outcome | None:
 
 def _is_sparse(at: State, values: State, shape: State) -> bool:
     """True for a sparse tensor whose first dimension is the batch."""
+    values = as_parts(values)
     if at.kind is not StateKind.PLACES or values.kind is not StateKind.PARTS:
         return False
     is_by_row = shape.content is not None and shape.content[:1] == (WHOLE_BATCH,)

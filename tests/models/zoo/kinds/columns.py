@@ -139,7 +139,7 @@ def wide_and_deep() -> tuple[dict[str, Any], dict[str, Any]]:
     age = columns.bucketized_column(columns.numeric_column("age"), [18.0, 40.0])
     crosses = [
         columns.crossed_column(["city", "tags"], 30),
-        columns.crossed_column([shop, "city"], 30),
+        columns.crossed_column([age, shop], 30),
     ]
     deep = columns.input_layer(
         features,
@@ -152,7 +152,7 @@ def wide_and_deep() -> tuple[dict[str, Any], dict[str, Any]]:
             age,
         ],
     )
-    wide = linear(features, [city, tags, shop, *crosses])
+    wide = linear(features, [city, tags, shop, age, *crosses])
     kernel = v1.get_variable("kernel", [deep.shape[1], 1])
     return given, {"y": tf.sigmoid(wide + tf.matmul(tf.tanh(deep), kernel))}
 
