@@ -21,7 +21,8 @@ from gomlx.client.options import Options
 from gomlx.client.transports.coding import decoded
 from gomlx.client.transports.generations import Generations
 from gomlx.client.transports.http import tls_context
-from gomlx.client.transports.http2_connection import Http2Connection, Refused
+from gomlx.client.transports.http2_connection import Http2Connection
+from gomlx.client.transports.http2_stream import Refused
 from gomlx.errors import ConnectionFailed
 
 _TRIES = 3

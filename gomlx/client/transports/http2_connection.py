@@ -37,6 +37,7 @@ from ngh2 import (
 )
 
 from gomlx.client.network.transport import Response
+from gomlx.client.transports.http2_stream import Http2Stream, Refused
 from gomlx.errors import BadResponse, ConnectionFailed, GomlxError
 
 _CHUNK_BYTES = 1 << 18  # what is written at once
@@ -46,36 +47,6 @@ _CLOSE_SECONDS = 1.0
 _SETTINGS = {Setting.ENABLE_PUSH: 0, Setting.INITIAL_WINDOW_SIZE: 1 << 20}
 _WINDOW_BYTES = 1 << 23  # of the connection
 _CONFIGURATION = Configuration()
-
-
-class Refused(Exception):
-    """The host has not begun with the request, and nothing of it has happened."""
-
-
-class _Stream:
-    """A request under way. began: on the loop's clock."""
-
-    __slots__ = ("began", "fields", "parts", "response")
-
-    def __init__(self, response: "asyncio.Future[Response]", began: float) -> None:
-        self.response = response
-        self.began = began
-        self.fields: tuple[Header, ...] = ()
-        self.parts: list[bytes] = []
-
-    def finish(self) -> None:
-        """Return the response, which is whole."""
-        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in self.fields}
-        status = int(headers.pop(":status"))
-        parts = self.parts
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        if not self.response.done():  # else its caller has just been cancelled
-            self.response.set_result(Response(status, headers, body))
-
-    def fail(self, error: Exception) -> None:
-        """Raise an error instead."""
-        if not self.response.done():
-            self.response.set_exception(error)
 
 
 class Http2Connection(asyncio.Protocol):
@@ -91,7 +62,7 @@ class Http2Connection(asyncio.Protocol):
         self._loop = loop
         self._h2 = Connection(Role.CLIENT, _CONFIGURATION)
         self._transport: asyncio.Transport | None = None
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Http2Stream] = {}
         self._heard_at = loop.time()
         self._pinged_at = 0.0
         self._will_flush = False
@@ -110,7 +81,7 @@ class Http2Connection(asyncio.Protocol):
         except NGH2Error as error:
             self.is_usable = False
             raise Refused(str(error)) from None
-        stream = _Stream(self._loop.create_future(), self._loop.time())
+        stream = Http2Stream(self._loop.create_future(), self._loop.time())
         self._streams[number] = stream
         self._flush_soon()
         try:
@@ -119,7 +90,7 @@ class Http2Connection(asyncio.Protocol):
             if self._streams.pop(number, None) is not None:
                 self._give_up(number, stream)
 
-    def _give_up(self, number: int, stream: _Stream) -> None:
+    def _give_up(self, number: int, stream: Http2Stream) -> None:
         """Have the host drop a request; nobody waits for its response."""
         self._reset(number)
         if self._transport is None:
@@ -275,7 +246,7 @@ class Http2Connection(asyncio.Protocol):
             kind = BadResponse if event.error_code else ConnectionFailed
             self.fail(kind, f"HTTP/2 has ended: {_name(event.error_code)}")
 
-    def _finish(self, number: int, stream: _Stream) -> None:
+    def _finish(self, number: int, stream: Http2Stream) -> None:
         del self._streams[number]
         stream.finish()
         if self._h2.queued_body_size(number):  # of a request that was refused early

@@ -1,7 +1,10 @@
 """HTTP/2 by ngh2: hosts that leave, refuse, break off, or grant little."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import logging
+import random
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -9,10 +12,12 @@ import pytest
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
+from gomlx import AsyncClient
 from gomlx.errors import DeadlineExceeded, GomlxError, NoHost, TooLarge
-from tests.client.fake import answered, connected, doubled, http, works
+from loadtests.fuzz.frames import PREFACE, SETTINGS, frame, hostile, hpack
+from tests.client.fake import QUIET, answered, connected, contract, doubled, http, works
 from tests.client.h2 import Http2
-from tests.server.http.http2.client import frame
+from tests.support.listening import listening
 
 pytestmark = pytest.mark.asyncio
 
@@ -227,3 +232,60 @@ async def test_an_idle_connection_is_closed(stack: AsyncExitStack) -> None:
             while host.open:
                 await asyncio.sleep(0.01)
     assert host.connections == 2
+
+
+def any_response(chance: random.Random) -> bytes:
+    """What a host may send that does not know the rules: answers among it."""
+    body = answered({"y": 2.0}).partition(b"\r\n\r\n")[2]
+    heads = [
+        hpack([(b":status", b"200"), (b"gomlx-version", b"a" * 32)]),
+        hpack([(b":status", b"200"), (b"content-length", b"5")]),
+        hpack([(b":status", b"20x")]),
+        hpack([(b"status", b"200")]),
+        hpack([(b":status", b"100")]),
+        b"",
+    ]
+    frames = []
+    for _ in range(chance.randint(1, 6)):
+        frames.append(frame(1, chance.choice((4, 5)), 1, chance.choice(heads)))
+        frames.append(frame(0, chance.choice((0, 1)), 1, chance.choice((body, b""))))
+        frames.append(goaway(chance.choice((0, 1, 2**31 - 1)), chance.choice((0, 2))))
+    chance.shuffle(frames)
+    start = frame(SETTINGS, 0, 0)
+    if chance.random() < 0.2:
+        return start + frame(1, 4, 1, heads[0]) + frame(0, 1, 1, body) + frames[0]
+    if chance.random() < 0.3:
+        return start + hostile(chance)[len(PREFACE) :]
+    return start * chance.choice((0, 1, 1)) + b"".join(frames[: chance.randint(1, 9)])
+
+
+async def test_a_host_that_breaks_rules(
+    stack: AsyncExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each call ends, and nothing fails beside it."""
+    chance = random.Random(5)
+    found = []
+
+    async def serve(reader: asyncio.StreamReader, writer: Any) -> None:
+        await reader.read(1 << 16)
+        data = any_response(chance)
+        cut = chance.randrange(len(data) + 1)
+        for part in (data[:cut], data[cut:]):
+            writer.write(part)
+            await asyncio.sleep(0)
+        if chance.random() < 0.5:
+            await asyncio.sleep(10)  # it hangs, until the client has gone
+
+    caplog.set_level(logging.WARNING)
+    port = await stack.enter_async_context(listening(serve))
+    options = replace(QUIET, http2=True, timeout_seconds=0.05)
+    for _ in range(60):
+        url = f"http://127.0.0.1:{port}"
+        async with AsyncClient(
+            "m", url, contract=contract(), options=options
+        ) as client:
+            with suppress(GomlxError):
+                found.append(await client.predict(x=1))
+    assert all(answer == {"y": 2.0} for answer in found)
+    assert len(found) > 5
+    assert [one.getMessage() for one in caplog.records] == []
