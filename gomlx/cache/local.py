@@ -74,26 +74,35 @@ class Local:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return the values of those keys that are cached; none if the tier fails."""
         started = perf_counter()
-        found = self.peek(keys) if self._queued else self._look_up(keys)
+        found = self.peek(keys)
         counts = self._counts
         rows = len(keys)
+        hits = len(found)
         counts.seconds.add(perf_counter() - started)
-        if len(found) == rows:
-            counts.hit.n += rows
-            return found
-        hits = sum(key in found for key in keys)
+        if hits < rows:
+            if hits:  # keys may recur
+                hits = sum(key in found for key in keys)
+            other = counts.lookup_failed if self._is_failing else counts.miss
+            other.n += rows - hits
         counts.hit.n += hits
-        other = counts.lookup_failed if self._is_failing else counts.miss
-        other.n += rows - hits
         return found
 
     def peek(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what `get_many` returns, without counting the look-up."""
-        found = self.queue.find(keys)
-        if not found:
-            return self._look_up(keys)
-        rest = [key for key in keys if key not in found]
-        return found | self._look_up(rest) if rest else found
+        queued = self._queued
+        if queued and not queued.keys().isdisjoint(keys):
+            found = self.queue.find(keys)
+            rest = [key for key in keys if key not in found]
+            return found | self.peek(rest) if rest else found
+        try:
+            found = self._tier.get_many(keys)
+        except Exception as error:
+            if not self._is_failing:  # logged once, until a look-up succeeds
+                log.error("%s: look-ups fail: %s", self.name, error)
+            self._is_failing = True
+            return {}
+        self._is_failing = False
+        return found
 
     def set(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
         """Queue a value to be written, unless its key is queued: it has one answer."""
@@ -120,17 +129,6 @@ class Local:
         self._writer.shutdown(wait=not self._is_flushing)
         if not self._is_flushing:  # else the thread still uses the tier
             self._tier.close()
-
-    def _look_up(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        try:
-            found = self._tier.get_many(keys)
-        except Exception as error:
-            if not self._is_failing:  # logged once, until a look-up succeeds
-                log.error("%s: look-ups fail: %s", self.name, error)
-            self._is_failing = True
-            return {}
-        self._is_failing = False
-        return found
 
     def _flush(self) -> None:
         """Write for a moment; leave what takes longer to the thread."""

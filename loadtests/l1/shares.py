@@ -15,6 +15,7 @@ from gomlx.cache.shared_memory.appender import Appender
 from gomlx.cache.shared_memory.entry import encode
 from gomlx.cache.shared_memory.finder import Finder
 from gomlx.cache.shared_memory.geometry import Geometry, Shares
+from gomlx.cache.shared_memory.in_process import InProcessCache
 from gomlx.cache.shared_memory.refresh import RefreshQueue
 from gomlx.cache.shared_memory.ring import Ring
 from loadtests.l1.hit_ratio import hits_of_lru
@@ -42,12 +43,12 @@ def hit_ratio(stream: Sequence[int], answer: bytes, shares: Shares) -> float:
     with temporary_folder() as folder:
         ring = _ring(folder / "ring", shares)
         refresh = RefreshQueue()
-        finder = Finder(ring, refresh)
+        finder = Finder(ring, refresh, InProcessCache(max_entries=0), lambda: 0.0)
         appender = Appender(ring)
         hits = 0
         for start in range(0, len(stream), _BATCH):
             keys = [key(number) for number in stream[start : start + _BATCH]]
-            found = finder.look_up(keys, 0.0)
+            found = finder.get_many(keys)
             missing = [one for one in keys if one not in found]
             new = {one: encode(one, 1.0, answer) for one in missing}
             appender.append(refresh.drain() | new)

@@ -7,7 +7,7 @@ is exact where stores and loads are seen in order (x86-64), since a writer moves
 head before it writes (appender.py); elsewhere (arm64) the CRC decides alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from zlib import crc32
 
 from gomlx.cache.shared_memory.entry import CHECKSUM_BYTES, HEAD, HEAD_BYTES
@@ -17,6 +17,7 @@ from gomlx.cache.shared_memory.geometry import (
     UNIT_BYTES,
     Log,
 )
+from gomlx.cache.shared_memory.in_process import InProcessCache
 from gomlx.cache.shared_memory.index import KEPT_BYTES
 from gomlx.cache.shared_memory.refresh import RefreshQueue
 from gomlx.cache.shared_memory.ring import Ring
@@ -26,21 +27,38 @@ _unpack_head = HEAD.unpack_from
 
 
 class Finder:
-    """Looks up keys in both logs."""
+    """Looks up keys in L0, and then in both logs; L0 is told what is found."""
 
-    def __init__(self, ring: Ring, refresh: RefreshQueue) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        refresh: RefreshQueue,
+        l0: InProcessCache,
+        clock: Callable[[], float],
+    ) -> None:
         self._memory = ring.memory
         self._buckets = ring.geometry.buckets
         self._kept = _LogReader(ring, ring.geometry.kept, refresh)
         self._new = _LogReader(ring, ring.geometry.new, refresh)
+        self._l0 = l0
+        self._clock = clock
 
-    def look_up(self, keys: Sequence[bytes], now: float) -> dict[bytes, Found]:
-        """Return the entries of keys that are there and have not expired."""
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return the answers that are cached and have not expired."""
+        now = self._clock()
+        l0 = self._l0
+        if not l0.began <= now <= l0.ends:
+            l0.restart(now)
+        answers = l0.answers
         memory = self._memory
         buckets = self._buckets
         number = int.from_bytes
         found = {}
         for key in keys:
+            cached = answers.get(key)
+            if cached is not None and cached[0] > now:
+                found[key] = cached[1]
+                continue
             # PERF: in line, a call would cost a miss a fifth (loadtests.l1.costs).
             at = HEADER_BYTES + number(key[:5], "little") % buckets * BUCKET_BYTES
             bucket = memory[at : at + BUCKET_BYTES]
@@ -52,7 +70,9 @@ class Finder:
                     position = number(bucket[i + 3 : i + 8], "little")
                     entry = log.read(key, position, now)
                     if entry is not None:
-                        found[key] = entry
+                        found[key] = entry[1]
+                        if len(entry[1]) < l0.max_entry_bytes and l0.has_room:
+                            answers[key] = entry
                         break
                 i = bucket.find(tag, i + 1)
         return found

@@ -1,13 +1,11 @@
 """L0: answers that this process found in L1 during the last second."""
 
-from collections.abc import Mapping
-
 
 class InProcessCache:
     """answers: key → expiry and answer, all forgotten together. For one thread.
 
-    PERF: its owner reads the dict itself, since a method for each key would cost as
-    much as the look-up. Without L0 a hit costs ten times as much (python -m
+    PERF: the finder reads and fills the dict itself, since a method for each key would
+    cost as much as the look-up. Without L0 a hit costs ten times as much (python -m
     loadtests.l1.costs), and more while a model drives the ring out of the processor's
     caches.
     """
@@ -27,9 +25,7 @@ class InProcessCache:
         self.began = now
         self.ends = now + 1
 
-    def add(self, entries: Mapping[bytes, tuple[float, bytes]]) -> None:
-        """Add entries, as many as fit."""
-        answers = self.answers
-        for key, entry in entries.items():
-            if len(entry[1]) < self.max_entry_bytes and len(answers) < self.max_entries:
-                answers[key] = entry
+    @property
+    def has_room(self) -> bool:
+        """Whether one more answer may be added."""
+        return len(self.answers) < self.max_entries

@@ -10,7 +10,7 @@ opening it before a fork.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from gomlx.cache.shared_memory.appender import Appender
@@ -43,31 +43,12 @@ class SharedMemory:
         self._store = open_store(directory)
         self._lock = WriterLock(directory)
         self._clock = clock
-        self._l0 = InProcessCache() if l0 is None else l0
         self._refresh = RefreshQueue() if refresh is None else refresh
-        self._finder = Finder(self._store.ring, self._refresh)
         self._appender = Appender(self._store.ring)
-
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Return the answers that are cached; never waits for a writer."""
-        now = self._clock()
-        l0 = self._l0
-        if not l0.began <= now <= l0.ends:
-            l0.restart(now)
-        answers = l0.answers
-        found = {}
-        rest = []
-        for key in keys:
-            cached = answers.get(key)
-            if cached is not None and cached[0] > now:
-                found[key] = cached[1]
-            else:
-                rest.append(key)
-        if rest and (entries := self._finder.look_up(rest, now)):
-            l0.add(entries)
-            for key, (_, answer) in entries.items():
-                found[key] = answer
-        return found
+        l0 = InProcessCache() if l0 is None else l0
+        finder = Finder(self._store.ring, self._refresh, l0, clock)
+        # The answers that are cached; it never waits. PERF: no method between.
+        self.get_many = finder.get_many
 
     def set_many(self, items: Mapping[bytes, tuple[bytes, float]]) -> None:
         """Write answers, each with its seconds to live, and the refresh queue.

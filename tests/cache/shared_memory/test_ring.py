@@ -13,6 +13,7 @@ from gomlx.cache.shared_memory.appender import Appender
 from gomlx.cache.shared_memory.entry import encode
 from gomlx.cache.shared_memory.finder import Finder
 from gomlx.cache.shared_memory.geometry import HEADER_BYTES, HEADS, Geometry, Log
+from gomlx.cache.shared_memory.in_process import InProcessCache
 from gomlx.cache.shared_memory.index import SLOT_BYTES, find
 from gomlx.cache.shared_memory.refresh import RefreshQueue
 from gomlx.cache.shared_memory.ring import Ring
@@ -32,7 +33,6 @@ class Model:
         self.ring = Ring(path)
         self.refresh = RefreshQueue()
         self.appended: dict[bytes, set[tuple[float, bytes]]] = {}
-        self._finder = Finder(self.ring, self.refresh)
         self.appender = Appender(self.ring)
 
     def append(self, items: dict[bytes, tuple[float, bytes]]) -> None:
@@ -43,11 +43,13 @@ class Model:
 
     def found(self, keys: list[bytes], now: float = NOW) -> dict[bytes, Any]:
         """Look up keys; whatever is found was appended and has not expired."""
-        found = self._finder.look_up(keys, now)
-        for one, item in found.items():
+        l0 = InProcessCache(max_entry_bytes=SIZE)
+        answers = Finder(self.ring, self.refresh, l0, lambda: now).get_many(keys)
+        for one, item in l0.answers.items():
             assert item in self.appended[one]
             assert item[0] > now
-        return found
+        assert answers == {one: item[1] for one, item in l0.answers.items()}
+        return l0.answers
 
     def fill(self, numbers: range, batch: int = 50) -> None:
         for start in range(numbers.start, numbers.stop, batch):
