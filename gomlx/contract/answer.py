@@ -31,8 +31,8 @@ class AnswerFormat:
         self._squeezes = [tensor.is_scalar for tensor in outputs]
         self._are_texts = [bool(t.ragged or t.is_sparse) for t in outputs]
         names = [orjson.dumps(tensor.name) for tensor in outputs]
-        self._prefixes = [b"{" + names[0] + b":"]
-        self._prefixes += [b"," + name + b":" for name in names[1:]]
+        starts = [b"{", *[b","] * len(names[1:])]
+        self._prefixes = [a + b + b":" for a, b in zip(starts, names, strict=True)]
 
     def encode(self, arrays: Sequence[Any]) -> list[bytes]:
         """Return the answer of each of n rows.
@@ -41,21 +41,16 @@ class AnswerFormat:
         the list of `ragged_texts` or `sparse_texts`. Raises ValueError if their n
         differ.
         """
-        columns = [
-            [prefix + token for token in tokens]
-            for prefix, tokens in zip(
-                self._prefixes, self._columns(arrays), strict=True
-            )
-        ]
+        columns = []
+        outputs = zip(
+            arrays, self._prefixes, self._squeezes, self._are_texts, strict=True
+        )
+        for array, prefix, squeezes, are_texts in outputs:
+            tokens = array if are_texts else _tokens(array, squeezes)
+            columns.append([prefix + token for token in tokens])
         if len(columns) == 1:
             return [part + b"}" for part in columns[0]]
         return [b"".join(parts) + b"}" for parts in zip(*columns, strict=True)]
-
-    def _columns(self, arrays: Sequence[Any]) -> Iterator[Sequence[bytes]]:
-        """Yield the JSON texts of each output, one a row."""
-        forms = zip(arrays, self._squeezes, self._are_texts, strict=True)
-        for array, squeezes, are_texts in forms:
-            yield array if are_texts else _tokens(array, squeezes)
 
 
 class SharedAnswers:
@@ -165,10 +160,8 @@ def sparse_texts(indices: Any, values: Any, shape: Any) -> list[bytes]:
 
 def _tokens(array: Any, squeezes: bool) -> Sequence[bytes]:
     """Return the JSON text of each row of one output; squeezes: [n, 1] is as [n]."""
-    if squeezes and array.ndim == 2 and array.shape[1] == 1:
-        array = array.reshape(-1)
-    if array.ndim == 1:
-        return _elements(array)
+    if array.ndim == 1 or (squeezes and array.shape[1:] == (1,)):
+        return _elements(array.ravel())
     return [_nested(row.shape, iter(_elements(row.reshape(-1)))) for row in array]
 
 

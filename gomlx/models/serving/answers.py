@@ -29,13 +29,15 @@ class Answers:
         """Return one answer per row. Raises RunFailed if an output has other shapes."""
         if not self._is_plain:
             arrays = self.by_row(arrays, rows)
+        encodable = []
         for tensor, array in zip(self._outputs, arrays, strict=True):
-            if not array.ndim or len(array) != rows:
+            if array.shape[:1] != (rows,):
                 raise RunFailed(
                     f"output {tensor.name!r} has shape {list(array.shape)} for "
                     f"{rows} rows: its first dimension must be the batch"
                 )
-        return self._format.encode([_encodable(array) for array in arrays])
+            encodable.append(_encodable(array))
+        return self._format.encode(encodable)
 
     def by_row(self, arrays: Sequence[Any], rows: int) -> list[Any]:
         """Return one array of shape [rows, …] per output.

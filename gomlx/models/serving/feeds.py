@@ -1,7 +1,8 @@
 """Rows → the arrays that a model is fed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import tensorflow as tf
 
 from gomlx.contract.agreement import identity
 from gomlx.contract.dtypes import DTYPES, STRUCT_CODES
+from gomlx.contract.key import picker
 from gomlx.contract.tensor import Block, Row, Tensor
 from gomlx.contract.values.composite import inner_sizes, list_lengths, sparse_indices
 from gomlx.contract.values.packing import flatten
-from gomlx.models.serving.binding import Binding, Layout
+from gomlx.models.serving.binding import Binding, Bound, Layout
 
 _NUMPY = {dtype: tf.as_dtype(dtype).as_numpy_dtype for dtype in DTYPES}
 _PACKED = {dtype: np.dtype(f"<{code}") for dtype, code in STRUCT_CODES.items()}
@@ -32,53 +34,45 @@ class Feeds:
         self, inputs: Sequence[Tensor], binding: Binding, rows_together: bool = False
     ) -> None:
         self._rows = binding.rows
-        self._width = len(binding.feeds)
-        self._scalars: dict[tuple[Any, tuple[int, ...]], list[tuple[int, int]]] = {}
-        self._blocks: list[tuple[int, int, str]] = []
-        self._shared: list[tuple[int, int, Tensor, Layout]] = []
-        self._composites: list[tuple[int, int, Tensor, str]] = []
-        feed = 0
+        self._shared: list[int] = []
+        self._others: list[tuple[int, Callable[[Sequence[Any]], Sequence[Any]]]] = []
+        scalars: dict[tuple[Any, tuple[int | None, ...]], list[int]] = {}
         for i, (tensor, bound) in enumerate(zip(inputs, binding.inputs, strict=True)):
-            if bound.layout in (Layout.RAGGED, Layout.SPARSE):
-                self._composites.append((feed, i, tensor, bound.splits))
-            elif bound.layout.is_shared:
-                self._shared.append((feed, i, tensor, bound.layout))
-            elif tensor.is_scalar:
-                kind = _NUMPY[tensor.dtype], (1,) * len(tensor.shape or ())
-                self._scalars.setdefault(kind, []).append((feed, i))
-            else:
-                self._blocks.append((feed, i, tensor.dtype))
-            feed += len(bound.tensors)
+            if tensor.is_scalar and bound.layout is Layout.ROWS:
+                kind = _NUMPY[tensor.dtype], tensor.shape or ()
+                scalars.setdefault(kind, []).append(i)
+                continue
+            self._others.append((i, partial(_ENCODE[bound.layout], tensor, bound)))
+            if bound.layout.is_shared:
+                self._shared.append(i)
+        self._scalars = [(*kind, picker(places)) for kind, places in scalars.items()]
+        encoded = [*chain(*scalars.values()), *[i for i, _ in self._others]]
+        firsts = [0, *accumulate(len(bound.tensors) for bound in binding.inputs)]
+        order = [feed for i in encoded for feed in range(firsts[i], firsts[i + 1])]
+        self._in_order = picker(sorted(range(len(order)), key=order.__getitem__))
         open_blocks = [
             t for t in inputs if not t.is_scalar and (not t.shape or None in t.shape)
         ]
-        may_differ = self._shared or self._composites or open_blocks
+        composites = {Layout.RAGGED, Layout.SPARSE} & {b.layout for b in binding.inputs}
+        may_differ = self._shared or composites or open_blocks
         self.is_grouped = bool(may_differ) and not rows_together
 
-    def __call__(self, rows: Sequence[Row]) -> list[Any]:
+    def __call__(self, rows: Sequence[Row]) -> Sequence[Any]:
         """Return one array per tensor that is fed, from rows of one group.
 
         The arrays have shape [rows, …], or what the layout of their input says.
         """
         if self._rows:
             rows = [*rows, *[rows[-1]] * (self._rows - len(rows))]
-        columns = list(zip(*rows, strict=True))
         # Auxiliary inputs come last, and are not fed.
-        feeds: list[Any] = [None] * self._width
-        for (dtype, shape), places in self._scalars.items():
-            array = np.empty((len(places), len(rows), *shape), dtype)
-            array.reshape(len(places), len(rows))[:] = [columns[i] for _, i in places]
-            for (feed, _), part in zip(places, array, strict=True):
-                feeds[feed] = part
-        for feed, i, dtype in self._blocks:
-            feeds[feed] = _blocks(columns[i], dtype)
-        for feed, i, tensor, layout in self._shared:
-            feeds[feed] = _shared(rows[0][i], tensor, layout)
-        for feed, i, tensor, splits in self._composites:
-            encode = _sparse if tensor.is_sparse else partial(_ragged, splits)
-            parts = encode(columns[i], tensor)
-            feeds[feed : feed + len(parts)] = parts
-        return feeds
+        columns = list(zip(*rows, strict=True))
+        feeds: list[Any] = []
+        for dtype, shape, pick in self._scalars:
+            array = np.array(pick(columns), dtype)
+            feeds.extend(array.reshape(array.shape + shape))
+        for i, encode in self._others:
+            feeds.extend(encode(columns[i]))
+        return self._in_order(feeds)
 
     def groups(self, rows: Sequence[Row]) -> Iterator[list[int]]:
         """Yield the places of rows that can share a run.
@@ -88,24 +82,24 @@ class Feeds:
         groups: dict[tuple[Any, ...], list[int]] = {}
         for place, row in enumerate(rows):
             shapes = tuple(v.shape if isinstance(v, Block) else () for v in row)
-            shared = tuple(identity(row[i]) for _, i, _, _ in self._shared)
+            shared = tuple(identity(row[i]) for i in self._shared)
             groups.setdefault((shapes, shared), []).append(place)
         yield from groups.values()
 
 
-def _shared(value: Any, tensor: Tensor, layout: Layout) -> Any:
-    """Return the tensor of an input that all rows of a run share."""
-    if isinstance(value, Block):
-        array = _blocks([value], tensor.dtype)
+def _shared(tensor: Tensor, bound: Bound, column: Sequence[Any]) -> Sequence[Any]:
+    """Return the tensor of a value that all rows of a run share."""
+    if tensor.is_scalar:
+        array = np.array(column[:1], _NUMPY[tensor.dtype])
+        array = array.reshape(array.shape + (tensor.shape or ()))
     else:
-        shape = (1,) * (1 + len(tensor.shape or ()))
-        array = np.array([value], _NUMPY[tensor.dtype]).reshape(shape)
-    return array if layout is Layout.ONE else array.reshape(array.shape[1:])
+        (array,) = _blocks(tensor, bound, column[:1])
+    return [array if bound.layout is Layout.ONE else array.reshape(array.shape[1:])]
 
 
-def _blocks(values: Sequence[Any], dtype: str) -> Any:
+def _blocks(tensor: Tensor, _: Bound, column: Sequence[Any]) -> Sequence[Any]:
     """Return the array of a column of blocks of equal shapes."""
-    return _packed(values, dtype, (len(values), *values[0].shape))
+    return [_packed(column, tensor.dtype, (len(column), *column[0].shape))]
 
 
 def _packed(values: Sequence[Any], dtype: str, shape: Sequence[int]) -> Any:
@@ -118,15 +112,12 @@ def _packed(values: Sequence[Any], dtype: str, shape: Sequence[int]) -> Any:
     return array.astype(_NUMPY[dtype], copy=False)
 
 
-def _ragged(dtype: str, column: Sequence[Any], tensor: Tensor) -> list[Any]:
-    """Return the elements of all rows and, for each level of lists, their splits.
-
-    dtype: of the splits.
-    """
+def _ragged(tensor: Tensor, bound: Bound, column: Sequence[Any]) -> Sequence[Any]:
+    """Return the elements of all rows and, for each level of lists, their splits."""
     lengths = [list_lengths(block.shape, tensor.ragged) for block in column]
     splits = []
     for level in zip(*lengths, strict=True):
-        ends = np.cumsum([0, *flatten(level)], dtype=dtype)
+        ends = np.cumsum([0, *flatten(level)], dtype=bound.splits)
         splits.append(ends)
     inners = (inner_sizes(block.shape, tensor.ragged) for block in column)
     empty = column[0].shape[sum(map(len, lengths[0])) :]
@@ -134,7 +125,7 @@ def _ragged(dtype: str, column: Sequence[Any], tensor: Tensor) -> list[Any]:
     return [_packed(column, tensor.dtype, (int(splits[-1][-1]), *inner)), *splits]
 
 
-def _sparse(column: Sequence[Any], tensor: Tensor) -> list[Any]:
+def _sparse(tensor: Tensor, _: Bound, column: Sequence[Any]) -> Sequence[Any]:
     """Return the indices, values and shape of all rows."""
     rank = len(tensor.shape or ())
     indices = [
@@ -154,3 +145,12 @@ def _texts(values: Sequence[Any], shape: Sequence[int | None]) -> Any:
     array = np.empty(len(values), object)
     array[:] = values
     return array.reshape(shape)
+
+
+_ENCODE: dict[Layout, Callable[[Tensor, Bound, Sequence[Any]], Sequence[Any]]] = {
+    Layout.ROWS: _blocks,
+    Layout.ONE: _shared,
+    Layout.WHOLE: _shared,
+    Layout.RAGGED: _ragged,
+    Layout.SPARSE: _sparse,
+}
