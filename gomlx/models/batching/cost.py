@@ -32,11 +32,6 @@ class Timing(NamedTuple):
         return max(self.wall - self.cpu, 0.0)
 
 
-def timing_since(started: float, cpu_started: float) -> Timing:
-    """Return the time since these readings of `perf_counter` and `thread_time`."""
-    return Timing(perf_counter() - started, thread_time() - cpu_started)
-
-
 def batch_sizes(max_rows: int) -> Iterator[int]:
     """Yield the sizes that are measured: 1 row, 2, 4, 8, …, and max_rows."""
     size = 1
@@ -128,64 +123,64 @@ class Cost:
         rows_of: how many rows a batch has, by which its run is measured.
         """
         self.rows_of = rows_of
-        self._cpu = [timing.cpu for timing in measured]
-        self._waits = [timing.off_cpu for timing in measured]
-        while len(self._cpu) < len(list(batch_sizes(max_rows))):
-            self._cpu.append(2 * self._cpu[-1])
-            self._waits.append(2 * self._waits[-1])
-        pairs = zip(self._cpu, self._waits, strict=True)
-        self._seconds = [cpu + wait for cpu, wait in pairs]
-        self.key_seconds = self._seconds[0 if rows_of is len else -1]
-        self._expensive = [seconds > EXPENSIVE_SECONDS for seconds in self._seconds]
+        self._sizes = [_SizeCost(timing.cpu, timing.off_cpu) for timing in measured]
+        while len(self._sizes) < len(list(batch_sizes(max_rows))):
+            last = self._sizes[-1]
+            self._sizes.append(_SizeCost(2 * last.cpu, 2 * last.wait))
+        self.key_seconds = self._sizes[0 if rows_of is len else -1].seconds
 
     def estimate(self, rows: int) -> float:
         """Return the seconds that a run of that many rows is expected to take."""
-        return self._seconds[(rows - 1).bit_length()]
+        return self._sizes[(rows - 1).bit_length()].seconds
 
     def is_expensive(self, rows: int) -> bool:
         """Return whether a run of that many rows belongs in a thread."""
-        return self._expensive[(rows - 1).bit_length()]
+        return self._sizes[(rows - 1).bit_length()].is_expensive
 
     def observe(self, rows: int, timing: Timing, is_in_line: bool) -> None:
         """Learn from a run."""
-        i = (rows - 1).bit_length()
-        cpu = self._cpu[i]
-        wait = self._waits[i]
-        waited = timing.off_cpu
-        if timing.cpu > _LONG_CPU_SECONDS:
-            cpu = max(timing.cpu, cpu)
+        wall, cpu = timing
+        waited = wall - cpu if wall > cpu else 0.0
+        size = self._sizes[(rows - 1).bit_length()]
+        if cpu > _LONG_CPU_SECONDS:
+            size.cpu = max(cpu, size.cpu)
         else:
-            cpu += (timing.cpu - cpu) / 8
-        if waited < wait:
-            wait += (waited - wait) / 8
+            size.cpu += (cpu - size.cpu) / 8
+        if waited < size.wait:
+            size.wait += (waited - size.wait) / 8
         elif waited > _LONG_WAIT_SECONDS:
-            wait = waited
+            size.wait = waited
         elif is_in_line:
-            wait += (waited - wait) / 32
-        self._cpu[i] = cpu
-        self._waits[i] = wait
-        seconds = cpu + wait
-        self._seconds[i] = seconds
-        self._expensive[i] = seconds > (
-            CHEAP_SECONDS if self._expensive[i] else EXPENSIVE_SECONDS
-        )
+            size.wait += (waited - size.wait) / 32
+        size.seconds = size.cpu + size.wait
+        limit = CHEAP_SECONDS if size.is_expensive else EXPENSIVE_SECONDS
+        size.is_expensive = size.seconds > limit
+
+
+class _SizeCost:
+    """The averages of one size class: CPU time, time off the CPU, and both."""
+
+    __slots__ = ("cpu", "is_expensive", "seconds", "wait")
+
+    def __init__(self, cpu: float, wait: float) -> None:
+        self.cpu = cpu
+        self.wait = wait
+        self.seconds = cpu + wait
+        self.is_expensive = self.seconds > EXPENSIVE_SECONDS
 
 
 class Slowdown:
     """How much longer runs take back to back than each on its own: a factor.
 
     Between them the event loop reads and answers, and other processes have the CPU.
+    measures: rows waited for the next run when the last one started.
     """
 
     def __init__(self) -> None:
         self.factor = 1.0
-        self._started: float | None = None  # the last run, if rows waited for the next
+        self.measures = False
+        self._started = 0.0  # the last run
         self._expected = 0.0
-
-    @property
-    def measures(self) -> bool:
-        """Whether rows waited for the next run when the last one started."""
-        return self._started is not None
 
     def run_starts(self, now: float, expected: float, has_more: bool) -> None:
         """Learn from the time since the last run started.
@@ -193,13 +188,14 @@ class Slowdown:
         expected: the seconds that this run should take. has_more: rows wait for the
         next one.
         """
-        if self._started is not None and self._expected:
+        if self.measures and self._expected:
             ratio = max((now - self._started) / self._expected, 1.0)
             # It falls faster: what delayed the runs ends abruptly.
             self.factor += (ratio - self.factor) / (8 if ratio > self.factor else 4)
-        self._started = now if has_more else None
+        self._started = now
+        self.measures = has_more
         self._expected = expected
 
     def idle(self) -> None:
         """Forget the last run: the rows that waited for the next one are dropped."""
-        self._started = None
+        self.measures = False

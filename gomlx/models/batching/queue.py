@@ -100,13 +100,13 @@ class RowQueue:
         """Remove and return the rows of the next run, which starts now."""
         waiting = deque(self.retries.pop()) if self.retries else self.rows
         batch = self._pop_awaited(waiting, self._limits.max_rows, now)
-        has_more = len(self.rows) > 0
         slowdown = self._slowdown
-        if batch and (has_more or slowdown.measures):  # PERF: rarely
-            expected = self._cost.estimate(len(batch)) / self._limits.runs
-            slowdown.run_starts(now, expected, has_more)
-        elif not has_more:
-            slowdown.idle()
+        if self.rows or slowdown.measures:  # PERF: not for a caller alone
+            if batch:
+                expected = self._cost.estimate(len(batch)) / self._limits.runs
+                slowdown.run_starts(now, expected, bool(self.rows))
+            elif not self.rows:
+                slowdown.idle()
         return batch
 
     def retry(self, batches: Sequence[JobBatch]) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from gomlx.contract.tensor import Row
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.metrics.instruments import Counter, Histogram
-from gomlx.models.batching.cost import Timing, timing_since
+from gomlx.models.batching.cost import Timing
 
 log = logging.getLogger(__name__)
 
@@ -67,18 +67,21 @@ def attempt(
     model: str, run: Callable[[Sequence[Row]], list[bytes]], rows: Sequence[Row]
 ) -> Run:
     """Run rows together. An exception becomes the outcome of every row."""
+    outcomes: Sequence[RowResult]
+    is_rejected = False
+    has_failed = False
     started = perf_counter()
-    cpu = thread_time()
+    cpu_started = thread_time()
     try:
         outcomes = run(rows)
-        return Run(outcomes, timing_since(started, cpu), False, False)
-    except RunFailed as error:
-        failed = error
-        is_rejected = True
     except Exception as error:
-        failed = RunFailed(f"model {model!r}: {type(error).__name__}: {error}")
-        is_rejected = False
-    return Run([failed] * len(rows), timing_since(started, cpu), True, is_rejected)
+        bug = f"model {model!r}: {type(error).__name__}: {error}"
+        failed = error if isinstance(error, RunFailed) else RunFailed(bug)
+        outcomes = [failed] * len(rows)
+        has_failed = True
+        is_rejected = failed is error
+    timing = Timing(perf_counter() - started, thread_time() - cpu_started)
+    return Run(outcomes, timing, has_failed, is_rejected)
 
 
 def complete_jobs(model: str, batch: JobBatch, outcomes: Iterable[RowResult]) -> None:

@@ -57,25 +57,25 @@ class Runner:
 
         At least one thread must be idle.
         """
-        if self._cost.is_expensive(self._cost.rows_of(batch)):
+        count = self._cost.rows_of(batch)
+        if self._cost.is_expensive(count):
             parts = spread(batch, self._threads.idle, self._cost.estimate)
             return [self._start(list(part)) for part in parts]
         rows = [row for row, _ in batch]
-        self._end(batch, self._attempt(rows), True)
+        self._end(batch, count, self._attempt(rows), True)
         return ()
 
     def finish(self, batch: JobBatch, run: Run) -> None:
         """End a run that was started in a thread."""
         self._threads.release()
-        self._end(batch, run, False)
+        self._end(batch, self._cost.rows_of(batch), run, False)
 
     def _start(self, batch: JobBatch) -> Started:
         self._metrics.overlapping.n += self._threads.busy > 0
         rows = [row for row, _ in batch]
         return Started(batch, self._threads.start(self._attempt, rows))
 
-    def _end(self, batch: JobBatch, run: Run, is_in_line: bool) -> None:
-        rows = self._cost.rows_of(batch)
+    def _end(self, batch: JobBatch, rows: int, run: Run, is_in_line: bool) -> None:
         self.last_rows = rows
         self._metrics.observe(run, rows)
         if not run.has_failed or run.timing.wall > self._cost.estimate(rows):
