@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
     from gomlx.models.serving.servable import Servable
 
 
-# A version's envelope, and how many microseconds the request took.
-RESPONSE_PREFIX = b'%b%d,"data":'
+# A version's envelope, how many microseconds the request took, and the answers.
+RESPONSE = b'%b%d,"data":%b}'
 
 
 class LiveVersion:
@@ -24,7 +24,7 @@ class LiveVersion:
 
     batcher: the queue of its rows. namespace: its part of the shared tiers. pins: how
     many requests still need it. digest, signature and dictionary are the servable's.
-    envelope: the first bytes of every response, for RESPONSE_PREFIX. answers_together:
+    envelope: the first bytes of every response, for RESPONSE. answers_together:
     whether a request is one question, whose row is the tuple of its rows.
     """
 
@@ -58,10 +58,6 @@ class LiveVersion:
         )
         self.pins = 0
         self._when_drained: Callable[[LiveVersion], None] | None = None
-
-    def response_prefix(self, seconds: float) -> bytes:
-        """Return the first bytes of a response to a request that took so long."""
-        return RESPONSE_PREFIX % (self.envelope, int(seconds * 1e6))
 
     def pin(self) -> None:
         """Hold the version for one request, until `unpin`."""

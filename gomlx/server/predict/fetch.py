@@ -12,7 +12,7 @@ from gomlx.cache.tier import Hit
 from gomlx.contract.tensor import Row
 from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded
 from gomlx.models.serving.current import LiveVersion
-from gomlx.server.predict.flight import FlightJob, Flights
+from gomlx.server.predict.flight import Flights
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.request import PendingRequest
 
@@ -85,21 +85,20 @@ class Fetch:
         self._fetched.add(self.name, -1)
         self._remaining -= 1
         if hit:
-            self._flights.complete(key, hit)
+            self._flights[key].complete(hit)
         else:
             self._compute(key)
 
     def _compute(self, key: bytes) -> None:
-        waiting = self._flights[key]
-        job = FlightJob(self._flights, self._live, self._policy, key, waiting)
+        flight = self._flights[key]
         try:
-            if not job.is_awaited(perf_counter()):
+            if not flight.is_awaited(perf_counter()):
                 raise DeadlineExceeded.of(self.name)
             self._admit()
         except GomlxError as error:
-            job.complete(error)
+            flight.complete(error)
         else:
-            self._live.batcher.add(self._rows[key], job)
+            self._live.batcher.add(self._rows[key], flight)
 
     def _admit(self) -> None:
         """Raise Overloaded unless the batcher has room for this row and the others."""

@@ -1,51 +1,63 @@
 """A row that is computed once for all requests that wait for it."""
 
-from gomlx.cache.singleflight import SingleFlight, Waiting
 from gomlx.cache.tier import Hit
+from gomlx.errors import GomlxError
 from gomlx.models.batching.run import RowResult
-from gomlx.models.serving.current import LiveVersion
 from gomlx.server.predict.policy import CachePolicy
+from gomlx.server.predict.request import PendingRequest
 
-Flights = SingleFlight[bytes, RowResult | Hit]
 
+class Flight:
+    """The flight of one key, and the batcher's job for its row.
 
-class FlightJob:
-    """The batcher's job for one flight: its outcome goes to the cache and to all."""
+    waiting: the requests that have joined, each with the place of its row; others may
+    join until the outcome.
+    """
 
-    __slots__ = ("_flights", "_key", "_live", "_policy", "_waiting")
+    __slots__ = ("_flights", "_key", "_live", "_policy", "waiting")
 
     def __init__(
         self,
-        flights: Flights,
-        live: LiveVersion,
-        policy: CachePolicy,
+        flights: "Flights",
         key: bytes,
-        waiting: Waiting[RowResult | Hit],
+        policy: CachePolicy,
+        pending: PendingRequest,
+        place: int,
     ) -> None:
-        """waiting: who has joined the flight. It grows."""
+        """Begin the flight of a key that has none; `complete` has to end it."""
+        self.waiting = [(pending, place)]
         self._flights = flights
-        self._live = live
-        self._policy = policy
         self._key = key
-        self._waiting = waiting
+        self._live = pending.live
+        self._policy = policy
+        flights[key] = self
 
     def is_awaited(self, now: float) -> bool:
         """Return whether the deadline of any request has not passed."""
         # PERF: any() over a generator takes four times as long
         # (loadtests/parts/misses.py).
-        for waiter, _ in self._waiting:
-            if waiter.deadline > now:
+        for pending, _ in self.waiting:
+            if pending.deadline > now:
                 return True
         return False
 
-    def complete(self, outcome: RowResult) -> None:
-        """Have an answer cached, and end the flight."""
+    def complete(self, outcome: RowResult | Hit) -> None:
+        """Have a computed answer cached; hand the outcome to all who joined, in order.
+
+        Whoever joins again at once begins a new flight.
+        """
         policy = self._policy
         try:
             if isinstance(outcome, bytes):
                 assert policy.cache is not None
                 policy.cache.set(self._live.namespace, self._key, outcome)
-            elif policy.coalescer:
+            elif policy.coalescer and isinstance(outcome, GomlxError):
                 policy.coalescer.release(self._key)
         finally:  # the requests get the outcome even if caching fails
-            self._flights.complete(self._key, outcome)
+            del self._flights[self._key]
+            for pending, place in self.waiting:
+                pending.complete(place, outcome)
+
+
+# The flights of one process, by key. For one thread: the event loop's.
+Flights = dict[bytes, Flight]

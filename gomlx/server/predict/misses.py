@@ -10,11 +10,10 @@ passed, their clients have disconnected, or another row of theirs has failed.
 
 from collections.abc import Mapping
 
-from gomlx.cache.singleflight import SingleFlight
 from gomlx.models.batching.run import RowResult
 from gomlx.server.predict.deadlines import Deadlines
 from gomlx.server.predict.fetch import Fetch, FetchedRows
-from gomlx.server.predict.flight import FlightJob, Flights
+from gomlx.server.predict.flight import Flight, Flights
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.request import PendingRequest
 
@@ -26,7 +25,7 @@ class Misses:
     """
 
     def __init__(self, max_rows: Mapping[str, int]) -> None:
-        self._flights: Flights = SingleFlight()
+        self._flights: Flights = {}
         self._fetched = FetchedRows(max_rows)
         self._deadlines = Deadlines()
 
@@ -57,12 +56,14 @@ class Misses:
             live.batcher.check_room(len(new), pending.timeout_seconds)
         self._deadlines.add(pending)
         for i in places:
-            waiting = flights.join(keys[i], pending, i)
-            if waiting is None:
+            flight = flights.get(keys[i])
+            if flight is not None:
+                flight.waiting.append((pending, i))
                 pending.collapsed += 1
-            elif not is_fetched:
-                job = FlightJob(flights, live, policy, keys[i], waiting)
-                live.batcher.add(rows[i], job)
+                continue
+            flight = Flight(flights, keys[i], policy, pending, i)
+            if not is_fetched:
+                live.batcher.add(rows[i], flight)
         if is_fetched and new:
             Fetch(flights, self._fetched, live, policy, new).start(pending)
 
@@ -72,15 +73,16 @@ class Misses:
         PERF: as nearly all rows that miss.
         """
         flights = self._flights
-        batcher = pending.live.batcher
-        (row,), (key,), *_ = pending.parsed
-        if key not in flights:
-            batcher.check_room(1, pending.deadline - pending.requester.arrived)
-        waiting = flights.join(key, pending, 0)
-        if waiting is None:
+        (key,) = pending.parsed.keys
+        flight = flights.get(key)
+        if flight is not None:
+            flight.waiting.append((pending, 0))
             pending.collapsed = 1
         else:
-            batcher.add(row, FlightJob(flights, pending.live, policy, key, waiting))
+            batcher = pending.live.batcher
+            batcher.check_room(1, pending.timeout_seconds)
+            flight = Flight(flights, key, policy, pending, 0)
+            batcher.add(pending.parsed.rows[0], flight)
         self._deadlines.add(pending)
 
     def end(self, pending: PendingRequest) -> None:

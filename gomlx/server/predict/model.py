@@ -74,7 +74,7 @@ class ModelPredictor:
                 self._refuse(requester, error)
             return
         pairs = zip(requesters, parsed, strict=True)
-        self._start(lookup, self._answer(live, lookup, pairs, cached))
+        self._answer(live, lookup, pairs, cached)
 
     def predict_large(self, requester: Requester) -> None:
         """Answer a request whose text would block the event loop for milliseconds."""
@@ -131,7 +131,7 @@ class ModelPredictor:
         except Exception as error:
             self._refuse(requester, error)
             return
-        self._start(lookup, self._answer(live, lookup, [(requester, one)], cached))
+        self._answer(live, lookup, [(requester, one)], cached)
 
     def _live_lookup(self) -> VersionLookup:
         """Return the look-up of the live version. Raises NotReady."""
@@ -155,9 +155,8 @@ class ModelPredictor:
         lookup: VersionLookup,
         pairs: Iterable[tuple[Requester, ParsedRequest | Exception]],
         cached: Mapping[bytes, bytes],
-    ) -> list[PendingRequest]:
-        """Reply where all rows are cached, or with an error; return the others."""
-        waiting: list[PendingRequest] = []
+    ) -> None:
+        """Reply where all rows are cached, or with an error; start the others."""
         counts = self._counts
         now = perf_counter()
         arrived = seconds = 0.0
@@ -173,10 +172,10 @@ class ModelPredictor:
                 answers = [cached.get(key) for key in keys] or [None] * len(one.rows)
             if None in answers:
                 detail = lookup.detail
-                one_waiting = PendingRequest(
-                    self, live, requester, one, answers, detail
+                self._start(
+                    lookup,
+                    PendingRequest(self, live, requester, one, answers, detail),
                 )
-                waiting.append(one_waiting)
                 continue
             if requester.arrived != arrived:  # PERF: most have come in one turn
                 arrived = requester.arrived
@@ -186,31 +185,25 @@ class ModelPredictor:
             # PERF: none of them is None, but cast() is a call.
             reply = lookup.hit(requester.text, one, seconds, answers)  # type: ignore[arg-type]
             self._reply(requester, reply)
-        return waiting
 
-    def _start(self, lookup: VersionLookup, waiting: Iterable[PendingRequest]) -> None:
-        """Have the missing rows computed, of as many requests as there is room for."""
-        for pending in waiting:
-            live = pending.live
-            requester = pending.requester
-            live.pin()  # until it is completed, which may be at once
-            requester.pending = pending
-            try:
-                self._compute(lookup, pending)
-            except Exception as error:
-                live.unpin()
-                requester.pending = None
-                self._refuse(requester, error)
-
-    def _compute(self, lookup: VersionLookup, pending: PendingRequest) -> None:
-        """Raises Overloaded."""
+    def _start(self, lookup: VersionLookup, pending: PendingRequest) -> None:
+        """Have the missing rows computed, or fetched, if there is room for them."""
+        live = pending.live
+        requester = pending.requester
         policy = lookup.policy
-        if lookup.is_local and len(pending.answers) == 1:  # PERF: as in most requests
-            self._misses.join_flight(pending, policy)
-        elif policy.cache is None:
-            self._misses.run_uncached(pending)
-        else:
-            self._misses.join_flights(pending, policy)
+        live.pin()  # until it is completed
+        requester.pending = pending
+        try:
+            if lookup.is_local and len(pending.answers) == 1:  # PERF: as in most
+                self._misses.join_flight(pending, policy)
+            elif policy.cache is None:
+                self._misses.run_uncached(pending)
+            else:
+                self._misses.join_flights(pending, policy)
+        except Exception as error:
+            live.unpin()
+            requester.pending = None
+            self._refuse(requester, error)
 
     def _refuse(self, requester: Requester, error: Exception) -> None:
         if not isinstance(error, GomlxError):

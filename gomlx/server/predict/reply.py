@@ -1,11 +1,9 @@
 """What a protocol sends: an answer or a refusal, and where the answer is from."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
 
-from gomlx.contract.answer import joined
 from gomlx.errors import GomlxError
 
 # Cache-Status as RFC 9211 has it. One computed row, as in most requests that miss:
@@ -31,18 +29,6 @@ def refusal(error: GomlxError) -> Reply:
     """Return the reply that says what went wrong."""
     body = orjson.dumps({"status": "error", "error": str(error)})
     return Reply(error.status, body, retry_after=error.retry_after)
-
-
-def answered(
-    version: str,
-    prefix: bytes,
-    answers: Sequence[bytes],
-    is_batch: bool,
-    cache_status: str,
-) -> Reply:
-    """Return the reply with one answer a row; prefix: `LiveVersion.response_prefix`."""
-    data = joined(answers) if is_batch else answers[0]
-    return Reply(200, prefix + data + b"}", cache_status, version)
 
 
 def hit_status(rows: int, is_batch: bool, tier: str) -> str:

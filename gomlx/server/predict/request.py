@@ -13,19 +13,19 @@ version until it is completed: a started run continues, and its answer is cached
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, cast
+from typing import Protocol
 
 from gomlx.cache.tier import Hit
+from gomlx.contract.answer import joined
 from gomlx.contract.echoes import completed
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.models.batching.run import RowResult
-from gomlx.models.serving.current import LiveVersion
+from gomlx.models.serving.current import RESPONSE, LiveVersion
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import (
     COLLAPSED,
     STORED,
     Reply,
-    answered,
     bypass_status,
     hit_status,
     miss_status,
@@ -196,12 +196,13 @@ class PendingRequest:
             status = self._cache_status()
         else:  # PERF: as for most
             status = COLLAPSED if self.collapsed else STORED
-        answers = cast(list[bytes], self.answers)
+        answers: list[bytes] = self.answers  # type: ignore[assignment] # none is None
         if parsed.echoes:
             answers = completed(answers, parsed.echoes)
+        data = joined(answers) if parsed.is_batch else answers[0]
         live = self.live
-        prefix = live.response_prefix(seconds)
-        return answered(live.digest, prefix, answers, parsed.is_batch, status)
+        body = RESPONSE % (live.envelope, int(seconds * 1e6), data)
+        return Reply(200, body, status, live.digest)
 
     def _cache_status(self) -> str:
         rows = len(self.answers)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.errors import ModelNotFound, NotReady
-from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.models.serving.current import RESPONSE, Current, LiveVersion
 from gomlx.models.serving.servable import Servable
 from gomlx.models.version import ModelVersion
 from tests.models.batching.test_batcher import batcher_of
@@ -50,13 +50,14 @@ def test_a_replaced_version_without_pins_is_drained_at_once(
     assert drained == [old]
 
 
-def test_a_response_prefix_names_the_version_and_the_microseconds(
+def test_a_response_names_the_version_and_the_microseconds(
     tmp_path: Path, staged: Stage
 ) -> None:
     version = live(staged, tmp_path, 1.0)
     dict_hash = b"%d" % version.servable.version.dict_hash
-    prefix = b'{"status":"ok","dictHash":' + dict_hash + b',"serviceTimeMcs":1500,'
-    assert version.response_prefix(0.0015) == prefix + b'"data":'
+    begin = b'{"status":"ok","dictHash":' + dict_hash + b',"serviceTimeMcs":1500,'
+    body = RESPONSE % (version.envelope, 1500, b'{"y":1.0}')
+    assert body == begin + b'"data":{"y":1.0}}'
 
 
 def test_a_model_without_a_live_version() -> None:

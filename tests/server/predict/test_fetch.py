@@ -8,7 +8,7 @@ import pytest
 
 from gomlx.errors import DeadlineExceeded, Overloaded
 from gomlx.server.predict.fetch import Fetch, FetchedRows
-from gomlx.server.predict.flight import Flights
+from gomlx.server.predict.flight import Flight, Flights
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.request import PendingRequest
 from tests.server.predict.fakes import (
@@ -46,11 +46,11 @@ def fetching(
     rows = FetchedRows({"m": 5})
     live = live_version(batcher)
     pending = pending_of(live, PARSED, (), owner, timeout_seconds)
-    flights = Flights()
-    for place, key in enumerate(PARSED.keys):
-        flights.join(key, pending, place)
     tiered: Any = cache
     policy = CachePolicy(tiered, coalescer)
+    flights: Flights = {}
+    for place, key in enumerate(PARSED.keys):
+        Flight(flights, key, policy, pending, place)
     by_key = dict(zip(PARSED.keys, PARSED.rows, strict=True))
     Fetch(flights, rows, live, policy, by_key).start(pending)
     return Fetching(cache, batcher, owner, rows, pending)

@@ -1,13 +1,16 @@
 """One computation for all who wait: cached, and everyone gets its outcome."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 import pytest
 
-from gomlx.errors import RunFailed
-from gomlx.server.predict.flight import FlightJob, Flights
+from gomlx.cache.tier import Hit
+from gomlx.errors import GomlxError, RunFailed
+from gomlx.server.predict.flight import Flight, Flights
 from gomlx.server.predict.policy import CachePolicy
+from gomlx.server.predict.request import PendingRequest
 from tests.server.predict.fakes import (
     ANSWER,
     FakeBatcher,
@@ -30,18 +33,29 @@ class FakeCoalescer:
         self.released.append(key)
 
 
+class InOrder(FakeOwner):
+    """Remembers which requests ended, and does something at each end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended_ones: list[PendingRequest] = []
+        self.then: Callable[[], object] = lambda: None
+
+    def ended(self, pending: PendingRequest, error: GomlxError | None) -> None:
+        self.ended_ones.append(pending)
+        self.then()
+
+
 class Flown:
     """A flight that two requests have joined."""
 
-    def __init__(self, policy: CachePolicy) -> None:
+    def __init__(self, policy: CachePolicy, owner: FakeOwner | None = None) -> None:
         live = live_version(FakeBatcher())
-        self.owner = FakeOwner()
+        self.owner = owner or FakeOwner()
         self.pending = [pending_of(live, PARSED, owner=self.owner) for _ in range(2)]
-        flights = Flights()
-        waiting = flights.join(KEY, self.pending[0], 0)
-        assert waiting is not None
-        assert flights.join(KEY, self.pending[1], 0) is None
-        self.job = FlightJob(flights, live, policy, KEY, waiting)
+        self.flights: Flights = {}
+        self.job = Flight(self.flights, KEY, policy, self.pending[0], 0)
+        self.job.waiting.append((self.pending[1], 0))
 
 
 def test_an_answer_is_cached_and_goes_to_all() -> None:
@@ -50,6 +64,32 @@ def test_an_answer_is_cached_and_goes_to_all() -> None:
     flown.job.complete(ANSWER)
     assert cache.answers == {KEY: ANSWER}
     assert flown.owner.endings == [None, None]
+    assert not flown.flights
+
+
+def test_all_get_the_outcome_in_the_order_in_which_they_have_joined() -> None:
+    cache: Any = FakeCache()
+    owner = InOrder()
+    flown = Flown(CachePolicy(cache), owner)
+    flown.job.complete(Hit(ANSWER, "L2"))
+    assert not cache.answers  # it was in a tier
+    assert owner.ended_ones == flown.pending
+
+
+def test_who_joins_again_at_once_begins_a_new_flight() -> None:
+    cache: Any = FakeCache()
+    policy = CachePolicy(cache)
+    owner = InOrder()
+    flown = Flown(policy, owner)
+    again = pending_of(flown.pending[0].live, PARSED)
+    owner.then = lambda: (
+        owner.ended_ones[1:] or Flight(flown.flights, KEY, policy, again, 0)
+    )
+    flown.job.complete(ANSWER)
+    assert owner.ended_ones == flown.pending
+    assert again.missing == 1
+    flown.flights[KEY].complete(ANSWER)
+    assert again.missing == 0
 
 
 def test_an_error_is_not_cached_and_lets_other_processes_try() -> None:

@@ -8,7 +8,6 @@ from gomlx.errors import InvalidInput, Overloaded
 from gomlx.server.predict.reply import (
     COLLAPSED,
     STORED,
-    answered,
     bypass_status,
     hit_status,
     miss_status,
@@ -30,16 +29,6 @@ def test_a_shed_request_may_come_again() -> None:
     reply = refusal(Overloaded("m", 5))
     assert reply.status == 429
     assert reply.retry_after
-
-
-@pytest.mark.parametrize(
-    ("is_batch", "data"), [(False, b'{"y":1}'), (True, b'[{"y":1},{"y":2}]')]
-)
-def test_an_answer_is_joined_undecoded(is_batch: bool, data: bytes) -> None:
-    reply = answered("v", b'{"data":', [b'{"y":1}', b'{"y":2}'], is_batch, "status")
-    assert reply.body == b'{"data":' + data + b"}"
-    assert (reply.status, reply.version) == (200, "v")
-    assert reply.cache_status == "status"
 
 
 def test_a_hit() -> None:

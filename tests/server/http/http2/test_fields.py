@@ -10,7 +10,7 @@ from gomlx.errors import Overloaded
 from gomlx.server.http.head import HeadParser
 from gomlx.server.http.http2.fields import FieldsParser, date_of, response_fields
 from gomlx.server.http.response import response
-from gomlx.server.predict.reply import Reply, answered, refusal
+from gomlx.server.predict.reply import Reply, refusal
 
 ROUTES = {
     b"/v1/api/model/m/eval": "m",
@@ -88,7 +88,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 def reply_of(kind: str) -> Reply:
     if kind == "answered":
-        return answered("abc", b'{"data":', [b"1"], False, "gomlx; hit; detail=L1")
+        return Reply(200, b'{"data":1}', "gomlx; hit; detail=L1", "abc")
     return refusal(Overloaded("m", 1)) if kind == "refused" else Reply(404, b"{}")
 
 
