@@ -11,7 +11,7 @@ from gomlx.errors import ConfigInvalid, GomlxError
 from gomlx.runtime.rundir import RunDirInUse
 
 errors = Console(emoji=False, stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
+output = Console(emoji=False, highlight=False, soft_wrap=True)
 
 # Exit codes: the command failed; it was called with a wrong argument or config.
 FAILED = 1

@@ -12,6 +12,8 @@ from tests.cli.test_cli import gomlx
 from tests.support import saved_models
 from tests.support.redis_servers import Server
 from tests.support.saved_models import save, spec
+from tests.system.test_signatures import refused
+from tests.system.test_signatures import saved as signatures_saved
 
 MODELS: list[dict[str, Any]] = [
     {"id": "versions", "url": "./versions", "datastore": "s"},
@@ -67,6 +69,8 @@ def test_each_model_is_staged_and_described(folder: Path) -> None:
     done = check(folder, MODELS, "--json")
     assert done.returncode == 1, done.stderr
     found = reports(done)
+    further = found.pop("keras:serve")
+    assert further["version"] == found["keras"]["version"]  # one with two names
     assert list(found) == [model["id"] for model in MODELS]
     assert {n for n, one in found.items() if one["problem"]} == REFUSED.keys()
     for name, words in REFUSED.items():
@@ -183,3 +187,23 @@ def test_tiers_that_cost_a_model_more_than_they_save(
     assert "warning" not in done.stderr
     assert "us CPU a look-up" in done.stdout
     assert "model cheap does without tier near" in done.stdout
+
+
+@pytest.mark.parametrize("option", [(), ("--quick",)])
+@pytest.mark.parametrize(
+    ("wanted", "code"), [("all", 0), ("none", 0), (["bad"], 1), (["gone"], 1)]
+)
+def test_a_signature_that_is_refused_is_a_fault_if_the_config_names_it(
+    folder: Path, option: tuple[str, ...], wanted: Any, code: int
+) -> None:
+    if not (folder / "several").exists():
+        signatures_saved(folder / "several", serving_default=1, bad=refused())
+    models = [{"id": "m", "url": "./several", "signatures": wanted}]
+    done = check(folder, models, "--json", *option)
+    assert done.returncode == code, done.stderr
+    found = reports(done)
+    assert not found.pop("m")["problem"]
+    words = {"m:bad": "dtype complex64 is not", "m:gone": "no signature 'gone'"}
+    assert len(found) == (wanted != "none")
+    for name, one in found.items():
+        assert words[name] in one["problem"]
