@@ -104,6 +104,7 @@ ARROWS = {
         "models.steadiness",
         "models.staging",
         "models.serving",
+        "models.files",
         "models.graph",
         "models.libraries",
         "models.source",
@@ -160,6 +161,7 @@ ARROWS = {
     "server": set[str](),
     "supervisor": {
         "supervisor",
+        "models.files",
         "models.version",
         "models.source",
         "runtime.masking",

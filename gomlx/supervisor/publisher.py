@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from gomlx.models import files
 from gomlx.models.version import Manifest, ModelVersion
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,18 @@ class Publisher:
         self._manifest.write(self._path)
         self._signal_workers()
         _remove_old_versions(version, old)
+
+    def damages(self) -> dict[str, str]:
+        """Return model → which file of its published version is gone or was changed.
+
+        For any thread.
+        """
+        found = {}
+        for name, version in self._manifest.versions.copy().items():
+            for one in (version, *version.further):
+                if damage := files.damage(one.directory):
+                    found[name] = damage
+        return found
 
     def report_failure(self, name: str, reason: str, may_pass: bool) -> None:
         """Record why staging failed. The same reason again is not reported again.

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest
 from gomlx.supervisor.watcher import Observation
 
+_SHARE_SECONDS = 60.0
 _LONGEST_LINE = 1 << 24  # that a staging process prints
 
 
@@ -21,11 +24,18 @@ class Stager:
 
     A process that ends while it tries a further signature is repeated without it. A
     staging keeps a core busy and holds a whole model in memory, so at most as many
-    run at the same time as there are cores. is_quiet: what they log is not shown.
+    run at the same time as there are cores. One that has taken share_seconds leaves its
+    place to models that wait: it may hang. is_quiet: what they log is not shown.
     """
 
-    def __init__(self, timeout_seconds: float, is_quiet: bool = False) -> None:
+    def __init__(
+        self,
+        timeout_seconds: float,
+        is_quiet: bool = False,
+        share_seconds: float = _SHARE_SECONDS,
+    ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._share_seconds = share_seconds
         self._is_quiet = is_quiet
         self._cores = asyncio.Semaphore(os.cpu_count() or 1)
 
@@ -38,13 +48,27 @@ class Stager:
         if observation is None:
             raise StageInterrupted(NOTHING_THERE)
         refused = dict[str, str]()
-        async with self._cores:
+        async with self._place():
             while True:
                 result = await self._run(replace(request, refused=refused))
                 begun = result.get("begun")
                 if begun is None or begun in refused:
                     return _version(result)
                 refused[begun] = result["error"]  # the others are served without it
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the places, but no longer than share_seconds."""
+        await self._cores.acquire()
+        held = ExitStack()
+        held.callback(self._cores.release)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._share_seconds, held.close)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            held.close()  # once, whoever calls it
 
     async def _run(self, request: StageRequest) -> dict[str, Any]:
         """Run a process, and return what it has printed last."""

@@ -9,6 +9,7 @@ It imports neither TensorFlow nor Falcon nor Redis: what can crash runs in child
 """
 
 import asyncio
+import logging
 import os
 import shutil
 import signal
@@ -20,16 +21,21 @@ from dataclasses import dataclass
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import StageRequest
+from gomlx.runtime.ending import end_within
 from gomlx.runtime.masking import masked
 from gomlx.runtime.rundir import RunDir
 from gomlx.supervisor.backoff import Backoff
 from gomlx.supervisor.master import Master
 from gomlx.supervisor.publisher import Publisher
 from gomlx.supervisor.stager import Stager, remove_unfinished
-from gomlx.supervisor.watcher import Watcher
+from gomlx.supervisor.watcher import Observation, Watcher, differ, in_thread
+
+log = logging.getLogger(__name__)
 
 # One slow source must not delay the other models, and /livez, for longer.
 _FIRST_STAGING_SECONDS = 10.0
+_LAST_SECONDS = 10.0  # of a stop, beyond the graceful time
+_LOOK_SECONDS = 60.0  # at all files, which a network may have
 _FIRST_RETRY_SECONDS = 30.0
 _LAST_RETRY_SECONDS = 600.0
 
@@ -66,6 +72,10 @@ class Supervisor:
             timing.graceful_seconds,
         )
         self._publisher = Publisher(rundir.manifest, self._master.signal_workers)
+        self._watchers = {
+            one.name: Watcher(one.url, timing.settle_seconds, timing.poll_seconds)
+            for one in requests
+        }
 
     async def run(self) -> None:
         """Serve until `stop` is called, or SIGTERM or SIGINT arrives."""
@@ -78,10 +88,13 @@ class Supervisor:
     def stop(self) -> None:
         """End the service gracefully; a second call ends it at once.
 
-        Safe in a signal handler of the loop.
+        Safe in a signal handler of the loop. Whatever hangs, the process ends.
         """
         if self._stopping.is_set():
             self._master.kill()
+        else:
+            limit = self._timing.graceful_seconds + _LAST_SECONDS
+            end_within(limit, self._master.kill)
         self._stopping.set()
 
     def _startup(self) -> None:
@@ -121,6 +134,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks:
             for request, event in zip(self._requests, tried, strict=True):
                 tasks.create_task(self._follow(request, event))
+            tasks.create_task(self._restage_damaged())
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FIRST_STAGING_SECONDS):
                     await asyncio.gather(*(event.wait() for event in tried))
@@ -131,10 +145,13 @@ class Supervisor:
 
         tried is set after the first attempt, whether it succeeds or fails.
         """
-        timing = self._timing
-        watcher = Watcher(request.url, timing.settle_seconds, timing.poll_seconds)
+        watcher = self._watchers[request.name]
         backoff = Backoff(_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
+        last: Observation = None
         async for observation in watcher.observations():
+            if differ(observation, last):  # other files have failures of their own
+                backoff.reset()
+            last = observation
             try:
                 version = await self._stager.stage(request, observation)
                 self._publisher.publish(version)
@@ -148,6 +165,25 @@ class Supervisor:
                 self._publisher.report_failure(request.name, reason, may_pass)
                 watcher.repeat_after(backoff.next())
             tried.set()
+
+    async def _restage_damaged(self) -> None:
+        """Stage versions anew whose files vanish, as cleaners of old files do.
+
+        Workers that have loaded such a version go on; a new one could not load it.
+        """
+        known: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(self._timing.poll_seconds)
+            with suppress(TimeoutError):
+                found = await in_thread(self._publisher.damages, _LOOK_SECONDS)
+                for name in found.keys() - known.keys():
+                    log.error(
+                        "model %s: a staged file is lost, and it is staged anew: %s",
+                        name,
+                        found[name],
+                    )
+                    self._watchers[name].repeat()
+                known = found
 
 
 def _master_command(rundir: RunDir, listener: socket.socket) -> list[str]:

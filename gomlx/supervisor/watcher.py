@@ -49,7 +49,12 @@ class Watcher:
     def repeat_after(self, seconds: float) -> None:
         """Repeat the last observation after a while, unless another comes before."""
         loop = asyncio.get_running_loop()
-        self._repeat = loop.call_later(seconds, self._repeat_now)
+        self._repeat = loop.call_later(seconds, self.repeat)
+
+    def repeat(self) -> None:
+        """Repeat the last observation now."""
+        self._must_repeat = True
+        self._hint.set()
 
     async def observations(self) -> AsyncIterator[Observation]:
         """Iterate until cancelled."""
@@ -63,7 +68,7 @@ class Watcher:
                         await self._hint.wait()
                 self._hint.clear()
                 now = await self._observe()
-                if _differ(now, last):
+                if differ(now, last):
                     last = await self._settled(now)
                     for rearm in self._rearms:  # the path may be another folder by now
                         rearm.set()
@@ -75,10 +80,6 @@ class Watcher:
             for task in watching:
                 task.cancel()
 
-    def _repeat_now(self) -> None:
-        self._must_repeat = True
-        self._hint.set()
-
     def _cancel_repeat(self) -> None:
         self._must_repeat = False
         if self._repeat:
@@ -86,7 +87,7 @@ class Watcher:
 
     async def _observe(self) -> Observation:
         try:
-            return await _in_thread(self._snapshot, _OBSERVE_SECONDS)
+            return await in_thread(self._snapshot, _OBSERVE_SECONDS)
         except StageFailed as error:
             return error
         except TimeoutError:
@@ -103,7 +104,7 @@ class Watcher:
         while True:
             await asyncio.sleep(self._settle_seconds)
             now = await self._observe()
-            if not _differ(now, observation):
+            if not differ(now, observation):
                 return now
             observation = now
 
@@ -150,7 +151,7 @@ class Watcher:
                     await rearm.wait()
 
 
-async def _in_thread(call: Callable[[], T], seconds: float) -> T:
+async def in_thread(call: Callable[[], T], seconds: float) -> T:
     """Run a call that may never return in a thread that does not outlive the process.
 
     Raises what the call raises, and TimeoutError.
@@ -180,7 +181,7 @@ async def _in_thread(call: Callable[[], T], seconds: float) -> T:
         return await done
 
 
-def _differ(a: Observation, b: Observation) -> bool:
+def differ(a: Observation, b: Observation) -> bool:
     if isinstance(a, StageFailed) and isinstance(b, StageFailed):
         return str(a) != str(b)
     return a != b

@@ -1,5 +1,8 @@
 """Staging processes: what they report, and what remains of those that are killed."""
 
+import asyncio
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ import tensorflow as tf
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot
-from gomlx.models.version import StageRequest
+from gomlx.models.version import Settings, StageRequest
 from gomlx.supervisor.stager import Stager, remove_unfinished
 from tests.support.saved_models import spec
 
@@ -93,3 +96,27 @@ def test_only_unfinished_work_is_removed(tmp_path: Path) -> None:
     (tmp_path / "0123").mkdir()
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["0123"]
+
+
+@pytest.mark.asyncio
+async def test_a_staging_that_hangs_leaves_its_place_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one place, and what has it imports a library that hangs."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", paths)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"not a graph")
+    settings = Settings(libraries=("hangs",))
+    hanging = replace(request_in(tmp_path), settings=settings)
+    stager = Stager(120, share_seconds=0.5)
+    stuck = asyncio.create_task(stager.stage(hanging, SOMETHING))
+    await asyncio.sleep(0)
+    with pytest.raises(StageInterrupted, match=r"no saved_model\.pb and no"):
+        await stager.stage(replace(hanging, url=str(tmp_path / "none")), SOMETHING)
+    assert not stuck.done()
+    stuck.cancel()
+    with suppress(asyncio.CancelledError):
+        await stuck

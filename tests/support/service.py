@@ -90,8 +90,8 @@ class Service:
         into = RunDir(self.run_dir).models / model
         stage(replace(request, url=url, into=into))
 
-    def start(self) -> None:
-        self._close_client()
+    def launch(self) -> None:
+        """Start its first process, and wait for nothing."""
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -107,6 +107,10 @@ class Service:
                 stderr=log,
                 stdout=log,
             )
+
+    def start(self) -> None:
+        self._close_client()
+        self.launch()
         wait_for(self._has_started, 200, "the service to start")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1]

@@ -196,3 +196,21 @@ def kept_alive(service: Service) -> socket.socket:
         assert more, answer
         answer += more
     return made
+
+
+def test_staged_files_that_vanish_are_staged_anew(tmp_path: Path) -> None:
+    """Of a running service, and between two runs of one."""
+    config = config_for(tmp_path, 1)
+    with running(tmp_path, config) as service:
+        (version,) = (service.run_dir / "models" / "m").iterdir()
+        served = service.version("m")
+        (version / "servable.json").unlink()
+        for pid in service.worker_pids():
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: answers(service), 120, "the model to be staged anew")
+        assert service.version("m") == served
+        assert f"{version / 'servable.json'} is gone" in service.text()
+        service.stop()
+        next(iter((version / "saved_model").iterdir())).unlink()
+        service.start()
+        assert answers(service)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gomlx.contract.dictionary import digest
 from gomlx.errors import StageInterrupted
-from gomlx.models import libraries
+from gomlx.models import files, libraries
 from gomlx.models.serving.transformer import NO_CODE, Code, code
 from gomlx.models.source import Source
 from gomlx.models.staging.failures import translated
@@ -59,7 +59,9 @@ def _stage_content(
     """Make a version of the fetched files. content: their digest."""
     transformer = code(request.settings.transformer, request.name)
     directory = request.into / _digest(content, transformer, request)
-    if found := ModelVersion.recorded(request.name, directory, request.signatures):
+    is_there = files.keep_intact(directory)
+    found = ModelVersion.recorded(request.name, directory, request.signatures)
+    if found and all(files.keep_intact(one.directory) for one in found.further):
         return found
     # TensorFlow is imported only for a version that does not exist yet.
     from gomlx.models.staging.keras_file import export_keras_file
@@ -69,7 +71,7 @@ def _stage_content(
     libraries.load(work)
     export_keras_file(work / "saved_model")
     fetched = Fetched(work / "saved_model", partial(_digest, content, NO_CODE))
-    if not directory.exists():
+    if not is_there:
         fetched.stage(request, work / "version", transformer)
         (work / "version").rename(directory)
     version = staged_version(request.name, directory)

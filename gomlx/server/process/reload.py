@@ -56,7 +56,11 @@ class Reloader:
         self._retry_at: dict[str, float] = {}  # digest of a failed version → when
 
     def wake(self) -> None:
-        """Look at the manifest now. Safe in a signal handler of the event loop."""
+        """Look at the manifest now. Safe in a signal handler of the event loop.
+
+        What could not be loaded is tried again: it may have been staged anew.
+        """
+        self._retry_at.clear()
         self._hint.set()
 
     async def follow(self) -> None:
@@ -157,8 +161,9 @@ class Reloader:
                 log.info("model %s: version %s is live", name, live.digest)
 
     def _fail(self, version: ModelVersion, error: Exception) -> None:
-        if not version.directory.exists():
-            return  # a newer version replaced it meanwhile; the manifest names that one
+        published = Manifest.read(self._manifest).every.get(version.name)
+        if published is None or published.digest != version.digest:
+            return  # a newer version has replaced it meanwhile
         self._retry_at[version.digest] = self._clock() + _RETRY_SECONDS
         reason = f"version {version.digest} cannot be loaded: {error}"
         self._current.reasons[version.name] = reason

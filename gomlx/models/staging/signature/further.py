@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gomlx.errors import StageFailed, StageInterrupted
-from gomlx.models import libraries
+from gomlx.models import files, libraries
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.transformer import NO_CODE, Code
 from gomlx.models.staging.check import example_row
@@ -51,6 +51,7 @@ class Fetched:
         transformer.write(work)
         libraries.write(work, request.settings.libraries)
         prepare(work, request)
+        files.list_files(work)
 
 
 class Further:
@@ -133,7 +134,7 @@ class Further:
         digest = self._fetched.digest(request)
         folder = self._version.directory / "signatures"
         directory = folder / digest
-        if not directory.exists():
+        if not files.keep_intact(directory):
             work = self._fetched.saved_model.with_name(digest)
             self._fetched.stage(request, work)
             _link_equal_weights(work, self._version.directory)
