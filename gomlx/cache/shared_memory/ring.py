@@ -12,6 +12,7 @@ from gomlx.cache.shared_memory.geometry import (
     MIN_BYTES,
     UNIT_BYTES,
     Geometry,
+    Log,
 )
 from gomlx.cache.shared_memory.index import slots_of
 from gomlx.errors import StoreUnavailable
@@ -56,10 +57,17 @@ class Ring:
         """Return what it holds; entries are counted in a sample of the buckets."""
         logs = (self.geometry.kept, self.geometry.new)
         sizes = [log.size for log in logs]
-        # A head begins at one lap.
-        appended = [max(self.heads[log.head] - log.size, 0) for log in logs]
+        appended = [self._appended_bytes(log) for log in logs]
         used = sum(map(min, appended, sizes))
         return Usage(used, self._estimated_entries(), sum(appended) - used)
+
+    def overwritten_bytes(self) -> int:
+        """Return that part of the usage, at no cost."""
+        logs = (self.geometry.kept, self.geometry.new)
+        return sum(max(self._appended_bytes(log) - log.size, 0) for log in logs)
+
+    def _appended_bytes(self, log: Log) -> int:
+        return max(self.heads[log.head] - log.size, 0)  # a head begins at one lap
 
     def _estimated_entries(self) -> int:
         buckets = self.geometry.buckets

@@ -90,6 +90,10 @@ class SharedMemory:
         """Return how much is in use."""
         return self._store.ring.usage()
 
+    def overwritten_bytes(self) -> int:
+        """Return that part of the usage, at no cost."""
+        return self._store.ring.overwritten_bytes()
+
     def close(self) -> None:
         """Close the store; nothing may be called afterwards."""
         self._lock.close()

@@ -43,6 +43,7 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     memory = partial(memory_metrics, parts.stores)
     states = StateMetrics(parts.current, manifest, parts.certificates, memory)
     tiers = partial(_tier_details, parts.stores)
+    stats = partial(_stats, parts.stores)
     return Handlers(
         current=parts.current,
         predictor=parts.predictor,
@@ -50,7 +51,7 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
         stream_limits=_stream_limits(config.endpoint),
         contracts=Contracts(parts.current, _model_settings(config)),
         mly_meta=MlyMeta(parts.current, datastores),
-        health=Health(parts.current, manifest, tiers, parts.certificates),
+        health=Health(parts.current, manifest, tiers, stats, parts.certificates),
         metrics=MetricsRoute(parts.metrics, states),
         operations=Operations(parts.metrics, lambda: parts.current.names),
         config=masked_config(config),
@@ -86,6 +87,11 @@ def _model_settings(config: Config) -> dict[str, ModelSettings]:
         )
         for model in config.models
     }
+
+
+def _stats(stores: Mapping[str, Store]) -> dict[str, Any]:
+    """Return what each datastore holds."""
+    return {"datastores": {name: store.stats() for name, store in stores.items()}}
 
 
 def _tier_details(stores: Mapping[str, Store]) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class Service:
             self.connections.tick(time.monotonic())
             self._hooks.check_handed_over()
             for store in self._stores.values():
-                store.tiers.tick()
+                store.tick()
             await asyncio.sleep(_TICK_SECONDS)
 
 

@@ -21,6 +21,7 @@ from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
 from gomlx.metrics.exposition import ScrapedMetric
 from gomlx.metrics.instruments import Counter
 from gomlx.metrics.metrics import Metrics
+from gomlx.metrics.rate import RecentRate
 
 # Of the nearest tier, and of further ones; a longer wait often costs more than a run.
 _DEADLINES_MS = (5.0, 20.0)
@@ -41,6 +42,7 @@ class Store:
         self._directory = directory
         self._metrics = metrics
         self._memory = SharedMemory(directory) if datastore.memory_mb else None
+        self._overwritten = RecentRate()
         self._local = self._open_local(self._memory) if self._memory else None
         self._remotes = [
             self._open_remote(i, tier, connections[tier.connection])
@@ -65,6 +67,21 @@ class Store:
     def usage(self) -> Usage | None:
         """Return how much of the shared memory is in use, if there is any."""
         return self._memory.usage() if self._memory else None
+
+    def stats(self) -> dict[str, dict[str, float]]:
+        """Return what the shared memory holds, if any, as /v1/api/stats has it."""
+        usage = self.usage()
+        if usage is None:
+            return {}
+        rate = self._overwritten.per_second()
+        size = {"size_bytes": self._datastore.memory_mb << 20}
+        return {"L1": size | usage._asdict() | {"overwritten_bytes_per_second": rate}}
+
+    def tick(self) -> None:
+        """Do what is due once a second."""
+        self.tiers.tick()
+        if self._memory:
+            self._overwritten.sample(self._memory.overwritten_bytes())
 
     def coalescer(self, model: Model) -> Coalescer | None:
         """Return what coalesces a model's missing rows; None: only its process does."""

@@ -75,6 +75,7 @@ def _routes(handlers: Handlers) -> dict[str, Any]:
         f"{_MODEL}/meta/dictionary": JsonDocument(handlers.mly_meta.dictionary),
         f"{_MODEL}/meta/contract": ContractRoute(handlers.contracts),
         "/v1/api/health": JsonDocument(health.health),
+        "/v1/api/stats": JsonDocument(health.stats),
         "/v1/api/config": config,
         "/v1/api/config/": config,
         "/livez": JsonDocument(health.live),
@@ -152,7 +153,7 @@ class _Errors:
         models = ", ".join(sorted(self._current.names)) or "none"
         routes = (
             "/v1/api/model/ID/eval, /v1/api/model/ID/stream, "
-            "/v1/api/health, /livez, /readyz, /metrics"
+            "/v1/api/health, /v1/api/stats, /livez, /readyz, /metrics"
         )
         if req.path.startswith(_METRIC):
             routes = ", ".join(self._metric_routes)

@@ -1,4 +1,4 @@
-"""/livez, /readyz and /v1/api/health: what a worker reports about itself."""
+"""/livez, /readyz, /v1/api/health, /v1/api/stats: what a worker reports of itself."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ class Health:
     """The documents, each with an HTTP status.
 
     manifest reads what the supervisor published last. tiers reports the shared tiers,
-    by datastore and name.
+    by datastore and name; stats what datastores hold.
     """
 
     def __init__(
@@ -22,11 +22,13 @@ class Health:
         current: Current,
         manifest: Callable[[], Manifest],
         tiers: Callable[[], Document],
+        stats: Callable[[], Document],
         certificates: Certificates | None = None,
     ) -> None:
         self._current = current
         self._manifest = manifest
         self._tiers = tiers
+        self._stats = stats
         self._certificates = certificates
 
     def live(self) -> tuple[int, Document]:
@@ -58,6 +60,10 @@ class Health:
             name: int(self._current.get(name) is not None and name not in failures)
             for name in self._current.names
         }
+
+    def stats(self) -> tuple[int, Document]:
+        """What shared memory holds, and how fast it is overwritten."""
+        return 200, self._stats()
 
     def _model(self, name: str, failures: Mapping[str, str]) -> Document:
         live = self._current.get(name)

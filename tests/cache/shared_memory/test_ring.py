@@ -202,6 +202,7 @@ def test_usage_counts_bytes_and_estimates_entries(model: Model) -> None:
     logs = model.ring.geometry.kept.size + model.ring.geometry.new.size
     assert used == logs
     assert 19_900 * size - logs < overwritten < 20_500 * size - logs
+    assert model.ring.overwritten_bytes() == overwritten
     live = len(model.found([key(n) for n in range(20_000)]))
     assert 0.95 * live <= entries <= 1.05 * live
 

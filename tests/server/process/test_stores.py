@@ -85,3 +85,12 @@ async def test_metrics_tell_what_shared_memory_holds(
     assert bytes_ > 3_500_000
     assert dict(overwritten.samples)[("memory",)] > 1_000_000
     assert bytes_ / dict(number.samples)[("memory",)] == pytest.approx(136, rel=0.15)
+
+
+async def test_stats_are_of_the_shared_memory_only(stores: dict[str, Store]) -> None:
+    for store in stores.values():
+        store.tick()
+    nothing = {"bytes": 0, "entries": 0, "overwritten_bytes": 0}
+    sizes = {"size_bytes": 4 << 20, "overwritten_bytes_per_second": 0}
+    assert stores["memory"].stats() == stores["both"].stats() == {"L1": nothing | sizes}
+    assert stores["shared"].stats() == {}
