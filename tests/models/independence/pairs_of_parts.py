@@ -258,6 +258,14 @@ PARTS: dict[str, Pair] = {
         ),
         lambda x, i, w: tf.sparse.sparse_dense_matmul(_sparse_rows(x), tf.transpose(x)),
     ),
+    "a product as wide as the longest row": Pair(
+        lambda x, i, w: tf.sparse.sparse_dense_matmul(
+            _sparse_rows(x), tf.constant(WEIGHTS)
+        ),
+        lambda x, i, w: tf.sparse.sparse_dense_matmul(
+            tf.sparse.map_values(tf.cast, _sparse(w), tf.float64), tf.constant(WEIGHTS)
+        ),
+    ),
     "crossed columns": Pair(
         lambda x, i, w: _crossed(w, i), lambda x, i, w: _crossed(w, i[::-1])
     ),

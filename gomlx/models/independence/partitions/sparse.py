@@ -105,6 +105,8 @@ def product_of_rows(operation: GraphOperation) -> Outcome | None:
     is_known = weights.kind is StateKind.SAME and not is_turned
     if not is_known or not _is_sparse(at, values, shape):
         return None
+    if any(map(_decided_by_rows, (shape.content or ())[1:])):
+        return operation.mixed("as wide as the longest row")
     width = weights.shape[1] if weights.shape and weights.rank == 2 else None
     return rows((WHOLE_BATCH, width))
 
