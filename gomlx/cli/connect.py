@@ -101,9 +101,8 @@ async def _try(connection: Connection, is_written: bool) -> ConnectionResult:
     try:
         tier = RedisTier.from_config(connection)
     except ConfigInvalid as error:
-        return ConnectionResult(
-            connection.id, problem=str(error), advice=_ADVICE["password-file"]
-        )
+        advice = "" if connection.sign_key_file else _ADVICE["password-file"]
+        return ConnectionResult(connection.id, problem=str(error), advice=advice)
     try:
         return await _probe(tier, connection, is_written)
     except TierFailed as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from gomlx.cache.redis.signatures import Signer
 from gomlx.cache.shared_memory.store import adopt_store, create_store
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
@@ -30,12 +31,13 @@ def run_service(
     """Run the service until SIGTERM or SIGINT.
 
     visit, if given, runs beside the service with its URL; the service stops when it
-    returns False. Raises RunDirInUse, ConfigInvalid for a password file that cannot be
-    read or for files that TLS cannot use, GomlxError if the port is in use or there is
-    too little memory.
+    returns False. Raises RunDirInUse, ConfigInvalid for a file with a password or keys
+    that is not valid or for files that TLS cannot use, GomlxError if the port is in
+    use or there is too little memory.
     """
     for connection in config.connections:
         connection.read_password()  # fails here rather than in every worker
+    check_key_files(config)
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
@@ -49,6 +51,13 @@ def run_service(
     finally:
         lease.release()
         listener.close()
+
+
+def check_key_files(config: Config) -> None:
+    """Read the files of keys that sign values. Raises ConfigInvalid."""
+    for connection in config.connections:
+        if connection.sign_key_file:
+            Signer(connection.sign_key_file)
 
 
 def prepare_stores(config: Config, rundir: RunDir) -> None:

@@ -117,7 +117,9 @@ class ClientBase:
                 from gomlx.cache.redis.tier import RedisTier
             except ModuleNotFoundError as error:
                 raise missing_extra("a client with redis", "redis", error) from None
-            tier = RedisTier(RedisOptions(tier))
+            tier = RedisTier(
+                RedisOptions(tier, sign_key_file=self.options.sign_key_file)
+            )
         if tier is None:
             return None
         return SharedReader(tier, self.options.redis_seconds)

@@ -29,6 +29,7 @@ class Options:
     ca_file: str | None = None  # authorities to trust, instead of the system's
     cert_file: str | None = None  # this client's certificate,
     key_file: str | None = None  # and its key
+    sign_key_file: str | None = None  # the service's keys of its shared tier
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -53,6 +53,7 @@ def masked_config(config: Config) -> dict[str, Any]:
 def _absolute(config: Config, base: Path) -> Config:
     """Return a config whose local paths are absolute; they were relative to base."""
     connection_files = ["password_file", "ca_file", "cert_file", "key_file"]
+    connection_files.append("sign_key_file")
     connections = [
         _with_absolute(connection, connection_files, base)
         for connection in config.connections

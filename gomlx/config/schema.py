@@ -167,6 +167,7 @@ class Connection(Struct, frozen=True, kw_only=True):
     ca_file: str | None = None  # None: the system's authorities
     cert_file: str | None = None  # the client's certificate
     key_file: str | None = None
+    sign_key_file: str | None = None  # the keys that sign values; None: unsigned
     timeout_seconds: Seconds = 1.0  # to connect, and for each command
     max_connections: Positive = 8  # per worker and datastore
 

@@ -1,16 +1,23 @@
 """Answers: arrays of outputs → JSON, and the validation of others' answers."""
 
+import base64
 import json
 import math
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gomlx.contract.answer import AnswerFormat, SharedAnswers, joined
+from gomlx.contract.answer import (
+    AnswerFormat,
+    SharedAnswers,
+    SharedLists,
+    joined,
+)
 from gomlx.contract.dtypes import DTYPES
 from gomlx.contract.tensor import Tensor
 
@@ -374,10 +381,13 @@ def test_empty_lists_have_the_shape_that_they_may_have(
     assert has_answer("float32", shape, value)
 
 
-def test_lists_as_deep_as_json_may_be_are_validated() -> None:
-    deep = b"[" * 900 + b"1.0" + b"]" * 900
+def test_lists_as_deep_as_those_of_tensors_are_validated() -> None:
+    deep = b"[" * 250 + b"1.0" + b"]" * 250
     assert has_answer("float32", None, deep)
     assert not has_answer("float32", (1, 1), deep)
+    for depth in (900, 2000):
+        deeper = b"[" * depth + b"1.0" + b"]" * depth
+        assert not has_answer("float32", None, deeper)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +417,7 @@ OUTPUTS = [
     ("value", "is_one"),
     [
         (b'{"f":0.5,"n":1,"s":"a","v":[1.0,2.0]}', True),
-        (b'{"f":1,"n":-1,"s":{"b64":"/w=="},"v":["NaN",2.0]}', True),
+        (b'{"f":1.0,"n":-1,"s":{"b64":"/w=="},"v":["NaN",2.0]}', True),
         (b'{"f":"-Infinity","n":1,"s":"","v":[1.0,2.0]}', True),
         (b'{"f":"text","n":1,"s":"a","v":[1.0,2.0]}', False),
         (b'{"f":null,"n":1,"s":"a","v":[1.0,2.0]}', False),
@@ -423,3 +433,98 @@ OUTPUTS = [
 )
 def test_values_of_a_shared_tier_are_validated(value: bytes, is_one: bool) -> None:
     assert SharedAnswers("m", "v", OUTPUTS).is_answer(value) is is_one
+
+
+STRICT = [Tensor("f", "float64", (1,)), Tensor("v", "float64", (2,))]
+STRICT += [Tensor("s", "string", (1,)), Tensor("n", "int64", ())]
+
+
+@st.composite
+def written(draw: st.DrawFn) -> bytes:
+    """Draw an answer that is written for the outputs STRICT."""
+    number = st.floats() | st.floats(-1e-5, 1e-5) | st.integers(-99, 99).map(float)
+    text = st.text(max_size=4) | st.binary(max_size=4) | st.just('e":1e5,"')
+    arrays = [
+        np.array([draw(number)]),
+        np.array([[draw(number), draw(number)]]),
+        texts(draw(text)),
+        np.array([draw(st.integers(-(2**63), 2**63 - 1))]),
+    ]
+    (answer,) = AnswerFormat(STRICT).encode(arrays)
+    return answer
+
+
+def written_again(value: bytes) -> bytes:
+    """Return what is written for the answer that a value is parsed as."""
+    answer = orjson.loads(value)
+    label = answer["s"]
+    arrays = [
+        np.array([float(answer["f"])]),
+        np.array([list(map(float, answer["v"]))]),
+        texts(label if type(label) is str else base64.b64decode(label["b64"])),
+        np.array([answer["n"]]),
+    ]
+    (again,) = AnswerFormat(STRICT).encode(arrays)
+    return again
+
+
+@given(written())
+@relaxed
+def test_what_is_written_is_an_answer_but_with_no_space_in_it(value: bytes) -> None:
+    shared = SharedAnswers("m", "v", STRICT)
+    assert shared.is_answer(value)
+    for space in (b" ", b"\n", b"\t", b"\r"):
+        assert not shared.is_answer(value + space)
+        assert not shared.is_answer(space + value)
+        assert not shared.is_answer(value.replace(b":", b":" + space, 1))
+    assert not shared.is_answer(b'{"f":0.5,' + value[1:])
+
+
+@given(written(), st.integers(0), st.integers(0, 255), st.integers(0, 1))
+@relaxed
+def test_a_changed_byte_is_refused_or_another_answer_that_would_be_written(
+    value: bytes, place: int, byte: int, kept: int
+) -> None:
+    """kept: whether the byte comes before the one at its place, or replaces it."""
+    at = place % len(value)
+    changed = value[:at] + bytes([byte]) + value[at + 1 - kept :]
+    if SharedAnswers("m", "v", STRICT).is_answer(changed):
+        assert changed == written_again(changed)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@given(st.data())
+@relaxed
+def test_floats_of_any_width_are_written_as_they_are_read(
+    dtype: str, data: st.DataObject
+) -> None:
+    width = np.dtype(dtype).itemsize
+    raw = data.draw(st.binary(min_size=3 * width, max_size=3 * width))
+    tensor = Tensor("e", dtype, (3,))
+    (answer,) = AnswerFormat([tensor]).encode([np.frombuffer(raw, dtype)[None]])
+    assert is_answer(tensor, answer)
+    lists = SharedLists("m", "v", [tensor])
+    assert lists.is_answer(joined([answer, answer]))
+    assert not lists.is_answer(b"[%b, %b]" % (answer, answer))
+
+
+@given(st.lists(st.floats(-1e-4, 1e-4) | st.floats(1e14), min_size=3))
+@relaxed
+def test_long_lists_of_small_and_large_numbers_are_answers(found: list[float]) -> None:
+    for name in ("e", "e,1e-7", 'e"'):
+        tensor = Tensor(name, "float64", (None,))
+        (answer,) = AnswerFormat([tensor]).encode([np.array([found])])
+        assert is_answer(tensor, answer)
+        assert not is_answer(tensor, answer.replace(b"]", b"0]"))
+
+
+VALUES: list[Any] = [{"x": [1e-9, 1e300, -0.0]}, "1e5", [], None, 2**64 - 1]
+
+
+def test_a_transformer_writes_floats_as_json_libraries_do() -> None:
+    shared = SharedAnswers("m", "v", ())
+    for value in VALUES:
+        assert shared.is_answer(orjson.dumps(value))
+        assert not shared.is_answer(orjson.dumps(value) + b" ")
+    assert not shared.is_answer(b'{"a":1,"a":2}')
+    assert not shared.is_answer(b'{"b":0.10}')

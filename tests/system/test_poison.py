@@ -25,6 +25,16 @@ POISON = (
     '{"emb":[2.0,4.0,6.0],"label":{"b64":"!!"}}',
     '{"emb":[2.0,4.0,6.0],"label":{"b64":"eA==","evil":1}}',
     '{"emb":[2.0,4.0,6.0],"label":["two"]}',
+    # What any parser takes for an answer, but no service has written.
+    '{"emb":[9.0,9.0,9.0],"label":"a","label":"nine"}',
+    '{"emb":[9.0,9.0,9.0],"label":"nine"} ',
+    '{"emb":[9.0,9.0, 9.0],"label":"nine"}',
+    '{"emb":[9,9.0,9.0],"label":"nine"}',
+    '{"emb":[9e0,9.0,9.0],"label":"nine"}',
+    '{"emb":[9.00,9.0,9.0],"label":"nine"}',
+    '{"emb":[1e-9,9.0,9.0],"label":"nine"}',
+    '{"emb":[9.0,9.0,9.0],"label":"n\\u0069ne"}',
+    '{"emb":[9.0,9.0,9.0],"label":{"b64":"bmluZQ=="}}',
 )
 
 
@@ -106,10 +116,10 @@ def test_it_reaches_no_answer_of_a_client(poisoned: Poisoned, value: str) -> Non
 
 def test_a_valid_answer_is_accepted(poisoned: Poisoned) -> None:
     """If all values were refused, the tests above would pass, too."""
-    value = {"emb": ["NaN", -1, 0.5], "label": {"b64": "/w=="}}
+    value = {"emb": ["NaN", -1.0, 0.5], "label": {"b64": "/w=="}}
 
     def is_answered() -> bool:
-        poisoned.poison(json.dumps(value))
+        poisoned.poison(json.dumps(value, separators=(",", ":")))
         reply = poisoned.service.post("m", ROW)
         return bool(reply.json()["data"] == value)
 

@@ -9,7 +9,8 @@ class RedisOptions:
     """A URL says all that is needed; a login given here comes first.
 
     timeout_seconds bounds connecting, and each command. The files are those of TLS;
-    without ca_file the authorities of the system are trusted.
+    without ca_file the authorities of the system are trusted. sign_key_file: the keys
+    that sign values, None: they are not signed.
     """
 
     url: str = field(repr=False)
@@ -20,6 +21,7 @@ class RedisOptions:
     key_file: str | None = None
     timeout_seconds: float = 1.0
     max_connections: int = 8
+    sign_key_file: str | None = None
 
 
 class ConfiguredConnection(Protocol):
@@ -39,6 +41,8 @@ class ConfiguredConnection(Protocol):
     def timeout_seconds(self) -> float: ...
     @property
     def max_connections(self) -> int: ...
+    @property
+    def sign_key_file(self) -> str | None: ...
 
     def read_password(self) -> str | None:
         """Return the password. Raises ConfigInvalid if its file cannot be read."""

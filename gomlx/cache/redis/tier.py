@@ -18,6 +18,7 @@ from gomlx.cache.redis.address import Address, parse
 from gomlx.cache.redis.client import Opened, open_client
 from gomlx.cache.redis.faults import explained
 from gomlx.cache.redis.options import ConfiguredConnection, RedisOptions
+from gomlx.cache.redis.signatures import Signer
 from gomlx.errors import TierFailed
 from gomlx.runtime.masking import masked
 
@@ -36,7 +37,7 @@ class RedisTier:
     """
 
     def __init__(self, options: RedisOptions) -> None:
-        """Raises TierFailed if the URL is invalid."""
+        """Raises TierFailed if the URL is invalid, ConfigInvalid if the key file is."""
         try:
             self._address = parse(options.url)
         except ValueError as error:
@@ -47,13 +48,14 @@ class RedisTier:
             self._timeout_seconds *= 2 + len(self._address.hosts)
         self._free = asyncio.Semaphore(options.max_connections)
         self._opened: Opened | None = None
+        self._signer = Signer(options.sign_key_file) if options.sign_key_file else None
         self._token = secrets.token_hex(8).encode()  # of our leases
 
     @classmethod
     def from_config(cls, connection: ConfiguredConnection) -> "RedisTier":
         """Return the tier of a connection of the config.
 
-        Raises ConfigInvalid if its password file cannot be read, and TierFailed.
+        Raises ConfigInvalid if a file with a password or keys is not valid, TierFailed.
         """
         return cls(
             RedisOptions(
@@ -65,25 +67,32 @@ class RedisTier:
                 key_file=connection.key_file,
                 timeout_seconds=connection.timeout_seconds,
                 max_connections=connection.max_connections,
+                sign_key_file=connection.sign_key_file,
             )
         )
 
     async def get_many(self, names: Sequence[bytes]) -> list[bytes | None]:
-        """Return the values of names; None where there is none."""
+        """Return the values of names; None where there is none.
+
+        With keys, an empty value where none of them has signed it.
+        """
         if not names:
             return []
-        if self._address.kind != "cluster":
-            values = await self._bounded(lambda client: client.mget(names))
-            return self._checked(values, len(names))
-        # Keys of one command must share a slot, which those of a cluster rarely do.
-        replies = await self._pipelined([("MGET", name) for name in names])
-        return [value for reply in replies for value in self._checked(reply, 1)]
+        values = await self._values(names)
+        if self._signer is None:
+            return values
+        self._signer.look()
+        return self._signer.verified(names, values)
 
     async def set_many(self, items: Mapping[bytes, tuple[bytes, int]]) -> None:
         """Write values, each with its milliseconds. Tries all before it raises."""
+        signed: Callable[[bytes, bytes], bytes] = _unsigned
+        if self._signer is not None:
+            self._signer.look()
+            signed = self._signer.signed
         await self._pipelined(
             [
-                ("SET", name, value, "PX", milliseconds)
+                ("SET", name, signed(name, value), "PX", milliseconds)
                 for name, (value, milliseconds) in items.items()
                 if milliseconds > 0
             ]
@@ -129,6 +138,14 @@ class RedisTier:
                 except Exception as error:
                     raise self._failed(error) from None
 
+    async def _values(self, names: Sequence[bytes]) -> list[bytes | None]:
+        if self._address.kind != "cluster":
+            values = await self._bounded(lambda client: client.mget(names))
+            return self._checked(values, len(names))
+        # Keys of one command must share a slot, which those of a cluster rarely do.
+        replies = await self._pipelined([("MGET", name) for name in names])
+        return [value for reply in replies for value in self._checked(reply, 1)]
+
     async def _pipelined(self, commands: list[_Command]) -> list[Any]:
         """Return a reply a command, having tried all; the first error is raised."""
 
@@ -170,6 +187,10 @@ class RedisTier:
                 reason = reason.replace(secret, "***")
         reason = masked(reason)[:_LONGEST_REASON]
         return TierFailed(f"{_place(address)}: {reason}", fault)
+
+
+def _unsigned(_: bytes, value: bytes) -> bytes:
+    return value
 
 
 def _place(address: Address) -> str:
