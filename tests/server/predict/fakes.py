@@ -13,6 +13,7 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import GomlxError, Overloaded
+from gomlx.models.batching.batcher import Batcher
 from gomlx.models.batching.run import Job
 from gomlx.models.serving.current import LiveVersion
 from gomlx.server.predict.parse import ParsedRequest
@@ -76,7 +77,7 @@ class FakeServable:
 
 
 def live_version(
-    batcher: FakeBatcher, digest: str = DIGEST, unsteady: Sequence[str] = ()
+    batcher: FakeBatcher | Batcher, digest: str = DIGEST, unsteady: Sequence[str] = ()
 ) -> LiveVersion:
     servable: Any = FakeServable(digest, unsteady)
     fake: Any = batcher
