@@ -15,7 +15,8 @@ from typing import Any
 import orjson
 
 from gomlx.contract.canonical import Auxiliary, Exact, Kind, Vocabulary
-from gomlx.contract.key import KeyMaker
+from gomlx.contract.dtypes import FLOAT_LIMITS, STRUCT_CODES
+from gomlx.contract.key import KeyMaker, picker
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Block, Row, Scalar, Tensor
 from gomlx.contract.values.packing import pack, unpack
@@ -40,11 +41,15 @@ class Dictionary:
         # PERF: the values of scalar vocabularies, which most inputs are, collapse
         # without a call a value (loadtests/parts/keys.py).
         self._vocabularies = _scalar_vocabularies(fields)
-        places = {i for i, _, _ in self._vocabularies}
+        self._floats = _exact_floats(fields)
+        self._pick_floats = picker(self._floats)
+        codes = [STRUCT_CODES[self.tensors[i].dtype] for i in self._floats]
+        self._floats_layout = struct.Struct("<" + "".join(codes))
+        done = {*self._floats, *[i for i, _, _ in self._vocabularies]}
         self._others = [
             (i, _value_function(t, k))
             for i, (t, k) in enumerate(fields)
-            if i not in places
+            if i not in done and not isinstance(k, Exact | Auxiliary)
         ]
         self._width = len(signature.inputs) if signature.auxiliaries else None
         self._keyed_places = _keyed_auxiliaries(self.kinds, len(signature.inputs))
@@ -71,6 +76,11 @@ class Dictionary:
                 values[i] = unknown
         for i, collapse in self._others:
             values[i] = collapse(values[i])
+        if self._floats:
+            layout = self._floats_layout
+            floats = layout.unpack(layout.pack(*self._pick_floats(values)))
+            for i, number in zip(self._floats, floats, strict=True):
+                values[i] = number
         return tuple(values)
 
     def keys(self, canonical: Sequence[Row]) -> list[bytes]:
@@ -80,7 +90,8 @@ class Dictionary:
         hold but a Python string can.
         """
         try:
-            return self._keys.keys(self._keyed(canonical))
+            rows = canonical if self._width is None else self._keyed(canonical)
+            return self._keys.keys(rows)
         except (UnicodeEncodeError, orjson.JSONEncodeError):
             self._refuse_surrogates(canonical)
             raise
@@ -88,8 +99,6 @@ class Dictionary:
     def _keyed(self, rows: Sequence[Row]) -> Sequence[Row]:
         """Return what the key of each row is made from: its inputs and, as JSON text,
         its auxiliary inputs that key_fields names."""
-        if self._width is None:
-            return rows
         width = self._width
         places = self._keyed_places
         return [
@@ -137,6 +146,15 @@ def _scalar_vocabularies(
         if tensor.is_scalar
         and isinstance(kind, Vocabulary)
         and kind.unknown is not None
+    ]
+
+
+def _exact_floats(fields: Fields) -> list[int]:
+    """Return the place in a row of each scalar float that is only cast to its dtype."""
+    return [
+        i
+        for i, (tensor, kind) in enumerate(fields)
+        if tensor.is_scalar and isinstance(kind, Exact) and tensor.dtype in FLOAT_LIMITS
     ]
 
 

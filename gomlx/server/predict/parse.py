@@ -5,7 +5,7 @@ the same request comes again and again, often byte for byte.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import sleep
 from typing import Any, NamedTuple
@@ -50,6 +50,8 @@ class RequestParser:
     max_rows limits one request. is_keyed: make keys. recent: texts that are not parsed
     again; `VersionLookup` fills it.
     """
+
+    _joins_rows = True  # those of plain requests are made canonical together
 
     def __init__(
         self,
@@ -96,43 +98,41 @@ class RequestParser:
         texts: Sequence[bytes | str],
     ) -> None:
         """Parse the texts in whose places there is None."""
-        rows: list[Row] = []
-        places: list[int] = []
-        plain_row = self._signature.plain_row
+        plain: dict[int, Row] = {}  # by place
         for i, text in enumerate(texts):
-            if parsed[i] is not None:
-                continue
-            try:
-                value = self._decode(text)
-                row = plain_row(value)
-                if row is None:
-                    parsed[i] = self._check(value)
-                else:  # PERF: as for most; their keys are made together
-                    rows.append(row)
-                    places.append(i)
-            except Exception as error:
-                parsed[i] = error
-        for i, one in zip(places, self._singles(rows), strict=True):
-            parsed[i] = one
+            if parsed[i] is None:
+                try:
+                    value = self._decode(text)
+                    row = self._signature.plain_row(value)
+                    if row is None:
+                        parsed[i] = self._check(value)
+                    elif len(texts) > 1 and self._joins_rows and self._is_keyed:
+                        plain[i] = row
+                    else:
+                        parsed[i] = self._request([row], False)
+                except Exception as error:
+                    parsed[i] = error
+        if plain:
+            self._fill_plain(parsed, plain)
 
-    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
+    def _fill_plain(
+        self, parsed: list[ParsedRequest | Exception | None], plain: Mapping[int, Row]
+    ) -> None:
         """Make a request of each row.
 
         PERF: column by column, for all requests of one turn of the event loop.
         """
-        if not rows:
-            return []
         try:
-            canonical = self._dictionary.canonical(rows)
-            if not self._is_keyed:
-                return [ParsedRequest([row], [], False) for row in canonical]
-            keys = self._dictionary.keys(canonical)
+            joined = self._request(list(plain.values()), False)
         except Exception as error:
-            if len(rows) == 1:
-                return [error]
-            return [one for row in rows for one in self._singles([row])]
-        pairs = zip(canonical, keys, strict=True)
-        return [ParsedRequest([row], [key], False) for row, key in pairs]
+            if len(plain) == 1:
+                parsed[next(iter(plain))] = error
+                return
+            for i, row in plain.items():
+                self._fill_plain(parsed, {i: row})
+        else:
+            for i, row, key in zip(plain, joined.rows, joined.keys, strict=True):
+                parsed[i] = ParsedRequest([row], [key], False)
 
     def _decode(self, text: bytes | str) -> Any:
         if isinstance(text, bytes):
@@ -142,17 +142,19 @@ class RequestParser:
     def _check(self, value: Any) -> ParsedRequest:
         """Parse what is not a plain row: a batch, or values that need a closer look."""
         checked = self._signature.check_closely(value, self._max_rows)
-        rows, keys = self._keyed(checked.rows)
-        return ParsedRequest(rows, keys, checked.is_batch)
+        return self._request(checked.rows, checked.is_batch)
 
-    def _keyed(self, rows: Sequence[Row]) -> tuple[list[Row], list[bytes]]:
-        """Return canonical rows and their keys."""
+    def _request(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
+        """Make the rows canonical, and their keys."""
         canonical = self._dictionary.canonical(rows)
-        return canonical, self._dictionary.keys(canonical) if self._is_keyed else []
+        keys = self._dictionary.keys(canonical) if self._is_keyed else []
+        return ParsedRequest(canonical, keys, is_batch)
 
 
 class EchoParser(RequestParser):
     """Parses requests for a version that has outputs which repeat inputs."""
+
+    _joins_rows = False
 
     def __init__(
         self,
@@ -164,22 +166,9 @@ class EchoParser(RequestParser):
         super().__init__(signature, dictionary, max_rows, is_keyed)
         self._echoes = Echoes(signature)
 
-    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
-        return [self._single(row) for row in rows]
-
-    def _single(self, row: Row) -> ParsedRequest | Exception:
-        try:
-            return self._echoing([row], False)
-        except Exception as error:
-            return error
-
-    def _check(self, value: Any) -> ParsedRequest:
-        checked = self._signature.check_closely(value, self._max_rows)
-        return self._echoing(checked.rows, checked.is_batch)
-
-    def _echoing(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
-        canonical, keys = self._keyed(rows)
-        return ParsedRequest(canonical, keys, is_batch, self._echoes.of(rows))
+    def _request(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
+        request = super()._request(rows, is_batch)
+        return request._replace(echoes=self._echoes.of(rows))
 
 
 class TogetherParser(RequestParser):
@@ -188,21 +177,10 @@ class TogetherParser(RequestParser):
     Its answer is the list of the answers of all rows, also of one.
     """
 
-    def _singles(self, rows: Sequence[Row]) -> Iterable[ParsedRequest | Exception]:
-        return [self._single(row) for row in rows]
+    _joins_rows = False
 
-    def _single(self, row: Row) -> ParsedRequest | Exception:
-        try:
-            return self._together([row])
-        except Exception as error:
-            return error
-
-    def _check(self, value: Any) -> ParsedRequest:
-        checked = self._signature.check_closely(value, self._max_rows)
-        return self._together(checked.rows)
-
-    def _together(self, rows: Sequence[Row]) -> ParsedRequest:
-        canonical, keys = self._keyed(rows)
+    def _request(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
+        canonical, keys, *_ = super()._request(rows, is_batch)
         check_agreement(self._signature, canonical)
         row: Row = tuple(canonical)  # type: ignore[arg-type]
         return ParsedRequest([row], [request_key(keys)] if keys else [], False)
