@@ -141,11 +141,11 @@ class Turn:
         requests = 0
         size = 0
         while self._requesters and requests < _MAX_REQUESTS and size < _MAX_BYTES:
-            batch: list[HotRequester] = []
-            for requester in self._requesters[: _MAX_REQUESTS - requests]:
-                batch.append(requester)
+            batch = self._requesters[: _MAX_REQUESTS - requests]
+            for n, requester in enumerate(batch, 1):
                 size += len(requester.text)
                 if size >= _MAX_BYTES:
+                    del batch[n:]
                     break
             del self._requesters[: len(batch)]
             requests += len(batch)
@@ -180,11 +180,15 @@ class Turn:
                 self._models[requester.head.model].predict_large(requester)
         return [one for one in batch if len(one.text) < LARGE_BYTES]
 
-    def _predict(self, batch: Sequence[HotRequester]) -> None:
-        for model in dict.fromkeys([one.head.model for one in batch]):
+    def _predict(self, batch: list[HotRequester]) -> None:
+        while batch:
+            model = batch[0].head.model
             of_model = batch
-            if len(batch) > 1:
-                of_model = [one for one in batch if one.head.model == model]
+            batch = []
+            if len(of_model) > 1:  # PERF: nearly always of one model all the same
+                batch = [one for one in of_model if one.head.model != model]
+            if batch:
+                of_model = [one for one in of_model if one.head.model == model]
             try:
                 # PERF: a hot route is one of a model that the predictor has.
                 self._models[model].predict(of_model)
