@@ -55,13 +55,6 @@ class RunMetrics:
     rows: Histogram
     overlapping: Counter
 
-    def observe(self, run: Run, rows: int) -> None:
-        """Count a run, whether it failed, its wall time and its rows."""
-        self.runs.n += 1
-        self.failures.n += run.has_failed
-        self.seconds.add(run.timing.wall)
-        self.rows.add(rows)
-
 
 def attempt(
     model: str, run: Callable[[Sequence[Row]], list[bytes]], rows: Sequence[Row]

@@ -77,8 +77,13 @@ class Runner:
 
     def _end(self, batch: JobBatch, rows: int, run: Run, is_in_line: bool) -> None:
         self.last_rows = rows
-        self._metrics.observe(run, rows)
-        if not run.has_failed or run.timing.wall > self._cost.estimate(rows):
+        metrics = self._metrics
+        wall = run.timing.wall
+        metrics.runs.n += 1
+        metrics.failures.n += run.has_failed
+        metrics.seconds.add(wall)
+        metrics.rows.add(rows)
+        if not run.has_failed or wall > self._cost.estimate(rows):
             self._cost.observe(rows, run.timing, is_in_line)
         if run.is_rejected and len(batch) > 1:
             self._retry(halves(batch))

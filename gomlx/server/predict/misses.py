@@ -80,7 +80,7 @@ class Misses:
             pending.collapsed = 1
         else:
             batcher = pending.live.batcher
-            batcher.check_room(1, pending.timeout_seconds)
+            batcher.check_room(1, pending.deadline - pending.requester.arrived)
             flight = Flight(flights, key, policy, pending, 0)
             batcher.add(pending.parsed.rows[0], flight)
         self._deadlines.add(pending)

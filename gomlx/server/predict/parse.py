@@ -99,11 +99,15 @@ class RequestParser:
     ) -> None:
         """Parse the texts in whose places there is None."""
         plain: dict[int, Row] = {}  # by place
+        signature = self._signature
         for i, text in enumerate(texts):
             if parsed[i] is None:
                 try:
-                    value = self._decode(text)
-                    row = self._signature.plain_row(value)
+                    if isinstance(text, bytes):
+                        value = decoded(text, signature, self._max_rows)
+                    else:
+                        value = _decoded_query(text, signature)
+                    row = signature.plain_row(value)
                     if row is None:
                         parsed[i] = self._check(value)
                     elif len(texts) > 1 and self._joins_rows and self._is_keyed:
@@ -133,11 +137,6 @@ class RequestParser:
         else:
             for i, row, key in zip(plain, joined.rows, joined.keys, strict=True):
                 parsed[i] = ParsedRequest([row], [key], False)
-
-    def _decode(self, text: bytes | str) -> Any:
-        if isinstance(text, bytes):
-            return decoded(text, self._signature, self._max_rows)
-        return _decoded_query(text, self._signature)
 
     def _check(self, value: Any) -> ParsedRequest:
         """Parse what is not a plain row: a batch, or values that need a closer look."""
