@@ -41,11 +41,8 @@ class Dictionary:
         # PERF: the values of scalar vocabularies, which most inputs are, collapse
         # without a call a value (loadtests/parts/keys.py).
         self._vocabularies = _scalar_vocabularies(fields)
-        self._floats = _exact_floats(fields)
-        self._pick_floats = picker(self._floats)
-        codes = [STRUCT_CODES[self.tensors[i].dtype] for i in self._floats]
-        self._floats_layout = struct.Struct("<" + "".join(codes))
-        done = {*self._floats, *[i for i, _, _ in self._vocabularies]}
+        self._floats = _ExactFloats(fields)
+        done = {*self._floats.places, *[i for i, _, _ in self._vocabularies]}
         self._others = [
             (i, _value_function(t, k))
             for i, (t, k) in enumerate(fields)
@@ -76,11 +73,8 @@ class Dictionary:
                 values[i] = unknown
         for i, collapse in self._others:
             values[i] = collapse(values[i])
-        if self._floats:
-            layout = self._floats_layout
-            floats = layout.unpack(layout.pack(*self._pick_floats(values)))
-            for i, number in zip(self._floats, floats, strict=True):
-                values[i] = number
+        if self._floats.places:
+            self._floats.cast(values)
         return tuple(values)
 
     def keys(self, canonical: Sequence[Row]) -> list[bytes]:
@@ -149,13 +143,29 @@ def _scalar_vocabularies(
     ]
 
 
-def _exact_floats(fields: Fields) -> list[int]:
-    """Return the place in a row of each scalar float that is only cast to its dtype."""
-    return [
-        i
-        for i, (tensor, kind) in enumerate(fields)
-        if tensor.is_scalar and isinstance(kind, Exact) and tensor.dtype in FLOAT_LIMITS
-    ]
+class _ExactFloats:
+    """The scalar floats of a row that are only cast to their dtypes, all in one step.
+
+    places: where in a row they are.
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.places = [
+            i
+            for i, (tensor, kind) in enumerate(fields)
+            if tensor.is_scalar
+            and isinstance(kind, Exact)
+            and tensor.dtype in FLOAT_LIMITS
+        ]
+        codes = [STRUCT_CODES[fields[i][0].dtype] for i in self.places]
+        self._layout = struct.Struct("<" + "".join(codes))
+        self._pick = picker(self.places)
+
+    def cast(self, values: list[Any]) -> None:
+        """Cast them in a row's values, as `canonical.cast` casts one."""
+        numbers = self._layout.unpack(self._layout.pack(*self._pick(values)))
+        for i, number in zip(self.places, numbers, strict=True):
+            values[i] = number
 
 
 def _keyed_auxiliaries(kinds: Sequence[Kind], first: int) -> list[int]:
