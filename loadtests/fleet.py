@@ -26,9 +26,9 @@ L1_MEGABYTES = (64, 256, 1024)
 RATE = 1000.0  # requests a second, of each host
 SHARED_GIGABYTES = 8
 TTL_SECONDS = 3600.0  # the default
-# Bytes of memory for an answer of 100 bytes: python -m loadtests.parts.l1 and
+# Bytes of memory for an answer of 100 bytes: python -m loadtests.l1.hit_ratio and
 # python -m loadtests.tiers.
-L1_BYTES = 233
+L1_BYTES = 177
 SHARED_BYTES = 287
 
 PAGE = ROOT / "docs" / "internals" / "scale.md"

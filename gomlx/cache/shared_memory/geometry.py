@@ -40,7 +40,7 @@ class Shares:
     been appended since an entry was, when it counts as old.
     """
 
-    index: float = 0.125
+    index: float = 0.2
     new: float = 0.1
     old_kept: float = 0.8
     old_new: float = 0.5
