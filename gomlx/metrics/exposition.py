@@ -1,8 +1,22 @@
 """The metrics of all workers in Prometheus' text format."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.utils import floatToGoString
+
+from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
+from gomlx.metrics.tally import ALL, Counts, SeriesKey
+
+T = TypeVar("T")
 
 
 class ScrapedMetric:
@@ -22,31 +36,69 @@ class ScrapedMetric:
         self.samples.append((labels, value))
 
 
-def exposition(directory: Path, scraped: Iterable[ScrapedMetric]) -> bytes:
-    """Return the text format: prometheus_client's files summed over all workers, then
-    the scraped metrics."""
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
-
+def exposition(counts: Counts, scraped: Iterable[ScrapedMetric]) -> bytes:
+    """Return the text format: what all workers have counted, then the scraped
+    metrics."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(directory))
-    registry.register(_ScrapedCollector(scraped))
+    registry.register(_Collector([*_counted(counts), *map(_family, scraped)]))
     return generate_latest(registry)
 
 
-class _ScrapedCollector:
-    """prometheus_client's Collector protocol over scraped metrics."""
+class _Collector:
+    """prometheus_client's Collector protocol over metrics that are complete."""
 
-    def __init__(self, scraped: Iterable[ScrapedMetric]) -> None:
-        self._scraped = scraped
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
 
-    def collect(self) -> Iterable[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
 
-        for metric in self._scraped:
-            is_counter = metric.name.endswith("_total")
-            family_type = CounterMetricFamily if is_counter else GaugeMetricFamily
-            family = family_type(metric.name, metric.text, labels=metric.labels)
-            for labels, value in metric.samples:
-                family.add_metric(labels, value)
-            yield family
+
+def _counted(counts: Counts) -> Iterator[Metric]:
+    """Yield the metrics of which there is a series."""
+    yield from _counters(counts)
+    yield from _histograms(counts)
+    for name, one in GAUGES.items():
+        if series := _series_of(name, counts.gauges):
+            gauge = GaugeMetricFamily(name, one.help, labels=one.labels)
+            for labels, value in series:
+                gauge.add_metric(labels, value)
+            yield gauge
+
+
+def _counters(counts: Counts) -> Iterator[Metric]:
+    for name, one in COUNTERS.items():
+        if series := _series_of(name, counts.series):
+            counter = CounterMetricFamily(name, one.help, labels=one.labels)
+            for labels, periods in series:
+                counter.add_metric(labels, periods[ALL].n)
+            yield counter
+
+
+def _histograms(counts: Counts) -> Iterator[Metric]:
+    for name, one in HISTOGRAMS.items():
+        if series := _series_of(name, counts.series):
+            histogram = HistogramMetricFamily(name, one.help, labels=one.labels)
+            bounds = [*map(floatToGoString, one.bounds), "+Inf"]
+            for labels, periods in series:
+                upto = accumulate(counts.buckets[(name, *labels)])
+                buckets = [*zip(bounds, upto, strict=True)]
+                histogram.add_metric(labels, buckets, periods[ALL].total)
+            yield histogram
+
+
+def _series_of(
+    name: str, series: Mapping[SeriesKey, T]
+) -> list[tuple[tuple[str, ...], T]]:
+    """Return the label values of a metric's series, and what each has, in order."""
+    found = [(key[1:], value) for key, value in series.items() if key[0] == name]
+    return sorted(found, key=lambda one: one[0])
+
+
+def _family(metric: ScrapedMetric) -> Metric:
+    is_counter = metric.name.endswith("_total")
+    family_type = CounterMetricFamily if is_counter else GaugeMetricFamily
+    family = family_type(metric.name, metric.text, labels=metric.labels)
+    for labels, value in metric.samples:
+        family.add_metric(labels, value)
+    return family

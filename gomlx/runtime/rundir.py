@@ -1,20 +1,25 @@
 """The run directory: the files that the processes of one service share.
 
     lock                 locked by the supervisor; holds its process id
-    config.json          the validated config (it may hold secrets)
-    manifest.json        which versions should be live (models.version.Manifest)
     models/ID/DIGEST/    staged versions
-    workers/PID          one file per worker that handles SIGUSR2
-    slots/N              one lock per worker: N is the worker's stable number
-    metrics/             counters of all workers, one file per slot and kind
 
 Shared memory is a directory of its own in /dev/shm, whose name is derived from the run
-directory's. It holds the datastores, and what the workers have counted since the start
-(metrics/tally.py). If the config names the run directory, the datastores outlive the
-service, so that the next one starts with a warm cache.
+directory's. It holds the datastores, and all that changes while the service runs, so
+that a full disk stops nothing but stagings:
+
+    .state/config.json     the validated config (it may hold secrets)
+    .state/manifest.json   which versions should be live (models.version.Manifest)
+    .state/workers/PID     one file per worker that handles SIGUSR2
+    .state/slots/N         one lock per worker: N is the worker's stable number
+    .state/metrics/        counts of all workers, one file per slot (metrics/tally.py)
+    ID/                    the store of a datastore (cache/shared_memory/store.py)
+
+If the config names the run directory, the datastores outlive the service, so that the
+next one starts with a warm cache.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -25,6 +30,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
+
+log = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "gomlx-"
@@ -41,41 +48,41 @@ class RunDir:
     root: Path
 
     @property
-    def config(self) -> Path:
-        return self.root / "config.json"
-
-    @property
-    def manifest(self) -> Path:
-        return self.root / "manifest.json"
-
-    @property
     def models(self) -> Path:
         return self.root / "models"
 
     @property
-    def workers(self) -> Path:
-        return self.root / "workers"
-
-    @property
-    def metrics(self) -> Path:
-        return self.root / "metrics"
-
-    @property
-    def slots(self) -> Path:
-        return self.root / "slots"
-
-    @property
     def shared(self) -> Path:
-        """The directory of the stores: in /dev/shm, or below root without it."""
+        """The directory in /dev/shm, or below root where there is none."""
         if not SHARED_MEMORY.is_dir():
             return self.root / "shared"
         name = blake2b(bytes(self.root.resolve()), digest_size=8).hexdigest()
         return SHARED_MEMORY / f"{_PREFIX}{os.getuid()}-{name}"
 
     @property
-    def tallies(self) -> Path:
-        """The directory of the workers' counts. No datastore can have this name."""
-        return self.shared / ".tallies"
+    def state(self) -> Path:
+        """The directory of one run's state. No datastore can have this name."""
+        return self.shared / ".state"
+
+    @property
+    def config(self) -> Path:
+        return self.state / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.state / "manifest.json"
+
+    @property
+    def workers(self) -> Path:
+        return self.state / "workers"
+
+    @property
+    def metrics(self) -> Path:
+        return self.state / "metrics"
+
+    @property
+    def slots(self) -> Path:
+        return self.state / "slots"
 
     def store(self, datastore: str) -> Path:
         """The directory of a datastore's L1."""
@@ -84,16 +91,30 @@ class RunDir:
     def keep_stores(self, names: Collection[str]) -> None:
         """Keep an earlier run's stores of these names, and remove all others.
 
-        The directory that holds them is private to this user. Raises FileExistsError
-        if it belongs to another user.
+        Raises OSError.
         """
-        if not names or not _is_private(self.shared):
+        self._make_shared()
+        for path in self.shared.iterdir():
+            if path.name not in names and path != self.state:
+                _remove(path)
+        if not names:
+            with suppress(OSError):
+                self.shared.rmdir()  # fails while it holds the state of a run
+
+    def make_state(self) -> None:
+        """Create the directories in shared memory that are missing. Raises OSError."""
+        self._make_shared()
+        for path in (self.state, self.workers, self.metrics, self.slots):
+            path.mkdir(mode=0o700, exist_ok=True)
+
+    def _make_shared(self) -> None:
+        """Create the directory in shared memory, private to this user.
+
+        Raises FileExistsError if it belongs to another user.
+        """
+        if not _is_private(self.shared):
             _remove(self.shared)
-        if names:
-            self.shared.mkdir(mode=0o700, exist_ok=_is_private(self.shared))
-            for path in self.shared.iterdir():
-                if path.name not in names:
-                    _remove(path)
+        self.shared.mkdir(mode=0o700, exist_ok=_is_private(self.shared))
 
 
 class Lease:
@@ -122,14 +143,15 @@ class Lease:
             )
         rundir = RunDir(root)
         lock = _lock_for_this_process(root)
-        _clear(rundir)
-        for path in (rundir.models, rundir.workers, rundir.metrics, rundir.slots):
-            path.mkdir(exist_ok=True)
+        rundir.models.mkdir(exist_ok=True)
+        rundir.make_state()
+        _remove(rundir.state)  # an earlier run's
+        rundir.make_state()
         return cls(rundir, lock, is_temporary)
 
     def release(self) -> None:
         """Remove the state of this run, and the whole directory if it is temporary."""
-        _clear(self.rundir)
+        _remove(self.rundir.state)
         if self._is_temporary:
             _remove(self.rundir.shared)
             _remove(self.rundir.root)
@@ -147,22 +169,30 @@ def _lock_for_this_process(root: Path) -> int:
         os.close(lock)
         raise RunDirInUse(f"{root} is in use by process {holder}")
     os.truncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    with suppress(OSError):  # no space: it only tells people who holds the lock
+        os.write(lock, f"{os.getpid()}\n".encode())
     return lock
 
 
 class WorkerSlot(NamedTuple):
-    """A worker's stable number, and the descriptor whose lock reserves it."""
+    """A worker's stable number, and the descriptor whose lock reserves it, or -1."""
 
     number: int
     lock: int
 
 
 def claim_slot(rundir: RunDir) -> WorkerSlot:
-    """Reserve the lowest free worker slot until this process ends."""
+    """Reserve the lowest free worker slot until this process ends.
+
+    Where none can be reserved, a worker is its own slot: it has to serve all the same.
+    """
     number = 0
     while True:
-        lock = os.open(rundir.slots / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            lock = os.open(rundir.slots / str(number), os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            log.error("cannot reserve a worker slot: %s", error)
+            return WorkerSlot(os.getpid(), -1)
         if _try_lock(lock):
             return WorkerSlot(number, lock)
         os.close(lock)
@@ -176,14 +206,6 @@ def _try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _clear(rundir: RunDir) -> None:
-    """Remove the state of one run: all but the lock, the models and the datastores."""
-    rundir.manifest.unlink(missing_ok=True)
-    rundir.config.unlink(missing_ok=True)
-    for path in (rundir.workers, rundir.metrics, rundir.slots, rundir.tallies):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_private(directory: Path) -> bool:

@@ -84,7 +84,7 @@ class Master:
         """Send SIGUSR2 to the workers that handle it; forget those that died."""
         if self._process is None:
             return
-        for announcement in self._workers.iterdir():
+        for announcement in self._workers.glob("*"):  # none if the folder is gone
             pid = int(announcement.name)
             if _parent_of(pid) == self._process.pid:
                 with suppress(ProcessLookupError):

@@ -7,7 +7,6 @@ read it now.
 import logging
 import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 from gomlx.models import files
@@ -25,6 +24,8 @@ class Publisher:
         self._path = path
         self._signal_workers = signal_workers
         self._manifest = Manifest()
+        self._is_unwritten = False
+        self._is_failing = False
 
     def start(self) -> None:
         """Write an empty manifest: workers may start before any model is staged."""
@@ -67,12 +68,26 @@ class Publisher:
         self._manifest.failures[name] = reason
         self._set_refused(name, not may_pass)
         self._count(name, "failed")
-        with suppress(OSError):  # the disk may be what failed; the next write retries
-            self._manifest.write(self._path)
+        self._is_unwritten = True
+        self.keep()
         live = self._manifest.versions.get(name)
         stays = f"; version {live.digest} stays live" if live else ""
         log.error("model %s cannot be staged: %s%s", name, reason, stays)
-        self._signal_workers()
+
+    def keep(self) -> None:
+        """Write the manifest if it could not be written before, or was removed."""
+        if self._path.exists() and not self._is_unwritten:
+            return
+        try:
+            self._manifest.write(self._path)
+        except OSError as error:
+            if not self._is_failing:  # logged once, until it succeeds
+                log.error("cannot tell workers of versions and failures: %s", error)
+            self._is_failing = True
+        else:
+            self._is_unwritten = False
+            self._is_failing = False
+            self._signal_workers()
 
     def _set_refused(self, name: str, is_refused: bool) -> None:
         others = [other for other in self._manifest.refused if other != name]

@@ -2,6 +2,7 @@
 
     startup     remove leftovers of earlier runs; publish an empty manifest
     main loop   per model: watch ─► stage ─► publish ─► signal
+                once a second: make anew what is gone of the files in shared memory
                 Gunicorn: once every model was staged or has failed: start, restart
     shutdown    stop Gunicorn gracefully; kill what remains
 
@@ -15,11 +16,11 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gomlx.errors import StageFailed, StageInterrupted
+from gomlx.errors import GomlxError, StageFailed, StageInterrupted
 from gomlx.models.version import StageRequest
 from gomlx.runtime.ending import end_within
 from gomlx.runtime.masking import masked
@@ -32,12 +33,15 @@ from gomlx.supervisor.watcher import Observation, Watcher, differ, in_thread
 
 log = logging.getLogger(__name__)
 
+log = logging.getLogger(__name__)
+
 # One slow source must not delay the other models, and /livez, for longer.
 _FIRST_STAGING_SECONDS = 10.0
 _LAST_SECONDS = 10.0  # of a stop, beyond the graceful time
 _LOOK_SECONDS = 60.0  # at all files, which a network may have
 _FIRST_RETRY_SECONDS = 30.0
 _LAST_RETRY_SECONDS = 600.0
+_KEEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,11 @@ class Intervals:
 
 
 class Supervisor:
-    """One service's parent process. Its workers accept connections on listener."""
+    """One service's parent process. Its workers accept connections on listener.
+
+    keep makes anew what is gone of the files that workers share; it runs in a thread,
+    and may raise GomlxError and OSError.
+    """
 
     def __init__(
         self,
@@ -59,10 +67,12 @@ class Supervisor:
         rundir: RunDir,
         listener: socket.socket,
         timing: Intervals,
+        keep: Callable[[], None],
     ) -> None:
         self._requests = requests
         self._rundir = rundir
         self._timing = timing
+        self._keep = keep
         self._stopping = asyncio.Event()
         self._stager = Stager(timing.stage_seconds)
         self._master = Master(
@@ -132,6 +142,7 @@ class Supervisor:
         """Follow every model's source; run Gunicorn once each was tried, or is slow."""
         tried = [asyncio.Event() for _ in self._requests]
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_files())
             for request, event in zip(self._requests, tried, strict=True):
                 tasks.create_task(self._follow(request, event))
             tasks.create_task(self._restage_damaged())
@@ -139,6 +150,21 @@ class Supervisor:
                 async with asyncio.timeout(_FIRST_STAGING_SECONDS):
                     await asyncio.gather(*(event.wait() for event in tried))
             tasks.create_task(self._master.keep_running())
+
+    async def _keep_files(self) -> None:
+        """Make anew what others remove of the files in shared memory, or damage."""
+        problem = ""
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            try:
+                await asyncio.to_thread(self._keep)
+            except (GomlxError, OSError) as error:
+                if str(error) != problem:  # logged once, until another comes or none
+                    log.error("%s", error)
+                problem = str(error)
+            else:
+                problem = ""
+            self._publisher.keep()
 
     async def _follow(self, request: StageRequest, tried: asyncio.Event) -> None:
         """Stage and publish one model each time its source has changed.

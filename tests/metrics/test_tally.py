@@ -1,10 +1,12 @@
 """The files in which worker slots share their counts."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gomlx.metrics.tally import ALL, Sums, Tally, minute, read_all
+from gomlx.metrics.tally import ALL, Counts, Sums, Tally, minute, read_all
 
 KEY = ("requests", "m", "200")
 
@@ -31,7 +33,7 @@ def test_this_minute_and_the_one_before_are_kept(tmp_path: Path, clock: Clock) -
         tally.add(KEY, Sums(n))
         tally.write()
     expected = {ALL: Sums(15), 101: Sums(4), 102: Sums(8)}
-    assert read_all(tmp_path) == {KEY: expected}
+    assert read_all(tmp_path) == Counts({KEY: expected})
     assert minute(clock.now) == 102
 
 
@@ -41,7 +43,7 @@ def test_slots_are_summed_by_minute(tmp_path: Path, clock: Clock) -> None:
         tally.add(KEY, sums)
         tally.write()
     both = Sums(3, 5.5, 0.5, 4.0)
-    assert read_all(tmp_path) == {KEY: {ALL: both, 100: both}}
+    assert read_all(tmp_path) == Counts({KEY: {ALL: both, 100: both}})
 
 
 def test_the_next_worker_of_a_slot_counts_on(tmp_path: Path, clock: Clock) -> None:
@@ -49,7 +51,7 @@ def test_the_next_worker_of_a_slot_counts_on(tmp_path: Path, clock: Clock) -> No
         tally = Tally(tmp_path, 0, clock)
         tally.add(KEY, Sums(1))
         tally.write()
-    assert read_all(tmp_path)[KEY][ALL].n == 3
+    assert read_all(tmp_path).series[KEY][ALL].n == 3
     assert len(list(tmp_path.iterdir())) == 1
 
 
@@ -60,11 +62,11 @@ def test_a_worker_killed_while_writing_loses_only_its_last_write(
     tally.add(KEY, Sums(1))
     tally.write()
     (tmp_path / "tally_0.new").write_bytes(b"\x81")  # the beginning of a file
-    assert read_all(tmp_path)[KEY][ALL].n == 1
+    assert read_all(tmp_path).series[KEY][ALL].n == 1
     tally = Tally(tmp_path, 0, clock)
     tally.add(KEY, Sums(1))
     tally.write()
-    assert read_all(tmp_path)[KEY][ALL].n == 2
+    assert read_all(tmp_path).series[KEY][ALL].n == 2
 
 
 def test_a_failed_write_is_logged_once_and_retried(
@@ -72,11 +74,86 @@ def test_a_failed_write_is_logged_once_and_retried(
 ) -> None:
     folder = tmp_path / "metrics"
     tally = Tally(folder, 0, clock)
-    folder.rmdir()
     tally.add(KEY, Sums(1))
     tally.write()
     tally.write()
     assert len(caplog.records) == 1
     folder.mkdir()
     tally.write()
-    assert read_all(folder)[KEY][ALL].n == 1
+    assert read_all(folder).series[KEY][ALL].n == 1
+
+
+def test_buckets_and_gauges_are_joined(tmp_path: Path, clock: Clock) -> None:
+    for slot, value in enumerate((2.0, 1.0)):
+        tally = Tally(tmp_path, slot, clock)
+        for _ in range(2):
+            tally.add(KEY, Sums(3, 3.0, 1.0, 1.0), [2, 0, 1])
+        tally.set(("state",), value)
+        tally.write()
+    counts = read_all(tmp_path)
+    assert counts.buckets == {KEY: [8, 0, 4]}
+    assert counts.series[KEY][ALL] == Sums(12, 12.0, 1.0, 1.0)
+    assert counts.gauges == {("state",): 2.0}
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def of_another_form(path: Path) -> None:
+    path.write_bytes(b"\x80")
+
+
+def changed(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+DAMAGES = [emptied, cut, of_another_form, changed]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_discarded(
+    tmp_path: Path,
+    clock: Clock,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+) -> None:
+    for slot in (0, 1):
+        tally = Tally(tmp_path, slot, clock)
+        tally.add(KEY, Sums(1 + slot))
+        tally.write()
+    damage(tmp_path / "tally_0.msgpack")
+    assert read_all(tmp_path).series[KEY][ALL].n == 2
+    assert read_all(tmp_path).series[KEY][ALL].n == 2
+    assert [str(tmp_path / "tally_0.msgpack") in r.message for r in caplog.records] == [
+        True
+    ]
+
+
+def test_the_next_worker_of_a_slot_with_a_damaged_file_begins_anew(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    emptied(tmp_path / "tally_0.msgpack")
+    tally = Tally(tmp_path, 0, clock)
+    tally.add(KEY, Sums(1))
+    tally.write()
+    assert read_all(tmp_path).series[KEY][ALL].n == 1
+    assert len(caplog.records) == 1
+
+
+def test_a_file_that_is_gone_is_written_again(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    tally = Tally(folder, 0, clock)
+    tally.add(KEY, Sums(1))
+    tally.write()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    tally.write()
+    assert read_all(folder).series[KEY][ALL].n == 1

@@ -16,7 +16,7 @@ Holder = Callable[[str, Path | None], tuple["subprocess.Popen[str]", str]]
 
 ACQUIRE = """
 lease = Lease.acquire(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
-(lease.rundir.shared / "store").mkdir(parents=True)
+lease.rundir.store("store").mkdir()
 print(lease.rundir.root, flush=True)
 """
 CLAIM_SLOT = """
@@ -110,7 +110,7 @@ def test_the_directory_of_a_killed_service_is_free_and_cleared(
     root = tmp_path / "run"
     holder, _ = hold(ACQUIRE, root)
     old = RunDir(root)
-    (old.metrics / "counter_0.db").touch()
+    (old.metrics / "tally_0.msgpack").touch()
     (old.workers / "1").touch()
     old.manifest.touch()
     old.config.touch()
@@ -128,15 +128,15 @@ def test_the_directory_of_a_killed_service_is_free_and_cleared(
 def test_releasing_keeps_only_what_the_next_run_can_use(tmp_path: Path) -> None:
     lease = Lease.acquire(tmp_path / "run")
     rundir = lease.rundir
-    (rundir.store("s")).mkdir(parents=True)
+    rundir.store("s").mkdir()
     (rundir.models / "ml0").mkdir()
     rundir.manifest.touch()
     rundir.config.touch()
     lease.release()
     assert {path.name for path in rundir.root.iterdir()} == {"lock", "models"}
-    assert rundir.store("s").is_dir()
+    assert list(rundir.shared.iterdir()) == [rundir.store("s")]
     rundir.keep_stores(())
-    assert not rundir.shared.exists()
+    assert not rundir.shared.exists()  # nothing of a run was left in it
 
 
 def test_only_named_stores_are_kept(lease: Lease) -> None:
@@ -147,21 +147,19 @@ def test_only_named_stores_are_kept(lease: Lease) -> None:
     (rundir.shared / ".new-half").mkdir()
     (rundir.shared / "link").symlink_to(rundir.root)
     rundir.keep_stores({"a", "b"})
-    assert {path.name for path in rundir.shared.iterdir()} == {"a"}
+    assert {*rundir.shared.iterdir()} == {rundir.state, rundir.store("a")}
     assert rundir.root.is_dir()
     rundir.keep_stores(())
-    assert not rundir.shared.exists()
+    assert [*rundir.shared.iterdir()] == [rundir.state]
 
 
 def test_shared_memory_is_private(lease: Lease) -> None:
     rundir = lease.rundir
-    rundir.shared.mkdir()
     rundir.shared.chmod(0o777)
     rundir.store("a").mkdir()
     rundir.keep_stores({"a"})
     assert rundir.shared.stat().st_mode & 0o777 == 0o700
     assert list(rundir.shared.iterdir()) == []
-    rundir.keep_stores(())
 
 
 def test_a_link_in_place_of_shared_memory_is_removed(
@@ -169,12 +167,21 @@ def test_a_link_in_place_of_shared_memory_is_removed(
 ) -> None:
     rundir = lease.rundir
     (tmp_path / "theirs" / "a").mkdir(parents=True)
+    shutil.rmtree(rundir.shared)
     rundir.shared.symlink_to(tmp_path / "theirs")
     rundir.keep_stores({"a"})
     assert not rundir.shared.is_symlink()
     assert list(rundir.shared.iterdir()) == []
     assert (tmp_path / "theirs" / "a").is_dir()
-    rundir.keep_stores(())
+
+
+def test_state_that_is_gone_is_made_again(lease: Lease) -> None:
+    rundir = lease.rundir
+    shutil.rmtree(rundir.shared)
+    rundir.make_state()
+    for path in (rundir.workers, rundir.metrics, rundir.slots):
+        assert list(path.iterdir()) == []
+    assert rundir.shared.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_released_directory_can_be_acquired_again(tmp_path: Path) -> None:
@@ -185,7 +192,7 @@ def test_a_released_directory_can_be_acquired_again(tmp_path: Path) -> None:
 def test_a_temporary_directory_leaves_nothing(temporary: Path) -> None:
     lease = Lease.acquire(None)
     assert lease.rundir.root.parent == temporary
-    lease.rundir.store("s").mkdir(parents=True)
+    lease.rundir.store("s").mkdir()
     assert lease.rundir.shared.is_dir()
     lease.release()
     assert list(temporary.iterdir()) == []
@@ -256,3 +263,8 @@ def test_the_slot_of_a_killed_worker_is_free(lease: Lease, hold: Holder) -> None
     assert again.number == 0
     assert second.poll() is None
     os.close(again.lock)
+
+
+def test_a_worker_without_a_slot_is_its_own(lease: Lease) -> None:
+    shutil.rmtree(lease.rundir.slots)
+    assert claim_slot(lease.rundir).number == os.getpid()

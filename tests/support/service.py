@@ -56,6 +56,7 @@ class Service:
     ) -> None:
         self.folder = folder
         self.run_dir = folder / "run"
+        self.files = RunDir(self.run_dir)
         self.log = folder / "log"
         self._prefix = prefix
         self._trust = trust
@@ -87,7 +88,7 @@ class Service:
 
         request = request_of(model, self.folder / "config.yaml")
         url = str(source or request.url)
-        into = RunDir(self.run_dir).models / model
+        into = self.files.models / model
         stage(replace(request, url=url, into=into))
 
     def launch(self) -> None:
@@ -201,13 +202,13 @@ class Service:
 
     def version(self, model: str) -> str:
         """Return the digest that the manifest names for a model, or ""."""
-        manifest = json.loads((self.run_dir / "manifest.json").read_text())
+        manifest = json.loads(self.files.manifest.read_text())
         digest: str = manifest["versions"].get(model, {}).get("digest", "")
         return digest
 
     def worker_pids(self) -> list[int]:
         """Return the running workers that have announced themselves."""
-        pids = [int(path.name) for path in (self.run_dir / "workers").iterdir()]
+        pids = [int(path.name) for path in self.files.workers.iterdir()]
         return [pid for pid in pids if is_running(pid)]
 
     def master_pid(self) -> int:
@@ -225,7 +226,7 @@ class Service:
         return all(m["ready"] or "problem" in m for m in self.states())
 
     def worker_pids_if_any(self) -> list[int]:
-        return self.worker_pids() if (self.run_dir / "workers").is_dir() else []
+        return self.worker_pids() if self.files.workers.is_dir() else []
 
 
 def is_running(pid: int) -> bool:
@@ -289,4 +290,4 @@ def running(
     finally:
         if service.process.poll() is None:
             service.stop()
-        shutil.rmtree(RunDir(service.run_dir).shared, ignore_errors=True)
+        shutil.rmtree(service.files.shared, ignore_errors=True)

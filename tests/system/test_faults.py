@@ -13,7 +13,6 @@ from typing import Any
 import httpx
 import pytest
 
-from gomlx.runtime.rundir import RunDir
 from tests.support import saved_models
 from tests.support.service import Service, is_running, processes_of, running, wait_for
 
@@ -87,13 +86,13 @@ def test_a_reload_still_reaches_restarted_workers(service: Service) -> None:
 
 
 def test_metric_files_do_not_grow_with_recycled_workers(service: Service) -> None:
-    files = {path.name for path in (service.run_dir / "metrics").iterdir()}
+    files = {path.name for path in service.files.metrics.iterdir()}
     before = numbers(service)
     for _ in range(2):
         recycle_a_worker(service)
     assert numbers(service) == before
     assert answers_are_counted(service, before["Count"])
-    after = {path.name for path in (service.run_dir / "metrics").iterdir()}
+    after = {path.name for path in service.files.metrics.iterdir()}
     # One slot more than workers: a new one may start before the old one has ended.
     assert len(after) <= len(files) * 3 / 2
 
@@ -107,7 +106,7 @@ def recycle_a_worker(service: Service) -> None:
 
 def stop_and_check(service: Service, meanwhile: Callable[[], None]) -> None:
     """Stop a service: only its cached answers remain."""
-    shared = RunDir(service.run_dir).shared
+    shared = service.files.shared
     assert shared.is_dir()
     service.client.close()
     service.process.send_signal(signal.SIGTERM)

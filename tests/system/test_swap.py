@@ -123,7 +123,7 @@ def live_versions(service: Service) -> set[str]:
 
 def reloads(service: Service, outcome: str) -> int:
     """Return how often a staging had this outcome."""
-    manifest = json.loads((service.run_dir / "manifest.json").read_text())
+    manifest = json.loads(service.files.manifest.read_text())
     count: int = manifest["reloads"]["m"].get(outcome, 0)
     return count
 

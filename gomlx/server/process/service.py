@@ -1,16 +1,14 @@
 """One worker process: the service that is built from the config, and its life.
 
-    Service(…)          on the event loop, after the fork
-     ├ startup          import TensorFlow in a thread, load every model, announce
-     │   … serves …
-     ├ stop_accepting   no new requests; open ones finish
-     └ shutdown         write what is queued, release everything
-
-prometheus_client reads its directory when it is imported: the metrics import it
-themselves, when they are built.
+Service(…)          on the event loop, after the fork
+ ├ startup          import TensorFlow in a thread, load every model, announce
+ │   … serves …
+ ├ stop_accepting   no new requests; open ones finish
+ └ shutdown         write what is queued, release everything
 """
 
 import asyncio
+import logging
 import os
 import signal
 import time
@@ -47,6 +45,8 @@ from gomlx.server.routes.app import build_app
 if TYPE_CHECKING:
     from gomlx.server.http.http2.protocol import Http2Protocol
 
+log = logging.getLogger(__name__)
+
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
@@ -81,7 +81,7 @@ class Service:
     def __init__(self, config: Config, rundir: RunDir, hooks: WorkerHooks) -> None:
         slot = claim_slot(rundir).number
         self._hooks = hooks
-        self._metrics = metrics = Metrics(rundir.metrics, slot, rundir.tallies)
+        self._metrics = metrics = Metrics(rundir.metrics, slot)
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self._stores = open_stores(config, rundir.store, metrics)
         current = Current(model.id for model in config.models)
@@ -131,7 +131,7 @@ class Service:
         await import_tensorflow()
         await measure_tiers(self._stores.values())
         await self._reloader.catch_up()
-        self._announcement.touch()
+        self._announce()
         self._tasks = [loop.create_task(run()) for run in self._background]
 
     def stop_accepting(self) -> None:
@@ -146,6 +146,12 @@ class Service:
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self._metrics.close()
+
+    def _announce(self) -> None:
+        try:
+            self._announcement.touch()
+        except OSError as error:  # the clock does what the signal would
+            log.error("cannot announce that this worker takes signals: %s", error)
 
     async def _flush(self) -> None:
         for turn in count():
