@@ -16,7 +16,7 @@ import orjson
 
 from gomlx.contract import dtypes
 from gomlx.contract.dtypes import PlainTest
-from gomlx.contract.values.arrays import Array
+from gomlx.contract.values.arrays import MAX_DEPTH, Array
 from gomlx.contract.values.binary import from_base64
 from gomlx.contract.values.composite import (
     Misfit,
@@ -34,8 +34,6 @@ from gomlx.contract.values.packing import (
     unpack,
 )
 from gomlx.errors import InvalidInput, excerpt
-
-_MAX_DEPTH = 32
 
 Scalar = str | bytes | bool | int | float | None  # None: auxiliary inputs only
 
@@ -226,8 +224,8 @@ class Tensor:
                 raise self._error("nested lists of unequal length", row)
             shape.append(sizes.pop())
             leaves = flatten(leaves)
-            if len(shape) > _MAX_DEPTH:
-                raise self._error(f"lists nested deeper than {_MAX_DEPTH}", row)
+            if len(shape) > MAX_DEPTH:
+                raise self._error(f"lists nested deeper than {MAX_DEPTH}", row)
         return self._full_shape(shape, row), leaves
 
     def _full_shape(self, found: list[int], row: int | None) -> tuple[int, ...]:

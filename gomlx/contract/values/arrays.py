@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import orjson
 
 LEAST_BYTES = 1 << 15  # of an array that is worth it
+MAX_DEPTH = 32  # of nested lists
 _PIECE_BYTES = 1 << 16
 _NUMBERS = b"0123456789+-.eE"
 _MARK = "\0array %d"  # no text of a body that is cut has a NUL
@@ -96,6 +97,8 @@ def _array(text: bytes, pause: Callable[[], object]) -> Array | None:
 def _shape(brackets: bytes) -> tuple[int, ...] | None:
     """Return the shape of nested lists of equal lengths, from brackets and commas."""
     rank = len(brackets) - len(brackets.lstrip(b"["))
+    if rank > MAX_DEPTH:  # the loop would look through all brackets that often
+        return None
     shape: list[int] = []
     element = b""
     for depth in range(1, rank + 1):
