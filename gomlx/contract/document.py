@@ -25,6 +25,7 @@ from gomlx.contract.canonical import KINDS, Kind, Vocabulary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Scalar
 from gomlx.contract.values.binary import to_base64
+from gomlx.contract.values.slices import as_json
 
 _FORMATS = (1, 2)  # of questions that are rows, and of those that are requests
 _SETTINGS = (
@@ -123,7 +124,7 @@ def _kind_from_json(document: dict[str, Any]) -> Kind:
 
 def _to_json(value: Any) -> Any:
     if isinstance(value, frozenset | tuple):
-        return [_scalar_to_json(element) for element in value]
+        return as_json([_scalar_to_json(element) for element in value])
     return _scalar_to_json(value)
 
 

@@ -17,10 +17,10 @@ from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers
-from gomlx.server.routes.contracts import Contracts, ModelSettings
 from gomlx.server.routes.health import Health
+from gomlx.server.routes.meta.contracts import Contracts, ModelSettings
+from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
-from gomlx.server.routes.mly_meta import MlyMeta
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.stream import StreamLimits
 

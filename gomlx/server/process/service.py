@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ log = logging.getLogger(__name__)
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
+# A thread that parses or scrapes gives the event loop the interpreter after as long.
+_SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Service:
         """Load every model, then announce that this process takes SIGUSR2."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         await import_tensorflow()
         await measure_tiers(self._stores.values())
         await self._reloader.catch_up()

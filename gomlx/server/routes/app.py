@@ -15,11 +15,12 @@ from gomlx.models.serving.current import Current
 from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.routes.contracts import ContractRoute, Contracts
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
+from gomlx.server.routes.meta.contracts import ContractRoute, Contracts
+from gomlx.server.routes.meta.kept import KeptRoute
+from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute
-from gomlx.server.routes.mly_meta import MlyMeta
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.response import JsonDocument, JsonLine, send
 from gomlx.server.routes.signatures import SignatureChoice
@@ -71,8 +72,8 @@ def _routes(handlers: Handlers) -> dict[str, Any]:
     return {
         f"{_MODEL}/eval": EvalRoute(predictor, handlers.limits),
         f"{_MODEL}/stream": StreamRoute(predictor, handlers.stream_limits),
-        f"{_MODEL}/meta/config": JsonDocument(handlers.mly_meta.config),
-        f"{_MODEL}/meta/dictionary": JsonDocument(handlers.mly_meta.dictionary),
+        f"{_MODEL}/meta/config": KeptRoute(handlers.mly_meta.config),
+        f"{_MODEL}/meta/dictionary": KeptRoute(handlers.mly_meta.dictionary),
         f"{_MODEL}/meta/contract": ContractRoute(handlers.contracts),
         "/v1/api/health": JsonDocument(health.health),
         "/v1/api/stats": JsonDocument(health.stats),

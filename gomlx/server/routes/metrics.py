@@ -10,6 +10,7 @@ from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest
 from gomlx.server.http.certificates import Certificates
+from gomlx.server.routes.shared import SharedWork
 
 
 class StateMetrics:
@@ -98,17 +99,21 @@ class StateMetrics:
 
 
 class MetricsRoute:
-    """What Prometheus scrapes."""
+    """What Prometheus scrapes: one scrape at a time, however many clients ask."""
 
     def __init__(self, metrics: Metrics, states: StateMetrics) -> None:
         self._metrics = metrics
         self._states = states
+        self._scrapes = SharedWork(self._scrape)
 
     async def on_get(
         self, _: falcon.asgi.Request, response: falcon.asgi.Response
     ) -> None:
+        response.data = await self._scrapes.result()
+        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    async def _scrape(self) -> bytes:
         self._metrics.flush()
         states = self._states.scrape()
         # Reading the files of all workers takes milliseconds: not on the event loop.
-        response.data = await asyncio.to_thread(self._metrics.exposition, states)
-        response.content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return await asyncio.to_thread(self._metrics.exposition, states)

@@ -20,6 +20,7 @@ from typing import Any
 from gomlx.metrics.metrics import Metrics
 from gomlx.metrics.tally import ALL, MINUTES, NONE, Series, SeriesKey, Sums, minute
 from gomlx.server.routes.mly_series import Operation, model_operations, tier_operations
+from gomlx.server.routes.shared import SharedWork
 
 _MICROSECONDS = 1e6
 
@@ -39,10 +40,11 @@ class Operations:
         self._metrics = metrics
         self._models = models
         self._clock = clock
+        self._reading = SharedWork(self._read)
 
     async def operations(self) -> list[dict[str, Any]]:
         """Return every operation."""
-        series = await self._series()
+        series = await self._reading.result()
         return [self._document(operation, series) for operation in self._all(series)]
 
     async def operation(self, name: str) -> dict[str, Any] | None:
@@ -65,14 +67,14 @@ class Operations:
 
     async def counters(self) -> list[dict[str, Any]]:
         """Return the rows that joined a flight, of each model."""
-        series = await self._series()
+        series = await self._reading.result()
         return [_collapsed(model, series) for model in self._models()]
 
     async def counter(self, name: str) -> dict[str, Any] | None:
         """Return one of the counters."""
         return next((x for x in await self.counters() if x["Name"] == name), None)
 
-    async def _series(self) -> Series:
+    async def _read(self) -> Series:
         self._metrics.flush()
         # Reading the files of all workers: not on the event loop.
         return await asyncio.to_thread(self._metrics.read)

@@ -11,7 +11,7 @@ import orjson
 
 from gomlx.server.predict.reply import Reply
 
-_MIN_GZIP_BYTES = 1024
+MIN_GZIP_BYTES = 1024
 _GZIP = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", re.IGNORECASE)
 
 
@@ -30,8 +30,7 @@ class JsonDocument:
     ) -> None:
         response.status, document = self._make(**path)
         body = orjson.dumps(document)
-        if len(body) > _MIN_GZIP_BYTES and accepts_gzip(request):
-            # A vocabulary may hold a million strings: not on the event loop.
+        if len(body) > MIN_GZIP_BYTES and accepts_gzip(request):
             body = await asyncio.to_thread(gzip.compress, body, 1)
             response.set_header("Content-Encoding", "gzip")
         response.set_header("Vary", "Accept-Encoding")

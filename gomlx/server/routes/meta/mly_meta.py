@@ -1,25 +1,31 @@
 """/v1/api/model/ID/meta/{config,dictionary}: a model as mly's clients know it.
 
 They make their own keys from these documents. Names and order of the fields are mly's.
+Both are made in a thread: each value of a vocabulary may have to be looked at.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
+
+import orjson
 
 from gomlx.config.schema import Datastore
 from gomlx.contract.canonical import Auxiliary, Kind, Rounded, Vocabulary
 from gomlx.contract.dictionary import digest
 from gomlx.contract.dtypes import ANY
 from gomlx.contract.tensor import Tensor
+from gomlx.contract.values.slices import as_json, in_order
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import model_of
+from gomlx.server.routes.meta.kept import KeptDocument, KeptDocuments
 
 # mly's clients have names of their own for dtypes of inputs; outputs keep TensorFlow's.
 _INPUT_DTYPES = {"float32": "float", ANY: "string"}
 
 
 class MlyMeta:
-    """The documents, each with an HTTP status.
+    """The documents of the live versions.
 
     datastores: model → where its answers are cached, or None.
     """
@@ -29,8 +35,10 @@ class MlyMeta:
     ) -> None:
         self._current = current
         self._datastores = datastores
+        self._configs = KeptDocuments()
+        self._dictionaries = KeptDocuments()
 
-    def config(self, name: str) -> tuple[int, Any]:
+    async def config(self, name: str) -> KeptDocument:
         """Return how inputs are keyed, and whether and for how long answers are kept.
 
         Raises ModelNotFound, NotReady.
@@ -42,12 +50,13 @@ class MlyMeta:
         is_by_row = not (description.rows_together or live.signature.echoes)
         is_cached = is_by_row and not description.unsteady
         store = self._datastores[model_of(name)] if is_cached else None
-        document = _uncached(live) if store is None else _cached(live, store)
+        more: dict[str, Any] = {}  # not mly's: its clients ignore it
         if apart := description.rows_apart:
-            document["RowsApart"] = apart  # not mly's: its clients ignore it
+            more["RowsApart"] = apart
         if further := self._further(name):
-            document["Signatures"] = further  # as above
-        return 200, document
+            more["Signatures"] = further
+        tag = f"{live.digest} {further}"
+        return await self._configs.get(name, tag, partial(_config, live, store, more))
 
     def _further(self, model: str) -> dict[str, str]:
         """Return the further signatures of a model, and why one is not served."""
@@ -59,19 +68,29 @@ class MlyMeta:
             if name.startswith(f"{model}:")
         }
 
-    def dictionary(self, name: str) -> tuple[int, Any]:
+    async def dictionary(self, name: str) -> KeptDocument:
         """Return the vocabularies of a model's inputs.
 
         Raises ModelNotFound, NotReady.
         """
         live = self._current.require(name)
-        layers = [
-            _layer(tensor.name, kind)
-            for tensor, kind in _keyed(live)
-            if isinstance(kind, Vocabulary) and _is_shared(kind)
-        ]
-        dict_hash = live.servable.version.dict_hash
-        return 200, {"Layers": layers or None, "Hash": dict_hash}
+        make = partial(_dictionary, live)
+        return await self._dictionaries.get(name, live.digest, make)
+
+
+def _config(live: LiveVersion, store: Datastore | None, more: dict[str, Any]) -> bytes:
+    document = _uncached(live) if store is None else _cached(live, store)
+    return orjson.dumps(document | more)
+
+
+def _dictionary(live: LiveVersion) -> bytes:
+    layers = [
+        _layer(tensor.name, kind)
+        for tensor, kind in _keyed(live)
+        if isinstance(kind, Vocabulary) and _is_shared(kind)
+    ]
+    dict_hash = live.servable.version.dict_hash
+    return orjson.dumps({"Layers": layers or None, "Hash": dict_hash})
 
 
 def _uncached(live: LiveVersion) -> dict[str, Any]:
@@ -154,18 +173,17 @@ def _is_shared(vocabulary: Vocabulary) -> bool:
     known = vocabulary.known
     if not known or 0 in known:
         return False
-    return bytes not in set(map(type, known))
+    return not any(type(value) is bytes for value in known)
 
 
 def _layer(name: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    values: list[Any] = sorted(vocabulary.known)
+    values = in_order(vocabulary.known)
     is_text = isinstance(values[0], str)
-    if is_text:
-        values.sort(key=str.encode)
+    dumped = as_json(values)
     own = digest(str(value).encode() for value in values)
     return {
         "Name": name,
-        "Strings": values if is_text else None,
-        "Ints": None if is_text else values,
+        "Strings": dumped if is_text else None,
+        "Ints": None if is_text else dumped,
         "Hash": int.from_bytes(bytes.fromhex(own)[:8], "big", signed=True),
     }

@@ -1,10 +1,7 @@
 """/v1/api/model/ID/meta/contract: all that our own clients need to know of a model."""
 
-import asyncio
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import falcon.asgi
 
@@ -12,7 +9,7 @@ from gomlx.config.schema import Datastore
 from gomlx.contract.document import Contract
 from gomlx.models.serving.current import Current
 from gomlx.models.version import model_of
-from gomlx.server.routes.response import accepts_gzip, send_json
+from gomlx.server.routes.meta.kept import KeptDocument, KeptDocuments, send_kept
 
 
 @dataclass(frozen=True)
@@ -27,22 +24,6 @@ class ModelSettings:
     datastore: Datastore | None
 
 
-class ContractDocument(NamedTuple):
-    """A contract as it is sent; zipped: the body, gzipped."""
-
-    tag: str
-    body: bytes
-    zipped: bytes
-
-
-@dataclass(frozen=True)
-class _Encoding:
-    """A version whose contract is being encoded, or has been."""
-
-    digest: str
-    document: asyncio.Task[ContractDocument]
-
-
 class Contracts:
     """The contracts of the live versions, each encoded once. For the event loop.
 
@@ -52,7 +33,7 @@ class Contracts:
     def __init__(self, current: Current, settings: Mapping[str, ModelSettings]) -> None:
         self._current = current
         self._settings = settings
-        self._encodings: dict[str, _Encoding] = {}
+        self._documents = KeptDocuments()
 
     def tag(self, name: str) -> str:
         """Return the tag of the live version's contract.
@@ -61,15 +42,10 @@ class Contracts:
         """
         return self._contract(name).tag
 
-    async def document(self, name: str) -> ContractDocument:
+    async def document(self, name: str) -> KeptDocument:
         """Return the live version's contract. Raises ModelNotFound, NotReady."""
         contract = self._contract(name)
-        encoding = self._encodings.get(name)
-        if encoding is None or encoding.digest != contract.version:
-            # A vocabulary may hold a million strings: not on the event loop.
-            task = asyncio.create_task(asyncio.to_thread(_encoded, contract))
-            encoding = self._encodings[name] = _Encoding(contract.version, task)
-        return await asyncio.shield(encoding.document)
+        return await self._documents.get(name, contract.tag, contract.dump)
 
     def _contract(self, name: str) -> Contract:
         live = self._current.require(name)
@@ -103,20 +79,11 @@ class ContractRoute:
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
         tag = self._contracts.tag(name)
-        response.set_header("Vary", "Accept-Encoding")
         if tag in (request.if_none_match or []):
+            response.set_header("Vary", "Accept-Encoding")
             response.status = 304
             response.etag = tag
             return
         document = await self._contracts.document(name)
         response.etag = document.tag
-        if accepts_gzip(request):
-            response.set_header("Content-Encoding", "gzip")
-            send_json(response, document.zipped)
-        else:
-            send_json(response, document.body)
-
-
-def _encoded(contract: Contract) -> ContractDocument:
-    body = contract.dump()
-    return ContractDocument(contract.tag, body, gzip.compress(body, 1, mtime=0))
+        send_kept(request, response, document)
