@@ -113,7 +113,7 @@ def test_hot_answers_still_expire(store: SharedMemory, clock: Clock) -> None:
 def test_it_chooses_better_than_an_exact_lru(answer_bytes: int) -> None:
     """Which has no index; an answer_bytes of 0 stands for several lengths."""
     entries = fitting(2, answer_bytes)
-    traffic = Traffic(10 * entries, 16 * entries, answer_bytes)
+    traffic = Traffic(10 * entries, 400_000, answer_bytes)
     ratios = hit_ratios(2, traffic)
     assert entries / 2 < ratios.live < entries
     assert ratios.lru > 0.5
