@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from gomlx.errors import ConfigInvalid, GomlxError
-from gomlx.runtime.rundir import RunDirInUse
+from gomlx.runtime.rundir import RunDirInUse, RunDirUnsafe
 
 errors = Console(emoji=False, stderr=True, highlight=False, soft_wrap=True)
 output = Console(emoji=False, highlight=False, soft_wrap=True)
@@ -30,7 +30,7 @@ def errors_reported() -> Iterator[None]:
     except ModuleNotFoundError as error:
         print_error(f"{error}; this needs: pip install 'gomlx[server]'")
         raise typer.Exit(FAILED) from None
-    except (GomlxError, RunDirInUse, OSError) as error:
+    except (GomlxError, RunDirInUse, RunDirUnsafe, OSError) as error:
         print_error(str(error))
         raise typer.Exit(FAILED) from None
 

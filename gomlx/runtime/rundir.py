@@ -41,6 +41,10 @@ class RunDirInUse(Exception):
     """Another service is running in this run directory."""
 
 
+class RunDirUnsafe(Exception):
+    """Other users may have put something into this run directory, or could."""
+
+
 @dataclass(frozen=True)
 class RunDir:
     """The paths below one run directory."""
@@ -130,7 +134,7 @@ class Lease:
         """Create and lock the directory, and clear it of an earlier run's state.
 
         Without a root, create one below the temporary directory, and remove those
-        there whose services were killed. Raises RunDirInUse.
+        there whose services were killed. Raises RunDirInUse, RunDirUnsafe, OSError.
         """
         is_temporary = root is None
         if root is None:
@@ -142,8 +146,9 @@ class Lease:
                 f"run_dir {root} holds files of something else: choose a new directory"
             )
         rundir = RunDir(root)
+        _check_owners(rundir)
         lock = _lock_for_this_process(root)
-        rundir.models.mkdir(exist_ok=True)
+        rundir.models.mkdir(mode=0o700, exist_ok=True)
         rundir.make_state()
         _remove(rundir.state)  # an earlier run's
         rundir.make_state()
@@ -161,9 +166,46 @@ class Lease:
         os.close(self._lock)
 
 
+def _check_owners(rundir: RunDir) -> None:
+    """Raise RunDirUnsafe unless all of it is this user's and nobody else can write.
+
+    A staged version is code, and the file `lock` is truncated: what others have put
+    there must be neither loaded nor followed.
+    """
+    root = rundir.root
+    found = root.stat()
+    if found.st_uid != os.geteuid():
+        raise RunDirUnsafe(
+            f"run_dir {root} belongs to user {found.st_uid}, and not to this one "
+            f"({os.geteuid()}): choose a directory of its own, such as {root}/gomlx"
+        )
+    if found.st_mode & 0o022:
+        raise RunDirUnsafe(
+            f"run_dir {root} can be written by other users: look at what is in it, "
+            f"then run: chmod 700 {root}"
+        )
+    for path in (root / "lock", rundir.models, *rundir.models.glob("*")):
+        _check_entry(path)
+    for version in rundir.models.glob("*/*"):
+        _check_entry(version)
+
+
+def _check_entry(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    is_file = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+    if not is_file and not stat.S_ISDIR(found.st_mode):
+        raise RunDirUnsafe(f"{path} is a link, or no file of ours: remove it")
+    if found.st_uid != os.geteuid():
+        raise RunDirUnsafe(f"{path} belongs to user {found.st_uid}: remove it")
+
+
 def _lock_for_this_process(root: Path) -> int:
     """Lock a run directory and note our process id in it. Raises RunDirInUse."""
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    lock = os.open(root / "lock", flags, 0o600)
     if not _try_lock(lock):
         holder = os.read(lock, 32).decode(errors="replace").strip()
         os.close(lock)
@@ -233,7 +275,7 @@ def _remove_stale() -> None:
         if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
             continue
         try:
-            lock = os.open(path / "lock", os.O_RDWR)
+            lock = os.open(path / "lock", os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
             continue
         if _try_lock(lock):
@@ -244,6 +286,6 @@ def _remove_stale() -> None:
 
 def write_privately(path: Path, data: bytes) -> None:
     """Write a file that only this user may read or write."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
         file.write(data)

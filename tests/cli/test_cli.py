@@ -140,6 +140,20 @@ def test_an_unusable_run_dir_ends_with_1(tmp_path: Path, run_dir: str) -> None:
     assert (tmp_path / "metrics" / "mine").read_text() == "precious"
 
 
+def test_a_run_dir_that_others_can_write_ends_with_1(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(0o777)
+    (tmp_path / "precious").write_text("precious")
+    (run_dir / "lock").symlink_to(tmp_path / "precious")
+    write(tmp_path, "run_dir: run\nendpoint: {port: 0}\nmodels: [{id: a, url: x}]")
+    done = gomlx("serve", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"chmod 700 {run_dir}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_serve_without_a_file_ends_with_2(tmp_path: Path) -> None:
     done = gomlx("serve", "-c", "nothing.yaml", cwd=tmp_path)
     assert done.returncode == 2

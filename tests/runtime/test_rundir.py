@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gomlx.runtime.rundir import Lease, RunDir, RunDirInUse, claim_slot
+from gomlx.runtime.rundir import Lease, RunDir, RunDirInUse, RunDirUnsafe, claim_slot
 
 Holder = Callable[[str, Path | None], tuple["subprocess.Popen[str]", str]]
 
@@ -268,3 +268,83 @@ def test_the_slot_of_a_killed_worker_is_free(lease: Lease, hold: Holder) -> None
 def test_a_worker_without_a_slot_is_its_own(lease: Lease) -> None:
     shutil.rmtree(lease.rundir.slots)
     assert claim_slot(lease.rundir).number == os.getpid()
+
+
+def earlier(tmp_path: Path) -> RunDir:
+    """The directory of an earlier run, with a staged version."""
+    lease = Lease.acquire(tmp_path / "run")
+    (lease.rundir.models / "m" / ("0" * 32)).mkdir(parents=True)
+    lease.release()
+    return lease.rundir
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+def test_others_may_read_a_directory(tmp_path: Path, mode: int) -> None:
+    rundir = earlier(tmp_path)
+    rundir.root.chmod(mode)
+    Lease.acquire(rundir.root).release()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
+def test_a_directory_that_others_can_write_is_refused(
+    tmp_path: Path, mode: int
+) -> None:
+    rundir = earlier(tmp_path)
+    rundir.root.chmod(mode)
+    with pytest.raises(RunDirUnsafe, match=f"chmod 700 {rundir.root}"):
+        Lease.acquire(rundir.root)
+
+
+@pytest.mark.parametrize("what", [".", "lock", "models", "models/m", "models/m/*"])
+def test_what_belongs_to_another_user_is_refused(tmp_path: Path, what: str) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    root = earlier(tmp_path).root
+    (path,) = [root] if what == "." else root.glob(what)
+    os.chown(path, 12_345, -1)
+    with pytest.raises(RunDirUnsafe, match=f"{path} belongs to user 12345"):
+        Lease.acquire(root)
+
+
+@pytest.mark.parametrize("what", ["lock", "models", "models/m", "models/m/*"])
+def test_links_are_refused_and_their_targets_stay(tmp_path: Path, what: str) -> None:
+    root = earlier(tmp_path).root
+    (path,) = root.glob(what)
+    target = tmp_path / "target"
+    path.rename(target)
+    path.symlink_to(target)
+    if target.is_file():
+        target.write_text("precious")
+    before = sorted(target.rglob("*"))
+    with pytest.raises(RunDirUnsafe, match=f"{path} is a link"):
+        Lease.acquire(root)
+    assert sorted(target.rglob("*")) == before
+    assert target.is_dir() or target.read_text() == "precious"
+
+
+def test_a_second_name_of_a_file_is_refused_as_lock(tmp_path: Path) -> None:
+    root = earlier(tmp_path).root
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    (root / "lock").unlink()
+    (root / "lock").hardlink_to(precious)
+    with pytest.raises(RunDirUnsafe, match="lock is a link"):
+        Lease.acquire(root)
+    assert precious.read_text() == "precious"
+
+
+def test_a_directory_that_is_itself_a_link_is_followed(tmp_path: Path) -> None:
+    rundir = earlier(tmp_path)
+    (tmp_path / "link").symlink_to(rundir.root)
+    Lease.acquire(tmp_path / "link").release()
+
+
+def test_shared_memory_of_another_user_is_refused(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    rundir = earlier(tmp_path)
+    rundir.shared.mkdir(mode=0o700)
+    (rundir.shared / "theirs").touch()
+    os.chown(rundir.shared, 12_345, -1)
+    Lease.acquire(rundir.root).release()  # root may remove it, and does
+    assert not rundir.shared.exists()
