@@ -41,7 +41,7 @@ ARROWS = {
         "metrics",
         "runtime.randomness",
     },
-    "cache.shared_memory": {"cache.shared_memory", "errors"},
+    "cache.shared_memory": {"cache.shared_memory", "errors", "metrics.instruments"},
     "client.local": {
         "client.answer",
         "client.columns",
@@ -175,7 +175,7 @@ ARROWS = {
         "cli",
         "cache.redis",
         "cache.remote",
-        "cache.shared_memory.store",
+        "cache.shared_memory.keeper",
         "client",
         "config",
         "contract",

@@ -13,12 +13,15 @@ import fcntl
 import os
 from collections.abc import Collection
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
 from gomlx.cache.local import Local
 from gomlx.cache.remote.tier import Remote
 
 _PREFIX = b"gomlx:1:lease:"
+_LOOK_SECONDS = 1.0
+_NO_FILE = -1
 
 
 class Leases(Protocol):
@@ -37,17 +40,23 @@ class HostLeases:
     """POSIX record locks: the kernel frees those of a process that dies, at once.
 
     A key's lock is the byte at the offset that its first bytes are. Opened once a
-    process: closing any descriptor of the file would free all of its locks.
+    process, since closing any descriptor of the file frees all of its locks, and again
+    only when the file was removed or replaced.
     """
 
     def __init__(self, path: Path, local: Local) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._path = path
+        self._file = _opened(path)
         self._held: set[bytes] = set()
+        self._look_at = monotonic() + _LOOK_SECONDS
         local.queue.on_removed(self.release)
 
     async def acquire(
         self, keys: Collection[bytes], lease_seconds: float
     ) -> Collection[bytes]:
+        if (now := monotonic()) >= self._look_at and not self._held:
+            self._look_at = now + _LOOK_SECONDS
+            self._look()
         return [key for key in keys if self._lock(key)]
 
     def release(self, keys: Collection[bytes]) -> None:
@@ -62,10 +71,28 @@ class HostLeases:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(key))
         except BlockingIOError:
             return False
-        except OSError:  # no more locks: compute
+        except OSError:  # no more locks, or no file: compute
             return True
         self._held.add(key)
         return True
+
+    def _look(self) -> None:
+        """Open the file that has taken the place of ours."""
+        try:
+            if os.path.samestat(os.fstat(self._file), self._path.stat()):
+                return
+        except OSError:
+            pass  # either is gone
+        if self._file != _NO_FILE:
+            os.close(self._file)
+        self._file = _opened(self._path)
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        return _NO_FILE
 
 
 def _offset(key: bytes) -> int:

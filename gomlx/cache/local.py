@@ -16,7 +16,8 @@ from time import perf_counter
 
 from gomlx.cache.queue import ByteBoundedQueue
 from gomlx.cache.tier import Tier
-from gomlx.metrics.instruments import Counter, Histogram
+from gomlx.errors import StoreUnavailable
+from gomlx.metrics.instruments import Counter, Gauge, Histogram
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +27,26 @@ _GATHER_SECONDS = 0.005
 # event loop take the interpreter from each other (docs/internals/measurements.md).
 _LOOP_SECONDS = 0.001
 _BATCH_BYTES = 1 << 20
+_FAILING = 2.0  # as an open circuit breaker of a shared tier
 
 
 class LocalCounts:
     """Outcomes of look-ups, by row, and of writes; seconds: how long look-ups take.
 
-    counter: (metric, outcome) → counter.
+    counter: (metric, outcome) → counter. damaged: the rows that the tier has found
+    damaged, until they are counted as bad. state: 2 while the tier fails, else 0.
     """
 
     def __init__(
-        self, counter: Callable[[str, str], Counter], seconds: Histogram
+        self,
+        counter: Callable[[str, str], Counter],
+        seconds: Histogram,
+        state: Gauge | None = None,
     ) -> None:
         self.seconds = seconds
+        self.state = Gauge() if state is None else state
+        self.damaged = Counter()
+        self.bad = counter("gomlx_cache_lookups", "bad")
         self.hit = counter("gomlx_cache_lookups", "hit")
         self.miss = counter("gomlx_cache_lookups", "miss")
         self.lookup_failed = counter("gomlx_cache_lookups", "failed")
@@ -84,6 +93,8 @@ class Local:
                 hits = sum(key in found for key in keys)
             other = counts.lookup_failed if self._is_failing else counts.miss
             other.n += rows - hits
+            if counts.damaged.n:
+                self._count_bad(rows - hits)
         counts.hit.n += hits
         return found
 
@@ -97,11 +108,10 @@ class Local:
         try:
             found = self._tier.get_many(keys)
         except Exception as error:
-            if not self._is_failing:  # logged once, until a look-up succeeds
-                log.error("%s: look-ups fail: %s", self.name, error)
-            self._is_failing = True
+            self._fail(error)
             return {}
-        self._is_failing = False
+        if self._is_failing:
+            self._recover()
         return found
 
     def set(self, key: bytes, value: bytes, ttl_seconds: float) -> None:
@@ -130,6 +140,25 @@ class Local:
         if not self._is_flushing:  # else the thread still uses the tier
             self._tier.close()
 
+    def _count_bad(self, missed: int) -> None:
+        """Count rows as bad that were counted as missed and are damaged."""
+        counts = self._counts
+        bad = min(counts.damaged.n, missed)
+        counts.damaged.n = 0
+        counts.miss.n -= bad
+        counts.bad.n += bad
+
+    def _fail(self, error: Exception) -> None:
+        if not self._is_failing:  # logged once, until it works again
+            log.error("%s: answers are neither found nor kept: %s", self.name, error)
+        self._is_failing = True
+        self._counts.state.value = _FAILING
+
+    def _recover(self) -> None:
+        log.warning("%s: answers are found and kept again", self.name)
+        self._is_failing = False
+        self._counts.state.value = 0.0
+
     def _flush(self) -> None:
         """Write for a moment; leave what takes longer to the thread."""
         queued = self._queued
@@ -137,12 +166,20 @@ class Local:
         while True:
             try:
                 keys = self._tier.set_some(queued)
+            except StoreUnavailable as error:
+                self._fail(error)
+                self._counts.failed.n += len(queued)
+                self.queue.discard(list(queued))
+                self._continue_after(_GATHER_SECONDS)
+                return
             except Exception as error:
                 log.debug("%s: not written at once: %s", self.name, error)
                 keys = None  # the thread's try logs the error
             if keys is None:
                 self._write_in_thread()
                 return
+            if self._is_failing:
+                self._recover()
             self._counts.written.n += len(keys)
             self.queue.discard(keys)
             if not keys or not queued:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gomlx.cache.redis.signatures import Signer
-from gomlx.cache.shared_memory.store import adopt_store, create_store
+from gomlx.cache.shared_memory.keeper import StoreKeeper
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
 from gomlx.config.tls import load_tls
@@ -45,10 +45,13 @@ def run_service(
     listener = listen(config.endpoint.host, config.endpoint.port)
     lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
-        prepare_stores(config, lease.rundir)
-        log.info("listening at %s", url_of(listener, tls is not None))
-        keep_state(config, lease.rundir)
-        asyncio.run(_run(config, lease.rundir, listener, visit))
+        stores = prepare_stores(config, lease.rundir)
+        keep = partial(_keep, config, lease.rundir, stores)
+        keep()
+        url = url_of(listener, tls is not None)
+        log.info("listening at %s", url)
+        supervisor = _supervisor(config, lease.rundir, listener, keep)
+        asyncio.run(_run(supervisor, visit and visit(url)))
     finally:
         lease.release()
         listener.close()
@@ -61,42 +64,38 @@ def check_key_files(config: Config) -> None:
             Signer(connection.sign_key_file)
 
 
-def prepare_stores(config: Config, rundir: RunDir) -> None:
+def prepare_stores(config: Config, rundir: RunDir) -> StoreKeeper:
     """Adopt the stores that an earlier run left in shared memory; create the others.
 
     A store that is damaged or of another size is replaced by a new one; one that the
-    config no longer has is removed. Raises GomlxError if there is too little memory.
+    config no longer has is removed. Return what keeps them. Raises GomlxError if there
+    is too little memory.
     """
     sizes = {s.id: s.memory_mb << 20 for s in config.datastores if s.memory_mb}
     rundir.keep_stores(sizes)
-    # Adopt all before creating any: a store that has grown needs the freed memory.
-    kept = {name for name in sizes if adopt_store(rundir.store(name), sizes[name])}
-    for name in sizes.keys() - kept:
-        create_store(rundir.store(name), sizes[name])
+    keeper = StoreKeeper({rundir.store(name): size for name, size in sizes.items()})
+    keeper.start()
+    return keeper
 
 
-def keep_state(config: Config, rundir: RunDir) -> None:
+def _keep(config: Config, rundir: RunDir, stores: StoreKeeper) -> None:
     """Make what is missing of what Gunicorn's master and its workers share."""
     rundir.make_state()
     if not rundir.config.exists():
         write_privately(rundir.config, msgspec.json.encode(config))
+    stores.keep()
 
 
-async def _run(
-    config: Config,
-    rundir: RunDir,
-    listener: socket.socket,
-    visit: Callable[[str], Coroutine[Any, Any, bool]] | None,
-) -> None:
-    supervisor = _supervisor(config, rundir, listener)
+async def _run(supervisor: Supervisor, visit: Coroutine[Any, Any, bool] | None) -> None:
     if visit is None:
         await supervisor.run()
-        return
-    url = url_of(listener, config.endpoint.tls is not None)
-    await _run_with_visit(supervisor, visit(url))
+    else:
+        await _run_with_visit(supervisor, visit)
 
 
-def _supervisor(config: Config, rundir: RunDir, listener: socket.socket) -> Supervisor:
+def _supervisor(
+    config: Config, rundir: RunDir, listener: socket.socket, keep: Callable[[], None]
+) -> Supervisor:
     watch = config.watch
     timing = Intervals(
         watch.poll_seconds,
@@ -107,7 +106,6 @@ def _supervisor(config: Config, rundir: RunDir, listener: socket.socket) -> Supe
     requests = [
         stage_request(model, rundir.models / model.id) for model in config.models
     ]
-    keep = partial(keep_state, config, rundir)
     return Supervisor(requests, rundir, listener, timing, keep)
 
 

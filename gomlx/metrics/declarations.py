@@ -108,8 +108,8 @@ HISTOGRAMS = {
 }
 GAUGES = {  # of all workers, the greatest value is shown
     "gomlx_tier_state": Declaration(
-        "The circuit breaker of look-ups in a tier: 0 closed, 1 half-open, 2 open; the "
-        "greatest of all workers.",
+        "The circuit breaker of look-ups in a tier: 0 closed, 1 half-open, 2 open; of "
+        "L1 2 while its memory cannot be used; the greatest of all workers.",
         ("datastore", "tier"),
     ),
     "gomlx_lookup_cpu_seconds": Declaration(

@@ -111,6 +111,46 @@ async def test_hits_and_misses_are_counted_by_row(counts: Counts) -> None:
 
 
 @pytest.mark.asyncio
+async def test_damaged_rows_are_counted_as_bad(counts: Counts) -> None:
+    tier = Memory()
+    tier.kept = {b"a": b"1"}
+    cache = Local(tier, counts.tier, QUEUE)
+    counts.tier.damaged.n = 1  # as the tier counts them during a look-up
+    cache.get_many([b"a", b"x", b"y"])
+    cache.get_many([b"x"])
+    assert counts.lookups == {"hit": 1, "bad": 1, "miss": 2}
+    await cache.close(PATIENCE)
+
+
+@pytest.mark.asyncio
+async def test_without_a_store_answers_are_computed_until_there_is_one(
+    counts: Counts, shared_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = shared_folder / "store"
+    cache = Local(SharedMemory(directory), counts.tier, QUEUE)
+    for _ in range(3):
+        assert cache.get_many([key_of(1)]) == {}
+        cache.set(key_of(1), b"1", 60)
+        assert cache.get_many([key_of(1)]) == {key_of(1): b"1"}  # until it is dropped
+        await until(lambda: not cache.queue.entries)
+    cache.tick()
+    assert counts.lookups == {"failed": 3, "hit": 3}
+    assert counts.writes == {"failed": 3}
+    assert counts.tier.state.value == 2
+    (record,) = (r for r in caplog.records if r.levelname == "ERROR")
+    assert str(directory) in record.message
+    create_store(directory, 1 << 20)
+    async with asyncio.timeout(30):
+        while counts.tier.state.value:
+            await asyncio.sleep(0.05)
+            cache.tick()
+    cache.set(key_of(1), b"1", 60)
+    await until(lambda: counts.writes.get("written"))
+    assert cache.get_many([key_of(1)]) == {key_of(1): b"1"}
+    await cache.close(PATIENCE)
+
+
+@pytest.mark.asyncio
 async def test_own_writes_are_found_at_once(counts: Counts) -> None:
     tier = Memory()
     tier.may_write.clear()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from gomlx.cache.shared_memory.geometry import HEADER_BYTES, Geometry
+from gomlx.cache.shared_memory.lock import WriterLock
 from gomlx.cache.shared_memory.ring import Ring
 from gomlx.errors import StoreUnavailable
 
@@ -28,13 +29,28 @@ _PATIENCE_SECONDS = 5.0  # until the processes of a killed service have ended
 
 
 class OpenStore(NamedTuple):
-    """A store that is in use until it is closed."""
+    """A store that is in use until it is closed. lock: the right to write to it."""
 
     ring: Ring
     users: IO[bytes]
+    lock: WriterLock
+
+    def flaw(self, directory: Path) -> str:
+        """Return why it is no longer the store in its directory, or nothing."""
+        try:
+            users = (directory / "users").stat()
+            ring = (directory / "ring").stat()
+        except OSError as error:
+            return f"it was removed ({error.strerror})"
+        if not os.path.samestat(os.fstat(self.users.fileno()), users):
+            return "it was replaced"
+        if ring.st_size != len(self.ring.memory):  # before memory is read: a SIGBUS
+            return "its file was truncated"
+        return self.ring.geometry.flaw_of(self.ring.memory[:HEADER_BYTES])
 
     def close(self) -> None:
         self.ring.close()
+        self.lock.close()
         self.users.close()
 
 
@@ -44,7 +60,7 @@ def create_store(directory: Path, size_bytes: int) -> None:
     Raises StoreUnavailable when the file system has too little: writing past its
     end later would be a SIGBUS instead of an error.
     """
-    shutil.rmtree(directory, ignore_errors=True)
+    _remove(directory)
     directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     free = shutil.disk_usage(directory.parent).free
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
@@ -83,14 +99,17 @@ def open_store(directory: Path) -> OpenStore:
     try:
         if not _locked(users.fileno(), fcntl.LOCK_SH, 0):
             raise StoreUnavailable(f"{directory}: another service is about to use it")
-        ring = Ring(directory / "ring")
-        if not os.path.samestat(os.fstat(users.fileno()), (directory / "users").stat()):
-            ring.close()
-            raise StoreUnavailable(f"{directory}: another service has replaced it")
+        store = OpenStore(Ring(directory / "ring"), users, WriterLock(directory))
+    except OSError as error:
+        users.close()
+        raise StoreUnavailable(f"{directory}: {error.strerror}") from None
     except BaseException:
         users.close()
         raise
-    return OpenStore(ring, users)
+    if flaw := store.flaw(directory):
+        store.close()
+        raise StoreUnavailable(f"{directory}: {flaw}")
+    return store
 
 
 def adopt_store(
@@ -111,11 +130,16 @@ def adopt_store(
         log.info("%s: its answers are kept", directory.name)
         return True
     log.warning("%s: begins empty: %s", directory.name, flaw)
+    _remove(directory)
+    return False
+
+
+def _remove(directory: Path) -> None:
+    """Remove a store, or whatever has its name."""
     if directory.is_symlink() or not directory.is_dir():
-        directory.unlink()
+        directory.unlink(missing_ok=True)
     else:
         shutil.rmtree(directory, ignore_errors=True)
-    return False
 
 
 def _flaw(directory: Path, size_bytes: int, patience_seconds: float) -> str:
@@ -130,6 +154,17 @@ def _flaw(directory: Path, size_bytes: int, patience_seconds: float) -> str:
         # index and in the logs needs no check: readers trust none of it.
         with (directory / "ring").open("rb") as ring:
             return Geometry.of(size_bytes).flaw_of(ring.read(HEADER_BYTES))
+
+
+def flaw_in_use(directory: Path, size_bytes: int) -> str:
+    """Return why a store that processes use must be made anew, or nothing."""
+    try:
+        if flaw := _flaw_of_files(directory, size_bytes):
+            return flaw
+        with (directory / "ring").open("rb") as ring:
+            return Geometry.of(size_bytes).flaw_of(ring.read(HEADER_BYTES))
+    except OSError as error:
+        return str(error)
 
 
 def _flaw_of_files(directory: Path, size_bytes: int) -> str:

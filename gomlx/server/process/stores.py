@@ -41,9 +41,9 @@ class Store:
         self._datastore = datastore
         self._directory = directory
         self._metrics = metrics
-        self._memory = SharedMemory(directory) if datastore.memory_mb else None
+        self._memory: SharedMemory | None = None
         self._overwritten = RecentRate()
-        self._local = self._open_local(self._memory) if self._memory else None
+        self._local = self._open_local() if datastore.memory_mb else None
         self._remotes = [
             self._open_remote(i, tier, connections[tier.connection])
             for i, tier in enumerate(datastore.tiers)
@@ -51,8 +51,12 @@ class Store:
         self.tiers = Tiered(self._local, self._remotes, datastore.ttl_seconds)
 
     def detail(self) -> dict[str, dict[str, Any]]:
-        """Return the state of each shared tier by name, its problems, who skips it."""
-        return {
+        """Return the state of each shared tier by name, its problems, who skips it.
+
+        Of L1 its problem, if there is one.
+        """
+        problem = self._memory.problem if self._memory else ""
+        return ({SharedMemory.name: {"problem": problem}} if problem else {}) | {
             remote.name: {"state": remote.health.state.name.lower().replace("_", "-")}
             | ({"problem": remote.health.problem} if remote.health.problem else {})
             | ({"writes": remote.writes.problem} if remote.writes.problem else {})
@@ -104,14 +108,15 @@ class Store:
     def _fleet_leases(self) -> FleetLeases:
         return FleetLeases(self._remotes[0])
 
-    def _open_local(self, tier: SharedMemory) -> Local:
+    def _open_local(self) -> Local:
+        name = SharedMemory.name
         counts = LocalCounts(
-            self._counter(tier.name),
-            self._metrics.histogram(
-                "gomlx_cache_seconds", self._datastore.id, tier.name
-            ),
+            self._counter(name),
+            self._metrics.histogram("gomlx_cache_seconds", self._datastore.id, name),
+            self._metrics.gauge("gomlx_tier_state", self._datastore.id, name),
         )
-        return Local(tier, counts, self._datastore.queue_mb << 20)
+        self._memory = SharedMemory(self._directory, damaged=counts.damaged)
+        return Local(self._memory, counts, self._datastore.queue_mb << 20)
 
     def _open_remote(self, i: int, tier: CacheTier, connection: Connection) -> Remote:
         default = _DEADLINES_MS[min(i, 1)]

@@ -206,4 +206,6 @@ def test_writers_go_on_after_any_byte_of_the_header_changes(small: Small) -> Non
         value = long_answer(at)
         small.store.set_many({key(100 + at): (value, TTL)})
         assert small.store.get_many([key(100 + at)]) == {key(100 + at): value}, at
-        assert small.store.usage().bytes <= SMALL
+        usage = small.store.usage()
+        assert usage
+        assert usage.bytes <= SMALL

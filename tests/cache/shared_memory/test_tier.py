@@ -98,9 +98,15 @@ def test_a_store_may_be_opened_twice(directory: Path, store: SharedMemory) -> No
 
 
 def test_a_store_that_is_not_there_is_not_created(shared_folder: Path) -> None:
-    with pytest.raises(StoreUnavailable):
-        SharedMemory(shared_folder / "store")
+    store = SharedMemory(shared_folder / "store")
     assert list(shared_folder.iterdir()) == []
+    assert store.usage() is None
+    with pytest.raises(StoreUnavailable, match=r"store: No such file or directory"):
+        store.get_many([key(1)])
+    for write in (store.set_some, store.set_many):
+        with pytest.raises(StoreUnavailable):
+            write(entries(range(1)))
+    store.close()
 
 
 @pytest.mark.parametrize("size", [100, 3000, 5000, 30_000])
