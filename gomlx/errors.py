@@ -2,6 +2,7 @@
 
 GomlxError                 500
 ├── InvalidInput           400  the request does not fit the model: change it
+├── Unauthorized           401  the route is for those with an admin's token
 ├── ModelNotFound          404  the config has no such model
 ├── TooLarge               413  send fewer bytes or rows in one request
 ├── Overloaded             429  the queue is full: retry later
@@ -79,14 +80,28 @@ class InvalidInput(GomlxError):
         self.row = row
 
 
+class Unauthorized(GomlxError):
+    """The route is for admins, and the request has none of their tokens."""
+
+    status = 401
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is for admins: send the header Authorization: Bearer TOKEN, with "
+            "a token of endpoint.admin.token_file"
+        )
+
+
 class ModelNotFound(GomlxError):
-    """The config has no model of that name."""
+    """The config has no model of that name. known: None: that is not told."""
 
     status = 404
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        models = ", ".join(sorted(known)) or "none"
-        super().__init__(f"no model {name!r}; there are: {models}")
+    def __init__(self, name: str, known: Iterable[str] | None) -> None:
+        message = f"no model {name!r}"
+        if known is not None:
+            message += f"; there are: {', '.join(sorted(known)) or 'none'}"
+        super().__init__(message)
 
 
 class SignatureNotFound(GomlxError):

@@ -25,12 +25,23 @@ BY_NAME = {
 # prefix of a module's name is its line; what it names stands for all that is below.
 ARROWS = {
     "errors": set[str](),
-    "config": {"config", "cache.redis.address", "errors", "runtime.masking"},
+    "config": {
+        "config",
+        "cache.redis.address",
+        "errors",
+        "runtime.masking",
+        "runtime.secret_file",
+    },
     "runtime": {"errors"},
     "metrics": {"metrics"},
     "contract": {"contract", "errors"},
     "cache": {"cache", "runtime.masking", "errors", "metrics", "runtime.randomness"},
-    "cache.redis": {"cache.redis", "runtime.masking", "errors"},
+    "cache.redis": {
+        "cache.redis",
+        "runtime.masking",
+        "runtime.secret_file",
+        "errors",
+    },
     "cache.remote": {
         "cache.remote",
         "cache.breaker",
@@ -86,6 +97,7 @@ ARROWS = {
         "models.libraries",
         "models.version",
         "contract",
+        "runtime.masking",
         "errors",
         "metrics",
     },
@@ -143,7 +155,9 @@ ARROWS = {
         "models.serving",
         "models.version",
         "config.schema",
+        "config.tokens",
         "contract",
+        "runtime.masking",
         "errors",
         "metrics",
     },

@@ -85,12 +85,12 @@ def _found(path: Path, connect: bool, quick: bool) -> _Found:
     """Check all. Raises ConfigInvalid."""
     from gomlx.cli.connect import try_connections
     from gomlx.cli.model_report import model_reports
-    from gomlx.cli.service import check_key_files
+    from gomlx.cli.service import check_secret_files
     from gomlx.cli.tier_report import tier_reports
     from gomlx.config.load import load_config
 
     config = load_config(path)
-    check_key_files(config)
+    check_secret_files(config)
     expires = _certificate_expiry(config)
     warnings = [text for model in config.models for text in _warnings(model)]
     reports = model_reports(config, quick)

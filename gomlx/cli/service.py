@@ -17,6 +17,7 @@ from gomlx.cache.shared_memory.keeper import StoreKeeper
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Model
 from gomlx.config.tls import load_tls
+from gomlx.config.tokens import read_tokens
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageRequest
 from gomlx.runtime.process import listen, url_of
@@ -38,7 +39,7 @@ def run_service(
     """
     for connection in config.connections:
         connection.read_password()  # fails here rather than in every worker
-    check_key_files(config)
+    check_secret_files(config)
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
@@ -57,8 +58,10 @@ def run_service(
         listener.close()
 
 
-def check_key_files(config: Config) -> None:
-    """Read the files of keys that sign values. Raises ConfigInvalid."""
+def check_secret_files(config: Config) -> None:
+    """Read the files of keys and tokens. Raises ConfigInvalid."""
+    if config.endpoint.admin:
+        read_tokens(config.endpoint.admin.token_file)
     for connection in config.connections:
         if connection.sign_key_file:
             Signer(connection.sign_key_file)

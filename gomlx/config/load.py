@@ -12,16 +12,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gomlx.config.references import reference_problems
-from gomlx.config.schema import Config, Endpoint, Model
+from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model
 from gomlx.config.types import type_problems
 from gomlx.config.yaml import read_yaml
 from gomlx.errors import ConfigInvalid
-from gomlx.runtime.masking import masked
+from gomlx.runtime.masking import masked, without_folders
 
 _Section = TypeVar("_Section", bound=Struct)
 
 
-def load_config(path: Path) -> Config:
+_TLS_FILES = ["certificate", "key", "client_ca"]
+_CONNECTION_FILES = ["password_file", "ca_file", "cert_file", "key_file"]
+_CONNECTION_FILES.append("sign_key_file")
+
+
+def load_config(path: Path) -> LoadedConfig:
     """Read and check a config file; local paths in it are relative to its folder.
 
     Raises ConfigInvalid.
@@ -37,7 +42,11 @@ def load_config(path: Path) -> Config:
 
 
 def masked_config(config: Config) -> dict[str, Any]:
-    """Return the config as JSON types, with secrets replaced by ***."""
+    """Return the config as JSON types, with secrets replaced by ***.
+
+    Paths are relative to its file's folder; of one elsewhere only the name is left.
+    """
+    folder = getattr(config, "folder", "")
     shown: dict[str, Any] = msgspec.to_builtins(config)
     for section in (*shown["models"], *shown["connections"]):
         section["url"] = masked(section["url"])
@@ -47,23 +56,40 @@ def masked_config(config: Config) -> dict[str, Any]:
     tls = shown["endpoint"]["tls"]
     if tls and tls["key_password"] is not None:
         tls["key_password"] = "***"
+    shown.pop("folder", None)
+    _show_paths(shown, ["run_dir"], folder)
+    _show_paths(tls or {}, _TLS_FILES, folder)
+    _show_paths(shown["endpoint"]["admin"] or {}, ["token_file"], folder)
+    for model in shown["models"]:
+        _show_paths(model, ["url"], folder)
+    for connection in shown["connections"]:
+        _show_paths(connection, ["url", *_CONNECTION_FILES], folder)
     return shown
 
 
-def _absolute(config: Config, base: Path) -> Config:
+def _show_paths(section: dict[str, Any], names: list[str], folder: str) -> None:
+    for name in names:
+        if path := section.get(name):
+            is_inside = folder and Path(path).is_relative_to(folder)
+            section[name] = (
+                str(Path(path).relative_to(folder))
+                if is_inside
+                else without_folders(path)
+            )
+
+
+def _absolute(config: Config, base: Path) -> LoadedConfig:
     """Return a config whose local paths are absolute; they were relative to base."""
-    connection_files = ["password_file", "ca_file", "cert_file", "key_file"]
-    connection_files.append("sign_key_file")
-    connections = [
-        _with_absolute(connection, connection_files, base)
-        for connection in config.connections
-    ]
-    return replace(
-        _with_absolute(config, ["run_dir"], base),
-        endpoint=_absolute_endpoint(config.endpoint, base),
-        models=tuple(_absolute_model(one, base) for one in config.models),
-        connections=tuple(connections),
-    )
+    options = {name: getattr(config, name) for name in config.__struct_fields__}
+    options |= {
+        "run_dir": _with_absolute(config, ["run_dir"], base).run_dir,
+        "endpoint": _absolute_endpoint(config.endpoint, base),
+        "models": tuple(_absolute_model(one, base) for one in config.models),
+        "connections": tuple(
+            _with_absolute(one, _CONNECTION_FILES, base) for one in config.connections
+        ),
+    }
+    return LoadedConfig(**options, folder=str(base.absolute()))
 
 
 def _absolute_model(model: Model, base: Path) -> Model:
@@ -71,10 +97,9 @@ def _absolute_model(model: Model, base: Path) -> Model:
 
 
 def _absolute_endpoint(endpoint: Endpoint, base: Path) -> Endpoint:
-    if endpoint.tls is None:
-        return endpoint
-    files = ["certificate", "key", "client_ca"]
-    return replace(endpoint, tls=_with_absolute(endpoint.tls, files, base))
+    tls = endpoint.tls and _with_absolute(endpoint.tls, _TLS_FILES, base)
+    admin = endpoint.admin and _with_absolute(endpoint.admin, ["token_file"], base)
+    return replace(endpoint, tls=tls, admin=admin)
 
 
 def _with_absolute(section: _Section, names: list[str], base: Path) -> _Section:

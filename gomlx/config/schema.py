@@ -47,6 +47,13 @@ class Cors(Struct, frozen=True, kw_only=True):
     max_age_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600  # of a preflight
 
 
+class Admin(Struct, frozen=True, kw_only=True):
+    """Who may see the details of the service."""
+
+    token_file: str  # one token a line; read again when it changes
+    open_meta: bool = True  # meta/…, from which clients with a cache learn models
+
+
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Where and how the workers listen."""
 
@@ -68,6 +75,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
     tls: Tls | None = None  # None: cleartext
     cors: Cors | None = None  # None: no page of another site reads an answer
+    admin: Admin | None = None  # None: all see the details of the service
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -209,3 +217,12 @@ class Config(Struct, frozen=True, kw_only=True):
     def datastore_of(self, model: Model) -> Datastore | None:
         """The datastore a model names."""
         return next((d for d in self.datastores if d.id == model.datastore), None)
+
+
+class LoadedConfig(Config, frozen=True, kw_only=True):
+    """A config file as it was read: its local paths are absolute.
+
+    folder: the file's, to which they are relative where people see them.
+    """
+
+    folder: str = ""

@@ -8,6 +8,7 @@ import yaml
 
 from gomlx.config.load import load_config, masked_config
 from gomlx.errors import ConfigInvalid
+from gomlx.runtime.masking import without_folders
 from tests.config.conftest import MINIMAL, NEAR, loaded, write
 
 
@@ -25,7 +26,9 @@ def shown_url(path: Path, url: str) -> Any:
         ("https://host/a?sig=secret&t=secret", "https://host/a?sig=***&t=***"),
         ("https://u:secret@host/a?b=secret#c", "https://***@host/a?b=***#c"),
         ("s3://bucket/a", "s3://bucket/a"),
-        ("/srv/a", "/srv/a"),
+        ("/srv/a", "…/a"),
+        ("file:///srv/models/a", "file://…/a"),
+        ("models/a", "models/a"),
     ],
 )
 def test_secrets_in_a_url_are_masked(path: Path, url: str, expected: str) -> None:
@@ -82,3 +85,24 @@ def test_an_invalid_config_does_not_reveal_passwords(tmp_path: Path, text: str) 
     with pytest.raises(ConfigInvalid) as caught:
         load_config(path)
     assert "90210" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no /home/alice/m/saved_model.pb", "no …/saved_model.pb"),
+        (
+            "No such file: '/home/alice/a b/x'",
+            "No such file: '…/a b/x'",
+        ),
+        ("file:///home/alice/m: gone", "file://…/m: gone"),
+        ("unix:///home/alice/r.sock?db=0", "unix://…/r.sock?db=0"),
+        (
+            "s3://b/a/b, https://host/a/b",
+            "s3://b/a/b, https://host/a/b",
+        ),
+        ("models/a/b, 1/2/3 and /x", "models/a/b, 1/2/3 and /x"),
+    ],
+)
+def test_folders_of_absolute_paths_are_hidden(text: str, expected: str) -> None:
+    assert without_folders(text) == expected

@@ -44,7 +44,8 @@ def wait_for(condition: Callable[[], T], seconds: float = 90, what: str = "") ->
 class Service:
     """A running service: its URL, its processes, its log.
 
-    trust is the TLS context of its own client.
+    trust is the TLS context of its own client, which has the token of an admin if the
+    config names a file of them.
     """
 
     def __init__(
@@ -70,6 +71,10 @@ class Service:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
         self.workers: int = document["endpoint"]["workers"]
+        self._headers: dict[str, str] = {}
+        if admin := document["endpoint"].get("admin"):
+            token = (folder / admin["token_file"]).read_text().split()[0]
+            self._headers["Authorization"] = f"Bearer {token}"
 
     def stage_all(self) -> None:
         """Stage every model, as an earlier run of the service would have done."""
@@ -140,7 +145,11 @@ class Service:
     def connect(self, **options: Any) -> httpx.Client:
         """Return a client with new connections, which any worker may accept."""
         return httpx.Client(
-            base_url=self.url, timeout=30, verify=self._trust, **options
+            base_url=self.url,
+            timeout=30,
+            verify=self._trust,
+            headers=self._headers,
+            **options,
         )
 
     def post(self, model: str, columns: Any, **kwargs: Any) -> httpx.Response:

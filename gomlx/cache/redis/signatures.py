@@ -9,15 +9,14 @@ and to write back one that was read under the same name before.
 
 import asyncio
 import logging
-import os
 import re
-import stat
 import time
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 
 from gomlx.errors import ConfigInvalid
+from gomlx.runtime.secret_file import secret_lines, stamp
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,6 @@ _FORMAT = b"gomlx:signed:1"
 _LOOK_SECONDS = 1.0
 _is_key = re.compile(r"(?:[0-9a-fA-F]{2}){32,64}").fullmatch
 _EXPECTED = "expected a key a line, of 64 to 128 hex digits: `openssl rand -hex 32`"
-_MAX_FILE_BYTES = 1 << 16
 
 
 class Signer:
@@ -44,7 +42,7 @@ class Signer:
         """Raises ConfigInvalid if the file is not valid, or if others may read it."""
         self._path = path
         self._clock = clock
-        self._tried = self._seen = _stamp(path)
+        self._tried = self._seen = stamp(path)
         self._keyed = _read(path)
         self._next_look = clock() + _LOOK_SECONDS
         self._level = logging.WARNING
@@ -85,12 +83,12 @@ class Signer:
         return FORGED
 
     def _look(self) -> None:
-        stamp = _stamp(self._path)
-        has_settled = stamp == self._seen  # it may be half written
-        self._seen = stamp
-        if not has_settled or stamp == self._tried:
+        new = stamp(self._path)
+        has_settled = new == self._seen  # it may be half written
+        self._seen = new
+        if not has_settled or new == self._tried:
             return
-        self._tried = stamp
+        self._tried = new
         try:
             self._keyed = _read(self._path)
         except ConfigInvalid as error:
@@ -108,14 +106,9 @@ def _signature(keyed: blake2b, name: bytes, answer: bytes) -> bytes:
 def _read(path: str) -> list[blake2b]:
     """Return a keyed digest of nothing for each key. Raises ConfigInvalid."""
     try:
-        with open(path, "rb", opener=_open) as file:
-            if problem := _permission_problem(os.fstat(file.fileno())):
-                raise _invalid(path, problem)
-            lines = file.read(_MAX_FILE_BYTES).decode().splitlines()
+        keys = secret_lines(path)
     except (OSError, ValueError) as error:
         raise _invalid(path, getattr(error, "strerror", None) or str(error)) from None
-    keys = {n: line.strip() for n, line in enumerate(lines, 1)}
-    keys = {n: key for n, key in keys.items() if key and not key.startswith("#")}
     for n, key in keys.items():
         if not _is_key(key):
             raise _invalid(path, f"line {n}: {_EXPECTED}")
@@ -127,30 +120,5 @@ def _read(path: str) -> list[blake2b]:
     ]
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # a pipe would wait for a writer
-
-
-def _permission_problem(status: os.stat_result) -> str:
-    """Return why others know the keys, or can replace them; empty if they cannot."""
-    mode = stat.S_IMODE(status.st_mode)
-    if not stat.S_ISREG(status.st_mode):
-        return "expected a file"
-    if status.st_uid not in (0, os.geteuid()):
-        return "it must belong to the service's user or to root"
-    if mode & 0o027:
-        return f"its mode is {mode:04o}: expected 0600, or 0640 for a group of its own"
-    return ""
-
-
 def _invalid(path: str, reason: str) -> ConfigInvalid:
     return ConfigInvalid("sign_key_file", [f"{path}: {reason}"])
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    """Return what differs when a file was replaced or rewritten."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return ()
-    return status.st_mtime_ns, status.st_ino, status.st_size, status.st_mode

@@ -10,6 +10,7 @@ from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.batching.batcher import Batcher
+from gomlx.runtime.masking import without_folders
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
     from gomlx.models.serving.servable import Servable
@@ -83,12 +84,17 @@ class LiveVersion:
 class Slot:
     """The place of one model's live version; live is None while it has none."""
 
-    __slots__ = ("_name", "_reasons", "_refused", "live")
+    __slots__ = ("_is_terse", "_name", "_reasons", "_refused", "live")
 
     def __init__(
-        self, name: str, reasons: Mapping[str, str], refused: Container[str]
+        self,
+        name: str,
+        reasons: Mapping[str, str],
+        refused: Container[str],
+        is_terse: bool,
     ) -> None:
         self._name = name
+        self._is_terse = is_terse
         self._reasons = reasons
         self._refused = refused
         self.live: LiveVersion | None = None
@@ -96,7 +102,11 @@ class Slot:
     def not_ready(self) -> NotReady:
         """Return the error that says why there is no live version."""
         reason = self._reasons.get(self._name, "it is being loaded")
-        return NotReady(self._name, reason, self._name not in self._refused)
+        if self._is_terse:
+            reason = "the log and, for admins, /readyz say why"
+        return NotReady(
+            self._name, without_folders(reason), self._name not in self._refused
+        )
 
 
 class Current:
@@ -104,10 +114,12 @@ class Current:
 
     names: those that the config has. A further signature has a slot, too, from when it
     is first served, and keeps it. reasons: model → why it has no live version. refused:
-    the models for which that does not pass by itself.
+    the models for which that does not pass by itself. is_terse: errors tell neither the
+    names of other models nor reasons.
     """
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], is_terse: bool = False) -> None:
+        self.is_terse = is_terse
         self.reasons: dict[str, str] = {}
         self.refused: set[str] = set()
         self._slots: dict[str, Slot] = {}
@@ -133,14 +145,22 @@ class Current:
     def add(self, name: str) -> Slot:
         """Return a model's slot, a new one if it has none."""
         if name not in self._slots:
-            self._slots[name] = Slot(name, self.reasons, self.refused)
+            self._slots[name] = Slot(name, self.reasons, self.refused, self.is_terse)
         return self._slots[name]
 
     def slot(self, name: str) -> Slot:
         """Return a model's slot, to look into again and again. Raises ModelNotFound."""
         if name not in self._slots:
-            raise ModelNotFound(name, self.names)
+            raise self.unknown(name)
         return self._slots[name]
+
+    def not_ready(self, name: str) -> NotReady:
+        """Return the error of a model without a live version; it may have no slot."""
+        return Slot(name, self.reasons, self.refused, self.is_terse).not_ready()
+
+    def unknown(self, name: str) -> ModelNotFound:
+        """Return the error for a name that no model has."""
+        return ModelNotFound(name, None if self.is_terse else self.names)
 
     def get(self, name: str) -> LiveVersion | None:
         """Return the live version, if there is one. Pin it to use it across turns."""

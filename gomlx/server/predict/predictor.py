@@ -10,7 +10,7 @@ from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
-from gomlx.errors import GomlxError, ModelNotFound
+from gomlx.errors import GomlxError
 from gomlx.models.serving.current import Current
 from gomlx.models.version import model_of
 from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
@@ -100,7 +100,7 @@ class Predictor:
             model.predict(requesters)
         else:
             for requester in requesters:
-                requester.reply(self.refusal(name, ModelNotFound(name, self.models)))
+                requester.reply(self.refusal(name, self._current.unknown(name)))
 
     def submit(
         self,

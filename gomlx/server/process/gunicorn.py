@@ -21,7 +21,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
-from gomlx.config.schema import Config
+from gomlx.config.schema import Config, LoadedConfig
 from gomlx.runtime.logs import log_to_stderr
 from gomlx.runtime.process import (
     die_with_parent,
@@ -227,7 +227,7 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent(arguments.parent, signal.SIGTERM)
     rundir = RunDir(arguments.run_dir)
-    config = msgspec.json.decode(rundir.config.read_bytes(), type=Config)
+    config = msgspec.json.decode(rundir.config.read_bytes(), type=LoadedConfig)
     log_to_stderr(config.log_level)
     raise_file_limit()
     _warn_of_few_files(config.endpoint.max_connections)

@@ -87,13 +87,16 @@ class Service:
         self._metrics = metrics = Metrics(rundir.metrics, slot)
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self._stores = open_stores(config, rundir.store, metrics)
-        current = Current(model.id for model in config.models)
+        current = Current(
+            (model.id for model in config.models),
+            is_terse=config.endpoint.admin is not None,
+        )
         predictor = _build_predictor(config, current, self._stores, metrics)
         parts = WorkerParts(
             current, predictor, self._stores, metrics, hooks.certificates
         )
         cors = CorsRules(config.endpoint.cors)
-        app = build_app(build_handlers(config, rundir, parts))
+        app = build_app(build_handlers(config, rundir, parts), config.endpoint.admin)
         self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
         self.http2 = _http2_protocols(self.app)
         successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)

@@ -10,7 +10,9 @@ from typing import Any
 
 import falcon.asgi
 
-from gomlx.errors import GomlxError, InternalError
+from gomlx.config.schema import Admin
+from gomlx.config.tokens import Admins
+from gomlx.errors import GomlxError, InternalError, Unauthorized
 from gomlx.models.serving.current import Current
 from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.http.limits import HttpLimits
@@ -22,7 +24,13 @@ from gomlx.server.routes.meta.kept import KeptRoute
 from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute
 from gomlx.server.routes.mly_operations import Operations
-from gomlx.server.routes.response import JsonDocument, JsonLine, send
+from gomlx.server.routes.response import (
+    AdminsOnly,
+    ForAdmins,
+    JsonDocument,
+    JsonLine,
+    send,
+)
 from gomlx.server.routes.signatures import SignatureChoice
 from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
@@ -49,13 +57,16 @@ class Handlers:
     config: Mapping[str, Any]
 
 
-def build_app(handlers: Handlers) -> Any:
-    """Return the ASGI application."""
+def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
+    """Return the ASGI application. admin: who may see details; None: everybody."""
     app = falcon.asgi.App()
     app.add_middleware(SignatureChoice(handlers.current))
     app.req_options.keep_blank_qs_values = True
     operations = _operation_routes(handlers.operations)
-    for path, route in (_routes(handlers) | operations).items():
+    routes = _routes(handlers) | operations
+    if admin:
+        app.add_middleware(_restricted(routes, admin, handlers.health))
+    for path, route in routes.items():
         app.add_route(path, route)
     errors = _Errors(handlers.predictor, handlers.current, [*operations])
     app.add_error_handler(GomlxError, errors.on_error)
@@ -84,6 +95,23 @@ def _routes(handlers: Handlers) -> dict[str, Any]:
         "/metrics": handlers.metrics,
         "/v1/prometheus": handlers.metrics,
     }
+
+
+def _restricted(routes: dict[str, Any], admin: Admin, health: Health) -> AdminsOnly:
+    """Return what refuses the requests of others; change the routes that tell less."""
+    admins = Admins(admin.token_file)
+    ready = routes["/readyz"]
+    routes["/readyz"] = ForAdmins(admins, ready, JsonDocument(health.ready_only))
+    is_open = ("/livez", "/readyz", f"{_MODEL}/eval", f"{_MODEL}/stream")
+    return AdminsOnly(
+        admins,
+        [
+            route
+            for path, route in routes.items()
+            if path not in is_open
+            and not (admin.open_meta and path.startswith(f"{_MODEL}/meta/"))
+        ],
+    )
 
 
 def _operation_routes(operations: Operations) -> dict[str, Any]:
@@ -120,6 +148,8 @@ class _Errors:
     ) -> None:
         """An error that is raised on purpose: its message is for the client."""
         send(response, self._predictor.refusal(params.get("name", ""), error))
+        if isinstance(error, Unauthorized):
+            response.set_header("WWW-Authenticate", 'Bearer realm="gomlx"')
         if isinstance(error, UnsupportedCoding):
             response.set_header("Accept-Encoding", error.accepted)
 
@@ -151,14 +181,16 @@ class _Errors:
 
     async def not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:
         """A path without a route."""
-        models = ", ".join(sorted(self._current.names)) or "none"
         routes = (
             "/v1/api/model/ID/eval, /v1/api/model/ID/stream, "
             "/v1/api/health, /v1/api/stats, /livez, /readyz, /metrics"
         )
         if req.path.startswith(_METRIC):
             routes = ", ".join(self._metric_routes)
-        message = f"nothing at {req.path}; routes: {routes}; models: {models}"
+        message = f"nothing at {req.path}; routes: {routes}"
+        if not self._current.is_terse:
+            models = ", ".join(sorted(self._current.names)) or "none"
+            message += f"; models: {models}"
         self._refuse(resp, 404, message)
 
     def _refuse(

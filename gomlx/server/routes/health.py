@@ -5,6 +5,7 @@ from typing import Any
 
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest, model_of
+from gomlx.runtime.masking import without_folders
 from gomlx.server.http.certificates import Certificates
 
 Document = dict[str, Any]
@@ -51,7 +52,13 @@ class Health:
             document["tiers"] = tiers
         if self._certificates:
             document["tls"] = self._certificates.detail()
+        _hide_folders(document)
         return 200 if is_ready else 503, document
+
+    def ready_only(self) -> tuple[int, Document]:
+        """What everybody may know of `ready`, if there are admins."""
+        status, document = self.ready()
+        return status, {"ready": document["ready"]}
 
     def health(self) -> tuple[int, dict[str, int]]:
         """1 for each model whose newest files are live, 0 for the others."""
@@ -71,3 +78,12 @@ class Health:
         document: Document = {"ready": live is not None, "version": version}
         problem = failures.get(name) or self._current.reasons.get(name)
         return document | ({"problem": problem} if problem else {})
+
+
+def _hide_folders(document: Document) -> None:
+    """Leave only the names of files in the problems of a document; the log has all."""
+    for key, value in document.items():
+        if isinstance(value, dict):
+            _hide_folders(value)
+        elif key in ("problem", "writes"):
+            document[key] = without_folders(value)

@@ -5,7 +5,7 @@ from urllib.parse import unquote_plus
 
 import falcon.asgi
 
-from gomlx.errors import NotReady, SignatureNotFound
+from gomlx.errors import SignatureNotFound
 from gomlx.models.serving.current import Current
 
 _PARAMETER = "signature="
@@ -58,8 +58,7 @@ class SignatureChoice:
             known = [other.partition(":")[2] for other in served]
             raise SignatureNotFound(model, signature, [own, *known])
         if current.get(name) is None:
-            reason = current.reasons.get(name, "it is being loaded")
-            raise NotReady(name, reason, name not in current.refused)
+            raise current.not_ready(name)
         return name
 
     def _further(self, model: str) -> set[str]:
