@@ -6,8 +6,8 @@ SavedModel there may be one .keras file, which staging exports.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
@@ -95,21 +95,34 @@ class Source:
 
         Raises StageInterrupted if the source cannot be read.
         """
+        return self._digest(snapshot, into.joinpath)
+
+    def digest(self, snapshot: Snapshot) -> str:
+        """Return what `fetch` returns, without copying.
+
+        Raises StageInterrupted if the source cannot be read.
+        """
+        return self._digest(snapshot, lambda _: None)
+
+    def _digest(self, snapshot: Snapshot, target: Callable[[str], Path | None]) -> str:
         digest = blake2b(digest_size=16)
         with self._translated():
             for name in snapshot.names:
-                target = into / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                content = self._copy(f"{snapshot.root}/{name}", target)
+                content = self._read(f"{snapshot.root}/{name}", target(name))
                 digest.update(f"{len(name.encode())}:{name}:{content}\n".encode())
         return digest.hexdigest()
 
-    def _copy(self, path: str, target: Path) -> str:
+    def _read(self, path: str, target: Path | None) -> str:
+        """Digest a file, and copy it if there is a target."""
         digest = blake2b(digest_size=32)
-        with self._files.open(path, "rb") as source, target.open("wb") as copy:
+        if target:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        copying = target.open("wb") if target else nullcontext()
+        with self._files.open(path, "rb") as source, copying as copy:
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
-                copy.write(chunk)
+                if copy:
+                    copy.write(chunk)
         return digest.hexdigest()
 
     def _listed(self) -> list[str] | None:

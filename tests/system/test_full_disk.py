@@ -85,6 +85,14 @@ def test_processes_are_replaced(service: Service) -> None:
             refused_and_answered(service)
 
 
+@pytest.mark.usefixtures("others")
+def test_a_start_serves_what_is_staged(service: Service) -> None:
+    assert service.stop() == 0
+    service.start()
+    assert service.post_anew("m", {"x": 5}).json()["data"] == {"y": 10.0}
+    assert service.get_anew("/v1/api/health").json()["m"]
+
+
 def put(service: Service, model: str) -> None:
     (service.folder / "model").rename(service.folder / f"before {model}")
     (service.folder / model).rename(service.folder / "model")

@@ -25,6 +25,7 @@ from gomlx.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+_ROOM_BYTES = 1 << 20  # to be left for the state of the service (runtime/rundir.py)
 _PATIENCE_SECONDS = 5.0  # until the processes of a killed service have ended
 
 
@@ -57,16 +58,16 @@ class OpenStore(NamedTuple):
 def create_store(directory: Path, size_bytes: int) -> None:
     """Make an empty store in place of whatever is there, and reserve all of its space.
 
-    Raises StoreUnavailable when the file system has too little: writing past its
-    end later would be a SIGBUS instead of an error.
+    A megabyte is left free. Raises StoreUnavailable when the file system has too
+    little: writing past its end later would be a SIGBUS instead of an error.
     """
     _remove(directory)
     directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     free = shutil.disk_usage(directory.parent).free
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=directory.parent))
     try:
-        if free < size_bytes:
-            raise OSError("too little space")
+        if free < size_bytes + _ROOM_BYTES:
+            raise OSError("1 MB has to be left")
         (new / "users").touch(0o600)
         _fill(new, size_bytes)
         new.rename(directory)  # whole or not at all

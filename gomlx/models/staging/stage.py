@@ -17,7 +17,7 @@ from gomlx.contract.dictionary import digest
 from gomlx.errors import StageInterrupted
 from gomlx.models import files, libraries
 from gomlx.models.serving.transformer import NO_CODE, Code, code
-from gomlx.models.source import Source
+from gomlx.models.source import Snapshot, Source
 from gomlx.models.staging.failures import translated
 from gomlx.models.version import (
     NOTHING_THERE,
@@ -41,6 +41,24 @@ def stage(
     snapshot = source.snapshot()
     if snapshot is None:
         raise StageInterrupted(NOTHING_THERE)
+    try:
+        return _stage_snapshot(source, snapshot, request, on_begun)
+    except (StageInterrupted, OSError):
+        # A full disk has no room for a copy, but what is staged already can be served.
+        if any(request.into.glob("[!.]*")):
+            transformer = code(request.settings.transformer, request.name)
+            found = _staged(source.digest(snapshot), transformer, request)
+            if found:
+                return found
+        raise
+
+
+def _stage_snapshot(
+    source: Source,
+    snapshot: Snapshot,
+    request: StageRequest,
+    on_begun: Callable[[str], None],
+) -> ModelVersion:
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
     try:
@@ -58,11 +76,10 @@ def _stage_content(
 ) -> ModelVersion:
     """Make a version of the fetched files. content: their digest."""
     transformer = code(request.settings.transformer, request.name)
-    directory = request.into / _digest(content, transformer, request)
-    is_there = files.keep_intact(directory)
-    found = ModelVersion.recorded(request.name, directory, request.signatures)
-    if found and all(files.keep_intact(one.directory) for one in found.further):
+    if found := _staged(content, transformer, request):
         return found
+    directory = request.into / _digest(content, transformer, request)
+    is_there = directory.exists()
     # TensorFlow is imported only for a version that does not exist yet.
     from gomlx.models.staging.keras_file import export_keras_file
     from gomlx.models.staging.signature.further import Fetched, Further
@@ -76,6 +93,18 @@ def _stage_content(
         (work / "version").rename(directory)
     version = staged_version(request.name, directory)
     return Further(version, fetched, request, on_begun).staged()
+
+
+def _staged(
+    content: str, transformer: Code, request: StageRequest
+) -> ModelVersion | None:
+    """Return the version of some files if it is staged; remove what is left of it."""
+    directory = request.into / _digest(content, transformer, request)
+    files.keep_intact(directory)
+    found = ModelVersion.recorded(request.name, directory, request.signatures)
+    if found and all(files.keep_intact(one.directory) for one in found.further):
+        return found
+    return None
 
 
 def _digest(content: str, transformer: Code, request: StageRequest) -> str:

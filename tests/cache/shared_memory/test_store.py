@@ -60,6 +60,44 @@ def test_too_little_memory_is_reported_and_leaves_nothing(shared_folder: Path) -
     assert list(shared_folder.iterdir()) == []
 
 
+SQUEEZE = """
+import shutil
+from pathlib import Path
+from gomlx.cache.shared_memory.store import create_store
+from gomlx.errors import StoreUnavailable
+
+folder = Path(sys.argv[1])
+try:
+    create_store(folder / "store", 4 << 20)
+except StoreUnavailable as error:
+    print(error)
+create_store(folder / "store", 3 << 20)
+assert shutil.disk_usage(folder).free >= 1 << 20
+"""
+
+
+def on_a_small_disk(tmp_path: Path, code: str) -> str:
+    """Run code with a file system of 4 MB; return what it prints."""
+    mount = f'mount -t tmpfs -o size=4m none {tmp_path} && exec "$@"'
+    command = ["unshare", "-Urm", "sh", "-c", mount, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("may not mount file systems")
+    done = subprocess.run(
+        [*command, sys.executable, "-c", f"import sys\n{code}", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_store_leaves_room_for_the_state_of_the_service(tmp_path: Path) -> None:
+    printed = on_a_small_disk(tmp_path, SQUEEZE)
+    assert "cannot reserve 4 MB" in printed
+    assert "1 MB has to be left" in printed
+
+
 FILL = """
 import errno
 from pathlib import Path
@@ -89,18 +127,7 @@ except StoreUnavailable:
 
 def test_a_store_is_written_while_the_memory_is_full(tmp_path: Path) -> None:
     """All of its space was reserved: writing past it would be a SIGBUS."""
-    mount = f'mount -t tmpfs -o size=4m none {tmp_path} && exec "$@"'
-    command = ["unshare", "-Urm", "sh", "-c", mount, "sh"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("may not mount file systems")
-    code = "import sys\n" + FILL
-    done = subprocess.run(
-        [*command, sys.executable, "-c", code, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    assert on_a_small_disk(tmp_path, FILL) == "refused\n"
 
 
 def test_a_sound_store_is_kept(leftover: Path) -> None:
