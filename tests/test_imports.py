@@ -126,6 +126,7 @@ ARROWS = {
         "errors",
     },
     "server.predict": {
+        "server.body",
         "server.predict",
         "models.batching",
         "models.serving",
@@ -136,6 +137,7 @@ ARROWS = {
         "metrics.instruments",
     },
     "server.http": {
+        "server.body",
         "server.http",
         "server.predict",
         "config.schema",
@@ -143,12 +145,14 @@ ARROWS = {
         "errors",
     },
     "server.asgi": {
+        "server.body",
         "server.asgi",
         "server.http",
         "server.predict",
         "errors",
     },
     "server.routes": {
+        "server.body",
         "server.routes",
         "server.predict",
         "server.http",
@@ -173,6 +177,7 @@ ARROWS = {
         "runtime",
     },
     "server": set[str](),
+    "server.body": {"errors"},
     "supervisor": {
         "supervisor",
         "models.files",

@@ -32,6 +32,7 @@ from enum import Enum
 from typing import Final, cast
 
 from gomlx.errors import GomlxError, InternalError
+from gomlx.server.body import BodyParts
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.head import Head
 from gomlx.server.http.peer import Inflow, Peer
@@ -85,7 +86,7 @@ class HotProtocol(asyncio.Protocol):
         self._state = _IDLE
         # When the last request was answered, or an incomplete one began.
         self._since = connections.now
-        self.text: bytes | str = b""
+        self.text: bytes | str | BodyParts = b""
         self.arrived = 0.0
         self.pending: WaitingRequest | None = None
 

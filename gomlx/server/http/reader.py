@@ -9,26 +9,30 @@ Which requests it returns depends on the bytes alone, not on how they are cut:
       └─│ its body: a CompleteRequest ┘
         │
         ├── a head, or the beginning of one, of another kind ──► REST: NOT_OURS
-        └── a head over the limit ───────────────────────────► FAILED: HeadTooLarge
+        └── a head over the limit, or bodies over theirs ────► FAILED: the error
 
 In HEAD and BODY, `next_event` returns NEED_DATA while bytes are missing. REST and
 FAILED are final, and `rest` begins with the head that led there. Pipelined requests
-wait in the buffer, each for a call of `next_event`.
+wait in the buffer, each for a call of `next_event`. A large body grows in BodyParts, as
+what is appended to the buffer copies all of it.
 """
 
 from enum import Enum
 from typing import Final
 
+from gomlx.errors import GomlxError
+from gomlx.server.body import LARGE_BYTES, BodyParts, TooManyBodies
 from gomlx.server.http.head import KEPT_BYTES, Head, HeadParser, may_begin_hot_request
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import HeadTooLarge
 
 _HEAD_END = b"\r\n\r\n"
+_AHEAD_BYTES = 1 << 16  # of pipelined requests, while one is answered
 
-# A head, and the body; that of a GET is b"". PERF: a plain tuple, as a NamedTuple costs
-# 0.15 us more to make, a seventh of what a hit costs in this package
-# (`python -m loadtests.against` measures hits).
-CompleteRequest = tuple[Head, bytes]
+# A head, and the body: b"" of a GET, BodyParts if it is large and came in parts.
+# PERF: a plain tuple, as a NamedTuple costs 0.15 us more to make, a seventh of what a
+# hit costs in this package (`python -m loadtests.against` measures hits).
+CompleteRequest = tuple[Head, bytes | BodyParts]
 
 
 class Signal(Enum):
@@ -40,7 +44,7 @@ class Signal(Enum):
 
 NEED_DATA: Final = Signal.NEED_DATA
 NOT_OURS: Final = Signal.NOT_OURS
-Event = CompleteRequest | Signal | HeadTooLarge
+Event = CompleteRequest | Signal | GomlxError
 
 
 class ReaderState(Enum):
@@ -50,6 +54,7 @@ class ReaderState(Enum):
     BODY = "the rest of a body"
     REST = "nothing: another protocol reads on"
     FAILED = "nothing: the head is over the limit"
+    CROWDED = "nothing: bodies under way are over the limit of all"
 
 
 _HEAD: Final = ReaderState.HEAD
@@ -65,14 +70,13 @@ class Reader:
     def __init__(self, parser: HeadParser, limits: HttpLimits) -> None:
         self.buffer = b""
         self.state = _HEAD
-        self._at = 0  # where the next request begins in the buffer
+        self._at = 0  # where the next request begins in the buffer; in BODY, its body
         self._head: Head | None = None  # of that request, in BODY
-        self._body_at = 0  # where its body begins, in BODY
+        self._body: BodyParts | None = None  # in BODY, if it is large and incomplete
+        self._limits = limits
         self._parse = parser
         self._parse_short = parser.short
         self._short_bytes = min(KEPT_BYTES, limits.header_bytes)
-        self._header_bytes = limits.header_bytes
-        self._request_bytes = limits.header_bytes + limits.body_bytes
 
     @property
     def rest(self) -> bytes:
@@ -81,8 +85,10 @@ class Reader:
 
     @property
     def is_full(self) -> bool:
-        """Whether more is buffered than the largest request has."""
-        return len(self.buffer) - self._at > self._request_bytes
+        """Whether so much is buffered that no more is read while a request waits."""
+        limits = self._limits
+        most = min(limits.header_bytes + limits.body_bytes, _AHEAD_BYTES)
+        return len(self.buffer) - self._at > most
 
     def read_one(self, data: bytes) -> CompleteRequest | None:
         """Return the request that these bytes are; for when nothing is buffered.
@@ -101,11 +107,18 @@ class Reader:
 
     def receive(self, data: bytes) -> None:
         """Buffer more bytes, for `next_event` to read."""
-        if self._at:
-            self.buffer = self.buffer[self._at :]
-            self._body_at -= self._at
-            self._at = 0
-        self.buffer += data
+        body = self._body
+        if body is None:
+            if self._at and self.state is _HEAD:
+                self.buffer = self.buffer[self._at :]
+                self._at = 0
+            self.buffer += data
+            return
+        assert self._head is not None  # it is the body's
+        missing = self._head.length - len(body)
+        self._add_to(body, data[:missing])
+        if len(data) > missing:
+            self.buffer += data[missing:]
 
     def next_event(self) -> Event:
         """Read on. A request is returned once."""
@@ -114,19 +127,16 @@ class Reader:
         head = self._head
         if head is None:
             return self._event_without_head()
-        start = self._body_at
-        end = start + head.length
-        if len(self.buffer) < end:
-            return NEED_DATA
-        body = self.buffer[start:end]
+        found = self._body_of(head)
+        if found is None:
+            return NEED_DATA if self._head else self._event_without_head()
         self.state = _HEAD
         self._head = None
-        if len(self.buffer) > end:
-            self._at = end
-        else:
+        self._body = None
+        if len(self.buffer) <= self._at:
             self.buffer = b""
             self._at = 0
-        return head, body
+        return head, found
 
     def clear(self) -> None:
         """Drop what is buffered, and expect a new head."""
@@ -134,21 +144,52 @@ class Reader:
         self.state = _HEAD
         self._at = 0
         self._head = None
+        self._body = None
 
     def _read_head(self) -> ReaderState:
         end = self.buffer.find(_HEAD_END, self._at)
-        self._body_at = end + 4 if end >= 0 else len(self.buffer)
-        head = self.buffer[self._at : self._body_at]
-        if len(head) > self._header_bytes:
+        body_at = end + 4 if end >= 0 else len(self.buffer)
+        head = self.buffer[self._at : body_at]
+        if len(head) > self._limits.header_bytes:
             return ReaderState.FAILED
         if end < 0:
             return _HEAD if may_begin_hot_request(head) else ReaderState.REST
         self._head = self._parse(head)
-        return _BODY if self._head is not None else ReaderState.REST
+        if self._head is None:
+            return ReaderState.REST
+        self._at = body_at
+        return _BODY
 
-    def _event_without_head(self) -> Signal | HeadTooLarge:
-        if self.state is ReaderState.REST:
-            return NOT_OURS
-        if self.state is ReaderState.FAILED:
-            return HeadTooLarge(self._header_bytes)
+    def _body_of(self, head: Head) -> bytes | BodyParts | None:
+        """Return the body and pass it, or None while bytes of it are missing."""
+        body = self._body
+        if body is not None:
+            return body if len(body) == head.length else None
+        start = self._at
+        end = start + head.length
+        if len(self.buffer) >= end:
+            self._at = end
+            return self.buffer[start:end]
+        if head.length >= LARGE_BYTES:
+            self._body = body = BodyParts(self._limits.bodies)
+            self._add_to(body, self.buffer[start:])
+            self.buffer = self.buffer[:start]
+        return None
+
+    def _add_to(self, body: BodyParts, data: bytes) -> None:
+        try:
+            body.add(data)
+        except TooManyBodies:
+            self._head = None
+            self._body = None
+            self.state = ReaderState.CROWDED
+
+    def _event_without_head(self) -> Signal | GomlxError:
+        match self.state:
+            case ReaderState.REST:
+                return NOT_OURS
+            case ReaderState.FAILED:
+                return HeadTooLarge(self._limits.header_bytes)
+            case ReaderState.CROWDED:
+                return TooManyBodies(self._limits.bodies.limit)
         return NEED_DATA

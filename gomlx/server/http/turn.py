@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Protocol
 
+from gomlx.server.body import LARGE_BYTES
 from gomlx.server.http.head import Head
-from gomlx.server.predict.parse import LARGE_BYTES
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Requester
 

@@ -19,6 +19,7 @@ from time import perf_counter
 
 from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
+from gomlx.server.body import BodyParts
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.misses import Misses
@@ -67,7 +68,7 @@ class ModelPredictor:
             lookup = self._lookup
             if lookup is None or lookup.digest is not live.digest:
                 lookup = self._change_version(live)
-            parsed = lookup.parser.parse([requester.text for requester in requesters])
+            parsed = lookup.parser.parse([one.text for one in requesters])  # type: ignore[misc]
             cached = lookup.cached(parsed)
         except Exception as error:
             for requester in requesters:
@@ -114,9 +115,10 @@ class ModelPredictor:
         done: "asyncio.Future[ParsedRequest | Exception | None]",
     ) -> None:
         """Go on with a request that a thread has parsed."""
-        if parsing.is_abandoned:
-            return
         requester = parsing.requester
+        if parsing.is_abandoned:
+            _release(requester)
+            return
         requester.pending = None
         try:
             one = done.result()
@@ -125,6 +127,7 @@ class ModelPredictor:
             if self._live_lookup() is not lookup:  # of a version that is gone
                 self.predict_large(requester)
                 return
+            _release(requester)
             live = self._slot.live
             assert live is not None  # it has a lookup
             cached = lookup.cached([one])
@@ -226,8 +229,16 @@ def _parse(
     if not parsing.is_awaited():
         return None
     text = parsing.requester.text
+    if isinstance(text, BodyParts):
+        return lookup.parser.parse_large(text.joined())
     hash(text)  # a text keeps it, and the look-up among recent texts needs it
     return lookup.parser.parse_large(text)
+
+
+def _release(requester: Requester) -> None:
+    """Drop a large text that is parsed: a request that waits may outlive its reply."""
+    if isinstance(requester.text, BodyParts):
+        requester.text.release()
 
 
 def _log_bug(name: str, error: Exception) -> None:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 from gomlx.errors import GomlxError
 from gomlx.models.serving.current import Current
 from gomlx.models.version import model_of
+from gomlx.server.body import LARGE_BYTES, BodyParts
 from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.model import ModelPredictor
-from gomlx.server.predict.parse import LARGE_BYTES
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import (
@@ -105,11 +105,11 @@ class Predictor:
     def submit(
         self,
         name: str,
-        text: bytes | str,
+        text: bytes | str | BodyParts,
         on_reply: OnReply,
         timeout_seconds: float = inf,
     ) -> WaitingRequest | None:
-        """Answer one JSON body (bytes) or query string (str), and call on_reply.
+        """Answer one JSON body or query string (str), and call on_reply.
 
         Returns what `abandon` needs; None when on_reply was called already.
         """

@@ -21,6 +21,7 @@ from gomlx.contract.echoes import completed
 from gomlx.errors import GomlxError, RunFailed
 from gomlx.models.batching.run import RowResult
 from gomlx.models.serving.current import RESPONSE, LiveVersion
+from gomlx.server.body import BodyParts
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import (
     COLLAPSED,
@@ -37,12 +38,12 @@ OnReply = Callable[[Reply], None]
 class Requester(Protocol):
     """One request that has arrived, and who gets its reply.
 
-    text: a JSON body (bytes) or a query string (str). arrived: a time of
-    `perf_counter`. pending: set by the predictor while the request waits; what
-    `Predictor.abandon` needs.
+    text: a JSON body (bytes, or BodyParts if it is large) or a query string (str).
+    arrived: a time of `perf_counter`. pending: set by the predictor while the request
+    waits; what `Predictor.abandon` needs.
     """
 
-    text: bytes | str
+    text: bytes | str | BodyParts
     arrived: float
     pending: "WaitingRequest | None"
 
@@ -58,7 +59,7 @@ class Requester(Protocol):
 class CallbackRequester:
     """A requester whose reply goes to a function."""
 
-    text: bytes | str
+    text: bytes | str | BodyParts
     reply: OnReply
     arrived: float
     timeout_seconds: float

@@ -12,28 +12,34 @@ from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest
 from gomlx.runtime.process import most_connections
 from gomlx.runtime.rundir import RunDir
+from gomlx.server.body import BodyBudget
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers
+from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
 from gomlx.server.routes.meta.contracts import Contracts, ModelSettings
 from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
 from gomlx.server.routes.mly_operations import Operations
-from gomlx.server.routes.stream import StreamLimits
+from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
 
 @dataclass(frozen=True)
 class WorkerParts:
-    """The parts of a worker that its routes share; stores: by datastore."""
+    """The parts of a worker that its routes share.
+
+    stores: by datastore.
+    """
 
     current: Current
     predictor: Predictor
     stores: Mapping[str, Store]
     metrics: Metrics
     certificates: Certificates | None
+    limits: HttpLimits
 
 
 def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
@@ -47,8 +53,10 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     return Handlers(
         current=parts.current,
         predictor=parts.predictor,
-        limits=http_limits(config.endpoint),
-        stream_limits=_stream_limits(config.endpoint),
+        eval=EvalRoute(parts.predictor, parts.limits),
+        stream=StreamRoute(
+            parts.predictor, _stream_limits(config.endpoint, parts.limits.bodies)
+        ),
         contracts=Contracts(parts.current, _model_settings(config)),
         mly_meta=MlyMeta(parts.current, datastores),
         health=Health(parts.current, manifest, tiers, stats, parts.certificates),
@@ -67,14 +75,16 @@ def http_limits(endpoint: Endpoint) -> HttpLimits:
         keepalive_seconds=endpoint.keepalive_seconds,
         request_seconds=endpoint.request_seconds,
         connections=min(endpoint.max_connections, most_connections()),
+        bodies=BodyBudget(max(endpoint.max_bodies_mb << 20, endpoint.max_body_bytes)),
     )
 
 
-def _stream_limits(endpoint: Endpoint) -> StreamLimits:
+def _stream_limits(endpoint: Endpoint, bodies: BodyBudget) -> StreamLimits:
     return StreamLimits(
         rows=endpoint.stream_window,
         line_bytes=endpoint.max_body_bytes,
         line_seconds=endpoint.request_seconds,
+        bodies=bodies,
     )
 
 

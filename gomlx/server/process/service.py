@@ -92,16 +92,17 @@ class Service:
             is_terse=config.endpoint.admin is not None,
         )
         predictor = _build_predictor(config, current, self._stores, metrics)
+        limits = http_limits(config.endpoint)
         parts = WorkerParts(
-            current, predictor, self._stores, metrics, hooks.certificates
+            current, predictor, self._stores, metrics, hooks.certificates, limits
         )
         cors = CorsRules(config.endpoint.cors)
         app = build_app(build_handlers(config, rundir, parts), config.endpoint.admin)
         self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
         self.http2 = _http2_protocols(self.app)
         successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
-        self.connections = _build_connections(
-            config, predictor, successors, hooks, cors
+        self.connections = Connections(
+            _routes(config), predictor, limits, successors, hooks.count_connection, cors
         )
         batches = {model.id: model.batch for model in config.models}
         cores = spare_cores(config.workers)
@@ -204,22 +205,12 @@ def _build_predictor(
     return Predictor(current, policies, limits, metrics)
 
 
+def _routes(config: Config) -> dict[bytes, str]:
+    return {_route(model.id): model.id for model in config.models}
+
+
 def _route(name: str) -> bytes:
     """Return the target of requests for a model or a further signature."""
     model, _, signature = name.partition(":")
     query = f"?signature={signature}" if signature else ""
     return f"/v1/api/model/{model}/eval{query}".encode()
-
-
-def _build_connections(
-    config: Config,
-    predictor: Predictor,
-    successors: Successors,
-    hooks: WorkerHooks,
-    cors: CorsRules,
-) -> Connections:
-    routes = {_route(model.id): model.id for model in config.models}
-    limits = http_limits(config.endpoint)
-    return Connections(
-        routes, predictor, limits, successors, hooks.count_connection, cors
-    )

@@ -15,7 +15,6 @@ from gomlx.config.tokens import Admins
 from gomlx.errors import GomlxError, InternalError, Unauthorized
 from gomlx.models.serving.current import Current
 from gomlx.server.http.coding import UnsupportedCoding
-from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
@@ -32,7 +31,7 @@ from gomlx.server.routes.response import (
     send,
 )
 from gomlx.server.routes.signatures import SignatureChoice
-from gomlx.server.routes.stream import StreamLimits, StreamRoute
+from gomlx.server.routes.stream import StreamRoute
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +46,8 @@ class Handlers:
 
     current: Current
     predictor: Predictor
-    limits: HttpLimits
-    stream_limits: StreamLimits
+    eval: EvalRoute
+    stream: StreamRoute
     contracts: Contracts
     mly_meta: MlyMeta
     health: Health
@@ -77,12 +76,11 @@ def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
 
 
 def _routes(handlers: Handlers) -> dict[str, Any]:
-    predictor = handlers.predictor
     health = handlers.health
     config = JsonDocument(lambda: (200, handlers.config))
     return {
-        f"{_MODEL}/eval": EvalRoute(predictor, handlers.limits),
-        f"{_MODEL}/stream": StreamRoute(predictor, handlers.stream_limits),
+        f"{_MODEL}/eval": handlers.eval,
+        f"{_MODEL}/stream": handlers.stream,
         f"{_MODEL}/meta/config": KeptRoute(handlers.mly_meta.config),
         f"{_MODEL}/meta/dictionary": KeptRoute(handlers.mly_meta.dictionary),
         f"{_MODEL}/meta/contract": ContractRoute(handlers.contracts),

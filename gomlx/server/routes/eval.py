@@ -6,6 +6,7 @@ from functools import partial
 import falcon.asgi
 
 from gomlx.errors import TooLarge
+from gomlx.server.body import BodyParts
 from gomlx.server.http.coding import check_transfer, coding_of, unpacked
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import ReceiveTimeout
@@ -37,7 +38,7 @@ class EvalRoute:
         send(response, await self._reply(request, name, await self._body(request)))
 
     async def _reply(
-        self, request: falcon.asgi.Request, name: str, text: bytes | str
+        self, request: falcon.asgi.Request, name: str, text: bytes | str | BodyParts
     ) -> Reply:
         """Submit a request to the predictor, and wait for its reply."""
         header = request.get_header(deadlines.HEADER)
@@ -51,11 +52,11 @@ class EvalRoute:
                 self._predictor.abandon(pending)
             raise
 
-    async def _body(self, request: falcon.asgi.Request) -> bytes:
+    async def _body(self, request: falcon.asgi.Request) -> bytes | BodyParts:
         """Read and unpack the whole body, but no more than the limit.
 
-        Raises ReceiveTimeout, TooLarge, UnsupportedTransfer, UnsupportedCoding,
-        InvalidInput.
+        Raises ReceiveTimeout, TooLarge, TooManyBodies, UnsupportedTransfer,
+        UnsupportedCoding, InvalidInput.
         """
         check_transfer(request.get_header("Transfer-Encoding"))
         try:
@@ -66,22 +67,31 @@ class EvalRoute:
         coding = coding_of(request.get_header("Content-Encoding"))
         limit = self._limits.body_bytes
         if not coding:
-            return body
+            return body.text()
         if len(body) <= _MAX_INLINE_BYTES:
-            return unpacked(body, coding, limit)
-        return await asyncio.to_thread(unpacked, body, coding, limit)
+            return unpacked(body.joined(), coding, limit)
+        found = BodyParts(self._limits.bodies)
+        found.add(await asyncio.to_thread(_unpacked, body, coding, limit))
+        return found.text()
 
-    async def _received(self, request: falcon.asgi.Request) -> bytes:
-        """Read the whole body, but no more than the limit. Raises TooLarge."""
+    async def _received(self, request: falcon.asgi.Request) -> BodyParts:
+        """Read the whole body, but no more than the limit.
+
+        Raises TooLarge, TooManyBodies.
+        """
         limit = self._limits.body_bytes
         if (request.content_length or 0) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
-        body = bytearray()
+        body = BodyParts(self._limits.bodies)
         async for chunk in request.stream:
-            body += chunk
+            body.add(chunk)
             if len(body) > limit:
                 raise TooLarge(f"the body is larger than {limit} bytes")
-        return bytes(body)
+        return body
+
+
+def _unpacked(body: BodyParts, coding: str, limit: int) -> bytes:
+    return unpacked(body.joined(), coding, limit)
 
 
 def _resolve(waiting: "asyncio.Future[Reply]", reply: Reply) -> None:

@@ -5,33 +5,49 @@ from collections.abc import Iterator
 import orjson
 
 from gomlx.errors import TooLarge
+from gomlx.server.body import BodyBudget, BodyParts
 from gomlx.server.predict.reply import Reply
 
 
 class LineSplitter:
     """Splits a body that arrives in chunks into lines of bounded size."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, bodies: BodyBudget) -> None:
         self._max_bytes = max_bytes
-        self._unfinished = bytearray()
+        self._bodies = bodies
+        self._unfinished: BodyParts | None = None
 
-    def split(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the lines that a chunk completes. Raises TooLarge."""
+    def split(self, chunk: bytes) -> Iterator[bytes | BodyParts]:
+        """Yield the lines that a chunk completes. Raises TooLarge, TooManyBodies."""
         *ends, start = chunk.split(b"\n")
         for end in ends:
             self._check(end)
-            yield bytes(self._unfinished) + end if self._unfinished else end
-            self._unfinished.clear()
-        self._check(start)
-        self._unfinished += start
+            if self._unfinished:
+                self._unfinished.add(end)
+                yield self.last()
+            else:
+                yield end
+        if start:
+            self._check(start)
+            if self._unfinished is None:
+                self._unfinished = BodyParts(self._bodies)
+            self._unfinished.add(start)
 
-    def last(self) -> bytes:
+    def last(self) -> bytes | BodyParts:
         """Return the last line of a body, which needs no line break."""
-        return bytes(self._unfinished)
+        line = self._unfinished
+        self._unfinished = None
+        return line.text() if line else b""
+
+    def close(self) -> None:
+        """Drop the beginning of a line."""
+        if self._unfinished:
+            self._unfinished.release()
 
     def _check(self, part: bytes) -> None:
         limit = self._max_bytes
-        if len(self._unfinished) + len(part) > limit:
+        size = len(self._unfinished) if self._unfinished else 0
+        if size + len(part) > limit:
             raise TooLarge(f"the line is larger than {limit} bytes; the stream ends")
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import falcon.asgi
 
 from gomlx.errors import TooLarge
+from gomlx.server.body import BodyBudget, BodyParts, TooManyBodies
 from gomlx.server.http.coding import check_transfer, coding_of
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
@@ -34,12 +35,14 @@ class StreamLimits(NamedTuple):
     """What one stream may hold: rows that run, or whose answers are not read.
 
     line_bytes bounds a line; and beyond one line, everything that waits. line_seconds:
-    from the arrival of a line to its answer.
+    from the arrival of a line to its answer. bodies: what all lines and bodies under
+    way in the worker hold.
     """
 
     rows: int
     line_bytes: int
     line_seconds: float
+    bodies: BodyBudget
 
 
 class RequestBody(Protocol):
@@ -79,7 +82,7 @@ class Stream:
         self._name = name
         self._body = body
         self._line_seconds = limits.line_seconds
-        self._splitter = LineSplitter(limits.line_bytes)
+        self._splitter = LineSplitter(limits.line_bytes, limits.bodies)
         self._window = StreamWindow(limits.rows, limits.line_bytes)
         self._waiting: asyncio.Timeout | None = None  # for the next chunk
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,6 +108,7 @@ class Stream:
         """Abandon the requests that wait, and stop reading."""
         for pending in self._window.clear():
             self._predictor.abandon(pending)
+        self._splitter.close()
         for task in self._tasks:
             task.cancel()
 
@@ -116,9 +120,10 @@ class Stream:
                 await self._submit_lines(chunk)
             if not self._predictor.stopping.is_set():
                 await self._submit(self._splitter.last())
-        except TooLarge as error:
+        except (TooLarge, TooManyBodies) as error:
             refusal = self._predictor.refusal(self._name, error)
             self._complete(self._window.open(0), refusal)
+            self._splitter.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
                 await self._body.exhaust()
@@ -147,15 +152,15 @@ class Stream:
             self._waiting.reschedule(0)
 
     async def _submit_lines(self, chunk: bytes) -> None:
-        """Submit the lines that a chunk completes. Raises TooLarge."""
+        """Submit the lines that a chunk completes. Raises TooLarge, TooManyBodies."""
         for at in range(0, len(chunk), _SLICE_BYTES):
             for text in self._splitter.split(chunk[at : at + _SLICE_BYTES]):
                 await self._submit(text)
             await asyncio.sleep(0)
 
-    async def _submit(self, text: bytes) -> None:
+    async def _submit(self, text: bytes | BodyParts) -> None:
         """Submit a line to the predictor, as soon as there is room for it."""
-        if not text or text.isspace():
+        if isinstance(text, bytes) and (not text or text.isspace()):
             return
         while self._has_to_wait():
             await self._window.wait_until_drained()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest_asyncio
 
 from gomlx.config.schema import Cors
+from gomlx.server.body import BodyBudget
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
@@ -14,7 +15,7 @@ from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_, until
 from tests.server.http.messages import EVAL
 
-LIMITS = HttpLimits(1000, 500, 5, 5, 5, 20)
+LIMITS = HttpLimits(1000, 500, 5, 5, 5, 20, BodyBudget(1 << 20))
 
 
 class Fallback(asyncio.Protocol):

@@ -10,13 +10,14 @@ import pytest
 import pytest_asyncio
 from gunicorn.config import Config
 
+from gomlx.server.body import BodyBudget
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from tests.server.conftest import until
 
 pytestmark = pytest.mark.asyncio
 
-LIMITS = HttpLimits(1000, 500, 5, 0.1, 5, 20)
+LIMITS = HttpLimits(1000, 500, 5, 0.1, 5, 20, BodyBudget(1 << 20))
 GET = b"GET / HTTP/1.1\r\nhost: h\r\n\r\n"
 NOW = 1e9  # by the connections' clock, always
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"  # frames of HTTP/2: length, type, flags, stream

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gomlx.server.body import LARGE_BYTES, BodyBudget, BodyParts, TooManyBodies
 from gomlx.server.http.head import HeadParser
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.reader import (
@@ -21,13 +22,14 @@ from gomlx.server.http.response import HeadTooLarge
 from tests.server.http.messages import EVAL, LARGE_HEADS, OTHERS, post
 
 HEADER_BYTES = 500
+BODIES_BYTES = 1 << 20
 BODY_BYTES = 1000
 GET = b"GET %b?x=1 HTTP/1.1\r\nhost: h\r\n\r\n" % EVAL
 POST = post(b'{"x":1}')
 
 
 def new_reader(header_bytes: int = HEADER_BYTES) -> Reader:
-    limits = HttpLimits(BODY_BYTES, header_bytes, 5, 5, 5, 20)
+    limits = HttpLimits(BODY_BYTES, header_bytes, 5, 5, 5, 20, BodyBudget(BODIES_BYTES))
     return Reader(HeadParser({EVAL: "m"}, BODY_BYTES, 5), limits)
 
 
@@ -62,7 +64,7 @@ Read = Callable[..., tuple[list[CompleteRequest], Event]]
 READS: list[Read] = [read, read_as_connections_do]
 
 
-def texts(requests: Iterable[CompleteRequest]) -> list[bytes | str]:
+def texts(requests: Iterable[CompleteRequest]) -> list[bytes | str | BodyParts]:
     return [body if head.query is None else head.query for head, body in requests]
 
 
@@ -294,3 +296,36 @@ def test_clearing_drops_what_is_buffered() -> None:
     reader.clear()
     assert (reader.buffer, reader.state) == (b"", ReaderState.HEAD)
     assert texts(read(reader, GET)[0]) == ["x=1"]
+
+
+@pytest.mark.parametrize("size", [1000, 30_000, 1 << 20])
+def test_a_large_body_is_not_appended_to_the_buffer(size: int) -> None:
+    """Each append would copy all that has arrived."""
+    limits = HttpLimits(1 << 20, 500, 5, 5, 5, 20, BodyBudget(BODIES_BYTES))
+    reader = Reader(HeadParser({EVAL: "m"}, 1 << 20, 5), limits)
+    text = b"%0600000d" % 7
+    data = post(text) + POST + GET[:-1]
+    found = []
+    for at in range(0, len(data), size):
+        reader.receive(data[at : at + size])
+        while isinstance(event := reader.next_event(), tuple):
+            found.append(event[1])
+        assert len(reader.buffer) < size + LARGE_BYTES
+    large, small = found
+    assert (large.joined() if isinstance(large, BodyParts) else large) == text
+    assert small == b'{"x":1}'
+    assert reader.rest == GET[:-1]
+
+
+def test_bodies_over_the_limit_of_all() -> None:
+    bodies = BodyBudget(100_000)
+    limits = HttpLimits(1 << 20, 500, 5, 5, 5, 20, bodies)
+    readers = [Reader(HeadParser({EVAL: "m"}, 1 << 20, 5), limits) for _ in range(2)]
+    request = post(b" " * 80_000)
+    first, second = [read(reader, request[:60_000]) for reader in readers]
+    assert first == ([], NEED_DATA)
+    assert isinstance(second[1], TooManyBodies)
+    assert bodies.held < 60_000
+    ((_, body),), _ = read(readers[0], request[60_000:])
+    assert len(body) == 80_000
+    assert second[1].retry_after

@@ -16,6 +16,7 @@ from gomlx.errors import GomlxError, Overloaded
 from gomlx.models.batching.batcher import Batcher
 from gomlx.models.batching.run import Job
 from gomlx.models.serving.current import LiveVersion
+from gomlx.server.body import BodyParts
 from gomlx.server.predict.parse import ParsedRequest
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import PendingRequest, WaitingRequest
@@ -131,7 +132,7 @@ class FakeCache:
 class FakeRequester:
     """Keeps its replies."""
 
-    text: bytes | str = b""
+    text: bytes | str | BodyParts = b""
     arrived: float = field(default_factory=perf_counter)
     timeout_seconds: float = 30.0
     pending: WaitingRequest | None = None

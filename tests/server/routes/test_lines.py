@@ -5,13 +5,14 @@ import json
 import pytest
 
 from gomlx.errors import TooLarge
+from gomlx.server.body import BodyBudget
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
 def test_lines_do_not_depend_on_how_chunks_arrive(size: int) -> None:
-    splitter = LineSplitter(5)
+    splitter = LineSplitter(5, BodyBudget(100))
     body = b"ab\n\n1234\r\nlast"
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
     lines = [line for chunk in chunks for line in splitter.split(chunk)]
@@ -20,7 +21,7 @@ def test_lines_do_not_depend_on_how_chunks_arrive(size: int) -> None:
 
 @pytest.mark.parametrize("chunks", [[b"12345\n"], [b"123", b"45\n"], [b"12345"]])
 def test_a_line_over_the_limit_is_too_large(chunks: list[bytes]) -> None:
-    splitter = LineSplitter(4)
+    splitter = LineSplitter(4, BodyBudget(100))
     with pytest.raises(TooLarge, match="larger than 4 bytes"):
         for chunk in chunks:
             assert not [*splitter.split(chunk)]

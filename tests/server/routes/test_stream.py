@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.servable import Servable
+from gomlx.server.body import BodyBudget
 from gomlx.server.routes.stream import Stream, StreamLimits
 from tests.server.conftest import Path_
 from tests.server.duplex import Client, Http1, Http2, path
 from tests.support import saved_models
 from tests.support.service import Service, running, wait_for
 
+BODIES = BodyBudget(1 << 20)
 MAX_LINE = 100_000
 # A program that is at rest still grows a little; what must not be kept is far more.
 MOST_GROWTH = 8 << 20
@@ -323,7 +325,7 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
     live = path.current.get("m")
     assert live
     body = Pieces(row(1), row(2) + row(3), b'{"x"')
-    stream = Stream(path.predictor, "m", body, StreamLimits(2, 1000, 30.0))
+    stream = Stream(path.predictor, "m", body, StreamLimits(2, 1000, 30.0, BODIES))
     assert json.loads((await anext(aiter(stream))).splitlines()[0])["data"] == {"y": 2}
     await stream.close()
     while live.pins or len(asyncio.all_tasks()) > 1:
@@ -337,7 +339,7 @@ async def test_a_stream_waits_for_room_in_a_queue_that_its_own_rows_fill(
     """The queue holds 100 rows, the window 200."""
     gate = path.gated(servables[2.0])
     body = Pieces(b"".join(map(row, range(100, 250))))
-    stream = Stream(path.predictor, "m", body, StreamLimits(200, 10_000, 30.0))
+    stream = Stream(path.predictor, "m", body, StreamLimits(200, 10_000, 30.0, BODIES))
     answers = aiter(stream)
     await gate.wait()
     gate.go.set()

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from gomlx.errors import GomlxError, InternalError, TooLarge
+from gomlx.server.body import BodyParts, TooManyBodies
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.head import Head
 from gomlx.server.http.http2.engine import Engine
@@ -31,9 +32,8 @@ class HotStream:
     """
 
     __slots__ = (
+        "_body",
         "_owner",
-        "_parts",
-        "_size",
         "arrived",
         "began",
         "head",
@@ -45,12 +45,11 @@ class HotStream:
 
     def __init__(self, owner: StreamOwner, number: int, head: Head) -> None:
         self._owner = owner
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body: BodyParts | None = None  # once it comes in more than one part
         self.number = number
         self.head = head
         self.began = owner.connections.now
-        self.text: bytes | str = b""
+        self.text: bytes | str | BodyParts = b""
         self.arrived = 0.0
         self.pending: WaitingRequest | None = None
         self.is_complete = False
@@ -60,7 +59,7 @@ class HotStream:
         """How long the request waits for its answer."""
         return self.head.timeout_seconds
 
-    def complete(self, text: bytes | str) -> None:
+    def complete(self, text: bytes | str | BodyParts) -> None:
         """Have the request answered at the end of this turn."""
         self.text = text
         self.is_complete = True
@@ -72,17 +71,27 @@ class HotStream:
         if size:
             self._owner.engine.consume(size, self.number)
         # PERF: as nearly always. A length that was announced is within the limit.
-        if is_last and size <= self.head.length and not self._parts:
+        if is_last and size <= self.head.length and self._body is None:
             self.complete(data)
             return
-        self._parts.append(data)
-        self._size += size
-        limit = self._owner.connections.limits.body_bytes
-        if self._size > limit:
-            self._refuse(TooLarge(f"the body is larger than {limit} bytes"))
-        elif is_last:
-            self.complete(b"".join(self._parts))
-            self._parts.clear()
+        try:
+            self._receive_part(data, is_last)
+        except (TooLarge, TooManyBodies) as error:
+            self._refuse(error)
+
+    def _receive_part(self, data: bytes, is_last: bool) -> None:
+        """Raises TooLarge, TooManyBodies."""
+        connections = self._owner.connections
+        body = self._body
+        if body is None:
+            self._body = body = BodyParts(connections.limits.bodies)
+        body.add(data)
+        limit = connections.limits.body_bytes
+        if len(body) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        if is_last:
+            self._body = None
+            self.complete(body.text())
 
     def reply(self, reply: Reply) -> None:
         """Send the answer."""
@@ -111,6 +120,6 @@ class HotStream:
     def _refuse(self, error: GomlxError) -> None:
         """Reply with an error before the request has arrived."""
         predictor = self._owner.connections.turn.predictor
-        self._parts.clear()
+        self._body = None
         self._owner.respond(self, predictor.refusal(self.head.model, error))
         self._owner.leaves_body(self.number)
