@@ -149,4 +149,4 @@ def test_the_password_of_the_key_is_masked(tmp_path: Path) -> None:
     path = write(tmp_path, endpoint={"tls": tls})
     shown = masked_config(load_config(path))["endpoint"]["tls"]
     assert shown["key_password"] == "***"
-    assert shown["certificate"] == str(tmp_path / "a")
+    assert shown["certificate"] == "a"
