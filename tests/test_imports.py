@@ -83,6 +83,7 @@ ARROWS = {
     },
     "models": {"contract", "errors"},
     "models.source": {"models.foreign", "runtime.masking", "errors"},
+    "models.trust": {"models.graph", "errors"},
     "models.batching": {
         "models.batching",
         "contract",
@@ -120,6 +121,7 @@ ARROWS = {
         "models.graph",
         "models.libraries",
         "models.source",
+        "models.trust",
         "models.version",
         "contract",
         "runtime.masking",

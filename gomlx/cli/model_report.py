@@ -211,7 +211,7 @@ def _read(
 
     Returns what is found, by name, of it and of its further signatures.
     """
-    from gomlx.models import libraries
+    from gomlx.models import libraries, trust
     from gomlx.models.serving import session
     from gomlx.models.serving.transformer import code
     from gomlx.models.staging.signature.bind import public_signatures
@@ -223,6 +223,7 @@ def _read(
     source.fetch(replace(snapshot, files=tuple(graph)), request.into)
     meta_graph = session.parse(request.into, request.settings.tags)
     libraries.check_operations(meta_graph, request.settings.libraries)
+    trust.check_assets(meta_graph)
     own, found = _read_signature(meta_graph, request)
     read: dict[str, _Found | StageFailed] = {request.name: found}
     names = request.signatures

@@ -7,6 +7,9 @@ import json
 import os
 import signal
 import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,13 +183,32 @@ def stage(
         die_with_parent(parent, signal.SIGKILL)
     log_to_stderr("warning")
     try:
-        version = stage_version(StageRequest.from_json(sys.stdin.read()), _print_begun)
+        request = StageRequest.from_json(sys.stdin.read())
+        # A transformer is the operator's own program, which may do anything.
+        is_confined = request.confined and not request.settings.transformer
+        forbid = _confined(request.into) if is_confined else None
+        version = stage_version(request, _print_begun, forbid or (lambda: None))
     except GomlxError as error:
         may_pass = isinstance(error, StageInterrupted)
         outcome = {"error": str(error), "may_pass": may_pass}
         print(json.dumps(outcome))  # noqa: T201  # read by the parent
         raise typer.Exit(FAILED) from None
     print(json.dumps({"version": version.to_json()}))  # noqa: T201  # read by the parent
+
+
+def _confined(into: Path) -> Callable[[], object]:
+    """Let this process write below a folder only; return what forbids connections.
+
+    Fetching the files may need them.
+    """
+    from gomlx.runtime.sandbox import confine
+
+    into.mkdir(parents=True, exist_ok=True)
+    # Libraries find a folder for temporary files there; the supervisor removes it.
+    tempfile.tempdir = tempfile.mkdtemp(prefix=".staging-", dir=into)
+    os.environ["TMPDIR"] = tempfile.tempdir
+    confine([into], may_connect=True)
+    return partial(confine, [into], may_connect=False)
 
 
 def _print_begun(signature: str) -> None:

@@ -107,7 +107,8 @@ def _supervisor(
         config.endpoint.graceful_seconds,
     )
     requests = [
-        stage_request(model, rundir.models / model.id) for model in config.models
+        replace(stage_request(model, rundir.models / model.id), confined=config.sandbox)
+        for model in config.models
     ]
     return Supervisor(requests, rundir, listener, timing, keep)
 
@@ -165,6 +166,7 @@ def stage_request(model: Model, into: Path) -> StageRequest:
         model.tags,
         model.outputs,
         model.batch.threads or 0,
+        model.allow_operations,
     )
     wanted = {"all": None, "none": ()}
     signatures = model.signatures

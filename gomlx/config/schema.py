@@ -126,6 +126,8 @@ class Model(Struct, frozen=True, kw_only=True):
     transformer: Annotated[str, Meta(pattern=_REFERENCE)] | None = None
     # Python modules that register operations, imported before the graph is loaded.
     libraries: tuple[Annotated[str, Meta(pattern=_MODULE)], ...] = ()
+    # Operations that reach files outside of the model, or hosts, and that it may have.
+    allow_operations: tuple[str, ...] = ()
     batch: Batch = Batch()
     # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"
@@ -204,6 +206,9 @@ class Config(Struct, frozen=True, kw_only=True):
 
     run_dir: str | None = None
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    # Whether staging and workers may write to the service's own folders only, and
+    # execute nothing, where the kernel can forbid it (Landlock).
+    sandbox: bool = True
     endpoint: Endpoint = Endpoint()
     watch: Watch = Watch()
     models: Annotated[tuple[Model, ...], Meta(min_length=1)]

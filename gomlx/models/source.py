@@ -93,7 +93,8 @@ class Source:
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
         """Copy a snapshot's files, and return the digest of their names and bytes.
 
-        Raises StageInterrupted if the source cannot be read.
+        Raises StageInterrupted if the source cannot be read, StageFailed if one of its
+        files is a link to one outside.
         """
         return self._digest(snapshot, into.joinpath)
 
@@ -106,11 +107,28 @@ class Source:
 
     def _digest(self, snapshot: Snapshot, target: Callable[[str], Path | None]) -> str:
         digest = blake2b(digest_size=16)
+        self._check_links(snapshot)
         with self._translated():
             for name in snapshot.names:
                 content = self._read(f"{snapshot.root}/{name}", target(name))
                 digest.update(f"{len(name.encode())}:{name}:{content}\n".encode())
         return digest.hexdigest()
+
+    def _check_links(self, snapshot: Snapshot) -> None:
+        """Raise StageFailed for a link out of the model's folder.
+
+        The folder itself, or that of a version, may be one.
+        """
+        if self.local_path is None:
+            return
+        folders = [Path(self._root).resolve(), Path(snapshot.root).resolve()]
+        for name in snapshot.names:
+            target = (Path(snapshot.root) / name).resolve()
+            if not any(target.is_relative_to(folder) for folder in folders):
+                raise StageFailed(
+                    f"{self.url}: {name} is a link to {target}, outside of the model's "
+                    "folder: copy the file there"
+                )
 
     def _read(self, path: str, target: Path | None) -> str:
         """Digest a file, and copy it if there is a target."""

@@ -152,7 +152,7 @@ class Settings:
     of one request do, and no others. libraries: modules that register operations.
     tags: all those of the graph to serve. outputs: those that are served, or none for
     all. threads: TensorFlow's in a run, which may change the order of a sum; 0: each
-    worker chooses.
+    worker chooses. allow_operations: those that may reach files or hosts.
     """
 
     inputs: tuple[InputSettings, ...] = ()
@@ -163,6 +163,7 @@ class Settings:
     tags: tuple[str, ...] = ("serve",)
     outputs: tuple[str, ...] = ()
     threads: int = 0
+    allow_operations: tuple[str, ...] = ()
 
     def input(self, served_name: str) -> InputSettings:
         """Return what the config says of an input; the defaults if nothing."""
@@ -188,6 +189,7 @@ class Settings:
             inputs=tuple(inputs),
             key_fields=tuple(sorted(self.key_fields)),
             outputs=tuple(sorted(self.outputs)),
+            allow_operations=tuple(sorted(self.allow_operations)),
         )
         return json.dumps(asdict(ordered), sort_keys=True)
 
@@ -205,7 +207,8 @@ class StageRequest:
     url names the source; signature the one to serve (empty: serving_default, or else
     the only one); example holds values of inputs for the trial run. signatures: the
     further ones to serve, too; None: all that the model has. refused: those of them
-    that are not to be tried (again), and why.
+    that are not to be tried (again), and why. confined: the staging process may write
+    to that directory only.
     """
 
     name: str
@@ -216,6 +219,7 @@ class StageRequest:
     settings: Settings = Settings()
     signatures: tuple[str, ...] | None = ()
     refused: dict[str, str] = field(default_factory=dict, hash=False)
+    confined: bool = False
 
     def further(self, signature: str, example: dict[str, Any]) -> "StageRequest":
         """Return the request to stage a further signature alone.

@@ -4,9 +4,11 @@ import random
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from gomlx.runtime.sandbox import _version
 from tests.support import saved_models
 from tests.support.service import Service, running
 
@@ -130,3 +132,12 @@ def test_connections_leave_files_for_all_else(service: Service) -> None:
             peer.close()
     assert makes_no_traceback(service)
     assert "Too many open files" not in service.text()
+
+
+def test_workers_write_to_the_folders_of_the_service_only(service: Service) -> None:
+    """The kernel says which processes may gain no rights: a condition of Landlock."""
+    if _version() < 1:
+        pytest.skip("the kernel has no Landlock")
+    for pid in service.worker_pids():
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status

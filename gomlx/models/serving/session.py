@@ -87,16 +87,28 @@ def load_objects(saved_model: Path) -> Any:
 
 
 @contextmanager
+def imported(saved_model: Path) -> Iterator["GraphLoader"]:
+    """Yield the loader of a session in which nothing has run. Raises StageFailed."""
+    with closing(open_session(tf.Graph())) as session:
+        with _translated():
+            loader = import_graph(session, saved_model)
+        yield loader
+
+
+@contextmanager
 def loaded(saved_model: Path) -> Iterator[Any]:
     """Yield a session that TensorFlow itself fills. Raises StageFailed."""
-    with closing(open_session(tf.Graph())) as session:
-        try:
-            loader = import_graph(session, saved_model)
-            loader.restore()
-            loader.run_init_ops()
-        except Exception as error:
-            raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
-        yield session
+    with imported(saved_model) as loader:
+        loader.fill()
+        yield loader.session
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -124,21 +136,27 @@ class GraphLoader:
     def __init__(
         self, session: Any, loader: Any, saver: Any, constants: dict[str, Any]
     ) -> None:
-        self._session = session
+        self.session = session
         self._loader = loader
         self._saver = saver
         self._constants = constants
 
+    def fill(self) -> None:
+        """Restore and initialize all. Raises StageFailed."""
+        with _translated():
+            self.restore()
+            self.run_init_ops()
+
     def restore(self) -> None:
         """Read every variable from the checkpoint, into the heap."""
-        self._loader.restore_variables(self._session, self._saver)
+        self._loader.restore_variables(self.session, self._saver)
 
     def run_init_ops(self) -> None:
         """Fill the tables that are made from constants and asset files."""
         meta_graph = self._loader.get_meta_graph_def_from_tags(TAGS)
         feeds = {n: tensor_util.MakeNdarray(v) for n, v in self._constants.items()}
-        with self._session.graph.as_default():
+        with self.session.graph.as_default():
             assets = loader_impl.get_asset_tensors(self._loader.export_dir, meta_graph)
             init = loader_impl.get_init_op(meta_graph)
         if init is not None:
-            self._session.run(init, feeds | assets)
+            self.session.run(init, feeds | assets)

@@ -18,7 +18,7 @@ from typing import Any
 
 from gomlx.contract.canonical import Kind, dump
 from gomlx.contract.signature import Signature
-from gomlx.models import libraries
+from gomlx.models import libraries, trust
 from gomlx.models.dataflow.flow import Flow
 from gomlx.models.graph import needed_nodes
 from gomlx.models.independence.proof import Verdict
@@ -80,8 +80,12 @@ def prepare(work: Path, request: StageRequest) -> None:
     """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
     libraries.load(work)
     model = _checked(work, request)
-    with tf_session.loaded(model.saved_model) as session:
-        model = _examined(_without_echoes(model, session), session)
+    with tf_session.imported(model.saved_model) as loader:
+        session = loader.session
+        reached = _reached(model, session)
+        trust.check_reached(reached, request.settings.allow_operations)
+        loader.fill()  # what runs from here on is known
+        model = _examined(_without_echoes(model, session), session, reached)
         call = _callable(model, session)
         state = _export_weights(model, session)
         proof = _proof(model, session)
@@ -111,6 +115,7 @@ def _checked(work: Path, request: StageRequest) -> _Model:
     if list(tags) != tf_session.TAGS:
         keep_graph(work / "saved_model", meta_graph, tf_session.TAGS)
     libraries.check_operations(meta_graph, request.settings.libraries)
+    trust.check_assets(meta_graph)
     bound = bound_signature(meta_graph, request)
     if not request.signature and bound.name != "serving_default":
         log.info("model %s: its only signature is %r", request.name, bound.name)
@@ -149,13 +154,25 @@ def _without_echoes(model: _Model, session: Any) -> _Model:
     )
 
 
-def _examined(model: _Model, session: Any) -> _Model:
-    """Return the model with what makes it unsteady in its description."""
+def _reached(model: _Model, session: Any) -> set[str]:
+    """Return the types of operations that are reached and not known to be steady.
+
+    By a run, or when the model is loaded. Raises StageFailed.
+    """
     feeds = model.description.binding.feeds
     flow = model.flow
     with session.graph.as_default():
         found = unsteady_ops(model.meta_graph, flow.body, flow.function, feeds)
     check_callbacks(found)
+    return found
+
+
+def _examined(model: _Model, session: Any, reached: set[str]) -> _Model:
+    """Return the model with what makes it unsteady in its description.
+
+    reached: what was, with the outputs that repeat inputs.
+    """
+    found = reached and _reached(model, session)
     if found:
         log.warning(
             "model %s is not cached: its answers may vary (%s)",

@@ -31,11 +31,14 @@ FORMAT = 19
 
 
 def stage(
-    request: StageRequest, on_begun: Callable[[str], None] = lambda _: None
+    request: StageRequest,
+    on_begun: Callable[[str], None] = lambda _: None,
+    on_fetched: Callable[[], object] = lambda: None,
 ) -> ModelVersion:
     """Stage a source's newest version and return it. Raises StageFailed.
 
-    on_begun is called with the name of each further signature, before it is tried.
+    on_begun is called with the name of each further signature, before it is tried;
+    on_fetched when all files are there, before anything of them is loaded.
     """
     source = Source(request.url)
     snapshot = source.snapshot()
@@ -66,6 +69,7 @@ def _stage_snapshot(
             content = source.fetch(snapshot, work / "saved_model")
             if source.snapshot() != snapshot:
                 raise StageInterrupted("the files changed while they were copied")
+            on_fetched()
             return _stage_content(content, work, request, on_begun)
     finally:
         shutil.rmtree(work, ignore_errors=True)

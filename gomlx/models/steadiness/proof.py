@@ -135,6 +135,11 @@ def _has_own_description(node: Any, _: Sequence[Fact]) -> bool:
     return _text(node, "descriptor_source", b"").startswith(b"bytes://")
 
 
+def _prints_to_the_log(node: Any, _: Sequence[Fact]) -> bool:
+    """True if what is printed goes to no file."""
+    return not _text(node, "output_stream", b"stderr").startswith(b"file:")
+
+
 def _text(node: Any, name: str, default: bytes) -> bytes:
     """Return an attribute. To ask for one that is missing would add it, empty."""
     return bytes(node.attr[name].s) if name in node.attr else default
@@ -158,6 +163,7 @@ _CONDITIONS: dict[str, Callable[[Any, Sequence[Fact]], bool]] = {
     "ParallelMapDatasetV2": _keeps_order,
     "ParseExampleDataset": _keeps_order,
     "ParseExampleDatasetV2": _keeps_order,
+    "PrintV2": _prints_to_the_log,
     "SentencepieceTokenizeOp": _is_sure,
     "SentencepieceTokenizeWithOffsetsOp": _is_sure,
     "XlaCallModule": lambda node, values: is_pure(node),

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from functools import partial
@@ -29,6 +30,7 @@ from gomlx.runtime.process import (
     raise_file_limit,
 )
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
+from gomlx.runtime.sandbox import confine
 from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
@@ -138,6 +140,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
 
     async def _start_service(self) -> Service:
         try:
+            self._confine()
             self.service = Service(self.app.config, self.app.rundir, self._hooks())
             self.asgi = self.service.app
             await self.service.startup()
@@ -146,6 +149,18 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             await asyncio.sleep(_FAILED_START_SECONDS)
             sys.exit(1)
         return self.service
+
+    def _confine(self) -> None:
+        """Let this process write to the service's folders only, unless it is trusted.
+
+        A transformer is the operator's own program, which may do anything.
+        """
+        config = self.app.config
+        rundir = self.app.rundir
+        if config.sandbox and not any(model.transformer for model in config.models):
+            rundir.shared.mkdir(mode=0o700, exist_ok=True)  # without stores, it is new
+            tempfile.tempdir = str(rundir.root)  # TensorFlow looks for one
+            confine([rundir.root, rundir.shared], may_connect=True)
 
     def _hooks(self) -> WorkerHooks:
         handed_over = HandedOver(self, http_limits(self.app.config.endpoint))
