@@ -45,7 +45,7 @@ def stage(
     if snapshot is None:
         raise StageInterrupted(NOTHING_THERE)
     try:
-        return _stage_snapshot(source, snapshot, request, on_begun)
+        return _stage_snapshot(source, snapshot, request, on_begun, on_fetched)
     except (StageInterrupted, OSError):
         # A full disk has no room for a copy, but what is staged already can be served.
         if any(request.into.glob("[!.]*")):
@@ -61,6 +61,7 @@ def _stage_snapshot(
     snapshot: Snapshot,
     request: StageRequest,
     on_begun: Callable[[str], None],
+    on_fetched: Callable[[], object],
 ) -> ModelVersion:
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))

@@ -1,7 +1,7 @@
 """The live versions of a worker follow the manifest."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,9 +34,11 @@ class Loader:
     failing: set[str] = field(default_factory=set)
     loaded: list[str] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
+    on_load: Callable[[], None] = lambda: None
 
     def load(self, version: ModelVersion) -> LiveVersion:
         self.loaded.append(version.digest)
+        self.on_load()
         if version.digest in self.failing:
             raise MemoryError("no memory")
         return cast(LiveVersion, Live(version.digest))
@@ -130,13 +132,24 @@ async def test_a_rollback_forgets_why_the_newer_version_failed(worker: Worker) -
 
 
 async def test_a_failure_of_a_version_that_was_replaced_meanwhile_is_ignored(
+    worker: Worker,
+) -> None:
+    worker.loader.failing.add("a" * 32)
+    worker.loader.on_load = lambda: worker.publish(m="b" * 32)
+    worker.publish(m="a" * 32)
+    await worker.reloader.catch_up()
+    assert not worker.current.reasons
+
+
+async def test_a_failure_of_a_version_whose_files_are_gone_has_a_reason(
     worker: Worker, tmp_path: Path
 ) -> None:
+    """It is staged anew; until then, requests get the reason."""
     worker.loader.failing.add("a" * 32)
     version = ModelVersion("m", "a" * 32, tmp_path / "removed")
     Manifest({"m": version}).write(tmp_path / "manifest")
     await worker.reloader.catch_up()
-    assert not worker.current.reasons
+    assert "cannot be loaded" in worker.current.reasons["m"]
 
 
 async def test_one_model_that_fails_keeps_no_other_from_loading(
