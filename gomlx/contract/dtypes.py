@@ -29,6 +29,7 @@ FLOAT_LIMITS = {
     "float64": 1.7976931348623157e308,
 }
 DTYPES = frozenset({"string", "bool", *INT_RANGES, *FLOAT_LIMITS})
+_SLICE = 1 << 14
 NAN = "nan"  # how an input may say that a number is missing
 ANY = "any"  # the dtype of auxiliary inputs: any JSON scalar
 STRUCT_CODES = {  # of Python's struct module; it has no bfloat16, float32 holds it
@@ -90,9 +91,17 @@ def converted(values: Sequence[Any], dtype: str, missing: str) -> Sequence[Any] 
 
     NaN is the only value of the result that is not plain, and comes only with missing.
     """
+    if len(values) > _SLICE:  # a pass in C holds the interpreter until it is done
+        found: list[Any] = []
+        for at in range(0, len(values), _SLICE):
+            part = converted(values[at : at + _SLICE], dtype, missing)
+            if part is None:
+                return None
+            found += part
+        return found
     if dtype in INT_RANGES:
-        found = _whole(values)
-        return found if found is not None and plain_test(dtype)(found) else None
+        whole = _whole(values)
+        return whole if whole is not None and plain_test(dtype)(whole) else None
     if missing and dtype in FLOAT_LIMITS:
         present = [value for value in values if not _is_missing(value)]
         if plain_test(dtype)(present):

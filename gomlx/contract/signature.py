@@ -24,7 +24,7 @@ from gomlx.errors import InvalidInput, TooLarge
 RESERVED = frozenset({"batch_size", "cache_key"})  # in a body, but not inputs
 
 # A column of length 1 stands for every row of its batch; this bounds what the keys of
-# all rows encode, in bytes.
+# all rows of a request encode of such columns, in bytes.
 _MAX_BROADCAST = 16 << 20
 # A number may be an int or a float, so the rows of a model with many floats have many
 # combinations of plain types; past this limit, every row gets the slow check.
@@ -129,7 +129,21 @@ class Signature:
                 f"batch_size: at most {max_rows} rows in a request, got {got}"
             )
         columns = [_check_column(t, body[t.name], size) for t in self.fields]
+        columns = self._repeated(columns, size)
         return CheckedRows(list(zip(*columns, strict=True)), True)
+
+    def _repeated(
+        self, columns: Sequence[Sequence[Value]], size: int
+    ) -> list[Sequence[Value]]:
+        """Repeat single values for every row of a batch. Raises TooLarge."""
+        costs = [0 if len(c) == size else _approximate_bytes(c[0]) for c in columns]
+        if sum(costs) * size > _MAX_BROADCAST:
+            name = self.names[costs.index(max(costs))]
+            raise TooLarge(
+                f"input {name!r}: the values that stand for all {size} rows are "
+                f"{sum(costs)} bytes, {_MAX_BROADCAST // size} at most: send fewer rows"
+            )
+        return [c if len(c) == size else list(c) * size for c in columns]
 
     def parse(self, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """Turn the (name, text) pairs of a query string into a body for `check`.
@@ -214,14 +228,14 @@ class Signature:
         if present == self._name_set:
             return
         names = ", ".join(self.names)
-        if unknown := sorted(present - self._name_set):
-            raise InvalidInput(f"no such input; the model has: {names}", unknown[0])
+        if unknown := present - self._name_set:
+            raise InvalidInput(f"no such input; the model has: {names}", min(unknown))
         missing = ", ".join(sorted(self._name_set - present))
         raise InvalidInput(f"missing; the model takes: {names}", missing)
 
 
 def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
-    """Check one input's column of a batch; repeat a single value for every row."""
+    """Check one input's column of a batch, or the one value that is for all rows."""
     if tensor.is_shared and tensor.is_value(values):
         values = [values]
     if isinstance(values, Array):
@@ -233,12 +247,7 @@ def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
             f"expected a list of {size} values (batch_size) or of 1, got {got}",
             tensor.name,
         )
-    column = tensor.check_column(values)
-    if len(column) == size:
-        return column
-    if _approximate_bytes(column[0]) * size > _MAX_BROADCAST:
-        raise TooLarge(f"input {tensor.name!r}: too large to stand for {size} rows")
-    return list(column) * size
+    return tensor.check_column(values)
 
 
 def _approximate_bytes(value: Value) -> int:

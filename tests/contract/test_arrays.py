@@ -165,3 +165,17 @@ def test_rows_of_an_array_are_the_rows_of_its_lists(value: Any, is_batch: bool) 
     found = decoded(text)
     assert found is not None
     assert signature.check(found) == signature.check(body)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        "[" * 33 + "1" + "]" * 33,
+        "[" * 50_000 + "]" * 50_000,
+        "[" + " " * 5000 + "1]",
+        "[1,[2" * 5000 + "]" * 10_000,
+    ],
+    ids=["33 levels", "many levels", "blanks", "uneven"],
+)
+def test_no_array_is_looked_for_in_what_is_surely_none(array: str) -> None:
+    assert arrays.decoded(f'{{"x":{array}}}'.encode(), lambda: None) is None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gomlx.contract.canonical import Buckets, Exact, Kind, Rounded
 from gomlx.contract.dictionary import Dictionary
-from gomlx.contract.dtypes import FLOAT_LIMITS, INT_RANGES
+from gomlx.contract.dtypes import FLOAT_LIMITS, INT_RANGES, converted
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from tests.contract.conftest import one, refusal, value
@@ -135,3 +135,12 @@ def test_documents_without_the_field_are_read() -> None:
     assert Tensor.from_json(tensor.to_json()) == tensor
     signature = optional("float32")
     assert Signature.from_json(json.loads(json.dumps(signature.to_json()))) == signature
+
+
+def test_many_floats_are_converted_as_few_are() -> None:
+    values = [float(n) for n in range(40_000)]
+    found = converted(values, "int64", "")
+    assert found == list(range(40_000))
+    assert set(map(type, found)) == {int}
+    for wrong in (0.5, 2.0**60, "1", math.inf):
+        assert converted([*values, wrong], "int64", "") is None

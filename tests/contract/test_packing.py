@@ -18,6 +18,7 @@ from gomlx.contract.key import KeyMaker
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
 from gomlx.contract.values import packing
+from gomlx.contract.values.packing import pack, pack_plain
 from gomlx.errors import InvalidInput
 
 VERSION = "0123456789abcdef0123456789abcdef"
@@ -177,3 +178,14 @@ def test_elements_nest_as_their_shape_says(shape: list[int]) -> None:
     if 0 not in shape:
         body = {"x": tensor.nested(block)}
         assert Signature((tensor,), ()).check(body).rows == [(block,)]
+
+
+@pytest.mark.parametrize("count", [16384, 16385, 50_000])
+def test_many_values_are_packed_as_few_are(count: int) -> None:
+    values = [n % 251 for n in range(count)]
+    assert pack(values, "uint8") == bytes(values)
+    assert pack_plain(values, "uint8") == bytes(values)
+    assert pack_plain([*values, -1], "uint8") is None
+    assert pack_plain([*values, "1"], "uint8") is None
+    texts = list(map(str, values))
+    assert pack_plain(texts, "string") == tuple(texts)

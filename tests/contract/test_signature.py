@@ -257,3 +257,19 @@ def _leaves(tensor: Tensor, value: Any) -> list[Any]:
     """The elements of a value, without the bytes that came as base64."""
     leaves = tensor.elements(value)
     return [e for e in leaves if tensor.dtype != "string" or type(e) is not bytes]
+
+
+def test_values_for_all_rows_are_bounded_together() -> None:
+    texts = Signature(tuple(Tensor(name, "string", ()) for name in "abc"), ())
+    body: dict[str, Any] = {
+        "a": ["x" * 3000],
+        "b": ["x" * 2000],
+        "c": ["x"],
+        "batch_size": 3000,
+    }
+    assert len(texts.check(body).rows) == 3000
+    body["b"] = ["x" * 2900]
+    with pytest.raises(TooLarge, match=r"input 'a': .* 5901 bytes, 5592 at most"):
+        texts.check(body)
+    body["a"] *= 3000  # they are sent, not repeated
+    assert len(texts.check(body).rows) == 3000

@@ -97,14 +97,15 @@ def _array(text: bytes, pause: Callable[[], object]) -> Array | None:
 def _shape(brackets: bytes) -> tuple[int, ...] | None:
     """Return the shape of nested lists of equal lengths, from brackets and commas."""
     rank = len(brackets) - len(brackets.lstrip(b"["))
-    if rank > MAX_DEPTH:  # the loop would look through all brackets that often
+    # The loop looks through all brackets as often.
+    if rank > MAX_DEPTH or brackets.translate(None, b"[],"):
         return None
     shape: list[int] = []
     element = b""
     for depth in range(1, rank + 1):
         end = brackets.find(b"]" * depth) + depth
         size = (end - rank + depth - 1) // (len(element) + 1)
-        element = b"[" + b",".join([element] * size) + b"]"
+        element = b"[" + ((element + b",") * size)[:-1] + b"]"
         shape.insert(0, size)
     return tuple(shape) if rank and element == brackets else None
 

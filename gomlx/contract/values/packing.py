@@ -13,11 +13,12 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from gomlx.contract.dtypes import FLOAT_LIMITS, STRUCT_CODES, plain_types
 
 Elements = bytes | tuple[str | bytes, ...]
+_SLICE = 1 << 14
 
 
 def pack(values: Sequence[Any], dtype: str) -> Elements:
@@ -25,11 +26,22 @@ def pack(values: Sequence[Any], dtype: str) -> Elements:
     code = STRUCT_CODES.get(dtype)
     if code is None:
         return tuple(values)
+    if len(values) > _SLICE:  # a pass in C holds the interpreter until it is done
+        parts = [pack(part, dtype) for part in _cut(values, _SLICE)]
+        return b"".join(cast(list[bytes], parts))
     return struct.pack(f"<{len(values)}{code}", *values)
 
 
 def pack_plain(values: Sequence[Any], dtype: str) -> Elements | None:
     """Return values as a block holds them; None unless all are plain."""
+    if len(values) > _SLICE and dtype in STRUCT_CODES:  # as in `pack`
+        parts = []
+        for part in _cut(values, _SLICE):
+            packed = pack_plain(part, dtype)
+            if packed is None:
+                return None
+            parts.append(cast(bytes, packed))
+        return b"".join(parts)
     if not set(map(type, values)).issubset(plain_types(dtype)):
         return None
     try:
@@ -65,7 +77,7 @@ def nest(shape: Sequence[int], values: Sequence[Any]) -> Any:
     return nested if shape else nested[0]
 
 
-def _cut(values: list[Any], size: int) -> Iterator[list[Any]]:
+def _cut(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(values), size):
         yield values[start : start + size]
 

@@ -7,13 +7,17 @@ predict           the requests of one turn of the event loop, together:
  └ _start         pin the version, have the other rows computed (misses.py)
     └ ended       reply, when the last answer has come or there is an error
 
-predict_large     one request, whose text a thread parses; then as above
+predict_large     one request whose text is large, or takes as long: a thread parses it;
+                  then as above
 """
 
 import asyncio
+import gc
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 
@@ -23,12 +27,43 @@ from gomlx.server.body import BodyParts
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.misses import Misses
-from gomlx.server.predict.parse import ParsedRequest
+from gomlx.server.predict.parse import LENGTHY, ParsedRequest
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import ParsingRequest, PendingRequest, Requester
 
 log = logging.getLogger(__name__)
+
+
+class GarbageCollector:
+    """The garbage collector, which holds the interpreter while it looks at all lists.
+
+    A large text is hundreds of thousands, none of them in a cycle.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of the number
+        self._pauses = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep it from running. Any thread may."""
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._pauses += more
+            if self._pauses:
+                gc.disable()
+            else:
+                gc.enable()
+
+
+_COLLECTOR = GarbageCollector()
 
 
 class ModelPredictor:
@@ -165,7 +200,10 @@ class ModelPredictor:
         arrived = seconds = 0.0
         for requester, one in pairs:
             if isinstance(one, Exception):
-                self._refuse(requester, one)
+                if one is LENGTHY:
+                    self.predict_large(requester)
+                else:
+                    self._refuse(requester, one)
                 continue
             keys = one.keys
             answers: list[bytes | None]
@@ -229,10 +267,11 @@ def _parse(
     if not parsing.is_awaited():
         return None
     text = parsing.requester.text
-    if isinstance(text, BodyParts):
-        return lookup.parser.parse_large(text.joined())
-    hash(text)  # a text keeps it, and the look-up among recent texts needs it
-    return lookup.parser.parse_large(text)
+    with _COLLECTOR.paused():
+        if isinstance(text, BodyParts):
+            return lookup.parser.parse_large(text.joined())
+        hash(text)  # a text keeps it, and the look-up among recent texts needs it
+        return lookup.parser.parse_large(text)
 
 
 def _release(requester: Requester) -> None:

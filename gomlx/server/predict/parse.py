@@ -17,12 +17,17 @@ from gomlx.contract.agreement import check_agreement
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.echoes import Echoes
 from gomlx.contract.key import request_key
-from gomlx.contract.signature import Signature
+from gomlx.contract.signature import RESERVED, Signature
 from gomlx.contract.tensor import Row
 from gomlx.contract.values import arrays
+from gomlx.contract.values.members import too_many_names
 from gomlx.errors import InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
+# A list or object of a text that is no plain row takes up to 7 us to check, and so many
+# take some milliseconds; so do the keys of as many bytes that stand for all rows.
+_MOST_LISTS = 256
+_MOST_REPEATED = 1 << 20
 _PAUSE_SECONDS = 5e-6
 _MAX_FIELDS = 10_000  # of a query string
 _MAX_EXPLAINED = 64 << 10  # bytes of a malformed body that is looked into
@@ -39,6 +44,13 @@ class ParsedRequest(NamedTuple):
     keys: list[bytes]
     is_batch: bool
     echoes: Sequence[bytes] = ()  # members of each row's answer, or none
+
+
+class Lengthy(Exception):  # nothing is wrong
+    """The text takes too long to parse on the event loop, though it is not large."""
+
+
+LENGTHY = Lengthy()
 
 
 class RequestParser:
@@ -67,8 +79,8 @@ class RequestParser:
         """Parse JSON bodies (bytes) and query strings (str), together.
 
         In the place of a text that cannot be parsed is the error: InvalidInput,
-        TooLarge; another exception is a bug, and the other texts are parsed all the
-        same.
+        TooLarge; LENGTHY where `parse_large` must do it; another exception is a bug,
+        and the other texts are parsed all the same.
         """
         newer = self.recent.newer.get
         older = self.recent.older.get
@@ -86,9 +98,12 @@ class RequestParser:
                 body = arrays.decoded(text, _let_others_run)
                 if body is not None:
                     return self._check(body)
+            if too_many_names(text, len(self._signature.names) + len(RESERVED)):
+                names = ", ".join(self._signature.names)
+                return InvalidInput(f"too many names; the model takes: {names}")
         # Not among recent texts, which are short: the hash of a long one takes long.
         parsed: list[ParsedRequest | Exception | None] = [None]
-        self._fill(parsed, [text])
+        self._fill(parsed, [text], may_defer=False)
         (one,) = parsed
         assert one is not None  # it has been filled
         return one
@@ -97,8 +112,12 @@ class RequestParser:
         self,
         parsed: list[ParsedRequest | Exception | None],
         texts: Sequence[bytes | str],
+        may_defer: bool = True,
     ) -> None:
-        """Parse the texts in whose places there is None."""
+        """Parse the texts in whose places there is None.
+
+        may_defer: whether LENGTHY may be in the place of one.
+        """
         plain: dict[int, Row] = {}  # by place
         signature = self._signature
         for i, text in enumerate(texts):
@@ -110,7 +129,8 @@ class RequestParser:
                         value = _decoded_query(text, signature)
                     row = signature.plain_row(value)
                     if row is None:
-                        parsed[i] = self._check(value)
+                        defers = may_defer and _is_lengthy(text, value)
+                        parsed[i] = LENGTHY if defers else self._check(value)
                     elif len(texts) > 1 and self._joins_rows and self._is_keyed:
                         plain[i] = row
                     else:
@@ -184,6 +204,23 @@ class TogetherParser(RequestParser):
         check_agreement(self._signature, canonical)
         row: Row = tuple(canonical)  # type: ignore[arg-type]
         return ParsedRequest([row], [request_key(keys)] if keys else [], False)
+
+
+def _is_lengthy(text: bytes | str, value: Any) -> bool:
+    """Whether a body without a plain row takes milliseconds to check.
+
+    By its text, which no part of it can hide from.
+    """
+    if isinstance(text, str):
+        return False
+    if len(text) > _MOST_LISTS and text.count(b"[") + text.count(b"{") > _MOST_LISTS:
+        return True
+    size = value.get("batch_size") if isinstance(value, dict) else None
+    if type(size) is not int or size * len(text) <= _MOST_REPEATED:
+        return False
+    columns = (value[name] for name in value.keys() - RESERVED)
+    # One value for all rows is in a list of its own, or in none.
+    return any(type(one) is not list or len(one) == 1 < size for one in columns)
 
 
 def _let_others_run() -> None:

@@ -10,7 +10,7 @@ from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Tensor
 from gomlx.errors import InvalidInput, TooLarge
-from gomlx.server.predict.parse import ParsedRequest, RequestParser
+from gomlx.server.predict.parse import LENGTHY, ParsedRequest, RequestParser
 from tests.server.predict.fakes import DICTIONARY, SIGNATURE, parsed_of
 
 MAX_ROWS = 100
@@ -196,3 +196,47 @@ def test_a_bug_hurts_no_other_text() -> None:
     bug, fine = parser.parse([b"[]", b'{"city":"rome","x":1}'])
     assert isinstance(bug, ZeroDivisionError)
     assert fine == parsed_of(1.0)
+
+
+def batch(x: str, size: int, city: str = '["rome"]') -> bytes:
+    return f'{{"city":{city},"x":{x},"batch_size":{size}}}'.encode()
+
+
+TEXT = "a" * 30_000
+LONG: dict[str, bytes] = {
+    "lists": batch("[" + ",".join(["[1]"] * 256) + "]", 256),
+    "objects": batch("[1]", 99, "[" + ",".join(['{"b64":"YQ=="}'] * 300) + "]"),
+    "one text for all rows": batch("[1]", 90, f'["{TEXT}"]'),
+    "one text as it is": batch("[1]", 90, f'"{TEXT}"'),
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_what_takes_long_is_left_to_a_thread(what: str) -> None:
+    text = LONG[what]
+    parser = RequestParser(SIGNATURE, DICTIONARY, 256, True)
+    assert parser.parse([text, b'{"city":"rome","x":1}']) == [
+        LENGTHY,
+        parsed_of_cities(("rome", 1.0)),
+    ]
+    outcome = parser.parse_large(text)
+    assert outcome is not LENGTHY
+    if what == "one text for all rows":
+        assert isinstance(outcome, ParsedRequest)
+        assert len(outcome.keys) == 90
+    else:
+        assert isinstance(outcome, InvalidInput)
+
+
+def test_columns_of_scalars_are_parsed_at_once() -> None:
+    numbers = ",".join(["0.125"] * 100)
+    cities = ",".join(['"rome and [{not}]"'] * 100)
+    text = batch(f"[{numbers}]", 100, f"[{cities}]")
+    assert isinstance(parse_one(text), ParsedRequest)
+    assert isinstance(parse_one(batch(f"[{numbers}]", 100)), ParsedRequest)
+
+
+def test_a_large_body_with_many_names_is_not_decoded() -> None:
+    text = b'{"city":"rome","x":1,%b}' % b",".join(b'"k%d":1' % n for n in range(9))
+    outcome = parser_of().parse_large(text)
+    assert str(outcome) == "too many names; the model takes: city, x"

@@ -1,6 +1,7 @@
 """The request path: hits at once, misses together, versions pinned."""
 
 import asyncio
+import gc
 import json
 from functools import partial
 from time import perf_counter
@@ -11,6 +12,7 @@ import pytest
 from gomlx.errors import ModelNotFound, NotReady, TooLarge
 from gomlx.models.serving.servable import Servable
 from gomlx.server.body import LARGE_BYTES
+from gomlx.server.predict.model import GarbageCollector
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import CallbackRequester, ParsingRequest
 from tests.server.conftest import Path_, predict, submit, until
@@ -256,3 +258,24 @@ async def test_a_large_body_is_abandoned_while_it_is_computed(
 async def test_a_large_body_is_not_parsed_past_its_deadline(path: Path_) -> None:
     assert (await predict(path, large(8), seconds=0.0)).status == 504
     assert path.runs() == 0
+
+
+async def test_a_body_that_takes_long_is_parsed_in_a_thread(path: Path_) -> None:
+    await predict(path, b'{"x":3}')
+    body = b'{"x":["%b"],"batch_size":100}' % (b"[" * (LARGE_BYTES // 2))
+    pending, refused = submit(path, body)
+    assert isinstance(pending, ParsingRequest)
+    replies: list[Reply] = []
+    path.predictor.submit("m", b'{"x":3}', replies.append)  # the loop is free
+    assert replies and not refused.done()
+    assert (await refused).status == 400
+    assert gc.isenabled()
+
+
+async def test_the_collector_rests_until_the_last_large_body_is_parsed() -> None:
+    collector = GarbageCollector()
+    with collector.paused():
+        with pytest.raises(OSError), collector.paused():
+            raise OSError
+        assert not gc.isenabled()
+    assert gc.isenabled()
