@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -83,17 +83,23 @@ def _ask(address: Address, sent: bytes) -> str:
     return first[9:12].decode() if is_http1 else "HTTP/2"
 
 
-def best(address: Address, hostile: Hostile, rounds: int) -> Figures:
-    """Return the round with the least delay."""
-    return min(measure(address, hostile) for _ in range(rounds))
+def best(address: Address, only: str, rounds: int) -> dict[str, Figures]:
+    """Return, for each kind, the round with the least delay."""
+    found: dict[str, Figures] = {}
+    for turn in range(rounds):
+        for hostile in hostile_requests(turn):
+            if only in hostile.name:
+                figures = measure(address, hostile)
+                found[hostile.name] = min(figures, found.get(hostile.name, figures))
+    return found
 
 
-def shown(found: Sequence[tuple[Hostile, Figures]]) -> Table:
+def shown(found: Mapping[str, Figures]) -> Table:
     """Return the table."""
     table = Table("request", "status", "its own ms", "longest hit, ms")
-    for hostile, figures in found:
+    for name, figures in found.items():
         own = f"{figures.own:.0f}"
-        table.add_row(hostile.name, figures.status, own, f"{figures.longest_hit:.1f}")
+        table.add_row(name, figures.status, own, f"{figures.longest_hit:.1f}")
     return table
 
 
@@ -117,8 +123,7 @@ def main(
         with running(folder, config) as service:
             address = urlsplit(service.url)
             where = (address.hostname or "", address.port or 0)
-            kinds = [one for one in hostile_requests() if only in one.name]
-            found = [(one, best(where, one, rounds)) for one in kinds]
+            found = best(where, only, rounds)
     console.print(shown(found))
     console.print(f"load of the machine after: {os.getloadavg()[0]:.1f}")
 

@@ -59,15 +59,15 @@ def http2_post(model: str, body: bytes) -> bytes:
     return _PREFACE + frame(4, 0, 0) + frame(1, 4, 1, hpack(fields)) + data + end
 
 
-def hostile_requests() -> Iterator[Hostile]:
-    """Yield each kind."""
+def hostile_requests(turn: int = 0) -> Iterator[Hostile]:
+    """Yield each kind; turn: rows that are to miss are others in each."""
     yield Hostile("nothing", [])
     yield from _documents()
     for size in (SMALL, LARGE):
         for name, model, body in _bodies(size):
             text = f"{name}, {size >> 10} KiB"
             yield Hostile(text, [post(model, body)], len(body))
-    yield from _batches()
+    yield from _batches(turn)
     yield from _other_ways()
 
 
@@ -105,14 +105,16 @@ def _bodies(size: int) -> Iterator[tuple[str, str, bytes]]:
     yield "sparse indices", "sparse", _sparse(size)
 
 
-def _batches() -> Iterator[Hostile]:
+def _batches(turn: int) -> Iterator[Hostile]:
+    first = (turn + 1) * _ROWS
+    new = {"x": list(range(first, first + _ROWS)), "batch_size": _ROWS}
     text = "a" * 4000
     broadcast = {name: [text] for name in TEXTS} | {"batch_size": _ROWS}
     rows = {"x": list(range(_ROWS)), "batch_size": _ROWS}
     short = {name: ["a"] * _ROWS for name in TEXTS} | {"batch_size": _ROWS}
     bodies = {
-        "texts for all rows": ("texts", broadcast),
-        "rows that miss": (HIT, rows),
+        "ten texts for all rows": ("texts", broadcast),
+        "rows that miss": (HIT, new),
         "rows that hit": (HIT, rows),
         "rows of ten texts": ("texts", short),
         "one word for all rows": ("words", {"word": ["a"], "batch_size": _ROWS}),
@@ -124,7 +126,7 @@ def _batches() -> Iterator[Hostile]:
     }
     for name, (model, columns) in bodies.items():
         body = _json(columns)
-        yield Hostile(f"{name}, {len(body) >> 10} KiB", [post(model, body)], len(body))
+        yield Hostile(name, [post(model, body)], len(body))
 
 
 def _other_ways() -> Iterator[Hostile]:
