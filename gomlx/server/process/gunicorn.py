@@ -158,9 +158,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         config = self.app.config
         rundir = self.app.rundir
         if config.sandbox and not any(model.transformer for model in config.models):
-            rundir.shared.mkdir(mode=0o700, exist_ok=True)  # without stores, it is new
             tempfile.tempdir = str(rundir.root)  # TensorFlow looks for one
-            confine([rundir.root, rundir.shared], may_connect=True)
+            # All of shared memory: what is removed there is made anew.
+            confine([rundir.root, rundir.shared.parent], may_connect=True)
 
     def _hooks(self) -> WorkerHooks:
         handed_over = HandedOver(self, http_limits(self.app.config.endpoint))
