@@ -108,12 +108,13 @@ def _bodies(size: int) -> Iterator[tuple[str, str, bytes]]:
 def _batches(turn: int) -> Iterator[Hostile]:
     first = (turn + 1) * _ROWS
     new = {"x": list(range(first, first + _ROWS)), "batch_size": _ROWS}
-    text = "a" * 4000
-    broadcast = {name: [text] for name in TEXTS} | {"batch_size": _ROWS}
+    most = {name: ["a" * 409] for name in TEXTS} | {"batch_size": _ROWS}
+    broadcast = {name: ["a" * 4000] for name in TEXTS} | {"batch_size": _ROWS}
     rows = {"x": list(range(_ROWS)), "batch_size": _ROWS}
     short = {name: ["a"] * _ROWS for name in TEXTS} | {"batch_size": _ROWS}
     bodies = {
         "ten texts for all rows": ("texts", broadcast),
+        "ten texts for all rows, within 16 MiB": ("texts", most),
         "rows that miss": (HIT, new),
         "rows that hit": (HIT, rows),
         "rows of ten texts": ("texts", short),
