@@ -129,7 +129,7 @@ class Engine:
         except (NGH2Error, ValueError) as error:
             raise EngineFailed(ErrorCode.PROTOCOL_ERROR, str(error)) from None
 
-    def receive(self, data: bytes) -> Sequence[Event]:
+    def receive(self, data: bytes | memoryview) -> Sequence[Event]:
         """Return what the peer's bytes mean. Raises EngineFailed."""
         try:
             self._connection.receive_data(data)

@@ -113,7 +113,10 @@ class Requests:
             self.traffic.since = self.connections.now
             if self.traffic.window_updated():
                 raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "WINDOW_UPDATE")
-        elif isinstance(event, TrailersReceived):
+            return
+        if self.traffic.is_rare(self.connections.now):
+            raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "too many control frames")
+        if isinstance(event, TrailersReceived):
             stream = self.streams.get(event.stream_id)
             if stream is not None:
                 stream.receive(b"", True)

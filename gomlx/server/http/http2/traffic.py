@@ -7,6 +7,14 @@ The counts and the limits are Envoy's:
     WINDOW_UPDATE                       5 + 2 * (streams + 10 * DATA frames sent)
     (max_inbound_window_update_frames_per_data_frame_sent)
 
+Envoy answers what else there is, by turns with other connections. Here it costs more:
+
+    PING and its answers, SETTINGS,     1,000 + 2 * streams + 100 a second
+    GOAWAY, resets, trailers, …
+    frames that mean nothing: of        256 KiB
+    closed streams, unknown ones, DATA
+    of a few bytes each
+
 Every other limit is the engine's.
 """
 
@@ -15,6 +23,9 @@ _LIFETIME_SECONDS = 1.0
 _WINDOW_UPDATES = 5
 _PER_DATA_FRAME = 10
 _DATA_FRAME_BYTES = 1 << 14
+_RARE_EVENTS = 1000
+_RARE_EVENTS_A_SECOND = 100
+_MEANINGLESS_BYTES = 1 << 18
 
 
 class Traffic:
@@ -31,6 +42,9 @@ class Traffic:
         self._broken_off = 0
         self._data_frames = 0
         self._window_updates = 0
+        self._rare = 0
+        self._began = now
+        self._meaningless_bytes = 0
 
     def opened(self, stream: int) -> None:
         """Count a request."""
@@ -52,3 +66,14 @@ class Traffic:
         self._window_updates += 1
         allowed = self._opened + _PER_DATA_FRAME * self._data_frames
         return self._window_updates > _WINDOW_UPDATES + 2 * allowed
+
+    def is_rare(self, now: float) -> bool:
+        """Count what few clients send often; return if that is a flood."""
+        self._rare += 1
+        allowed = 2 * self._opened + _RARE_EVENTS_A_SECOND * (now - self._began)
+        return self._rare > _RARE_EVENTS + allowed
+
+    def meant_nothing(self, size: int) -> bool:
+        """Count so many bytes that said nothing; return if that is a flood."""
+        self._meaningless_bytes += size
+        return self._meaningless_bytes > _MEANINGLESS_BYTES

@@ -14,6 +14,7 @@ Pairs = Iterable[tuple[bytes, bytes]]
 GET_ROOT = bytes((0x82, 0x84, 0x86, 0x41, 1, ord("h")))
 HEADERS, PRIORITY, RST_STREAM, SETTINGS, PING = 1, 2, 3, 4, 6
 DATA, WINDOW_UPDATE, CONTINUATION, UNKNOWN = 0, 8, 9, 0x55
+GOAWAY = 7
 END_STREAM, END_HEADERS = 1, 4
 
 

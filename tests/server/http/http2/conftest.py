@@ -113,6 +113,11 @@ class Site:
     def count(self, *key: str) -> int:
         return self.path.counts.counter(*key).n
 
+    def is_left(self) -> bool:
+        """Whether nobody is connected, after another second."""
+        self.server.tick(1)
+        return not self.server.connections.open
+
     def close(self) -> None:
         for client in self._clients:
             client.writer.transport.abort()
@@ -127,5 +132,5 @@ async def site(path: Path_) -> AsyncIterator[Site]:
     yield site
     site.close()
     listening.close()
-    await until(lambda: not site.server.connections.open)
+    await until(site.is_left)
     assert sum(site.server.counted) == 0

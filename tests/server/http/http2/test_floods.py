@@ -15,6 +15,7 @@ from tests.server.http.http2.client import (
     END_HEADERS,
     END_STREAM,
     GET_ROOT,
+    GOAWAY,
     HEADERS,
     PING,
     PRIORITY,
@@ -54,6 +55,15 @@ FLOODS: dict[str, Callable[[int], bytes]] = {
     "windows of the connection": lambda _: frame(WINDOW_UPDATE, 0, 0, ONE),
     "empty data": lambda _: frame(DATA, 0, 1),
     "unknown frames": lambda _: frame(UNKNOWN, 0, 0, b"a"),
+    "answers to no ping": lambda _: frame(PING, 1, 0, bytes(8)),
+    "ends of the connection": lambda _: frame(GOAWAY, 0, 0, bytes(8)),
+    "resets of a closed stream": lambda n: (
+        frame(RST_STREAM, 0, 3, CANCEL) * 10
+        if n
+        else request(3) + frame(RST_STREAM, 0, 3, CANCEL)
+    ),
+    "priorities as they are now": lambda _: frame(16, 0, 0, b"\0\0\0\1u=1"),
+    "data of one byte": lambda _: frame(DATA, 0, 1, b" ") * 100,
     "continuations": lambda n: (
         frame(CONTINUATION, 0, 3, b"") if n else request(3, END_STREAM)
     ),
@@ -158,3 +168,29 @@ async def test_usual_clients_are_no_flood(site: Site) -> None:
             client.h2.reset_stream(dropped)
     assert isinstance(client, AsyncClient)
     assert client.goaways == []
+
+
+async def test_a_flood_is_read_in_slices_and_not_beyond_its_end(site: Site) -> None:
+    """Other connections have their turns, and what follows a GOAWAY is not read."""
+    reader, writer = await site.server.connect()
+    writer.write(PREFACE)
+    (connection,) = await site.server.accepts(1)
+    await until(lambda: connection not in site.server.connections.open)
+    (ours,) = site.server.connections.open
+    unknown = frame(UNKNOWN, 0, 0, b"a" * 1000) * 900
+    ours.data_received(unknown)  # type: ignore[attr-defined]
+    assert not ours.peer._transport.is_reading()  # type: ignore[attr-defined]
+    assert (await goaway_of(reader))[1] == CALM
+    assert ours.peer._transport.is_reading()  # type: ignore[attr-defined]
+    ours.data_received(unknown)  # type: ignore[attr-defined]
+    assert not ours.peer._transport.is_reading()  # type: ignore[attr-defined]
+    writer.close()
+
+
+async def test_large_bodies_arrive_in_slices(site: Site) -> None:
+    client = await site.client()
+    body = b'{"x":1%b}' % (b" " * 900)
+    numbers = [client.request("POST", "/v1/api/model/m/eval", body) for _ in range(100)]
+    client.flush()
+    for number in numbers:
+        assert (await client.answer(number)).document["data"] == {"y": 2.0}
