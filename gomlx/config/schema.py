@@ -69,6 +69,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     stream_window: Positive = (
         256  # rows of a stream that run or whose answers are unread
     )
+    stream_idle_seconds: Seconds = 60.0  # then a stream without a line ends
     request_seconds: Seconds = 30.0  # from its last byte to its answer
     graceful_seconds: Seconds = 30.0  # for open requests during a stop
     worker_timeout_seconds: Positive = 60  # a worker without a heartbeat is replaced

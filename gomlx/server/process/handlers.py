@@ -84,6 +84,8 @@ def _stream_limits(endpoint: Endpoint, bodies: BodyBudget) -> StreamLimits:
         rows=endpoint.stream_window,
         line_bytes=endpoint.max_body_bytes,
         line_seconds=endpoint.request_seconds,
+        receive_seconds=endpoint.receive_seconds,
+        idle_seconds=endpoint.stream_idle_seconds,
         bodies=bodies,
     )
 

@@ -17,6 +17,11 @@ class LineSplitter:
         self._bodies = bodies
         self._unfinished: BodyParts | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a line has arrived in part."""
+        return self._unfinished is not None
+
     def split(self, chunk: bytes) -> Iterator[bytes | BodyParts]:
         """Yield the lines that a chunk completes. Raises TooLarge, TooManyBodies."""
         *ends, start = chunk.split(b"\n")

@@ -8,6 +8,7 @@ a client that does not read fills the window, then the server's buffers, then it
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from functools import partial
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol
 
 import falcon.asgi
 
-from gomlx.errors import TooLarge
+from gomlx.errors import GomlxError, TooLarge
 from gomlx.server.body import BodyBudget, BodyParts, TooManyBodies
 from gomlx.server.http.coding import check_transfer, coding_of
 from gomlx.server.predict.predictor import Predictor
@@ -35,14 +36,27 @@ class StreamLimits(NamedTuple):
     """What one stream may hold: rows that run, or whose answers are not read.
 
     line_bytes bounds a line; and beyond one line, everything that waits. line_seconds:
-    from the arrival of a line to its answer. bodies: what all lines and bodies under
-    way in the worker hold.
+    from the arrival of a line to its answer. receive_seconds: for a line to arrive,
+    from its first byte. idle_seconds: for the next line to come. bodies: what all lines
+    and bodies under way in the worker hold.
     """
 
     rows: int
     line_bytes: int
     line_seconds: float
+    receive_seconds: float
+    idle_seconds: float
     bodies: BodyBudget
+
+
+class StreamTimeout(GomlxError):
+    """A stream whose next line does not begin, or end, in time."""
+
+    status = 408
+
+    def __init__(self, seconds: float, has_begun: bool) -> None:
+        what = "a whole line" if has_begun else "a line"
+        super().__init__(f"{what} did not arrive within {seconds:g} s; the stream ends")
 
 
 class RequestBody(Protocol):
@@ -81,7 +95,8 @@ class Stream:
         self._predictor = predictor
         self._name = name
         self._body = body
-        self._line_seconds = limits.line_seconds
+        self._limits = limits
+        self._since = time.monotonic()  # the last line, or what has arrived of one
         self._splitter = LineSplitter(limits.line_bytes, limits.bodies)
         self._window = StreamWindow(limits.rows, limits.line_bytes)
         self._waiting: asyncio.Timeout | None = None  # for the next chunk
@@ -120,7 +135,7 @@ class Stream:
                 await self._submit_lines(chunk)
             if not self._predictor.stopping.is_set():
                 await self._submit(self._splitter.last())
-        except (TooLarge, TooManyBodies) as error:
+        except (TooLarge, TooManyBodies, StreamTimeout) as error:
             refusal = self._predictor.refusal(self._name, error)
             self._complete(self._window.open(0), refusal)
             self._splitter.close()
@@ -129,14 +144,23 @@ class Stream:
                 await self._body.exhaust()
 
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Return the next chunk; empty at the body's end and once the service stops."""
+        """Return the next chunk; empty at the body's end and once the service stops.
+
+        Raises StreamTimeout.
+        """
         if self._has_stopped:
             return b""
+        limits = self._limits
+        is_late = self._splitter.has_begun
+        seconds = limits.receive_seconds if is_late else limits.idle_seconds
+        left = self._since + seconds - time.monotonic()
         try:
-            async with asyncio.timeout(None) as self._waiting:
+            async with asyncio.timeout(max(left, 0.0)) as self._waiting:
                 return await anext(chunks, b"")
         except TimeoutError:
-            return b""
+            if self._has_stopped:
+                return b""
+            raise StreamTimeout(seconds, is_late) from None
         finally:
             self._waiting = None
 
@@ -154,8 +178,12 @@ class Stream:
     async def _submit_lines(self, chunk: bytes) -> None:
         """Submit the lines that a chunk completes. Raises TooLarge, TooManyBodies."""
         for at in range(0, len(chunk), _SLICE_BYTES):
+            had_begun = self._splitter.has_begun
             for text in self._splitter.split(chunk[at : at + _SLICE_BYTES]):
                 await self._submit(text)
+                had_begun = False
+            if self._splitter.has_begun and not had_begun:
+                self._since = time.monotonic()
             await asyncio.sleep(0)
 
     async def _submit(self, text: bytes | BodyParts) -> None:
@@ -164,10 +192,11 @@ class Stream:
             return
         while self._has_to_wait():
             await self._window.wait_until_drained()
+        self._since = time.monotonic()
         line = self._window.open(len(text))
         completed = partial(self._complete, line)
         pending = self._predictor.submit(
-            self._name, text, completed, self._line_seconds
+            self._name, text, completed, self._limits.line_seconds
         )
         self._window.submitted(line, pending)
 

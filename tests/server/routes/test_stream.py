@@ -325,7 +325,9 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
     live = path.current.get("m")
     assert live
     body = Pieces(row(1), row(2) + row(3), b'{"x"')
-    stream = Stream(path.predictor, "m", body, StreamLimits(2, 1000, 30.0, BODIES))
+    stream = Stream(
+        path.predictor, "m", body, StreamLimits(2, 1000, 30.0, 30.0, 30.0, BODIES)
+    )
     assert json.loads((await anext(aiter(stream))).splitlines()[0])["data"] == {"y": 2}
     await stream.close()
     while live.pins or len(asyncio.all_tasks()) > 1:
@@ -339,7 +341,9 @@ async def test_a_stream_waits_for_room_in_a_queue_that_its_own_rows_fill(
     """The queue holds 100 rows, the window 200."""
     gate = path.gated(servables[2.0])
     body = Pieces(b"".join(map(row, range(100, 250))))
-    stream = Stream(path.predictor, "m", body, StreamLimits(200, 10_000, 30.0, BODIES))
+    stream = Stream(
+        path.predictor, "m", body, StreamLimits(200, 10_000, 30.0, 30.0, 30.0, BODIES)
+    )
     answers = aiter(stream)
     await gate.wait()
     gate.go.set()
@@ -348,3 +352,35 @@ async def test_a_stream_waits_for_room_in_a_queue_that_its_own_rows_fill(
         lines += (await anext(answers)).splitlines()
     assert [json.loads(line)["data"]["y"] for line in lines] == [*range(200, 500, 2)]
     await stream.close()
+
+
+class Dribble:
+    """A body that never ends: first a piece, then another one every moment."""
+
+    def __init__(self, first: bytes, piece: bytes) -> None:
+        self._first = first
+        self._piece = piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._first
+        while True:
+            await asyncio.sleep(0.02)
+            if self._piece:
+                yield self._piece
+
+    async def exhaust(self) -> None:
+        """There is no end of it."""
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("piece", [b"", b"\n", b" ", b"1"])
+async def test_a_stream_without_whole_lines_ends(path: Path_, piece: bytes) -> None:
+    limits = StreamLimits(200, 10_000, 30.0, 0.2, 0.2, BODIES)
+    stream = Stream(path.predictor, "m", Dribble(row(1), piece), limits)
+    async with asyncio.timeout(30):
+        lines = b"".join([answers async for answers in stream]).splitlines()
+    await stream.close()
+    answer, refusal = map(json.loads, lines)
+    assert answer["data"] == {"y": 2}
+    assert refusal["code"] == 408
+    assert "the stream ends" in refusal["error"]
