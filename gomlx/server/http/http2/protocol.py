@@ -34,9 +34,10 @@ from gomlx.server.http.http2.upgrade import UpgradeRequest
 from gomlx.server.http.peer import Peer
 
 _CHUNK_BYTES = 1 << 18  # what is written at once
-# What is read at once: frames of ten bytes take two milliseconds. The event loop brings
+# What is read at once: frames of ten bytes take four milliseconds. The loop brings
 # 256 KiB at a time, and up to 8 MiB before it looks at another connection.
-_SLICE_BYTES = 1 << 14
+# Twice the largest frame: each slice has the end of one, and so an event.
+_SLICE_BYTES = 1 << 15
 _MOST_EVENTS = _SLICE_BYTES // 16  # of frames with seven bytes or more
 _NOTHING = memoryview(b"")
 _GAP_SECONDS = 5  # what a stop waits for a moment without requests
