@@ -123,7 +123,7 @@ class Tally:
     def set(self, key: SeriesKey, value: float) -> None:
         """Set a gauge."""
         if self._counts.gauges.get(key) != value:
-            self._counts.gauges[key] = value
+            self._counts.gauges[key] = float(value)  # a bool would not be read back
             self._is_changed = True
 
     def write(self) -> None:

@@ -51,6 +51,7 @@ log = logging.getLogger(__name__)
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
+_AGAIN_SECONDS = 1.0
 # A thread that parses or scrapes gives the event loop the interpreter after as long.
 _SWITCH_SECONDS = 0.001
 
@@ -140,7 +141,7 @@ class Service:
         await measure_tiers(self._stores.values())
         await self._reloader.catch_up()
         self._announce()
-        self._tasks = [loop.create_task(run()) for run in self._background]
+        self._tasks = [loop.create_task(_kept(run)) for run in self._background]
 
     def stop_accepting(self) -> None:
         """Accept no new requests; open ones finish."""
@@ -175,6 +176,16 @@ class Service:
             for store in self._stores.values():
                 store.tick()
             await asyncio.sleep(_TICK_SECONDS)
+
+
+async def _kept(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run what works beside requests until cancelled: a bug of it must not end it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("a background task failed, and begins again")
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def _http2_protocols(
