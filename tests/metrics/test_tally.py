@@ -159,9 +159,7 @@ def test_a_file_that_is_gone_is_written_again(tmp_path: Path, clock: Clock) -> N
     assert read_all(folder).series[KEY][ALL].n == 1
 
 
-def test_a_gauge_that_says_yes_or_no_is_read_back(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_a_gauge_that_says_yes_or_no_is_read_back(tmp_path: Path, clock: Clock) -> None:
     tally = Tally(tmp_path, 0, clock)
     tally.set(("skipped", "m"), True)
     tally.write()

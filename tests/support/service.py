@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -142,13 +142,15 @@ class Service:
     def text(self) -> str:
         return self.log.read_text()
 
-    def connect(self, **options: Any) -> httpx.Client:
+    def connect(
+        self, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> httpx.Client:
         """Return a client with new connections, which any worker may accept."""
         return httpx.Client(
             base_url=self.url,
             timeout=30,
             verify=self._trust,
-            headers=self._headers,
+            headers={**self._headers, **(headers or {})},
             **options,
         )
 
