@@ -3,6 +3,8 @@
 import os
 import random
 
+import pytest
+
 from gomlx.runtime.randomness import RANDOM
 
 
@@ -14,6 +16,9 @@ def test_an_application_that_seeds_its_own_does_not_seed_ours() -> None:
     assert len(draws) == 2
 
 
+# Other tests of this process may have imported JAX, which warns of every fork.
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_child_of_a_fork_draws_other_numbers() -> None:
     reading, writing = os.pipe()
     if not (child := os.fork()):

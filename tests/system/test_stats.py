@@ -68,7 +68,7 @@ def test_stats_begin_empty_fill_and_tell_what_is_overwritten(service: Service) -
         lambda: stats(service)["overwritten_bytes"] > 30_000 * entry_bytes - MEMORY
     )
     full = stats(service)
-    assert 0.8 * MEMORY < full["bytes"] < MEMORY
+    assert 0.7 * MEMORY < full["bytes"] < 0.8 * MEMORY  # a fifth is the index
     assert 0.5 < full["entries"] * entry_bytes / full["bytes"] < 1
     for pid in service.worker_pids():  # whichever wrote
         with service.only(pid):

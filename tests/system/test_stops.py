@@ -19,8 +19,8 @@ _MOMENTS: dict[str, Callable[[Service], bool]] = {
     "the run directory is there": lambda service: (service.run_dir / "lock").exists(),
     "staging": lambda service: any(service.run_dir.glob("models/*/.staging-*")),
     "published": lambda service: bool(_published(service)),
-    "a worker is loading": lambda service: any(service.run_dir.glob("slots/*")),
-    "a worker has loaded": lambda service: any(service.run_dir.glob("workers/*")),
+    "a worker is loading": lambda service: any(service.files.slots.glob("*")),
+    "a worker has loaded": lambda service: any(service.files.workers.glob("*")),
 }
 
 

@@ -71,7 +71,13 @@ SITUATIONS = [
     Situation("a random order", of(shuffled, spec("x")), NUMBERS, steady=False),
     Situation("the time", of(timed, spec("x")), NUMBERS, steady=False),
     Situation("a count of the runs", counted, NUMBERS, joins=False, steady=False),
-    Situation("a file that is read at every run", from_a_file, NUMBERS, steady=False),
+    Situation(
+        "a file that is read at every run",
+        from_a_file,
+        NUMBERS,
+        steady=False,
+        config={"allow_operations": ["ReadFile"]},
+    ),
     Situation("a tf.data pipeline of constants", of(with_dataset, spec("x")), NUMBERS),
     Situation("a check of the numbers", of(printed, spec("x")), NUMBERS),
 ]
