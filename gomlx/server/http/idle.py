@@ -1,9 +1,14 @@
-"""Gunicorn's protocol, for connections that were handed over, with an idle timeout."""
+"""Gunicorn's protocol, for connections that were handed over, with an idle timeout.
+
+A connection is never closed behind an answer that does not announce it: a client would
+send its next request, and find it lost.
+"""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +20,10 @@ from gomlx.server.http.response import HeadTooLarge, ReceiveTimeout
 
 log = logging.getLogger(__name__)
 
+_REST_BYTES = 1 << 18  # of a body that the application does not read
+_REST_SECONDS = 1.0  # for it to arrive
+_WITHOUT_BODY = (204, 304)
+_CLOSE = (b"connection", b"close")
 _FRAMING_BYTES = 16  # of a chunk of one byte: its size, two ends of lines, and some
 
 
@@ -60,6 +69,7 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(worker)
+        self._keepalive = limits.keepalive_seconds
         self._watched = watched
         self._limits = limits
         self._clock = clock
@@ -74,6 +84,12 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
     def is_working(self) -> bool:
         """Whether the application works on a request."""
         return self._working > 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is between two requests of HTTP/1.1."""
+        is_between = self._awaiting_request and not self._arrival.begun_at
+        return bool(is_between and not self._finishing_calls)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._watched.add(self)
@@ -92,6 +108,10 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
             return
         if self._is_in_chunks() and self._arrival.is_mostly_framing(self._limits):
             self._refuse(431, "chunk extensions or trailers are too large")
+
+    def close(self) -> None:
+        """Close the connection, which is idle."""
+        self._close_transport()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.discard(self)
@@ -140,12 +160,6 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
             self._send_error_response(status, message)
         self._close_transport()
 
-    async def _handle_http2_connection(self, *args: Any, **options: Any) -> None:
-        # Gunicorn's own timeout is short, as it cannot close an idle connection of
-        # HTTP/1.1 when it stops. One of HTTP/2 it can.
-        self._keepalive = self._limits.keepalive_seconds
-        await super()._handle_http2_connection(*args, **options)
-
     async def _call(self, scope: Any, receive: Any, send: Any) -> None:
         """Call the application, and note when it waits for the peer."""
 
@@ -157,6 +171,8 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
                 self._working += 1
 
         async def watched_send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = await self._as_connection_goes_on(message)
             self._arrival.is_answered = True
             self._working -= 1
             try:
@@ -170,3 +186,33 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
             await self._application(scope, watched_receive, watched_send)
         finally:
             self._working -= 1
+
+    async def _as_connection_goes_on(self, start: Any) -> Any:
+        """Return the start of a response, which says if the connection is closed.
+
+        Gunicorn closes it, and says nothing, if the body of the request has not arrived
+        by the end of the response. Clients often send it a moment after the head.
+        Responses without a length are streams, which may begin before the body ends.
+        """
+        names = [name.lower() for name, _ in start.get("headers", ())]
+        has_end = b"content-length" in names or start["status"] in _WITHOUT_BODY
+        if self.reader is not None or not has_end or await self._has_all():
+            return start
+        return {**start, "headers": [*start.get("headers", ()), _CLOSE]}
+
+    async def _has_all(self) -> bool:
+        """Drop what arrives of the request's body; return whether that is all of it."""
+        receiver = self._body_receiver
+        if receiver is None or receiver._complete:
+            return True
+        if receiver.expect_continue:  # the client has not begun to send it
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                size = 0
+                while not receiver._complete and size <= _REST_BYTES:
+                    message = await receiver.receive()
+                    if message["type"] == "http.disconnect":
+                        break
+                    size += len(message["body"])
+        return bool(receiver._complete)

@@ -41,9 +41,6 @@ from gomlx.server.process.service import Service, WorkerHooks
 
 log = logging.getLogger(__name__)
 
-# Handed-over connections of HTTP/1.1 are for people, probes and scrapers. Gunicorn
-# cannot close an idle one when it stops, so none may be idle for long.
-_ASGI_KEEPALIVE_SECONDS = 5
 _GOAWAY_SECONDS = 2  # for HTTP/2 to close an idle connection itself
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
 _FAILED_START_SECONDS = 5
@@ -105,7 +102,10 @@ class HandedOver:
         now = time.monotonic()
         idle_seconds = self._limits.keepalive_seconds + _GOAWAY_SECONDS
         for connection in list(self._open):
-            connection.check(now, idle_seconds)
+            if connection.is_idle and not self._worker.alive:
+                connection.close()
+            else:
+                connection.check(now, idle_seconds)
 
 
 class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
@@ -222,7 +222,6 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
         endpoint = self.config.endpoint
         return {
             "limit_request_field_size": min(endpoint.max_header_bytes, 65_536),
-            "keepalive": _ASGI_KEEPALIVE_SECONDS,
             "asgi_disconnect_grace_period": 0,  # abandoned work is dropped at once
             "http_protocols": "h1,h2",
             # Not with TLS: Gunicorn recognizes that by the certificate's file.

@@ -64,6 +64,13 @@ class Application:
         await send({"type": "http.response.body", "body": b""})
 
 
+async def refusal(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers without the body."""
+    headers = [(b"content-length", b"2")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b"no"})
+
+
 @pytest.fixture
 def application() -> Application:
     return Application()
@@ -158,4 +165,52 @@ async def test_one_that_sends_nothing_but_reads(
         site.connection.check(now, 5)
     site.connection.check(now + 6, 5)  # now it does not
     await until(lambda: not site.watched)
+    writer.close()
+
+
+POST = b"POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n"
+
+
+@pytest.mark.parametrize("application", [refusal])
+async def test_a_body_that_comes_after_the_answer_is_made(site: Site) -> None:
+    reader, writer = await site.connect(POST + b"\r\n")
+    for _ in range(3):
+        await asyncio.sleep(0.05)
+        writer.write(b"12345")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nno"), 10)
+        assert b" 404 " in answer
+        assert b"connection: close" not in answer.lower()
+        writer.write(POST + b"\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("application", [refusal])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        POST + b"\r\n1",  # and no more
+        POST + b"expect: 100-continue\r\n\r\n",
+        POST.replace(b" 5", b" 500000") + b"\r\n" + b"x" * 400_000,
+    ],
+)
+async def test_a_close_is_announced(site: Site, request_: bytes) -> None:
+    reader, writer = await site.connect(request_)
+    answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\nno"), 10)
+    assert b"connection: close\r\n" in answer.lower()
+    assert await is_cut_off(reader)
+    writer.close()
+
+
+@pytest.mark.parametrize("application", [refusal])
+async def test_one_is_idle_between_requests(site: Site) -> None:
+    reader, writer = await site.connect(GET)
+    await reader.readuntil(b"\r\n\r\nno")
+    await until(lambda: site.connection.is_idle)
+    writer.write(GET[:9])
+    await until(lambda: not site.connection.is_idle)
+    writer.write(GET[9:])
+    await reader.readuntil(b"\r\n\r\nno")
+    await until(lambda: site.connection.is_idle)
+    site.connection.close()
+    assert await is_cut_off(reader)
     writer.close()
