@@ -18,7 +18,9 @@ from loadtests.load.samples import Samples
 from loadtests.load.services import System
 from loadtests.load.traffic import HIT, MISS, Traffic
 
-_CONNECTIONS = 1024
+# More than requests wait for their answers: rows wait for half a second, and 2,000 of
+# them a second run. Else hits wait for a connection, in the generator.
+_CONNECTIONS = 2048
 _KNEE_CONNECTIONS = 64
 _QUIET_SECONDS = 5.0
 _STEP_SECONDS = 0.1  # of the search for the recovery
