@@ -17,6 +17,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
+from gomlx.errors import Overloaded
 from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.linger import Linger
 from gomlx.models.batching.queue import BatchLimits, RowQueue
@@ -89,10 +90,20 @@ class Batcher:
         """Return whether rows can be added, and start to run within that time."""
         return self._queue.has_room(rows, seconds)
 
-    def check_room(self, rows: int, seconds: float = inf) -> None:
-        """Raise Overloaded where `has_room` is false, after dropping abandoned rows."""
+    def shortage(self, rows: int, seconds: float = inf) -> Overloaded | None:
+        """Return the error where `has_room` is false, after dropping abandoned rows.
+
+        It is not to be raised: others get it, too.
+        """
         if len(self._rows) + rows > self._surely_fits:
-            self._queue.check_room(rows, seconds)
+            return self._queue.shortage(rows, seconds)
+        return None
+
+    def check_room(self, rows: int, seconds: float = inf) -> None:
+        """Raise Overloaded where there is a `shortage`."""
+        error = self.shortage(rows, seconds)
+        if error is not None:
+            raise Overloaded.from_message(str(error), error.retry_after)
 
     def add(self, row: Row, job: Job) -> None:
         """Have a row run, and the job completed with its answer or an error."""

@@ -176,17 +176,23 @@ class Slowdown:
     measures: rows waited for the next run when the last one started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cost: Cost, runs: int = 1) -> None:
+        """cost: of one run on its own. runs: how many go on at once."""
         self.factor = 1.0
         self.measures = False
+        self._cost = cost
+        self._runs = runs
         self._started = 0.0  # the last run
         self._expected = 0.0
 
-    def run_starts(self, now: float, expected: float, has_more: bool) -> None:
+    def seconds(self, rows: int) -> float:
+        """Return how long a run of that many rows keeps the next one waiting."""
+        return self._cost.estimate(rows) / self._runs * self.factor
+
+    def run_starts(self, now: float, rows: int, has_more: bool) -> None:
         """Learn from the time since the last run started.
 
-        expected: the seconds that this run should take. has_more: rows wait for the
-        next one.
+        rows: of this run. has_more: rows wait for the next one.
         """
         if self.measures and self._expected:
             ratio = max((now - self._started) / self._expected, 1.0)
@@ -194,7 +200,7 @@ class Slowdown:
             self.factor += (ratio - self.factor) / (8 if ratio > self.factor else 4)
         self._started = now
         self.measures = has_more
-        self._expected = expected
+        self._expected = self._cost.estimate(rows) / self._runs
 
     def idle(self) -> None:
         """Forget the last run: the rows that waited for the next one are dropped."""

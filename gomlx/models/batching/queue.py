@@ -51,12 +51,12 @@ class RowQueue:
         self.retries: list[JobBatch] = []  # the last one is next
         self._name = name
         self._limits = limits
-        self._cost = cost
-        self._slowdown = Slowdown()
+        self._slowdown = Slowdown(cost, limits.runs)
         self._complete = complete
         self._clock = clock
         self._has_abandoned = False
         self._removed = 0
+        self._shortage: Overloaded | None = None  # since the last run
 
     @property
     def added(self) -> int:
@@ -78,14 +78,22 @@ class RowQueue:
             return True
         return self._seconds_ahead() <= min(seconds, limits.queued_seconds)
 
-    def check_room(self, rows: int, seconds: float = inf) -> None:
-        """Raise Overloaded unless there is room, after dropping abandoned rows."""
+    def shortage(self, rows: int, seconds: float = inf) -> Overloaded | None:
+        """Return the error if there is no room, after dropping abandoned rows.
+
+        PERF: it is made once for all that come before the next run, and not raised: in
+        an overload these are a hundred.
+        """
         if self.has_room(rows, seconds):
-            return
+            return None
         if self._has_abandoned:
             self._drop_abandoned()
-        if not self.has_room(rows, seconds):
-            raise Overloaded(self._name, len(self.rows), self._seconds_ahead())
+            if self.has_room(rows, seconds):
+                return None
+        if self._shortage is None:
+            seconds_ahead = self._seconds_ahead()
+            self._shortage = Overloaded(self._name, len(self.rows), seconds_ahead)
+        return self._shortage
 
     def note_abandoned(self) -> None:
         """Note that a caller has given up: some rows may be dropped."""
@@ -98,13 +106,13 @@ class RowQueue:
 
     def pop(self, now: float) -> JobBatch:
         """Remove and return the rows of the next run, which starts now."""
+        self._shortage = None
         waiting = deque(self.retries.pop()) if self.retries else self.rows
         batch = self._pop_awaited(waiting, self._limits.max_rows, now)
         slowdown = self._slowdown
         if self.rows or slowdown.measures:  # PERF: not for a caller alone
             if batch:
-                expected = self._cost.estimate(len(batch)) / self._limits.runs
-                slowdown.run_starts(now, expected, bool(self.rows))
+                slowdown.run_starts(now, len(batch), bool(self.rows))
             elif not self.rows:
                 slowdown.idle()
         return batch
@@ -116,8 +124,7 @@ class RowQueue:
     def _seconds_ahead(self) -> float:
         """Return the seconds that the runs take before the one of a new row."""
         max_rows = self._limits.max_rows
-        runs = len(self.rows) // max_rows / self._limits.runs
-        return runs * self._cost.estimate(max_rows) * self._slowdown.factor
+        return len(self.rows) // max_rows * self._slowdown.seconds(max_rows)
 
     def _drop_abandoned(self) -> None:
         self._has_abandoned = False

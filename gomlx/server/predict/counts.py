@@ -29,11 +29,18 @@ class RefusalCounts:
     def __init__(self, metrics: RequestMetrics, label: str) -> None:
         self._metrics = metrics
         self._label = label
+        self._shared: tuple[GomlxError, Reply] | None = None
 
     def refusal(self, error: GomlxError, seconds: float) -> Reply:
         """Count a refused request, which took `seconds`; return the reply."""
         self._count(str(error.status), seconds)
-        return refusal(error)
+        shared = self._shared
+        if shared is not None and shared[0] is error:
+            return shared[1]
+        reply = refusal(error)
+        if error.__traceback__ is None:  # not raised: others may get the same
+            self._shared = (error, reply)
+        return reply
 
     def abandoned(self, seconds: float) -> None:
         """Count a request whose client disconnected after `seconds`."""

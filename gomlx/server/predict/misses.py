@@ -10,7 +10,9 @@ passed, their clients have disconnected, or another row of theirs has failed.
 
 from collections.abc import Mapping
 
+from gomlx.errors import GomlxError
 from gomlx.models.batching.run import RowResult
+from gomlx.models.serving.current import LiveVersion
 from gomlx.server.predict.deadlines import Deadlines
 from gomlx.server.predict.fetch import Fetch, FetchedRows
 from gomlx.server.predict.flight import Flight, Flights
@@ -67,10 +69,22 @@ class Misses:
         if is_fetched and new:
             Fetch(flights, self._fetched, live, policy, new).start(pending)
 
-    def join_flight(self, pending: PendingRequest, policy: CachePolicy) -> None:
-        """What `join_flights` does, for a single row that is never fetched.
+    def shortage(
+        self, live: LiveVersion, key: bytes, seconds: float
+    ) -> GomlxError | None:
+        """Return the error if there is no room for a row that is not under way.
 
-        PERF: as nearly all rows that miss.
+        Ask before `join_flight`. PERF: nothing is made for a request that is refused,
+        as most are in an overload.
+        """
+        if key in self._flights:
+            return None
+        return live.batcher.shortage(1, seconds)
+
+    def join_flight(self, pending: PendingRequest, policy: CachePolicy) -> None:
+        """What `join_flights` does, for a single row for which there is room.
+
+        It is never fetched. PERF: as nearly all rows that miss.
         """
         flights = self._flights
         (key,) = pending.parsed.keys
@@ -79,10 +93,8 @@ class Misses:
             flight.waiting.append((pending, 0))
             pending.collapsed = 1
         else:
-            batcher = pending.live.batcher
-            batcher.check_room(1, pending.deadline - pending.requester.arrived)
             flight = Flight(flights, key, policy, pending, 0)
-            batcher.add(pending.parsed.rows[0], flight)
+            pending.live.batcher.add(pending.parsed.rows[0], flight)
         self._deadlines.add(pending)
 
     def end(self, pending: PendingRequest) -> None:

@@ -212,11 +212,7 @@ class ModelPredictor:
             else:
                 answers = [cached.get(key) for key in keys] or [None] * len(one.rows)
             if None in answers:
-                detail = lookup.detail
-                self._start(
-                    lookup,
-                    PendingRequest(self, live, requester, one, answers, detail),
-                )
+                self._start(live, lookup, requester, one, answers)
                 continue
             if requester.arrived != arrived:  # PERF: most have come in one turn
                 arrived = requester.arrived
@@ -227,15 +223,28 @@ class ModelPredictor:
             reply = lookup.hit(requester.text, one, seconds, answers)  # type: ignore[arg-type]
             self._reply(requester, reply)
 
-    def _start(self, lookup: VersionLookup, pending: PendingRequest) -> None:
+    def _start(
+        self,
+        live: LiveVersion,
+        lookup: VersionLookup,
+        requester: Requester,
+        parsed: ParsedRequest,
+        answers: list[bytes | None],
+    ) -> None:
         """Have the missing rows computed, or fetched, if there is room for them."""
-        live = pending.live
-        requester = pending.requester
         policy = lookup.policy
+        is_plain = lookup.is_local and len(answers) == 1  # PERF: as in most
+        if is_plain:
+            seconds = requester.timeout_seconds
+            shortage = self._misses.shortage(live, parsed.keys[0], seconds)
+            if shortage is not None:
+                self._refuse(requester, shortage)
+                return
+        pending = PendingRequest(self, live, requester, parsed, answers, lookup.detail)
         live.pin()  # until it is completed
         requester.pending = pending
         try:
-            if lookup.is_local and len(pending.answers) == 1:  # PERF: as in most
+            if is_plain:
                 self._misses.join_flight(pending, policy)
             elif policy.cache is None:
                 self._misses.run_uncached(pending)

@@ -127,24 +127,25 @@ def test_sizes_that_would_take_too_long_are_not_measured() -> None:
 
 
 def test_a_busy_loop_slows_runs_down_that_are_back_to_back() -> None:
-    slowdown = Slowdown()
+    slowdown = Slowdown(Cost(2, [Timing(1.0, 1.0), Timing(2.0, 2.0)]))
     for now in range(0, 100, 5):
-        slowdown.run_starts(float(now), 1.0, has_more=False)
+        slowdown.run_starts(float(now), 1, has_more=False)
     assert slowdown.factor == 1.0
     for now in range(100, 600, 5):
-        slowdown.run_starts(float(now), 1.0, has_more=True)
+        slowdown.run_starts(float(now), 1, has_more=True)
     assert slowdown.factor == pytest.approx(5.0, rel=0.01)
+    assert slowdown.seconds(2) == pytest.approx(10.0, rel=0.01)
     for now in range(600, 700):
-        slowdown.run_starts(float(now), 2.0, has_more=True)
+        slowdown.run_starts(float(now), 2, has_more=True)
     assert slowdown.factor == pytest.approx(1.0, rel=0.01)
 
 
 def test_idle_time_is_not_a_slow_run() -> None:
     """The rows that waited for the next run were abandoned."""
-    slowdown = Slowdown()
-    slowdown.run_starts(0.0, 0.001, True)
+    slowdown = Slowdown(Cost(1, [Timing(0.001, 0.001)]))
+    slowdown.run_starts(0.0, 1, True)
     slowdown.idle()
-    slowdown.run_starts(60.0, 0.001, False)
+    slowdown.run_starts(60.0, 1, False)
     assert slowdown.factor == 1.0
 
 

@@ -2,8 +2,6 @@
 
 from math import inf
 
-import pytest
-
 from gomlx.errors import DeadlineExceeded, Overloaded
 from gomlx.models.batching.cost import Cost, Timing
 from gomlx.models.batching.queue import BatchLimits, RowQueue
@@ -40,9 +38,14 @@ def test_room_in_rows() -> None:
     assert queue.has_room(3)
     assert not queue.has_room(4)
     fill(queue, 2)
-    queue.check_room(1)
-    with pytest.raises(Overloaded, match="'m' has 2 rows waiting"):
-        queue.check_room(2)
+    assert queue.shortage(1) is None
+    error = queue.shortage(2)
+    assert isinstance(error, Overloaded)
+    assert "'m' has 2 rows waiting" in str(error)
+    assert queue.shortage(3) is error  # all get one, until the next run
+    queue.pop(0.0)
+    fill(queue, 3)
+    assert "'m' has 3 rows waiting" in str(queue.shortage(1))
 
 
 def test_room_in_time() -> None:
@@ -53,9 +56,8 @@ def test_room_in_time() -> None:
     assert not queue.has_room(1, seconds=1.9)
     fill(queue, 1)
     assert not queue.has_room(1)
-    with pytest.raises(Overloaded) as refused:
-        queue.check_room(1)
-    assert refused.value.retry_after == 3
+    error = queue.shortage(1)
+    assert error and error.retry_after == 3
 
 
 def test_rows_that_fit_the_next_run_always_start_in_time() -> None:
@@ -70,7 +72,7 @@ def test_no_rows_always_fit() -> None:
     queue = queue_of(BatchLimits(1, 0, 1, queued_seconds=0.0), seconds=1.0)
     fill(queue, 1)
     assert queue.has_room(0, seconds=0.0)
-    queue.check_room(0)
+    assert queue.shortage(0) is None
 
 
 def test_back_to_back_runs_that_are_slow_leave_less_room() -> None:
@@ -125,10 +127,9 @@ def test_a_full_queue_drops_what_is_known_to_be_abandoned() -> None:
     (dropped,) = fill(queue, 1, deadline=1.0)
     fill(queue, 1)
     clock.now = 2.0
-    with pytest.raises(Overloaded):  # no caller has said that it gives up
-        queue.check_room(1)
+    assert queue.shortage(1)  # no caller has said that it gives up
     queue.note_abandoned()
-    queue.check_room(1)
+    assert queue.shortage(1) is None
     assert isinstance(dropped.outcomes[0], DeadlineExceeded)
     assert numbers(queue.pop(2.0)) == [0.0, 2.0]
 
@@ -145,8 +146,7 @@ def test_a_row_that_is_added_while_others_are_dropped_stays() -> None:
     queue.rows.append(((9.0,), Again(1.0)))
     queue.note_abandoned()
     clock.now = 2.0
-    with pytest.raises(Overloaded):
-        queue.check_room(1)
+    assert queue.shortage(1)
     assert len(queue.pop(2.0)) == 2
 
 
@@ -166,7 +166,7 @@ def test_added_rows_are_counted_wherever_they_end() -> None:
     fill(queue, 3, deadline=1.0)
     clock.now = 2.0
     queue.note_abandoned()
-    queue.check_room(3)
+    assert queue.shortage(3) is None
     assert len(queue.rows) == 2
     assert queue.added == 8
 

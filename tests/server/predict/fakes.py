@@ -44,9 +44,12 @@ class FakeBatcher:
     def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
         return rows <= self.room
 
+    def shortage(self, rows: int, seconds: float = inf) -> Overloaded | None:
+        return Overloaded("m", len(self.jobs)) if rows > self.room else None
+
     def check_room(self, rows: int, seconds: float = inf) -> None:
-        if rows > self.room:
-            raise Overloaded("m", len(self.jobs))
+        if error := self.shortage(rows, seconds):
+            raise error
 
     def add(self, row: Row, job: Job) -> None:
         self.room -= 1

@@ -76,8 +76,7 @@ async def test_a_request_that_finds_no_room_changes_nothing() -> None:
     single = pending_of(live, parsed_of(1), owner=owner)
     batch = pending_of(live, parsed_of(1, 2), owner=owner)
     for _ in range(2):  # no flight stays behind, which the next one would join
-        with pytest.raises(Overloaded):
-            misses.join_flight(single, policy_of())
+        assert misses.shortage(live, single.parsed.keys[0], 1.0)
         with pytest.raises(Overloaded):
             misses.join_flights(batch, policy_of())
         with pytest.raises(Overloaded):
