@@ -117,16 +117,22 @@ class Cost:
         max_rows: int,
         measured: Sequence[Timing],
         rows_of: Callable[[Sequence[tuple[Row, object]]], int] = len,
+        in_threads: bool = False,
     ) -> None:
         """measured: the first of `batch_sizes`; each larger one is assumed doubled.
 
-        rows_of: how many rows a batch has, by which its run is measured.
+        rows_of: how many rows a batch has, by which its run is measured. in_threads:
+        what a run took says nothing of the next one, so all belong in threads.
         """
         self.rows_of = rows_of
+        self._expensive_seconds = -1.0 if in_threads else EXPENSIVE_SECONDS
+        self._cheap_seconds = -1.0 if in_threads else CHEAP_SECONDS
         self._sizes = [_SizeCost(timing.cpu, timing.off_cpu) for timing in measured]
         while len(self._sizes) < len(list(batch_sizes(max_rows))):
             last = self._sizes[-1]
             self._sizes.append(_SizeCost(2 * last.cpu, 2 * last.wait))
+        for size in self._sizes:
+            size.is_expensive = size.seconds > self._expensive_seconds
         self.key_seconds = self._sizes[0 if rows_of is len else -1].seconds
 
     def estimate(self, rows: int) -> float:
@@ -153,8 +159,9 @@ class Cost:
         elif is_in_line:
             size.wait += (waited - size.wait) / 32
         size.seconds = size.cpu + size.wait
-        limit = CHEAP_SECONDS if size.is_expensive else EXPENSIVE_SECONDS
-        size.is_expensive = size.seconds > limit
+        size.is_expensive = size.seconds > (
+            self._cheap_seconds if size.is_expensive else self._expensive_seconds
+        )
 
 
 class _SizeCost:
@@ -166,7 +173,7 @@ class _SizeCost:
         self.cpu = cpu
         self.wait = wait
         self.seconds = cpu + wait
-        self.is_expensive = self.seconds > EXPENSIVE_SECONDS
+        self.is_expensive = True
 
 
 class Slowdown:

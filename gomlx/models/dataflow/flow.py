@@ -67,6 +67,11 @@ class Flow:
         self._root = Frame(Body(nodes, (), fetches))
 
     @property
+    def root(self) -> Frame:
+        """The frame of the graph itself."""
+        return self._root
+
+    @property
     def body(self) -> Body:
         """The graph itself."""
         return self._root.body
@@ -152,7 +157,7 @@ class Flow:
 
     def _enter(self, frame: Frame, node: Any, slot: int) -> list[Place] | None:
         """Follow an input of a call into the functions that it calls."""
-        called = self._called(frame, node)
+        called = self.called(frame, node)
         if not called or slot < called[0].first:
             return None  # not a known call, or the input that selects a branch
         places = [
@@ -193,7 +198,7 @@ class Flow:
     def _is_invariant(self, frame: Frame, i: int) -> bool:
         """True if every iteration of a loop passes variable number i on unchanged."""
         assert frame.caller is not None
-        calls = self._called(frame.caller, frame.node)
+        calls = self.called(frame.caller, frame.node)
         body = next(call.body for call in calls if call.role == "body")
         tensor = body.results[i]
         while tensor[0] not in body.arguments:
@@ -203,7 +208,7 @@ class Flow:
             tensor = inputs(node)[0]
         return tensor[0] == body.arguments[i]
 
-    def _called(self, frame: Frame, node: Any) -> list[Frame]:
+    def called(self, frame: Frame, node: Any) -> list[Frame]:
         """Return the frames of the functions that a node calls; none if unknown."""
         if frame.depth > _MAX_DEPTH:
             return []

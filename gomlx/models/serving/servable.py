@@ -42,6 +42,7 @@ from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
 from gomlx.models.serving.answers import Answers
 from gomlx.models.serving.binding import Binding
+from gomlx.models.serving.effort import Effort
 from gomlx.models.serving.feeds import Feeds
 from gomlx.models.serving.transformer import Transformer
 from gomlx.models.version import ModelVersion
@@ -57,9 +58,7 @@ class Description:
     caching. rows_apart: why rows of different requests may not run together, or
     empty. example: a row to warm with. transformer: "package.module:function" over
     every answer, or empty. rows_together: the rows of a request run together, and with
-    no others: a whole request is the question. pads: a new number of rows is compiled,
-    and so runs are padded to numbers that were warmed. row_seconds: CPU time of the
-    example on one thread, or 0 if it varies.
+    no others: a whole request is the question.
     """
 
     signature: Signature
@@ -70,8 +69,7 @@ class Description:
     example: dict[str, Any]
     transformer: str
     rows_together: bool
-    pads: bool
-    row_seconds: float = 0.0
+    effort: Effort
 
     @property
     def joins_rows(self) -> bool:
@@ -105,8 +103,7 @@ class Description:
             document["example"],
             document["transformer"],
             document["rows_together"],
-            document["pads"],
-            document["row_seconds"],
+            Effort.from_json(document["effort"]),
         )
 
 
@@ -175,7 +172,7 @@ class Servable:
 
         for _ in range(2):
             run(min(8, max_rows))
-        if self.description.pads:
+        if self.description.effort.pads:
             return self._warm_all(run, max_rows)
         timings = measure_sizes(run, max_rows)
         description = self.description

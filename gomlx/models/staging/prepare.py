@@ -24,11 +24,12 @@ from gomlx.models.graph import needed_nodes
 from gomlx.models.independence.proof import Verdict
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving import weights
+from gomlx.models.serving.effort import Effort
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.serving.weights import SavedState
 from gomlx.models.staging.check import check_bound, check_callbacks, example_row
-from gomlx.models.staging.compiled import is_compiled
 from gomlx.models.staging.echoes import without_echoes
+from gomlx.models.staging.effort import deciding_operation, is_compiled
 from gomlx.models.staging.kinds import Walk
 from gomlx.models.staging.objects import Objects, unfilled_nodes
 from gomlx.models.staging.prune import keep_graph, prune
@@ -95,18 +96,22 @@ def prepare(work: Path, request: StageRequest) -> None:
         trial = Trial(description, call, proof.samples, values)
         setting = request.settings.rows
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
+        with session.graph.as_default():
+            decided_by = deciding_operation(model.flow, description)
     (work / "dictionary").write_bytes(dump(proof.kinds))
     joins = not apart and not description.rows_together
     binding = description.binding
     pads = joins and not binding.rows  # else all runs have one number of rows
     pads = pads and is_compiled(model.meta_graph, binding.fetches)
-    exported = replace(description, state=state, rows_apart=apart, pads=pads)
+    effort = Effort(decided_by=decided_by, pads=pads)
+    exported = replace(description, state=state, rows_apart=apart, effort=effort)
     exported.write(work)
     if not state.restores:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         tensors = [*binding.feeds, *binding.fetches]
         prune(model.saved_model, model.meta_graph, model.bound.name, tensors)
-    replace(exported, row_seconds=_try_as_served(model, trial)).write(work)
+    effort = replace(effort, row_seconds=_try_as_served(model, trial))
+    replace(exported, effort=effort).write(work)
 
 
 def _checked(work: Path, request: StageRequest) -> _Model:
@@ -131,7 +136,7 @@ def _checked(work: Path, request: StageRequest) -> _Model:
         example=example,
         transformer=request.settings.transformer,
         rows_together=request.settings.rows == TOGETHER,
-        pads=False,
+        effort=Effort(),
     )
     needed = needed_nodes(meta_graph, fetches)
     flow = Flow(meta_graph.graph_def, needed, bound.binding.feeds, fetches)

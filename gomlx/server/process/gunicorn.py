@@ -37,6 +37,7 @@ from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.process.handlers import http_limits
+from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.service import Service, WorkerHooks
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 _GOAWAY_SECONDS = 2  # for HTTP/2 to close an idle connection itself
 # Gunicorn replaces a worker that ends at once: one that cannot start must not spin.
 _FAILED_START_SECONDS = 5
-_HEARTBEAT_SECONDS = 0.25
 
 
 class UpgradableConnection(WatchedConnection):
@@ -115,6 +115,12 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     asgi: Any = None
     service: Service | None = None
 
+    def init_process(self) -> None:
+        """Serve until this process has to stop."""
+        timeout = self.app.config.endpoint.worker_timeout_seconds
+        self.heartbeat = Heartbeat(self.notify, timeout)
+        super().init_process()
+
     def count_connection(self, change: int) -> int:
         """Add to the number of open connections, and return it."""
         self.nr_conns += change
@@ -124,6 +130,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         """Nothing to load yet: the service is built on the event loop."""
 
     async def _serve(self) -> None:
+        self.heartbeat.start()
         heartbeat = self.loop.create_task(self._heartbeat())
         service = await self._start_service()
         tls = self.app.certificates.options if self.app.certificates else {}
@@ -173,13 +180,14 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         )
 
     async def _heartbeat(self) -> None:
-        """Notify the master that this worker runs, until it has to stop."""
+        """Show that the event loop runs, until this worker has to stop."""
         while self.alive and self.ppid == os.getppid():
-            self.notify()
+            self.heartbeat.beat()
             service = self.service
             if service and service.connections.turn.answered >= self.max_requests:
                 self.alive = False
-            await asyncio.sleep(_HEARTBEAT_SECONDS)
+            await asyncio.sleep(BEAT_SECONDS)
+        self.heartbeat.stop()
 
 
 class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no types

@@ -65,7 +65,9 @@ class VersionLoader:
         description = Description.read(version.directory)
         cores = self._cores if description.may_overlap else 1
         runs = batch.runs or cores
-        threads = batch.threads or threads_in_run(description.row_seconds, self._cores)
+        threads = batch.threads or threads_in_run(
+            description.effort.row_seconds, self._cores
+        )
         if runs > 1 or threads > 1:
             name = version.name
             log.info("model %s: runs at once: %d, threads: %d", name, runs, threads)
@@ -74,7 +76,9 @@ class VersionLoader:
         run = servable.run_requests if are_requests else servable.run
         max_rows = min(batch.max_rows, servable.description.most_rows)
         rows_of = rows_of_requests if are_requests else len
-        cost = Cost(max_rows, servable.warm(max_rows), rows_of)
+        timings = servable.warm(max_rows)
+        in_threads = bool(description.effort.decided_by)
+        cost = Cost(max_rows, timings, rows_of, in_threads)
         limits = BatchLimits(
             1 if are_requests else max_rows,
             batch.linger_ms / 1000,

@@ -67,12 +67,12 @@ def test_each_row_of_a_padded_run_gets_its_own_answer(
     servable = Servable(staged(source))
     servable.warm(8)
 
-    assert servable.description.pads
+    assert servable.description.effort.pads
     assert answers(servable, 5) == [0, 2, 4, 6, 8]
 
 
 def test_what_is_not_compiled_is_not_padded(tmp_path: Path, staged: Stage) -> None:
-    assert not Servable(staged(scale(tmp_path / "scale", 2.0))).description.pads
+    assert not Servable(staged(scale(tmp_path / "scale", 2.0))).description.effort.pads
 
 
 @pytest.mark.parametrize(("rows", "size"), [("alone", 1), ("together", 3)])
@@ -83,7 +83,7 @@ def test_rows_that_may_not_join_get_no_copies_beside_them(
     servable = Servable(staged(source, settings=Settings(rows=rows)))
     servable.warm(8)
 
-    assert not servable.description.pads
+    assert not servable.description.effort.pads
     assert answers(servable, 3)[0] == size
 
 

@@ -62,7 +62,7 @@ def test_rows_of_a_program_join_if_the_config_vouches_for_it(
     rows = servable.signature.check(body).rows
 
     assert servable.description.joins_rows
-    assert servable.description.pads
+    assert servable.description.effort.pads
     assert servable.run(rows) == [servable.run([row])[0] for row in rows]
 
 

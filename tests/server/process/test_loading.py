@@ -70,8 +70,9 @@ def test_runs_and_threads_are_chosen_by_cores_and_cost(
 ) -> None:
     version = staged(saved_models.scale(tmp_path / "scale", 2.0))
     described = Description.read(version.directory)
-    assert 0 < described.row_seconds < 1
-    replace(described, row_seconds=row_seconds).write(version.directory)
+    assert 0 < described.effort.row_seconds < 1
+    effort = replace(described.effort, row_seconds=row_seconds)
+    replace(described, effort=effort).write(version.directory)
     assert _log_of_load(version, batch, caplog) == chosen
 
 
