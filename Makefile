@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= .demo
 PORT ?= 8080
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run demo test lint docs bench clean
+.PHONY: help run demo test lint docs bench fuzz clean
 help:
 	@echo "make run    train the demo model (once), serve it until Ctrl-C   PORT=$(PORT)"
 	@echo "make demo   the same, but end after two predictions"
@@ -12,6 +13,7 @@ help:
 	@echo "make lint   ruff and mypy only"
 	@echo "make docs   write the generated pages of docs/, check every link"
 	@echo "make bench  measure all that docs/benchmarks.md says, in ten minutes"
+	@echo "make fuzz   random requests, frames, bodies and models, each for $(FUZZ_SECONDS) s   FUZZ_SECONDS=$(FUZZ_SECONDS)"
 	@echo "make clean  remove $(VENV), $(DEMO) and caches"
 
 run: $(VENV)/.demo-installed
@@ -35,6 +37,9 @@ docs: $(VENV)/.test-installed
 
 bench: $(VENV)/.bench-installed
 	$(VENV)/bin/python -m loadtests $(BENCH) table
+
+fuzz: $(VENV)/.test-installed
+	$(VENV)/bin/python -m loadtests.fuzz --seconds $(FUZZ_SECONDS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) .loadtests .mypy_cache .pytest_cache .ruff_cache .hypothesis

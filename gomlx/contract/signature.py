@@ -113,7 +113,7 @@ class Signature:
             raise InvalidInput(f"expected a JSON object, got {json_excerpt(body)}")
         self._check_names(body)
         size = body.get("batch_size")
-        if len(body) <= len(self.names):  # PERF: most have no defaults, and are full
+        if self._has_defaults:
             body = self._defaults(size is None) | body
         if size is None:
             columns = [t.check_column((body[t.name],), None) for t in self.fields]
@@ -207,6 +207,10 @@ class Signature:
     def admits_missing(self) -> bool:
         """Whether a number of some input may be missing."""
         return any(tensor.missing for tensor in self.inputs)
+
+    @cached_property
+    def _has_defaults(self) -> bool:
+        return any(tensor.default is not None for tensor in self.fields)
 
     @cached_property
     def _name_set(self) -> frozenset[str]:

@@ -1,77 +1,83 @@
-"""Every way to a service answers alike: python -m loadtests.fuzz --seconds 60
+"""Random input of four kinds, right and wrong: python -m loadtests.fuzz --seconds 60
 
-In turns: bytes of HTTP/1.1, from right requests to garbage, as the hot protocol and as
-Gunicorn's reads them; requests, right and wrong, over HTTP/1.1 and HTTP/2, by both
-implementations of each, cut and mixed at random; and connections of HTTP/2 that break
-rules, beside which others are answered. Ends at the first difference, which is printed
-with its seed, and fails if a worker has ended or has logged a traceback.
+ways      bytes and requests over HTTP/1.1 and HTTP/2, by two implementations of each:
+          all answer alike
+frames    sequences of HTTP/2's frames that are changed: errors have a code, and other
+          connections are answered
+bodies    JSON for models of tests/models/zoo, damaged or not: answered as by
+          TensorFlow, cold and warm, or refused with a message
+models    SavedModels and .keras files whose bytes and values are changed: staging ends
+          with a reason, or what is served answers as TensorFlow does
+
+Each runs real services or stagings, for so many seconds after they have started, and
+prints how many cases had which outcome. Ends at the first finding, with exit code 1 and
+a command that finds it again.
 """
 
-import argparse
-import random
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Annotated
 
-from loadtests.fuzz.http1 import Answers, differences
-from loadtests.fuzz.malformed import stream
-from loadtests.fuzz.requests import any_request
-from loadtests.fuzz.ways import Ways, open_ways
-from loadtests.load.procfs import memory
+import typer
+from rich.console import Console
 
+from loadtests.fuzz import alike, sequences
+from loadtests.fuzz.bodies import fuzzer as bodies
+from loadtests.fuzz.cases import Case, Finding, Plan
+from loadtests.fuzz.models import fuzzer as models
 
-def step(ways: Ways, seed: int, done: Counter[str]) -> str:
-    """Do one of each kind; return what was wrong, or an empty text."""
-    rng = random.Random(seed)
-    requests = [any_request(rng) for _ in range(rng.randint(1, 6))]
-    done["streams of bytes"] += 1
-    done["requests by four ways"] += len(requests)
-    done["hostile connections"] += 2
-    return (
-        differences(Answers(ways.ports["ngh2"]), stream(rng), rng)
-        or ways.differences(requests, rng)
-        or ways.disturb(rng)
-    )
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+Opened = Callable[[Path, str], AbstractContextManager[Case]]
+FUZZERS: dict[str, Opened] = {
+    "ways": alike.opened,
+    "frames": sequences.opened,
+    "bodies": bodies.opened,
+    "models": models.opened,
+}
 
 
-def run(ways: Ways, seconds: float, seed: int) -> Counter[str]:
-    """Compare until time is up. Exits at a difference."""
-    done: Counter[str] = Counter()
-    pids = {name: one.worker_pids() for name, one in ways.services.items()}
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if problem := step(ways, seed, done):
-            sys.exit(f"seed {seed}: {problem}")
-        seed += 1
-    for name, service in ways.services.items():
-        if service.worker_pids() != pids[name]:
-            sys.exit(f"a worker has ended: {service.text()}")
-    if "Traceback" in (text := ways.services["ngh2"].text()):
-        sys.exit(text)
-    return done
+def fuzz(name: str, plan: Plan, only: str, console: Console) -> None:
+    """Run one of them, and print what it did. Exits at a finding."""
+    opened = FUZZERS[name]
+    with tempfile.TemporaryDirectory(prefix="gomlx-") as folder:
+        try:
+            with opened(Path(folder), only) as case:
+                outcomes = plan.run(case)
+        except Finding as finding:
+            sys.exit(f"{finding}\n\nin the run from seed {plan.seed} on")
+    console.print(f"{name}: {outcomes.total()} cases from seed {plan.seed} on")
+    for outcome, count in outcomes.most_common():
+        console.print(f"  {count:6} {outcome}")
 
 
-def main() -> None:
-    """Compare until time is up, or until answers differ."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--seed", type=int, default=time.time_ns())
-    arguments = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="gomlx-") as folder,
-        open_ways(Path(folder)) as ways,
-    ):
-        services = ways.services.values()
-        before = [memory(one.worker_pids()).rss for one in services]
-        done = run(ways, arguments.seconds, arguments.seed)
-        after = [memory(one.worker_pids()).rss for one in services]
-    for what, count in done.items():
-        sys.stdout.write(f"{count} {what}\n")
-    grown = [round(y - x) for x, y in zip(before, after, strict=True)]
-    sys.stdout.write(f"from seed {arguments.seed}; workers have grown by {grown} MB\n")
+@app.command()
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(FUZZERS)}; all.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="For each of them.")] = 60,
+    seed: Annotated[
+        int | None, typer.Option(help="The first case; random without it.")
+    ] = None,
+    cases: Annotated[
+        int | None, typer.Option(help="How many, whatever time they take.")
+    ] = None,
+    only: Annotated[str, typer.Option(help="Models whose name has this.")] = "",
+) -> None:
+    """Try random input until time is up, or until one is a finding."""
+    chosen: Sequence[str] = names or [*FUZZERS]
+    if unknown := {*chosen} - FUZZERS.keys():
+        raise typer.BadParameter(f"no such fuzzers: {', '.join(sorted(unknown))}")
+    first = time.time_ns() // 1000 if seed is None else seed
+    console = Console(width=100, highlight=False)
+    for name in chosen:
+        command = f"python -m loadtests.fuzz {name}"
+        fuzz(name, Plan(command, first, seconds, cases), only, console)
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -39,6 +39,8 @@ class RawHttp2:
         self._block = b""
         self._replies: dict[int, Reply] = {}
         self._is_over = False
+        self._pongs: set[bytes] = set()
+        self.error: int | None = None  # of a GOAWAY
         self._socket.sendall(PREFACE + frame(SETTINGS, 0, 0))
 
     def __enter__(self) -> Self:
@@ -64,6 +66,21 @@ class RawHttp2:
         none = Reply(0, {}, b"", "nothing")
         return [self._in_order(found.get(stream, none)) for stream in streams]
 
+    def is_answered(self, ping: bytes) -> bool:
+        """Wait for the answer to a PING; False if the connection ends without it.
+
+        Raises ConnectionError, TimeoutError.
+        """
+        while not self._is_over and ping not in self._pongs:
+            self._read()
+        return ping in self._pongs
+
+    def finish(self) -> None:
+        """Send nothing more, and wait for the end. Raises OSError, TimeoutError."""
+        self._socket.shutdown(socket.SHUT_WR)
+        while self._socket.recv(65536):
+            pass
+
     @staticmethod
     def _in_order(reply: Reply) -> Reply:
         if reply.ends == "in order":
@@ -85,23 +102,31 @@ class RawHttp2:
             self._note(one[3], one[4], number, one[_HEAD_BYTES:])
 
     def _note(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if flags & PADDED and kind in (HEADERS, DATA):
-            payload = payload[1 : len(payload) - payload[0]]
-        if kind == SETTINGS and not flags & ACK:
+        if kind in (HEADERS, CONTINUATION, DATA):
+            self._note_part(kind, flags, stream, payload)
+        elif kind == SETTINGS and not flags & ACK:
             self.send(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self.send(frame(PING, ACK, 0, payload))
-        elif kind in (HEADERS, CONTINUATION):
-            self._block += payload
-            if flags & END_HEADERS:
-                self._head(stream)
-        elif kind == DATA:
-            reply = self._replies[stream]
-            self._replies[stream] = reply._replace(body=reply.body + payload)
+        elif kind == PING:
+            self._pongs.add(payload)
         elif kind == RST_STREAM:
             self._reset(stream, int.from_bytes(payload, "big"))
         elif kind == GOAWAY:
-            self._is_over = int.from_bytes(payload[4:8], "big") != 0
+            self.error = int.from_bytes(payload[4:8], "big")
+            self._is_over = self.error != 0
+
+    def _note_part(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Note a part of a response."""
+        if flags & PADDED and kind in (HEADERS, DATA):
+            payload = payload[1 : len(payload) - payload[0]]
+        if kind == DATA:
+            reply = self._replies[stream]
+            self._replies[stream] = reply._replace(body=reply.body + payload)
+        else:
+            self._block += payload
+            if flags & END_HEADERS:
+                self._head(stream)
         if kind in (HEADERS, DATA) and flags & END_STREAM:
             self._replies[stream] = self._replies[stream]._replace(ends="in order")
 

@@ -273,3 +273,13 @@ def test_values_for_all_rows_are_bounded_together() -> None:
         texts.check(body)
     body["a"] *= 3000  # they are sent, not repeated
     assert len(texts.check(body).rows) == 3000
+
+
+@pytest.mark.parametrize("key", ["", "k", None, [1]])
+def test_a_default_may_be_left_out_beside_all_that_is_no_input(key: Any) -> None:
+    """A name of ours each took the place of a name that is there."""
+    scale = Tensor("scale", "float32", (), is_shared=True, default=2.0)
+    signature = Signature((Tensor("x", "float32", ()), scale), ())
+    body = {"batch_size": 2, "cache_key": key, "x": [1, 3]}
+    assert signature.check(body).rows == [(1, 2.0), (3, 2.0)]
+    assert signature.check({"cache_key": key, "x": 1}).rows == [(1, 2.0)]

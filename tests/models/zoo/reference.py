@@ -132,19 +132,23 @@ def _is_open(spec: Any) -> bool:
 
 
 def _constant(value: Any, dtype: Any) -> Any:
-    value = _numbers(value)
+    value = _leaves(value, dtype)
     if dtype.is_integer:  # a whole float is an integer
         value = np.array(value).astype(dtype.as_numpy_dtype)
     return tf.constant(value, dtype)
 
 
-def _numbers(value: Any) -> Any:
+def _leaves(value: Any, dtype: Any) -> Any:
     """Return a JSON value as TensorFlow takes it: bytes; NaN where it is missing."""
     if isinstance(value, list):
-        return [_numbers(one) for one in value]
+        return [_leaves(one, dtype) for one in value]
     if isinstance(value, dict):
         return base64.b64decode(value["b64"])
-    return math.nan if value in ("NaN", None) else value
+    if dtype == tf.string:
+        return value
+    if value in ("NaN", None):
+        return math.nan
+    return float(value) if dtype.is_floating else value
 
 
 def _json_of(array: Any) -> Any:

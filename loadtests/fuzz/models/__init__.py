@@ -1,0 +1,1 @@
+"""Damaged files of models: staging ends with a reason, or TensorFlow's answers."""
