@@ -192,6 +192,7 @@ ARROWS = {
     "__init__": {"client", "errors"},
     "__main__": {"cli"},
     "demo": {"errors"},
+    "conformance": {"conformance", "errors"},
     "cli": {
         "cli",
         "cache.redis",
@@ -199,6 +200,7 @@ ARROWS = {
         "cache.shared_memory.keeper",
         "client",
         "config",
+        "conformance",
         "contract",
         "demo",
         "errors",
@@ -211,7 +213,7 @@ ARROWS = {
 }
 # Each library has one home; TensorFlow a package.
 HOMES = {
-    "tensorflow": ("models/", "demo/flights.py"),
+    "tensorflow": ("models/", "demo/flights.py", "conformance/formats/savedmodel.py"),
     "keras": ("demo/flights.py", "models/staging/keras_file.py"),
     "falcon": ("server/routes/",),
     "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
@@ -220,7 +222,7 @@ HOMES = {
     "fsspec": ("models/source.py",),
     "watchfiles": ("supervisor/watcher.py",),
     "prometheus_client": ("metrics/exposition.py", "client/metrics.py"),
-    "redis": ("cache/redis/",),
+    "redis": ("cache/redis/", "conformance/hooks.py"),
     "yaml": ("config/yaml.py",),
     "msgspec": (
         "config/",

@@ -3,6 +3,7 @@
 server   serve, check, inspect, key, demo, clean: need the extra `server`
 predict  predictions of a row or a file, through a client  (files)
 bench    load on a deployment, through clients             (load, latency)
+conformance/  questions to any caching model server
 """
 
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from gomlx import __version__
 from gomlx.cli import bench, check, predict, server
+from gomlx.cli.conformance import command as conformance
 from gomlx.cli.terminal import output
 
 app = typer.Typer(
@@ -51,4 +53,5 @@ app.command()(server.key)
 app.command()(server.clean)
 app.command(help=predict.HELP)(predict.predict)
 app.command(help=bench.HELP)(bench.bench)
+app.command(help=conformance.HELP)(conformance.conformance)
 app.command(hidden=True)(server.stage)

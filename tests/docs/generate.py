@@ -218,8 +218,8 @@ _COMMANDS = """\
 # Command line
 
 `gomlx --help` and `gomlx COMMAND --help` print what this page says; `gomlx --version`
-prints the version. `predict` and `bench` need the extra `cli` only, the others
-`server`.
+prints the version. `predict` and `bench` need the extra `cli` only, as does
+`conformance` unless it writes SavedModels; the others `server`.
 
 Every command prints errors to standard error and exits with 0 for success, 1 for a
 failure and 2 for wrong usage or a wrong config.

@@ -1,0 +1,1 @@
+"""gomlx conformance: the command, and its table."""

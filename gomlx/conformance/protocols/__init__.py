@@ -1,0 +1,1 @@
+"""The protocols that the suite speaks, each in a file."""

@@ -1,0 +1,93 @@
+"""The suite against gomlx: two services that share a signed Redis; nothing is wrong."""
+
+import json
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gomlx.cli import app
+from gomlx.conformance.recipe import ModelName
+from gomlx.conformance.suite import CHECKS
+from tests.support.redis_servers import Server, free_port, server
+from tests.support.service import Service, running
+
+TTL_SECONDS = 5
+# mly's requests have no such thing.
+CANNOT = {"outputs", "request-ids", "by-number"}
+
+
+def config(redis: Server) -> dict[str, Any]:
+    near = {"id": "near", "url": redis.url, "sign_key_file": "../keys"}
+    store = {"id": "answers", "memory_mb": 0, "ttl_seconds": TTL_SECONDS}
+    tiers = [{"connection": "near", "deadline_ms": 5000}]
+    return {
+        "endpoint": {"port": free_port()},
+        "watch": {"poll_seconds": 0.2, "settle_seconds": 0.2},
+        "models": [
+            {"id": str(name), "url": f"models/{name}", "datastore": "answers"}
+            for name in ModelName
+        ],
+        "datastores": [store | {"tiers": tiers}],
+        "connections": [near | {"timeout_seconds": 30}],
+    }
+
+
+@contextmanager
+def restarting(service: Service, sign: Path) -> Iterator[str]:
+    """Yield a command that restarts the service."""
+    done = threading.Event()
+
+    def restart() -> None:
+        while not done.wait(0.1):
+            if sign.exists():
+                service.stop()
+                service.start()
+                sign.unlink()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    try:
+        yield f"touch {sign}; while [ -e {sign} ]; do sleep 0.1; done"
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.timeout(600)
+def test_nothing_is_wrong(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("0a" * 32)
+    keys.chmod(stat.S_IRUSR)
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    with (
+        server(tmp_path / "redis") as redis,
+        running(folders[0], config(redis), stages=True) as one,
+        running(folders[1], config(redis), stages=True) as other,
+        restarting(one, tmp_path / "restart") as command,
+    ):
+        options = {
+            "--model-dir": folders[0] / "models",
+            "--other-url": other.url,
+            "--other-model-dir": folders[1] / "models",
+            "--redis-url": redis.url,
+            "--ttl-seconds": TTL_SECONDS,
+            "--restart-command": command,
+        }
+        words = [str(word) for pair in options.items() for word in pair]
+        done = CliRunner().invoke(app, ["conformance", one.url, "--json", *words])
+    checks = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    assert done.exit_code == 0, done.output
+    verdicts = {name: one["verdict"] for name, one in checks.items()}
+    names = {check.name for check in CHECKS}
+    assert verdicts == dict.fromkeys(names - CANNOT, "right") | dict.fromkeys(
+        CANNOT, "does not apply"
+    )
+    assert checks["repeated"]["note"] == "the second: a hit"
