@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gomlx.client.client import Client
     from gomlx.client.network.transport import FakeTransport, Transport
     from gomlx.client.options import Options
+    from gomlx.service import RunningService, running, serve
 
 __version__ = "0.1.0"
 
@@ -45,18 +46,24 @@ __all__ = [
     "Options",
     "Overloaded",
     "RunFailed",
+    "RunningService",
     "StageFailed",
     "TooLarge",
     "Transport",
     "__version__",
+    "running",
+    "serve",
 ]
 _LAZY = {
-    "Answer": "answer",
-    "AsyncClient": "async_client",
-    "Client": "client",
-    "FakeTransport": "network.transport",
-    "Options": "options",
-    "Transport": "network.transport",
+    "Answer": "client.answer",
+    "AsyncClient": "client.async_client",
+    "Client": "client.client",
+    "FakeTransport": "client.network.transport",
+    "Options": "client.options",
+    "RunningService": "service",
+    "Transport": "client.network.transport",
+    "running": "service",
+    "serve": "service",
 }
 
 
@@ -65,7 +72,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a client's class on its first use: `import gomlx` stays light."""
+    """Import what is lazy on its first use: `import gomlx` stays light."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"gomlx.client.{_LAZY[name]}"), name)
+    return getattr(import_module(f"gomlx.{_LAZY[name]}"), name)

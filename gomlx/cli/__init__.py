@@ -6,21 +6,34 @@ bench    load on a deployment, through clients             (load, latency)
 conformance/  questions to any caching model server
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from gomlx import __version__
 from gomlx.cli import bench, check, predict, server
 from gomlx.cli.conformance import command as conformance
 from gomlx.cli.terminal import output
 
+_EXAMPLES = """\
+Examples:
+
+gomlx serve ./ranking --port 8080 — one model, without a config
+
+gomlx predict ranking country=DE age=31 — a prediction, and where it came from
+
+gomlx check config.yaml && gomlx serve -c config.yaml
+
+`gomlx COMMAND --help` explains each; docs/README.md of the sources leads to the rest.
+"""
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Serve TensorFlow models; answer every repeated request from a cache.",
+    epilog=_EXAMPLES,
 )
 
 
@@ -45,6 +58,21 @@ def _options(
     pass
 
 
+def completion(
+    shell: Annotated[Literal["bash", "zsh", "fish"], typer.Argument(help="The shell.")],
+) -> None:
+    """Print a script that completes commands and options; have your shell read it.
+
+    bash: gomlx completion bash > ~/.local/share/bash-completion/completions/gomlx
+
+    fish: gomlx completion fish > ~/.config/fish/completions/gomlx.fish
+
+    zsh: gomlx completion zsh > a file _gomlx in a folder of $fpath
+    """
+    names = {"prog_name": "gomlx", "complete_var": "_GOMLX_COMPLETE"}
+    typer.echo(get_completion_script(**names, shell=shell))
+
+
 app.command()(server.serve)
 app.command()(check.check)
 app.command()(server.demo)
@@ -54,4 +82,6 @@ app.command()(server.clean)
 app.command(help=predict.HELP)(predict.predict)
 app.command(help=bench.HELP)(bench.bench)
 app.command(help=conformance.HELP)(conformance.conformance)
+app.command()(completion)
 app.command(hidden=True)(server.stage)
+app.command(hidden=True)(server.run)

@@ -3,6 +3,7 @@
 Each imports the service's libraries when it runs: the other commands do without them.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -17,12 +18,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gomlx.cli.terminal import FAILED, errors_reported, output
+from gomlx.cli.terminal import FAILED, errors_reported, output, usage_error
 from gomlx.errors import GomlxError, StageInterrupted
 
 if TYPE_CHECKING:
+    from gomlx.cli.service import Visit
+    from gomlx.config.schema import Config
     from gomlx.contract.signature import Signature
 
+_CACHE_MB = 256
 ConfigFile = Annotated[
     Path, typer.Option("--config", "-c", help="The config file (YAML).")
 ]
@@ -31,19 +35,73 @@ OtherSignature = Annotated[
 ]
 
 
-def serve(config: ConfigFile) -> None:
-    """Serve the models of a config file until Ctrl-C or SIGTERM.
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="SavedModels, paths or URLs, each served under its folder's name;"
+            " instead of a config."
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The config file (YAML).")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="The port, for models without a config; 0: any free one."),
+    ] = None,
+    cache_mb: Annotated[
+        int | None,
+        typer.Option(help="Memory for answers, for models without a config.", min=0),
+    ] = None,
+) -> None:
+    """Serve models until Ctrl-C or SIGTERM: those of a config file, or those named.
 
-    Exit codes: 0 stopped, 1 could not start, 2 the config is wrong.
+    Options of the config can also come from the environment: GOMLX_ENDPOINT__PORT=80.
+
+    Exit codes: 0 stopped, 1 could not start, 2 the config or the usage is wrong.
     """
     with errors_reported():
-        from gomlx.cli.service import run_service
         from gomlx.config.load import load_config
-        from gomlx.runtime.logs import log_to_stderr
+        from gomlx.config.models import config_of_models
 
-        checked = load_config(config)
-        log_to_stderr(checked.log_level)
-        run_service(checked)
+        if bool(models) == (config is not None):
+            raise usage_error("name either models or a config file (-c FILE)")
+        if config is None:
+            memory = _CACHE_MB if cache_mb is None else cache_mb
+            checked = config_of_models(models or [], port, memory)
+        elif port is None and cache_mb is None:
+            checked = load_config(config)
+        else:
+            raise usage_error("--port and --cache-mb are for models without a config")
+        _serve(checked)
+
+
+def run() -> None:
+    """Serve a config (a line of standard input, as JSON) until that is closed.
+
+    Print the URL, as JSON, once it is known.
+    """
+    with errors_reported():
+        from gomlx.config.load import decoded
+
+        _serve(decoded(sys.stdin.readline()), _until_closed)
+
+
+def _serve(config: "Config", visit: "Visit | None" = None) -> None:
+    from gomlx.cli.service import run_service
+    from gomlx.runtime.logs import log_to_stderr
+
+    log_to_stderr(config.log_level)
+    run_service(config, visit)
+
+
+async def _until_closed(url: str) -> bool:
+    print(json.dumps({"url": url}), flush=True)  # noqa: T201  # read by the parent
+    closed = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin, closed.set)
+    await closed.wait()
+    return False
 
 
 def demo(

@@ -27,9 +27,11 @@ from gomlx.supervisor.supervisor import Intervals, Supervisor
 log = logging.getLogger("gomlx")
 
 
-def run_service(
-    config: Config, visit: Callable[[str], Coroutine[Any, Any, bool]] | None = None
-) -> None:
+# What runs beside a service, with its URL.
+Visit = Callable[[str], Coroutine[Any, Any, bool]]
+
+
+def run_service(config: Config, visit: Visit | None = None) -> None:
     """Run the service until SIGTERM or SIGINT.
 
     visit, if given, runs beside the service with its URL; the service stops when it

@@ -1,9 +1,13 @@
 """config.yaml → a checked Config; a Config → what people may see of it.
 
-All problems are reported at once: unknown keys (with the nearest known one), wrong
-types and bounds (types.py), references that lead nowhere (references.py).
+A value may hold variables of the environment (yaml.py), and the environment may replace
+options (environment.py). All problems are reported at once: unknown keys (with the
+nearest known one), wrong types and bounds (types.py), references that lead nowhere
+(references.py).
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,10 +15,11 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gomlx.config.environment import overridden
 from gomlx.config.references import reference_problems
 from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model
 from gomlx.config.types import type_problems
-from gomlx.config.yaml import read_yaml
+from gomlx.config.yaml import YamlDocument, read_yaml
 from gomlx.errors import ConfigInvalid
 from gomlx.runtime.masking import masked, without_folders
 
@@ -31,14 +36,37 @@ def load_config(path: Path) -> LoadedConfig:
 
     Raises ConfigInvalid.
     """
-    document = read_yaml(path)
+    document = read_yaml(path, os.environ)
+    return _checked(document, str(path), path.parent)
+
+
+def config_of(data: Mapping[str, Any], folder: Path) -> LoadedConfig:
+    """Check a config that is no file; local paths in it are relative to a folder.
+
+    Raises ConfigInvalid.
+    """
+    return _checked(YamlDocument(dict(data), {}), "config", folder)
+
+
+def _checked(document: YamlDocument, what: str, folder: Path) -> LoadedConfig:
+    document = overridden(document, Config, os.environ)
     problems = [*type_problems(Config, document)]
     if not problems:
         config = msgspec.convert(document.data, Config)
         problems = [*reference_problems(config)]
     if problems:
-        raise ConfigInvalid(str(path), [document.located(one) for one in problems])
-    return _absolute(config, path.parent)
+        raise ConfigInvalid(what, [document.located(one) for one in problems])
+    return _absolute(config, folder)
+
+
+def encoded(config: LoadedConfig) -> str:
+    """Return a config as a line that `decoded` reads; it may hold passwords."""
+    return msgspec.json.encode(config).decode()
+
+
+def decoded(line: str) -> LoadedConfig:
+    """Return the config of a line of `encoded`."""
+    return msgspec.json.decode(line, type=LoadedConfig)
 
 
 def masked_config(config: Config) -> dict[str, Any]:

@@ -20,8 +20,7 @@ def type_problems(struct: type[Struct], document: YamlDocument) -> Problems:
     if not isinstance(document.data, dict):
         yield Problem("", "expected keys such as `models:`")
         return
-    for where in document.repeated:
-        yield Problem.at(where, "given more than once")
+    yield from document.problems
     yield from _struct_problems(struct, document.data, "")
 
 
@@ -49,13 +48,13 @@ def _unknown_keys(data: Mapping[Any, Any], known: list[str], path: str) -> Probl
 def _value_problems(kind: Any, value: Any, path: str) -> Problems:
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     (element, *_) = get_args(bare) or (None,)
-    if get_origin(bare) is UnionType and value is not None and _is_struct(element):
+    if get_origin(bare) is UnionType and value is not None and is_struct(element):
         bare = element  # an optional section that is given
-    if _is_struct(bare):
+    if is_struct(bare):
         yield from _struct_problems(bare, value, path)
     elif get_origin(bare) is Literal:
         yield from _literal_problems(get_args(bare), value, path)
-    elif _is_struct(element) and value:
+    elif is_struct(element) and value:
         yield from _list_problems(element, value, path)
     else:
         yield from _scalar_problems(kind, value, path)
@@ -82,7 +81,7 @@ def _scalar_problems(kind: Any, value: Any, path: str) -> Problems:
         yield Problem.at(path, f"{_lower(str(error))}, got {_shown(value, path)}")
 
 
-def _is_struct(kind: Any) -> bool:
+def is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Struct)
 
 

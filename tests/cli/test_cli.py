@@ -236,3 +236,37 @@ def test_documents_name_files_that_exist(name: str) -> None:
     text = (ROOT / name).read_text()
     for path in re.findall(r"`((?:gomlx|tests|loadtests|deploy)/[\w/.]+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_serve_names_models_or_a_config(tmp_path: Path) -> None:
+    path = write(tmp_path, "models: [{id: a, url: x}]\n")
+    wrongs: list[list[str | Path]] = [
+        [],
+        ["m", "-c", path],
+        ["-c", path, "--port", "1"],
+    ]
+    for wrong in wrongs:
+        done = gomlx("serve", *wrong, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tmp_path: Path, shell: str) -> None:
+    done = gomlx("completion", shell, cwd=tmp_path)
+    assert done.returncode == 0
+    assert "_GOMLX_COMPLETE" in done.stdout
+
+
+def test_bash_completes_a_command(tmp_path: Path) -> None:
+    words = {"COMP_WORDS": "gomlx comp", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "gomlx"],
+        env={**os.environ, "_GOMLX_COMPLETE": "complete_bash", **words},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "completion" in done.stdout.split()

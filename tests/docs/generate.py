@@ -84,6 +84,25 @@ models:
     url: ./models/flights
 ```
 
+## The environment
+
+`${NAME}` in a value is a variable of the environment, `${NAME:-default}` one that need
+not be set, `$${` a plain `${`. Put quotes around what is a text whatever it holds:
+
+```yaml
+connections:
+  - id: near
+    url: "redis://${REDIS_HOST:-localhost}:6379"
+    password: "${REDIS_PASSWORD:-}"
+```
+
+A variable `GOMLX_` replaces an option of the file, with two underscores after a
+section: `GOMLX_ENDPOINT__PORT=80`, `GOMLX_LOG_LEVEL=debug`. Lists are given as a whole,
+as YAML: `GOMLX_MODELS='[{id: flights, url: /models/flights}]'`. A name that is no
+option is an error.
+
+## The file
+
 This page is made from [`config.example.yaml`](../config.example.yaml), which has every
 option, and from the code that reads it.
 """

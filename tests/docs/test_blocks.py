@@ -69,7 +69,13 @@ def test_every_block_has_a_language() -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p != EXAMPLES], ids=str)
-def test_python(page: Path, here: Callable[[str], str]) -> None:
+def test_python(
+    page: Path,
+    folder: Path,
+    here: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
     names: dict[str, Any] = {}
     for block in blocks_of(page):
         if block.language == "python":

@@ -22,7 +22,7 @@ from tests.models.independence import (  # noqa: F401  # they make steps
 )
 from tests.models.independence.graphs import WORDS, Graph, run
 
-EXAMPLES = int(os.environ.get("GOMLX_GRAPHS", "200"))
+EXAMPLES = int(os.environ.get("GRAPHS", "200"))
 _DRAWS = 3  # of values for each fetched tensor
 
 
