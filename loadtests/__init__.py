@@ -1,6 +1,7 @@
 """The cost of gomlx under load, beside other servers, measured on this machine.
 
     bench   the table of `make bench`: what is measured, its goals, its results
+    faults  every kind of fault under load: is each answer right, and does all recover?
     l1      L1 alone: what it costs, what it keeps, and what it survives
     parts   micro-benchmarks of single parts
     load    generators of load, and the models and services that they load

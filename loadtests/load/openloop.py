@@ -6,6 +6,7 @@ request, in a process and on a core of its own, and reports how late it was itse
 """
 
 import gc
+import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -42,7 +43,7 @@ class Load:
     """What an open loop sends.
 
     keeps_exchanges: requests and responses are returned, too. stop_file: the loop stops
-    sending when this file exists.
+    sending when this file exists. ca: whom connections to an https URL trust.
     """
 
     url: str
@@ -51,6 +52,7 @@ class Load:
     connections: int = 64
     keeps_exchanges: bool = False
     stop_file: Path | None = None
+    ca: Path | None = None
 
 
 @contextmanager
@@ -98,7 +100,8 @@ class Loop:
     def __init__(self, load: Load) -> None:
         self._dues: list[float] = arrivals(load.phases, load.traffic.seed).tolist()
         self._requests = load.traffic.requests()
-        self._connections = Connections(load.url, load.connections)
+        tls = ssl.create_default_context(cafile=load.ca) if load.ca else None
+        self._connections = Connections(load.url, load.connections, tls)
         self._waiting: deque[_Arrival] = deque()
         self._recorder = Recorder(load.keeps_exchanges)
         self._stop_file = _StopFile(load.stop_file)
@@ -119,9 +122,10 @@ class Loop:
                 break
             for connection in self._connections.poll(self._idle_seconds(now)):
                 self._receive(connection)
+            self._send_waiting()
         gc.enable()
         self._connections.close()
-        return self._recorder.samples(len(self._dues))
+        return self._recorder.samples(len(self._dues), self._started)
 
     def _elapsed(self) -> float:
         return perf_counter() - self._started
@@ -144,17 +148,16 @@ class Loop:
             due = self._dues[self._sent]
             self._recorder.sent(now - due)
             self._sent += 1
-            self._send(due, next(self._requests))
+            self._waiting.append(_Arrival(due, next(self._requests)))
+        self._send_waiting()
 
-    def _send(self, due: float, request: Request) -> None:
-        connection = self._connections.acquire()
-        if connection is None:
-            self._waiting.append(_Arrival(due, request))
-            return
-        try:
-            connection.send(due, request)
-        except OSError:
-            self._lost(connection)
+    def _send_waiting(self) -> None:
+        while self._waiting and (connection := self._connections.acquire()):
+            arrival = self._waiting.popleft()
+            try:
+                connection.send(arrival.due, arrival.request)
+            except OSError:
+                self._lost(connection)
 
     def _receive(self, connection: Connection) -> None:
         try:
@@ -173,14 +176,12 @@ class Loop:
             self._ended(connection, b"", 0)
 
     def _ended(self, connection: Connection, response: bytes, status: int) -> None:
-        """Record the end of a request, and send the next that waits."""
+        """Record the end of a request."""
         request = connection.request
         latency = self._elapsed() - connection.due
         sample = Sample(connection.due, latency, request.kind, status)
-        self._recorder.ended(sample, Exchange(request.data, response))
-        if self._waiting:
-            arrival = self._waiting.popleft()
-            self._send(arrival.due, arrival.request)
+        exchange = Exchange(request.data, response, connection.port)
+        self._recorder.ended(sample, exchange)
 
 
 def arrivals(phases: Iterable[Phase], seed: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 _NICE = -15
 _AUTOGROUP = Path("/proc/self/autogroup")
+_LISTEN = "0A"  # a socket's state, in /proc/net/tcp
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -47,6 +48,40 @@ def children(pid: int) -> list[int]:
 def family(pid: int) -> list[int]:
     """Return a process and all its descendants."""
     return [pid, *(p for child in children(pid) for p in family(child))]
+
+
+def peers(port: int, pids: Iterable[int] | None = None) -> set[int]:
+    """Return the clients' ports of the IPv4 connections to a port of this host.
+
+    pids: only of connections that these processes hold; None: of all, also of those
+    that nobody has accepted yet.
+    """
+    wanted = None if pids is None else {*_sockets(pids)}
+    found = set()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        local, remote, state, inode = (line.split()[n] for n in (1, 2, 3, 9))
+        is_there = int(local.partition(":")[2], 16) == port and state != _LISTEN
+        if is_there and (wanted is None or inode in wanted):
+            found.add(int(remote.partition(":")[2], 16))
+    return found
+
+
+def _sockets(pids: Iterable[int]) -> Iterator[str]:
+    """Yield the inodes of the sockets of processes."""
+    for pid in pids:
+        for link in descriptors(pid):
+            if link.startswith("socket:["):
+                yield link[len("socket:[") : -1]
+
+
+def descriptors(pid: int) -> list[str]:
+    """Return what the open descriptors of a process are; nothing if it has ended."""
+    found = []
+    with suppress(OSError):
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(path.readlink()))
+    return found
 
 
 def cores() -> list[int]:

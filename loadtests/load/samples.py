@@ -7,10 +7,14 @@ import numpy as np
 
 
 class Exchange(NamedTuple):
-    """A request and its response, as bytes. response: empty for a lost connection."""
+    """A request and its response, as bytes. response: empty for a lost connection.
+
+    port: the client's, by which the connection can be found.
+    """
 
     request: bytes
     response: bytes
+    port: int
 
 
 class Sample(NamedTuple):
@@ -31,6 +35,8 @@ class Samples:
 
     lateness: by how many seconds each request was sent too late by the loop itself, in
     the order of sending. unanswered: requests without a response when the loop ended.
+    started: the start of the loop, by the clock of time.perf_counter, which all
+    processes share.
     """
 
     due: np.ndarray
@@ -40,6 +46,7 @@ class Samples:
     lateness: np.ndarray
     exchanges: list[Exchange] = field(default_factory=list)
     unanswered: int = 0
+    started: float = 0.0
 
     @property
     def failed(self) -> int:
@@ -75,7 +82,7 @@ class Recorder:
         if self._keeps_exchanges:
             self._exchanges.append(exchange)
 
-    def samples(self, sent: int) -> Samples:
+    def samples(self, sent: int, started: float) -> Samples:
         """Return the columns. sent: the number of all requests."""
         due, latency, kind, status = np.array(self._samples, float).reshape(-1, 4).T
         return Samples(
@@ -86,4 +93,5 @@ class Recorder:
             np.array(self._lateness),
             self._exchanges,
             sent - len(self._samples),
+            started,
         )

@@ -68,8 +68,7 @@ def test_memory_that_is_removed_is_made_anew(service: Service) -> None:
     assert before == 1
     wait_for(lambda: not tier_state(service))
     assert all(map(is_running, workers))
-    for pid in workers:
-        (service.files.workers / str(pid)).touch()  # they announce themselves once
+    wait_for(lambda: sorted(service.worker_pids()) == workers)  # announced again
     wait_for(lambda: is_shared(service, 2))
     assert service.files.shared.stat().st_mode & 0o777 == 0o700
 

@@ -31,6 +31,7 @@ from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
+from gomlx.server.process.announcement import Announcement
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
@@ -88,10 +89,8 @@ class Service:
         self._metrics = metrics = Metrics(rundir.metrics, slot)
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self._stores = open_stores(config, rundir.store, metrics)
-        current = Current(
-            (model.id for model in config.models),
-            is_terse=config.endpoint.admin is not None,
-        )
+        ids = (model.id for model in config.models)
+        current = Current(ids, is_terse=config.endpoint.admin is not None)
         predictor = _build_predictor(config, current, self._stores, metrics)
         limits = http_limits(config.endpoint)
         parts = WorkerParts(
@@ -111,9 +110,10 @@ class Service:
         self._reloader = Reloader(
             rundir.manifest, current, loader, metrics, self._admitter(predictor)
         )
-        self._announcement = rundir.workers / str(os.getpid())
+        self._announcement = Announcement(rundir.workers / str(os.getpid()))
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = [
             self._reloader.follow,
+            self._announcement.keep,
             self._flush,
             self._tick,
             partial(watch_loop_lag, loop_lag),
@@ -140,12 +140,12 @@ class Service:
         await import_tensorflow()
         await measure_tiers(self._stores.values())
         await self._reloader.catch_up()
-        self._announce()
+        self._announcement.begin()
         self._tasks = [loop.create_task(_kept(run)) for run in self._background]
 
     def stop_accepting(self) -> None:
         """Accept no new requests; open ones finish."""
-        self._announcement.unlink(missing_ok=True)
+        self._announcement.end()
         self.connections.stop()
 
     async def shutdown(self) -> None:
@@ -155,12 +155,6 @@ class Service:
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
         self._metrics.close()
-
-    def _announce(self) -> None:
-        try:
-            self._announcement.touch()
-        except OSError as error:  # the clock does what the signal would
-            log.error("cannot announce that this worker takes signals: %s", error)
 
     async def _flush(self) -> None:
         for turn in count():

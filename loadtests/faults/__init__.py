@@ -1,0 +1,1 @@
+"""What users see of every kind of fault: python -m loadtests.faults"""
