@@ -32,6 +32,7 @@ ARROWS = {
         "runtime.masking",
         "runtime.secret_file",
     },
+    "runtime.rundir": {"runtime.cache_folder"},
     "runtime": {"errors"},
     "metrics": {"metrics"},
     "contract": {"contract", "errors"},

@@ -31,6 +31,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from gomlx.runtime.cache_folder import run_dirs_folder
+
 log = logging.getLogger(__name__)
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -133,13 +135,14 @@ class Lease:
     def acquire(cls, root: Path | None) -> "Lease":
         """Create and lock the directory, and clear it of an earlier run's state.
 
-        Without a root, create one below the temporary directory, and remove those
-        there whose services were killed. Raises RunDirInUse, RunDirUnsafe, OSError.
+        Without a root, create one in the user's cache folder, and remove those there
+        whose services were killed. Raises RunDirInUse, RunDirUnsafe, OSError.
         """
         is_temporary = root is None
         if root is None:
-            _remove_stale()
-            root = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            folder = run_dirs_folder()
+            _remove_stale(folder)
+            root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         if any(root.iterdir()) and not (root / "lock").is_file():
             raise RunDirInUse(
@@ -269,9 +272,9 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _remove_stale() -> None:
+def _remove_stale(folder: Path) -> None:
     """Remove the temporary run directories of services that were killed."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for path in folder.glob(f"{_PREFIX}*"):
         if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.getuid():
             continue
         try:

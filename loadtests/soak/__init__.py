@@ -1,0 +1,1 @@
+"""Eight hours of a service's life in twenty minutes: python -m loadtests.soak"""
