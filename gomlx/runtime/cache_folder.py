@@ -1,7 +1,7 @@
 """Where a service that names no run directory has it: in the user's cache folder.
 
-Cleaners of old files (systemd-tmpfiles, tmpreaper) delete in the temporary directory what
-nobody has read for days, such as the files of a model that runs for weeks.
+Cleaners of old files (systemd-tmpfiles, tmpreaper) delete in the temporary directory
+what nobody has read for days, such as the files of a model that runs for weeks.
 """
 
 import logging
@@ -24,8 +24,8 @@ def run_dirs_folder() -> Path:
     except (OSError, RuntimeError) as error:
         temporary = Path(tempfile.gettempdir())
         log.warning(
-            "no folder for staged models in the user's cache (%s): they are kept in %s, "
-            "where cleaners may delete them; set run_dir",
+            "no folder for staged models in the user's cache (%s): they are kept in "
+            "%s, where cleaners may delete them; set run_dir",
             error,
             temporary,
         )
