@@ -151,9 +151,13 @@ def _staged(config: Any, rundir: Any) -> list[Any]:
 @asynccontextmanager
 async def _running(config: Any, rundir: Any) -> AsyncIterator[_Caller]:
     """Run a service in this process, until all that happens once has happened."""
+    from gomlx.server.http.places import Places
     from gomlx.server.process.service import Service, WorkerHooks
 
-    hooks = WorkerHooks(None, asyncio.Protocol, lambda: None, int, lambda peer: False)
+    places = Places(100, int, lambda address: False)
+    hooks = WorkerHooks(
+        None, asyncio.Protocol, lambda: None, places, lambda peer: False
+    )
     service = Service(config, rundir, hooks)
     await service.startup()
     caller = _Caller(service)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gomlx.config.schema import Tls
-from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.tls.certificates import Certificates
 from tests.cli.test_cli import gomlx
 from tests.support import saved_models
 from tests.support.certificates import Endpoint, handshake

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from gomlx.server.http.cors import CorsRules, as_lines
 from gomlx.server.http.head import HeadParser
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
 
 
-class HotConnection(Protocol):
+class HotConnection(PlaceHolder, Protocol):
     """One of the open connections."""
 
     def check(self, now: float) -> None:
@@ -38,8 +39,8 @@ class Successors:
 class Connections:
     """The open connections of one worker, and what they share.
 
-    count adds to the number of the worker's connections, handed over or not, and
-    returns it. lines: the headers that every response has.
+    places: of the worker's connections, handed over or not. lines: the headers that
+    every response has.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Connections:
         predictor: Predictor,
         limits: HttpLimits,
         successors: Successors,
-        count: Callable[[int], int],
+        places: Places,
         cors: CorsRules,
     ) -> None:
         """routes: path → model. Made on the event loop."""
@@ -57,12 +58,24 @@ class Connections:
         )
         self.limits = limits
         self.successors = successors
-        self.count = count
+        self.places = places
         self.turn = Turn(predictor, asyncio.get_running_loop().call_soon)
         self.open: set[HotConnection] = set()
         self.is_stopping = False
         self._cors = as_lines(cors.constant)
         self.tick(time.monotonic())
+
+    def join(self, connection: HotConnection) -> int:
+        """Note a connection; return how many the worker has."""
+        self.open.add(connection)
+        self.places.enter(connection)
+        return self.places.count(1)
+
+    def leave(self, connection: HotConnection) -> None:
+        """Forget a connection that has ended, or goes on by another protocol."""
+        self.open.discard(connection)
+        self.places.leave(connection)
+        self.places.count(-1)
 
     def tick(self, now: float) -> None:
         """Read the clock, and check every connection. Called once a second.

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 from gunicorn.asgi.parser import LimitRequestHeaders
 from gunicorn.asgi.protocol import ASGIProtocol
 
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.peer import address_of
 from gomlx.server.http.response import HeadTooLarge, ReceiveTimeout
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,16 @@ class _Arrival:
         return self.bytes - self.body_bytes > allowed
 
 
+class Watched(Protocol):
+    """The connections that are open."""
+
+    def add(self, connection: "WatchedConnection", /) -> None:
+        """Note a connection that begins."""
+
+    def discard(self, connection: "WatchedConnection", /) -> None:
+        """Forget a connection that has ended."""
+
+
 class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no types
     """A connection that is closed once it has been idle for too long.
 
@@ -64,7 +76,7 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
     def __init__(
         self,
         worker: Any,
-        watched: "set[WatchedConnection]",
+        watched: "Watched",
         limits: HttpLimits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +92,11 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         self._application = worker.asgi
         self.app = self._call
 
+    @cached_property
+    def address(self) -> str:
+        """The peer's; read while the connection is open."""
+        return address_of(self.transport)
+
     @property
     def is_working(self) -> bool:
         """Whether the application works on a request."""
@@ -92,8 +109,8 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         return bool(is_between and not self._finishing_calls)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._watched.add(self)
         super().connection_made(transport)
+        self._watched.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._active_at = self._clock()
@@ -112,6 +129,17 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
     def close(self) -> None:
         """Close the connection, which is idle."""
         self._close_transport()
+
+    def waits_since(self) -> float | None:
+        """When the connection began to wait for its peer, if it does."""
+        return None if self._working or self._closed else self._active_at
+
+    def make_room(self) -> None:
+        """Close the connection, which waits for its peer."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # it does not read the rest
+        else:
+            self._close_transport()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.discard(self)

@@ -29,11 +29,12 @@ class Inflow(Enum):
 class Peer:
     """The peer: what it sends, and what it is sent.
 
-    is_blocked: the peer does not read, and the transport's buffer is full. unsent: the
-    answers that wait for the end of the turn.
+    address: without the port. is_blocked: the peer does not read, and the transport's
+    buffer is full. unsent: the answers that wait for the end of the turn.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
+        self.address = address_of(transport)
         self.inflow = Inflow.OPEN
         self.is_blocked = False
         self.unsent: list[bytes] = []
@@ -108,6 +109,12 @@ class Peer:
         self.set_reading(True)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
+
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Return the peer's address; "" if it has none, or has disconnected."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def _is_reset(transport: asyncio.Transport) -> bool:

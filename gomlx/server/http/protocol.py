@@ -91,6 +91,11 @@ class HotProtocol(asyncio.Protocol):
         self.pending: WaitingRequest | None = None
 
     @property
+    def address(self) -> str:
+        """The peer's."""
+        return self._peer.address
+
+    @property
     def timeout_seconds(self) -> float:
         """How long the request waits for its answer."""
         return self.head.timeout_seconds
@@ -101,8 +106,7 @@ class HotProtocol(asyncio.Protocol):
         connections = self._connections
         # A cast, for uvloop's transports have a class of their own.
         self._peer = Peer(cast(asyncio.Transport, transport))
-        connections.open.add(self)
-        if connections.count(1) > connections.limits.connections:
+        if not connections.places.has_room(connections.join(self), self):
             self._refuse(TooManyConnections())
         elif self._peer.has_agreed_on_http2:
             self._hand_over()
@@ -235,6 +239,23 @@ class HotProtocol(asyncio.Protocol):
         elif elapsed > limits.keepalive_seconds or self._connections.is_stopping:
             self._close()
 
+    def waits_since(self) -> float | None:
+        """When the connection began to wait for its peer, if it does."""
+        if self._state is _IDLE or (
+            self._state is ConnectionState.CLOSING and self._peer.is_blocked
+        ):
+            return self._since
+        return None
+
+    def make_room(self) -> None:
+        """Close the connection, which waits for its peer."""
+        if self._peer.is_blocked:
+            self._peer.abort()
+        elif self._reader.buffer:
+            self._refuse(TooManyConnections())
+        else:
+            self._close()
+
     def _abort_if_reset(self) -> None:
         if self._state is not ConnectionState.OVER:
             self._peer.abort_if_reset()
@@ -272,5 +293,4 @@ class HotProtocol(asyncio.Protocol):
         self._state = ConnectionState.OVER
         self._reader.clear()
         self._peer.discard_unsent()
-        self._connections.open.discard(self)
-        self._connections.count(-1)
+        self._connections.leave(self)

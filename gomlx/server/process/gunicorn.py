@@ -31,11 +31,12 @@ from gomlx.runtime.process import (
 )
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.runtime.sandbox import confine
-from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.places import Places
 from gomlx.server.http.protocol import HotProtocol
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.process.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.service import Service, WorkerHooks
@@ -85,17 +86,28 @@ class UpgradableConnection(WatchedConnection):
 class HandedOver:
     """The connections of one worker that the hot protocol has handed to Gunicorn.
 
-    limits: of each of them.
+    limits: of each of them. places: of the connections of all protocols.
     """
 
-    def __init__(self, worker: "Worker", limits: HttpLimits) -> None:
+    def __init__(self, worker: "Worker", limits: HttpLimits, places: Places) -> None:
         self._worker = worker
         self._limits = limits
+        self._places = places
         self._open: set[WatchedConnection] = set()
 
     def protocol(self) -> WatchedConnection:
         """Return the protocol for another connection."""
-        return UpgradableConnection(self._worker, self._open, self._limits)
+        return UpgradableConnection(self._worker, self, self._limits)
+
+    def add(self, connection: WatchedConnection) -> None:
+        """Note a connection, which Gunicorn counts itself."""
+        self._open.add(connection)
+        self._places.enter(connection)
+
+    def discard(self, connection: WatchedConnection) -> None:
+        """Forget a connection that has ended."""
+        self._open.discard(connection)
+        self._places.leave(connection)
 
     def check(self) -> None:
         """Close what is idle for too long; HTTP/2 says GOAWAY first."""
@@ -120,11 +132,6 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         timeout = self.app.config.endpoint.worker_timeout_seconds
         self.heartbeat = Heartbeat(self.notify, timeout)
         super().init_process()
-
-    def count_connection(self, change: int) -> int:
-        """Add to the number of open connections, and return it."""
-        self.nr_conns += change
-        return int(self.nr_conns)
 
     def load_wsgi(self) -> None:
         """Nothing to load yet: the service is built on the event loop."""
@@ -170,14 +177,25 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             confine([rundir.root, rundir.shared.parent], may_connect=True)
 
     def _hooks(self) -> WorkerHooks:
-        handed_over = HandedOver(self, http_limits(self.app.config.endpoint))
+        limits = http_limits(self.app.config.endpoint)
+        places = Places(limits.connections, self._count_connection, self._is_proxy)
+        handed_over = HandedOver(self, limits, places)
         return WorkerHooks(
             certificates=self.app.certificates,
             hand_over=handed_over.protocol,
             check_handed_over=handed_over.check,
-            count_connection=self.count_connection,
+            places=places,
             may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
         )
+
+    def _count_connection(self, change: int) -> int:
+        """Add to the number of open connections, and return it."""
+        self.nr_conns += change
+        return int(self.nr_conns)
+
+    def _is_proxy(self, address: str) -> bool:
+        """Whether connections from an address may be those of many clients."""
+        return bool(negotiation.peer_trusted_for_h2c(self.cfg, (address,)))
 
     async def _heartbeat(self) -> None:
         """Show that the event loop runs, until this worker has to stop."""

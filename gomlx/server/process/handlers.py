@@ -13,8 +13,8 @@ from gomlx.models.version import Manifest
 from gomlx.runtime.process import most_connections
 from gomlx.runtime.rundir import RunDir
 from gomlx.server.body import BodyBudget
-from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers

@@ -26,9 +26,10 @@ from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.asgi.forms import AnyForm
 from gomlx.server.asgi.pacing import PacedApp
-from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
+from gomlx.server.http.places import Places
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.process.announcement import Announcement
@@ -63,16 +64,14 @@ class WorkerHooks:
 
     hand_over makes the protocol that a connection is handed over to, unless it is of
     HTTP/2 and its library is there. Once a second, check_handed_over closes those of
-    them that are idle for too long. count_connection is called with 1 for each new
-    connection and with -1 for each closed one, and returns how many are open, on any
-    protocol. may_use_h2c tells whether the peer with an address may speak HTTP/2 in the
-    clear.
+    them that are idle for too long. places: of connections on any protocol. may_use_h2c
+    tells whether the peer with an address may speak HTTP/2 in the clear.
     """
 
     certificates: Certificates | None
     hand_over: Callable[[], asyncio.Protocol]
     check_handed_over: Callable[[], None]
-    count_connection: Callable[[int], int]
+    places: Places
     may_use_h2c: Callable[[Any], bool]
 
 
@@ -102,7 +101,7 @@ class Service:
         self.http2 = _http2_protocols(self.app)
         successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
         self.connections = Connections(
-            _routes(config), predictor, limits, successors, hooks.count_connection, cors
+            _routes(config), predictor, limits, successors, hooks.places, cors
         )
         batches = {model.id: model.batch for model in config.models}
         cores = spare_cores(config.workers)

@@ -6,7 +6,7 @@ from typing import Any
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest, model_of
 from gomlx.runtime.masking import without_folders
-from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.tls.certificates import Certificates
 
 Document = dict[str, Any]
 

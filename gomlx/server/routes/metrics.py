@@ -9,7 +9,7 @@ from gomlx.metrics.exposition import ScrapedMetric
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest
-from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.routes.shared import SharedWork
 
 

@@ -11,6 +11,7 @@ from gomlx.server.body import BodyBudget
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.places import Places
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_, until
 from tests.server.http.messages import EVAL
@@ -58,7 +59,8 @@ SUCCESSORS = Successors(Fallback, None, lambda peer: False)
 class Server:
     """A listening hot protocol.
 
-    counted: each change of the number of connections.
+    counted: each change of the number of connections. proxies: whose connections are
+    those of many clients.
     """
 
     def __init__(
@@ -69,13 +71,15 @@ class Server:
     ) -> None:
         self.accepted: list[Observed] = []
         self.counted: list[int] = []
+        self.proxies: set[str] = set()
         self.port = 0
+        places = Places(LIMITS.connections, self._count, self.proxies.__contains__)
         self.connections = Connections(
             {EVAL: "m"},
             path.predictor,
             LIMITS,
             successors,
-            self._count,
+            places,
             CorsRules(cors),
         )
 
@@ -97,8 +101,13 @@ class Server:
         """Let so many seconds pass for the connections."""
         self.connections.tick(self.connections.now + seconds)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self.port)
+    async def connect(
+        self, source: str = "127.0.0.1"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect from an address of loopback."""
+        return await asyncio.open_connection(
+            "127.0.0.1", self.port, local_addr=(source, 0)
+        )
 
     async def talk(self, *parts: bytes) -> bytes:
         """Send parts one by one, close our side, and return all that comes back."""

@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from gomlx.models.serving.servable import Servable
+from tests.server.conftest import Path_, until
 from tests.server.http.conftest import Server
 from tests.server.http.messages import answers, post
 
@@ -64,14 +66,22 @@ async def test_stopping_closes_idle_connections_and_says_so_on_the_last_answer(
     busy_writer.close()
 
 
-async def test_more_connections_than_may_be(server: Server) -> None:
+async def test_more_connections_than_may_be(
+    server: Server, path: Path_, servables: dict[float, Servable]
+) -> None:
+    """Each of them has a request that is being answered, so none makes room."""
+    gate = path.gated(servables[2.0])
     opened = [await server.connect() for _ in range(20)]
-    await server.accepts(20)
+    for n, (_, writer) in enumerate(opened):
+        writer.write(post(b'{"x":%d}' % n))
+    accepted = await server.accepts(20)
+    await until(lambda: all(one.waits_since() is None for one in accepted))
     ((status, headers, _),) = answers(await server.talk())
-    assert status == 503
-    assert headers["retry-after"]
+    assert (status, headers["retry-after"]) == (503, "1")
+    gate.go.set()
     for _, writer in opened:
         writer.close()
+    await server.accepts(0)
 
 
 async def test_a_peer_that_never_reads_is_disconnected(server: Server) -> None:

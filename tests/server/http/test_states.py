@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.cors import CorsRules
+from gomlx.server.http.places import Places
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_
 from tests.server.http.conftest import LIMITS, SUCCESSORS, Fallback
@@ -21,8 +22,9 @@ class Connection:
 
     def __init__(self, path: Path_) -> None:
         self.transport = Transport()
+        places = Places(LIMITS.connections, int, lambda address: False)
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, SUCCESSORS, int, CorsRules(None)
+            {EVAL: "m"}, path.predictor, LIMITS, SUCCESSORS, places, CorsRules(None)
         )
         self.protocol = HotProtocol(self.connections)
         self.protocol.connection_made(self.transport)

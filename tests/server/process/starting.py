@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gomlx.config.schema import Config, Model
 from gomlx.runtime.rundir import Lease
+from gomlx.server.http.places import Places
 from gomlx.server.process.service import Service, WorkerHooks
 
 _BEAT_SECONDS = 0.02
@@ -34,7 +35,7 @@ async def started(folder: Path) -> dict[str, object]:
         certificates=None,
         hand_over=asyncio.Protocol,
         check_handed_over=lambda: None,
-        count_connection=lambda change: 0,
+        places=Places(100, int, lambda address: False),
         may_use_h2c=lambda peer: False,
     )
     config = Config(models=(Model(id="m", url="/nowhere"),))

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from gomlx.models.serving.current import Current
-from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.routes.health import Health
 from tests.server.routes.states import MODELS, FakeCertificates, current, manifest
 

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.routes.metrics import StateMetrics
 from tests.server.routes.states import FakeCertificates, current, manifest
 

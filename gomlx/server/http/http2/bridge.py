@@ -49,19 +49,19 @@ class BridgeOwner(Protocol):
 class BridgedStream:
     """One request, and the task that answers it.
 
-    began: when, by the clock of the connections.
+    began: when, by the clock of the connections. is_complete: the request has arrived.
     """
 
     __slots__ = (
         "_changed",
         "_flushed",
         "_is_over",
-        "_is_whole",
         "_owner",
         "_parts",
         "_start",
         "_task",
         "began",
+        "is_complete",
         "number",
     )
 
@@ -70,7 +70,7 @@ class BridgedStream:
         self.began = owner.connections.now
         self._owner = owner
         self._parts: deque[bytes] = deque()  # of the body; the last one is empty
-        self._is_whole = False  # the last part has arrived
+        self.is_complete = False  # the last part has arrived
         self._is_over = False  # the response has ended, or nobody waits for it
         self._start: Message | None = None  # of the response; {} once it is sent
         self._changed = asyncio.Event()  # what the application may receive
@@ -89,7 +89,7 @@ class BridgedStream:
         if data:
             self._parts.append(data)
         if is_last:
-            self._is_whole = True
+            self.is_complete = True
             self._parts.append(b"")
         self._changed.set()
 
@@ -111,7 +111,7 @@ class BridgedStream:
 
     async def _run(self, application: AsgiApplication, scope: dict[str, Any]) -> None:
         expected = dict(scope["headers"]).get(b"expect", b"").lower()
-        if expected == b"100-continue" and not self._is_whole:
+        if expected == b"100-continue" and not self.is_complete:
             self._owner.engine.ask_for_body(self.number)
             self._owner.will_flush()
         try:
@@ -166,7 +166,7 @@ class BridgedStream:
         elif not self._is_over:
             owner.engine.reset(self.number, ErrorCode.INTERNAL_ERROR)
         self._drop_body()
-        owner.ended(self, self._is_whole)
+        owner.ended(self, self.is_complete)
 
     def _drop_body(self) -> None:
         for data in self._parts:

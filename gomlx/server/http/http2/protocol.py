@@ -70,6 +70,11 @@ class Http2Protocol(asyncio.Protocol):
         self._will_flush = False
         self._rest = _NOTHING  # that is read in the next turn
 
+    @property
+    def address(self) -> str:
+        """The peer's."""
+        return self.peer.address
+
     # --- asyncio's calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,8 +99,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def _join(self, transport: asyncio.BaseTransport) -> None:
         self.peer = Peer(cast(asyncio.Transport, transport))
-        self.connections.open.add(self)
-        self.connections.count(1)
+        self.connections.join(self)
 
     def data_received(self, data: bytes | memoryview) -> None:
         if self._state is _CLOSING:
@@ -157,8 +161,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._state = Http2State.OVER
-        self.connections.open.discard(self)
-        self.connections.count(-1)
+        self.connections.leave(self)
         self._requests.abandon_all()
 
     # --- the requests' calls, and what the peer is sent ---
@@ -231,6 +234,18 @@ class Http2Protocol(asyncio.Protocol):
                 self._warn()
         elif is_late and self._is_idle:
             self._warn()
+
+    def waits_since(self) -> float | None:
+        """When the connection began to wait for its peer, if it does."""
+        if self._state in (_CLOSING, Http2State.OVER):
+            return None
+        requests = self._requests
+        return None if requests.is_answering else requests.traffic.since
+
+    def make_room(self) -> None:
+        """Close the connection, which waits for its peer: no further one is lost."""
+        self._fail(ErrorCode.NO_ERROR)
+        self.peer.close()
 
     def warning_was_read(self) -> None:
         """Leave: the peer knows that the connection will end."""

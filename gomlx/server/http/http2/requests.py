@@ -85,6 +85,11 @@ class Requests:
         """Whether the peer does not read, and the transport's buffer is full."""
         return self._owner.peer.is_blocked
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has arrived as a whole, and is not answered yet."""
+        return any(stream.is_complete for stream in self.streams.values())
+
     # --- what the peer sends ---
 
     def handle(self, events: Any) -> None:

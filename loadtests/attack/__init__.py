@@ -1,0 +1,1 @@
+"""What attacks of one client cost the others: python -m loadtests.attack URL"""
