@@ -21,6 +21,10 @@ from gomlx.models.version import ModelVersion, model_of
 log = logging.getLogger(__name__)
 
 _SERVABLE = "gomlx.models.serving.servable"
+# PERF: A request of 4,096 rows makes some 20,000 lists, tuples and jobs, none of them
+# in a cycle. With Python's 700 it brings a collection of all that models hold, which
+# keeps the loop for 20 to 100 ms (python -m loadtests.blocking).
+_YOUNG_OBJECTS = 50_000
 # Or all sessions of the process would use the threads of the first one.
 _THREADS_OF_SESSIONS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 
@@ -36,6 +40,7 @@ async def import_tensorflow() -> None:
     await asyncio.to_thread(importlib.import_module, _SERVABLE)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 class VersionLoader:

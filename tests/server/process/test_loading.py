@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,3 +99,27 @@ def _log_of_load(
     with caplog.at_level(logging.INFO, "gomlx.server.process.loading"):
         loader.close(loader.load(version))
     return "\n".join(r.message for r in caplog.records if "runs at once" in r.message)
+
+
+COLLECTIONS = """
+import asyncio, gc, json
+from gomlx.contract.signature import Signature
+from gomlx.contract.tensor import Tensor
+from gomlx.server.process.loading import import_tensorflow
+
+asyncio.run(import_tensorflow())
+signature = Signature((Tensor("x", "float32", (2,)),), ())
+body = json.dumps({"batch_size": 4096, "x": [[1.5, 2]] * 4096}).encode()
+signature.check({"x": [1.5, 2]})
+seen = []
+gc.callbacks.append(lambda phase, info: seen.append(info["generation"]))
+found = signature.check(json.loads(body))
+print(len(found.rows), seen)
+"""
+
+
+def test_no_garbage_is_collected_for_a_large_request() -> None:
+    """A collection would look at all that models hold, and block the loop."""
+    command = [sys.executable, "-c", COLLECTIONS]
+    printed = subprocess.check_output(command, text=True, timeout=100)
+    assert printed.splitlines()[-1] == "4096 []"
