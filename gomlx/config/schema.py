@@ -61,7 +61,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any free one
     workers: Positive | None = None  # None: the CPU count
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1 << 20
-    max_bodies_mb: Positive = 256  # of large bodies under way in a worker, together
+    max_bodies_mb: Positive = 256  # of bodies under way in a worker, together
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1 << 20)] = 16 << 10
     max_connections: Positive = 10_000  # per worker
     keepalive_seconds: Seconds = 75.0  # then an idle connection is closed
