@@ -7,6 +7,7 @@ GomlxError                 500
 ├── TooLarge               413  send fewer bytes or rows in one request
 ├── Overloaded             429  the queue is full: retry later
 ├── RunFailed              500  TensorFlow failed on the row
+│   ├── RunOutlasted       504  the run took too long: ask for less at once
 │   └── TransformFailed    500  the model's transformer failed
 ├── NotReady               503  no version of the model is loaded (yet)
 ├── NoHost                 503  a client: no host accepts requests now
@@ -150,6 +151,20 @@ class RunFailed(GomlxError):
     def of_row(self, row: int) -> Self:
         """Return the error that names a batch's row, by its number from 0."""
         return self.from_message(f"row {row}: {self}")
+
+
+class RunOutlasted(RunFailed):
+    """A run took longer than the model's run_seconds."""
+
+    status = 504
+
+    @classmethod
+    def of(cls, model: str, seconds: float) -> Self:
+        """Return the error of the rows of such a run."""
+        return cls(
+            f"model {model!r}: its run took over {seconds:g} s: send values or rows "
+            "that ask for less, or raise the model's run_seconds in the config"
+        )
 
 
 class TransformFailed(RunFailed):

@@ -130,6 +130,8 @@ class Model(Struct, frozen=True, kw_only=True):
     # Operations that reach files outside of the model, or hosts, and that it may have.
     allow_operations: tuple[str, ...] = ()
     batch: Batch = Batch()
+    # A run that takes longer is given up, and its worker replaced.
+    run_seconds: Seconds = 30.0
     # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"
     lease_ms: _Milliseconds = 1000.0  # how long others wait for who computes a row

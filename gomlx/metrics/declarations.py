@@ -74,6 +74,9 @@ COUNTERS = {
     "gomlx_model_run_failures": Declaration(
         "Runs that TensorFlow refused.", ("model",)
     ),
+    "gomlx_model_runs_outlasted": Declaration(
+        "Runs of a model that took longer than its run_seconds.", ("model",)
+    ),
     "gomlx_loads": Declaration(
         "Loads of a version by a worker, by outcome: loaded; failed.",
         ("model", "outcome"),

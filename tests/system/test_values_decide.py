@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
+from gomlx.server.process.run_watch import claim
 from tests.support import saved_models
 from tests.support.saved_models import save, spec
-from tests.support.service import Service, running
+from tests.support.service import Service, is_running, running, wait_for
 
+FOREVER = 1e12
 TURNS = 1_500_000.0  # of a loop, that take several seconds
 
 
@@ -39,6 +41,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "models": [
             {"id": "counting", "url": "./counting", "batch": alone, "datastore": "s"},
             {"id": "scale", "url": "./scale", "datastore": "s"},
+            {"id": "brief", "url": "./counting", "batch": alone, "run_seconds": 2}
+            | {"datastore": "s"},
         ],
         "datastores": [{"id": "s", "memory_mb": 16}],
     }
@@ -59,3 +63,37 @@ def test_others_are_answered_while_a_long_run_goes_on(service: Service) -> None:
     ]
     assert hit.json()["data"] == {"y": 3.0}
     assert long.result().json()["data"] == {"y": TURNS}
+
+
+def test_a_run_that_outlasts(service: Service) -> None:
+    turn = service.files.state / "replaced"
+    assert claim(turn, 0)  # no worker is replaced for a minute
+    (pid,) = service.worker_pids()
+    assert service.post("brief", {"x": 3.0}).json()["data"] == {"y": 3.0}
+    late = service.post("brief", {"x": FOREVER})
+    assert late.status_code == 504
+    assert "its run took over 2 s" in late.text
+    for x in range(4, 7):
+        refused = service.post("brief", {"x": float(x)})
+        assert refused.status_code == 503
+        assert "cannot be stopped" in refused.text
+    assert service.post("brief", {"x": 3.0}).json()["data"] == {"y": 3.0}
+    assert service.post("counting", {"x": 9.0}).json()["data"] == {"y": 9.0}
+    assert service.post("scale", {"x": 77.0}).json()["data"] == {"y": 154.0}
+    counter = "gomlx_model_runs_outlasted_total"
+    wait_for(lambda: service.metric(counter, model="brief") == 1)
+    told = [line for line in service.text().splitlines() if "is given up" in line]
+    assert [line.rpartition(" and is ")[2] for line in told] == [
+        "given up: rows: 1; shapes of the first: x: []"
+    ]
+    assert service.worker_pids() == [pid]
+    turn.unlink()
+    wait_for(lambda: service.worker_pids() not in ([], [pid]))
+    assert service.post_anew("brief", {"x": 4.0}).json()["data"] == {"y": 4.0}
+    assert not is_running(pid)
+    assert turn.exists()
+
+
+def test_a_service_stops_in_spite_of_a_run(service: Service) -> None:
+    assert service.post_anew("brief", {"x": FOREVER}).status_code == 504
+    assert service.stop() == 0

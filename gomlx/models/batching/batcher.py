@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from time import perf_counter
-from typing import NamedTuple
 
 from gomlx.contract.tensor import Row
-from gomlx.errors import Overloaded
+from gomlx.errors import GomlxError
 from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.linger import Linger
 from gomlx.models.batching.queue import BatchLimits, RowQueue
@@ -41,11 +40,39 @@ from gomlx.models.batching.threads import Threads
 from gomlx.models.batching.turns import LoopTurns, Turns
 
 
-class _Counting(NamedTuple):
-    """The rows that arrive until a timer ends. added_before: how many there were."""
+class _Arrivals:
+    """Counts the rows that arrive in the time of a linger, whether a run waits or not.
 
-    timer: asyncio.TimerHandle
-    added_before: int
+    timed_out is called when that time has passed.
+    """
+
+    def __init__(
+        self, linger: Linger, queue: RowQueue, timed_out: Callable[[], None]
+    ) -> None:
+        self.seconds = linger.seconds
+        self._linger = linger
+        self._queue = queue
+        self._timed_out = timed_out
+        self._timer: asyncio.TimerHandle | None = None
+        self._added_before = 0
+
+    def count(self) -> None:
+        """Begin."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.seconds, self._timed_out)
+        self._added_before = self._queue.added
+
+    def stop(self) -> None:
+        """Learn how many rows have arrived; fewer when the run ended sooner."""
+        if self._timer:
+            self.cancel()
+            self._linger.observe(self._queue.added - self._added_before)
+
+    def cancel(self) -> None:
+        """Stop, and learn nothing."""
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
 
 class Batcher:
@@ -69,9 +96,11 @@ class Batcher:
         self._queue = RowQueue(name, limits, cost, complete)
         # PERF: rows are added, and mostly admitted, without a call of the queue.
         self._rows = self._queue.rows
-        self._surely_fits = min(limits.max_rows, limits.max_queued_rows)
-        self._linger = Linger(limits.linger_seconds)
-        self._schedule = Schedule(limits, cost, self._linger)
+        self._surely_fits = self._queue.surely_fits
+        self._refusal: GomlxError | None = None  # of all rows, room or not
+        linger = Linger(limits.linger_seconds)
+        self._arrivals = _Arrivals(linger, self._queue, self._timed_out)
+        self._schedule = Schedule(limits, cost, linger)
         self._threads = Threads(name, limits.runs)
         self._runner = Runner(
             partial(attempt, name, run),
@@ -81,7 +110,6 @@ class Batcher:
             complete,
             self._queue.retry,
         )
-        self._counting: _Counting | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -90,20 +118,20 @@ class Batcher:
         """Return whether rows can be added, and start to run within that time."""
         return self._queue.has_room(rows, seconds)
 
-    def shortage(self, rows: int, seconds: float = inf) -> Overloaded | None:
+    def shortage(self, rows: int, seconds: float = inf) -> GomlxError | None:
         """Return the error where `has_room` is false, after dropping abandoned rows.
 
         It is not to be raised: others get it, too.
         """
         if len(self._rows) + rows > self._surely_fits:
-            return self._queue.shortage(rows, seconds)
+            return self._refusal or self._queue.shortage(rows, seconds)
         return None
 
     def check_room(self, rows: int, seconds: float = inf) -> None:
-        """Raise Overloaded where there is a `shortage`."""
+        """Raise the error where there is a `shortage`."""
         error = self.shortage(rows, seconds)
         if error is not None:
-            raise Overloaded.from_message(str(error), error.retry_after)
+            raise type(error).from_message(str(error), error.retry_after)
 
     def add(self, row: Row, job: Job) -> None:
         """Have a row run, and the job completed with its answer or an error."""
@@ -116,6 +144,31 @@ class Batcher:
         """Note that a caller has given up: its rows need not keep others out."""
         self._queue.note_abandoned()
 
+    def give_up(
+        self, seconds: float, outlasted: GomlxError, refusal: GomlxError
+    ) -> list[JobBatch]:
+        """Give up the runs that have taken longer, and return their batches.
+
+        Their jobs get the one error, those that wait or come while such a run goes on
+        the other. No timer calls this: whoever watches the runs does.
+        """
+        late = self._runner.give_up(perf_counter() - seconds, outlasted)
+        if late:
+            self._surely_fits = 0
+            self._refusal = refusal
+            self._queue.refuse(refusal)
+        return late
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether a run goes on that was given up."""
+        return self._refusal is not None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a run goes on in a thread."""
+        return self._threads.busy > 0
+
     def close(self) -> None:
         """Release the threads; the queue must be empty."""
         self._threads.close()
@@ -124,7 +177,7 @@ class Batcher:
         if self._schedule.wake() is GATHERING:
             self._turns.call_at_end(self._turn)
         else:  # it lingered, and the run is full
-            self._cancel_timer()
+            self._arrivals.cancel()
             self._turns.call_at_end(self._run)
 
     def _turn(self) -> None:
@@ -135,10 +188,10 @@ class Batcher:
         state = self._schedule.turn(len(self._rows), self._turns.brought)
         if state is RUNNING:
             self._run()
-            if self._linger.seconds and self._schedule.state is RUNNING:  # in threads
-                self._count_arrivals()
+            if self._arrivals.seconds and self._schedule.state is RUNNING:  # in threads
+                self._arrivals.count()
         elif state is LINGERING:
-            self._count_arrivals()
+            self._arrivals.count()
         else:
             self._turns.call_at_end(self._turn)
 
@@ -169,8 +222,11 @@ class Batcher:
         """A run in a thread has ended."""
         was_full = not self._threads.idle
         if was_full:
-            self._stop_counting()  # before its callers are answered, and add more rows
+            self._arrivals.stop()  # before its callers are answered, and add more rows
         self._runner.finish(batch, run.result())
+        if self._refusal and not self._runner.has_given_up:
+            self._surely_fits = self._queue.surely_fits
+            self._refusal = None
         if was_full:
             self._end()
         elif self._queue.retries and self._schedule.state in (IDLE, LINGERING):
@@ -182,26 +238,7 @@ class Batcher:
         if has_more:  # in a turn of its own: the loop does its other work first
             self._turns.call_at_end(self._turn)
 
-    # --- the rows that arrive in the time of a linger, whether a run lingers or not ---
-
-    def _count_arrivals(self) -> None:
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._linger.seconds, self._timed_out)
-        self._counting = _Counting(timer, self._queue.added)
-
     def _timed_out(self) -> None:
-        self._stop_counting()
+        self._arrivals.stop()
         if self._schedule.state is LINGERING:
             self._start()
-
-    def _stop_counting(self) -> None:
-        """Learn how many rows have arrived; fewer when the run ended sooner."""
-        counting = self._counting
-        if counting:
-            self._cancel_timer()
-            self._linger.observe(self._queue.added - counting.added_before)
-
-    def _cancel_timer(self) -> None:
-        if self._counting:
-            self._counting.timer.cancel()
-            self._counting = None

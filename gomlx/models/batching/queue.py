@@ -12,7 +12,7 @@ from math import inf
 from time import perf_counter
 
 from gomlx.contract.tensor import Row
-from gomlx.errors import DeadlineExceeded, Overloaded
+from gomlx.errors import DeadlineExceeded, GomlxError, Overloaded
 from gomlx.models.batching.cost import Cost, Slowdown
 from gomlx.models.batching.run import Complete, Job, JobBatch
 
@@ -59,6 +59,11 @@ class RowQueue:
         self._shortage: Overloaded | None = None  # since the last run
 
     @property
+    def surely_fits(self) -> int:
+        """How many rows fit, whatever runs take."""
+        return min(self._limits.max_rows, self._limits.max_queued_rows)
+
+    @property
     def added(self) -> int:
         """How many rows have been added since the start; halves were added before."""
         return len(self.rows) + self._removed
@@ -94,6 +99,15 @@ class RowQueue:
             seconds_ahead = self._seconds_ahead()
             self._shortage = Overloaded(self._name, len(self.rows), seconds_ahead)
         return self._shortage
+
+    def refuse(self, error: GomlxError) -> None:
+        """Complete the jobs of all rows that wait, halves too, with an error."""
+        waiting = [entry for batch in (*self.retries, self.rows) for entry in batch]
+        self._removed += len(self.rows)
+        self.rows.clear()
+        self.retries.clear()
+        self._slowdown.idle()
+        self._complete(waiting, [error] * len(waiting))
 
     def note_abandoned(self) -> None:
         """Note that a caller has given up: some rows may be dropped."""

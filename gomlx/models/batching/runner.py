@@ -10,15 +10,27 @@ It knows no queue: what runs next, and when, is decided elsewhere.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
 from typing import NamedTuple
 
 from gomlx.contract.halving import halves
 from gomlx.contract.tensor import Row
+from gomlx.errors import GomlxError
 from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.run import Complete, JobBatch, Run, RunMetrics
 from gomlx.models.batching.threads import Threads, spread
 
 Attempt = Callable[[Sequence[Row]], Run]
+
+
+@dataclass(eq=False)
+class UnderWay:
+    """A run in a thread. is_given_up: its jobs know that it takes too long."""
+
+    batch: JobBatch
+    started: float
+    is_given_up: bool = False
 
 
 class Started(NamedTuple):
@@ -51,6 +63,12 @@ class Runner:
         self._metrics = metrics
         self._complete = complete
         self._retry = retry
+        self._under_way: list[UnderWay] = []
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether a run is under way that takes too long."""
+        return any(one.is_given_up for one in self._under_way)
 
     def run(self, batch: JobBatch) -> Sequence[Started]:
         """Run a batch in line, or start it in idle threads and return its parts.
@@ -68,11 +86,30 @@ class Runner:
     def finish(self, batch: JobBatch, run: Run) -> None:
         """End a run that was started in a thread."""
         self._threads.release()
-        self._end(batch, self._cost.rows_of(batch), run, False)
+        one = next(one for one in self._under_way if one.batch is batch)
+        self._under_way.remove(one)
+        if not one.is_given_up:
+            self._end(batch, self._cost.rows_of(batch), run, False)
+
+    def give_up(self, started_before: float, error: GomlxError) -> list[JobBatch]:
+        """Complete the jobs of runs that began so early, and return their batches.
+
+        The runs go on: their threads cannot be stopped.
+        """
+        late = [
+            one
+            for one in self._under_way
+            if one.started < started_before and not one.is_given_up
+        ]
+        for one in late:
+            one.is_given_up = True
+            self._complete(one.batch, [error] * len(one.batch))
+        return [one.batch for one in late]
 
     def _start(self, batch: JobBatch) -> Started:
         self._metrics.overlapping.n += self._threads.busy > 0
         rows = [row for row, _ in batch]
+        self._under_way.append(UnderWay(batch, perf_counter()))
         return Started(batch, self._threads.start(self._attempt, rows))
 
     def _end(self, batch: JobBatch, rows: int, run: Run, is_in_line: bool) -> None:

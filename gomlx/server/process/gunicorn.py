@@ -151,6 +151,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         service.stop_accepting()
         await self._shutdown()
         await service.shutdown()
+        # Not sys.exit: it waits for all threads, also for a run that does not end.
+        os._exit(0)
 
     async def _start_service(self) -> Service:
         try:
@@ -186,6 +188,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             check_handed_over=handed_over.check,
             places=places,
             may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
+            replace=self._leave,
         )
 
     def _count_connection(self, change: int) -> int:
@@ -196,6 +199,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     def _is_proxy(self, address: str) -> bool:
         """Whether connections from an address may be those of many clients."""
         return bool(negotiation.peer_trusted_for_h2c(self.cfg, (address,)))
+
+    def _leave(self) -> None:
+        self.alive = False
 
     async def _heartbeat(self) -> None:
         """Show that the event loop runs, until this worker has to stop."""

@@ -37,6 +37,7 @@ from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limi
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
+from gomlx.server.process.run_watch import RunWatch
 from gomlx.server.process.stores import (
     Store,
     keep_measuring,
@@ -65,7 +66,8 @@ class WorkerHooks:
     hand_over makes the protocol that a connection is handed over to, unless it is of
     HTTP/2 and its library is there. Once a second, check_handed_over closes those of
     them that are idle for too long. places: of connections on any protocol. may_use_h2c
-    tells whether the peer with an address may speak HTTP/2 in the clear.
+    tells whether the peer with an address may speak HTTP/2 in the clear. replace has the
+    worker stop gracefully, and another one take its place.
     """
 
     certificates: Certificates | None
@@ -73,6 +75,7 @@ class WorkerHooks:
     check_handed_over: Callable[[], None]
     places: Places
     may_use_h2c: Callable[[Any], bool]
+    replace: Callable[[], None]
 
 
 class Service:
@@ -115,6 +118,7 @@ class Service:
             self._announcement.keep,
             self._flush,
             self._tick,
+            RunWatch(config, rundir, current, metrics, hooks.replace).follow,
             partial(watch_loop_lag, loop_lag),
             partial(keep_measuring, self._stores.values(), predictor.decide_again),
         ]

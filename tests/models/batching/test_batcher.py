@@ -588,3 +588,39 @@ async def test_rows_wait_half_as_long_for_two_runs_at_once() -> None:
         await asyncio.sleep(0)
         batcher.close()
     assert waits == [8.0, 4.0]
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_takes_too_long_is_given_up() -> None:
+    go_on = threading.Event()
+
+    def run(rows: Sequence[Row]) -> list[bytes]:
+        assert rows != [(1,)] or go_on.wait(60)
+        return [str(row[0]).encode() for row in rows]
+
+    batcher = batcher_of(run, 1, seconds=1.0)
+    late = Job()
+    waiting = Job()
+    later = Job()
+    batcher.add((1,), late)
+    while not batcher.is_busy:
+        await asyncio.sleep(0)
+    batcher.add((2,), waiting)
+    outlasted = RunFailed("too long")
+    refusal = Overloaded("m", 0)
+    assert not batcher.give_up(60, outlasted, refusal)
+    assert batcher.give_up(0, outlasted, refusal) == [[((1,), late)]]
+    assert not batcher.give_up(0, outlasted, refusal)
+    assert late.outcome.result() is outlasted
+    assert waiting.outcome.result() is refusal
+    assert batcher.has_given_up
+    assert batcher.shortage(1) is refusal
+    with pytest.raises(Overloaded):
+        batcher.check_room(1)
+    go_on.set()
+    while batcher.has_given_up:
+        await asyncio.sleep(0.01)
+    assert batcher.shortage(1) is None
+    batcher.add((3,), later)
+    assert await asyncio.wait_for(later.outcome, 60) == b"3"
+    batcher.close()

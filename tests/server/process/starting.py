@@ -37,6 +37,7 @@ async def started(folder: Path) -> dict[str, object]:
         check_handed_over=lambda: None,
         places=Places(100, int, lambda address: False),
         may_use_h2c=lambda peer: False,
+        replace=lambda: None,
     )
     config = Config(models=(Model(id="m", url="/nowhere"),))
     service = Service(config, lease.rundir, hooks)
