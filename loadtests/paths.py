@@ -152,7 +152,8 @@ def _staged(config: Any, rundir: Any) -> list[Any]:
 async def _running(config: Any, rundir: Any) -> AsyncIterator[_Caller]:
     """Run a service in this process, until all that happens once has happened."""
     from gomlx.server.http.places import Places
-    from gomlx.server.process.service import Service, WorkerHooks
+    from gomlx.server.process.hooks import WorkerHooks
+    from gomlx.server.process.service import Service
 
     places = Places(100, int, lambda address: False)
     hooks = WorkerHooks(

@@ -103,6 +103,16 @@ ARROWS = {
         "errors",
         "metrics",
     },
+    "models.isolation": {
+        "models.isolation",
+        "models.serving",
+        "models.version",
+        "contract",
+        "errors",
+        "runtime.process",
+        "runtime.sandbox",
+        "runtime.seccomp",
+    },
     "models.independence": {
         "models.independence",
         "models.dataflow",
@@ -171,6 +181,7 @@ ARROWS = {
     "server.process": {
         "server",
         "models.batching",
+        "models.isolation",
         "models.serving",
         "models.version",
         "cache",

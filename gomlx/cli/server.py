@@ -10,7 +10,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     from gomlx.cli.service import Visit
     from gomlx.config.schema import Config
     from gomlx.contract.signature import Signature
+    from gomlx.models.version import StageLimits
+
+_TENSORFLOW_MB = 512  # which staging allocates whatever the model is
 
 _CACHE_MB = 256
 ConfigFile = Annotated[
@@ -242,6 +244,7 @@ def stage(
     log_to_stderr("warning")
     try:
         request = StageRequest.from_json(sys.stdin.read())
+        _limit(request.limits)
         # A transformer is the operator's own program, which may do anything.
         is_confined = request.confined and not request.settings.transformer
         forbid = _confined(request.into) if is_confined else None
@@ -254,19 +257,34 @@ def stage(
     print(json.dumps({"version": version.to_json()}))  # noqa: T201  # read by the parent
 
 
+def _limit(limits: "StageLimits") -> None:
+    from gomlx.runtime.process import limit_cpu, limit_memory
+
+    if limits.memory_mb:
+        limit_memory(limits.memory_mb + _TENSORFLOW_MB << 20)
+    if limits.cpu_seconds:
+        limit_cpu(limits.cpu_seconds)
+
+
 def _confined(into: Path) -> Callable[[], object]:
     """Let this process write below a folder only; return what forbids connections.
 
     Fetching the files may need them.
     """
     from gomlx.runtime.sandbox import confine
+    from gomlx.runtime.seccomp import forbid_calls
 
     into.mkdir(parents=True, exist_ok=True)
     # Libraries find a folder for temporary files there; the supervisor removes it.
     tempfile.tempdir = tempfile.mkdtemp(prefix=".staging-", dir=into)
     os.environ["TMPDIR"] = tempfile.tempdir
     confine([into], may_connect=True)
-    return partial(confine, [into], may_connect=False)
+
+    def forbid() -> None:
+        confine([into], may_connect=False)
+        forbid_calls()
+
+    return forbid
 
 
 def _print_begun(signature: str) -> None:

@@ -19,7 +19,7 @@ from gomlx.config.schema import Config, Model
 from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
 from gomlx.errors import ModelNotFound
-from gomlx.models.version import InputSettings, Settings, StageRequest
+from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
 from gomlx.runtime.process import listen, url_of
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
 from gomlx.supervisor.supervisor import Intervals, Supervisor
@@ -108,8 +108,13 @@ def _supervisor(
         watch.stage_seconds,
         config.endpoint.graceful_seconds,
     )
+    limits = StageLimits(watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0)
     requests = [
-        replace(stage_request(model, rundir.models / model.id), confined=config.sandbox)
+        replace(
+            stage_request(model, rundir.models / model.id),
+            confined=config.sandbox,
+            limits=limits,
+        )
         for model in config.models
     ]
     return Supervisor(requests, rundir, listener, timing, keep)

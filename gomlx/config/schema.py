@@ -110,6 +110,12 @@ class Input(Struct, frozen=True, kw_only=True):
     rename: str = ""  # its name in requests, where the model's has another meaning
 
 
+class Isolate(Struct, frozen=True, kw_only=True):
+    """A process of its own for the runs of a model, in each worker."""
+
+    memory_mb: Positive = 2048  # that it may allocate, beside TensorFlow itself
+
+
 class Model(Struct, frozen=True, kw_only=True):
     """One model and its URI, /v1/api/model/{id}/."""
 
@@ -132,6 +138,7 @@ class Model(Struct, frozen=True, kw_only=True):
     batch: Batch = Batch()
     # A run that takes longer is given up, and its worker replaced.
     run_seconds: Seconds = 30.0
+    isolate: Isolate | None = None  # None: it runs in the workers
     # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"
     lease_ms: _Milliseconds = 1000.0  # how long others wait for who computes a row
@@ -202,6 +209,8 @@ class Watch(Struct, frozen=True, kw_only=True):
     poll_seconds: Seconds = 5.0
     settle_seconds: Annotated[float, Meta(ge=0, le=_YEAR)] = 1.0
     stage_seconds: Seconds = 600.0
+    stage_memory_mb: Positive | None = None  # None: as much as there is
+    stage_cpu_seconds: Positive | None = None  # None: what stage_seconds allow
 
 
 class Config(Struct, frozen=True, kw_only=True):

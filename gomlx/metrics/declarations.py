@@ -77,6 +77,9 @@ COUNTERS = {
     "gomlx_model_runs_outlasted": Declaration(
         "Runs of a model that took longer than its run_seconds.", ("model",)
     ),
+    "gomlx_isolated_restarts": Declaration(
+        "Processes of an isolated model that were started anew.", ("model",)
+    ),
     "gomlx_loads": Declaration(
         "Loads of a version by a worker, by outcome: loaded; failed.",
         ("model", "outcome"),

@@ -201,6 +201,17 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class StageLimits:
+    """What a staging process may use; 0: as much as there is.
+
+    memory_mb: what it may allocate. cpu_seconds: of all its threads together.
+    """
+
+    memory_mb: int = 0
+    cpu_seconds: int = 0
+
+
+@dataclass(frozen=True)
 class StageRequest:
     """One model's source and settings, and the directory to stage its version into.
 
@@ -208,7 +219,7 @@ class StageRequest:
     the only one); example holds values of inputs for the trial run. signatures: the
     further ones to serve, too; None: all that the model has. refused: those of them
     that are not to be tried (again), and why. confined: the staging process may write
-    to that directory only.
+    to that directory only. limits: what it may use.
     """
 
     name: str
@@ -220,6 +231,7 @@ class StageRequest:
     signatures: tuple[str, ...] | None = ()
     refused: dict[str, str] = field(default_factory=dict, hash=False)
     confined: bool = False
+    limits: StageLimits = StageLimits()
 
     def further(self, signature: str, example: dict[str, Any]) -> "StageRequest":
         """Return the request to stage a further signature alone.
@@ -245,11 +257,14 @@ class StageRequest:
         values = json.loads(text)
         settings = Settings.from_json(values["settings"])
         into = Path(values["into"])
+        limits = StageLimits(**values["limits"])
         signatures = values["signatures"]
         if signatures is not None:
             signatures = tuple(signatures)
         return cls(
-            **values | {"into": into, "settings": settings, "signatures": signatures}
+            **values
+            | {"into": into, "settings": settings}
+            | {"signatures": signatures, "limits": limits}
         )
 
 

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import re
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -12,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gomlx.errors import StageFailed, StageInterrupted
-from gomlx.models.version import NOTHING_THERE, ModelVersion, StageRequest
+from gomlx.models.version import NOTHING_THERE, ModelVersion, StageLimits, StageRequest
 from gomlx.supervisor.watcher import Observation
 
 _SHARE_SECONDS = 60.0
+_OUT_OF_MEMORY = re.compile(r"OOM when allocating|MemoryError|bad_alloc")
 _LONGEST_LINE = 1 << 24  # that a staging process prints
 
 
@@ -97,12 +100,31 @@ class Stager:
                         now = asyncio.get_running_loop().time()
                         limit.reschedule(now + self._timeout_seconds)
                 code = await process.wait()
-            problem = f"the staging process ended with code {code}"
+            problem = _fate(code, request.limits)
         except TimeoutError:
             problem = f"staging took over {self._timeout_seconds:.0f} s"
+        if "error" in last and _OUT_OF_MEMORY.search(last["error"]):
+            return last | {"error": f"{last['error']}{_memory(request.limits)}"}
         if last.keys() & {"version", "error"}:
             return last
         return last | {"error": problem, "may_pass": True}
+
+
+def _fate(code: int, limits: StageLimits) -> str:
+    """Say how a process has ended that has told nothing, and of which limit."""
+    if code == -signal.SIGXCPU:
+        return (
+            f"staging took over {limits.cpu_seconds} s of CPU time "
+            "(watch.stage_cpu_seconds)"
+        )
+    told = f"the staging process ended with code {code}"
+    return told + _memory(limits) if code < 0 else told
+
+
+def _memory(limits: StageLimits) -> str:
+    if not limits.memory_mb:
+        return ""
+    return f"; it may allocate {limits.memory_mb} MB (watch.stage_memory_mb)"
 
 
 def remove_unfinished(directory: Path) -> None:

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot
-from gomlx.models.version import Settings, StageRequest
+from gomlx.models.version import Settings, StageLimits, StageRequest
 from gomlx.supervisor.stager import Stager, remove_unfinished
-from tests.support.saved_models import spec
+from tests.support.saved_models import save, spec
 
 SOMETHING = Snapshot("/nowhere", ())
 
@@ -89,6 +89,46 @@ async def test_a_signature_that_ends_the_process_is_refused_alone(
     assert [one.name for one in version.further] == ["m:twice"]
     assert "the staging process ended with code" in version.refused["m:bad"]
     assert version.may_gain
+
+
+def endless(x: Any) -> Any:
+    (y,) = tf.while_loop(lambda y: y < 1e12, lambda y: (y + 1,), (tf.constant(0.0),))
+    return {"y": x + y}
+
+
+def large(x: Any) -> Any:
+    count = 2**31 - tf.shape(x, tf.int64)[:1]
+    return {"y": x + tf.reduce_sum(tf.fill(count, 0.0))}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("function", "limits", "reason"),
+    [
+        (
+            endless,
+            StageLimits(cpu_seconds=12),
+            r"over 12 s of CPU time \(watch\.stage_cpu_seconds\)",
+        ),
+        (
+            large,
+            StageLimits(memory_mb=512),
+            r"it may allocate 512 MB \(watch\.stage_memory_mb\)",
+        ),
+    ],
+)
+async def test_limits_of_a_staging(
+    tmp_path: Path, function: Any, limits: StageLimits, reason: str
+) -> None:
+    save(tmp_path / "model", function, [spec("x")])
+    request = replace(
+        request_in(tmp_path),
+        limits=limits,
+        confined=True,
+        settings=Settings(rows="alone"),
+    )
+    with pytest.raises(StageFailed, match=reason):
+        await Stager(100, is_quiet=True).stage(request, SOMETHING)
 
 
 def test_only_unfinished_work_is_removed(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from itertools import repeat
 from math import inf
 from pathlib import Path
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
 
@@ -107,13 +107,40 @@ class Description:
         )
 
 
+class Graph(NamedTuple):
+    """What runs a graph, with an array for each tensor that is fed, and what ends it.
+
+    The call goes before close: it keeps a session alive.
+    """
+
+    call: Callable[..., list[Any]]
+    close: Callable[[], None]
+
+
+Load = Callable[[ModelVersion, Description, int], Graph]
+
+
+def load_here(version: ModelVersion, description: Description, threads: int) -> Graph:
+    """Import a graph and its state into a session of this process."""
+    directory = version.directory
+    libraries.load(directory)
+    session = tf_session.open_session(tf.Graph(), threads)
+    loader = tf_session.import_graph(session, directory / "saved_model")
+    weights.load(session, loader, directory / "weights", description.state)
+    binding = description.binding
+    call = tf_session.make_callable(session, binding.feeds, binding.fetches)
+    return Graph(call, session.close)
+
+
 class Servable:
     """A loaded version. Several threads may run it, but with a transformer only one.
 
-    threads: TensorFlow's in a run.
+    threads: TensorFlow's in a run. load: makes what runs its graph.
     """
 
-    def __init__(self, version: ModelVersion, threads: int = 1) -> None:
+    def __init__(
+        self, version: ModelVersion, threads: int = 1, load: Load = load_here
+    ) -> None:
         self.version = version
         self.description = Description.read(version.directory)
         kinds = canonical.parse((version.directory / "dictionary").read_bytes())
@@ -124,8 +151,9 @@ class Servable:
         self._feeds = Feeds(self.signature.inputs, binding, together)
         self._answers = Answers(self.signature.outputs, binding)
         self._most = self.description.most_rows  # of one run
-        self._session = tf_session.open_session(tf.Graph(), threads)
-        self._call = self._load()
+        graph = load(version, self.description, threads)
+        self._call = graph.call
+        self._close = graph.close
         self._sizes: tuple[int, ...] = ()  # of runs, if others cost more
 
     @property
@@ -191,7 +219,7 @@ class Servable:
     def close(self) -> None:
         """Free the session. The callable goes first: it keeps the session alive."""
         del self._call
-        self._session.close()
+        self._close()
 
     def _example(self) -> list[Row]:
         """Return the one row to warm with."""
@@ -203,16 +231,6 @@ class Servable:
         if not reference:
             return None
         return Transformer(reference, self.version, self.signature.fields)
-
-    def _load(self) -> Callable[..., list[Any]]:
-        """Import the graph and its state; return what runs it."""
-        directory = self.version.directory
-        libraries.load(directory)
-        description = self.description
-        loader = tf_session.import_graph(self._session, directory / "saved_model")
-        weights.load(self._session, loader, directory / "weights", description.state)
-        binding = description.binding
-        return tf_session.make_callable(self._session, binding.feeds, binding.fetches)
 
     def _warm_all(self, run: Callable[[int], object], max_rows: int) -> list[Timing]:
         """Warm all sizes, however long that takes, and pad to them from now on."""

@@ -23,6 +23,7 @@ from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config, LoadedConfig
+from gomlx.models.isolation.spawner import Spawner
 from gomlx.runtime.logs import log_to_stderr
 from gomlx.runtime.process import (
     die_with_parent,
@@ -39,7 +40,8 @@ from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.process.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
-from gomlx.server.process.service import Service, WorkerHooks
+from gomlx.server.process.hooks import WorkerHooks
+from gomlx.server.process.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +128,14 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     alive: bool
     asgi: Any = None
     service: Service | None = None
+    spawner: Spawner | None = None
 
     def init_process(self) -> None:
         """Serve until this process has to stop."""
         timeout = self.app.config.endpoint.worker_timeout_seconds
         self.heartbeat = Heartbeat(self.notify, timeout)
+        if any(model.isolate for model in self.app.config.models):
+            self.spawner = Spawner.start()
         super().init_process()
 
     def load_wsgi(self) -> None:
@@ -189,6 +194,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             places=places,
             may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
             replace=self._leave,
+            spawner=self.spawner,
         )
 
     def _count_connection(self, change: int) -> int:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
@@ -17,6 +18,9 @@ from gomlx.models.batching.threads import threads_in_run
 from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.version import ModelVersion, model_of
+
+if TYPE_CHECKING:
+    from gomlx.models.serving.servable import Load
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,8 @@ class VersionLoader:
     """Loads versions of the configured models.
 
     batches: model → how its rows run together. turns: those of the event loop. cores:
-    how many the runs of a worker may use.
+    how many the runs of a worker may use. isolated: the models whose graphs run in
+    processes of their own → what loads them there.
     """
 
     def __init__(
@@ -56,33 +61,36 @@ class VersionLoader:
         metrics: Metrics,
         turns: Turns,
         cores: int = 1,
+        isolated: "Mapping[str, Load] | None" = None,
     ) -> None:
         self._batches = batches
         self._metrics = metrics
         self._turns = turns
         self._cores = cores
+        self._isolated = isolated or {}
 
     def load(self, version: ModelVersion) -> LiveVersion:
         """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
-        from gomlx.models.serving.servable import Description, Servable
+        from gomlx.models.serving.servable import Description, Servable, load_here
 
+        isolated = self._isolated.get(model_of(version.name))
         batch = self._batches[model_of(version.name)]
         description = Description.read(version.directory)
         cores = self._cores if description.may_overlap else 1
-        runs = batch.runs or cores
+        runs = 1 if isolated else batch.runs or cores
         threads = batch.threads or threads_in_run(
             description.effort.row_seconds, self._cores
         )
         if runs > 1 or threads > 1:
             name = version.name
             log.info("model %s: runs at once: %d, threads: %d", name, runs, threads)
-        servable = Servable(version, threads)
+        servable = Servable(version, threads, isolated or load_here)
         are_requests = servable.description.rows_together  # what waits for runs
         run = servable.run_requests if are_requests else servable.run
         max_rows = min(batch.max_rows, servable.description.most_rows)
         rows_of = rows_of_requests if are_requests else len
         timings = servable.warm(max_rows)
-        in_threads = bool(description.effort.decided_by)
+        in_threads = bool(isolated or description.effort.decided_by)
         cost = Cost(max_rows, timings, rows_of, in_threads)
         limits = BatchLimits(
             1 if are_requests else max_rows,

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import cast
 
@@ -44,7 +45,11 @@ class RunWatch:
         metrics: Metrics,
         replace: Callable[[], None],
     ) -> None:
-        self._limits = {model.id: model.run_seconds for model in config.models}
+        # The process of an isolated model is ended, and its thread goes on.
+        self._limits = {
+            model.id: inf if model.isolate else model.run_seconds
+            for model in config.models
+        }
         self._last = rundir.state / "replaced"
         self._current = current
         self._metrics = metrics

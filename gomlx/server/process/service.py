@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -34,6 +33,8 @@ from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.process.announcement import Announcement
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
+from gomlx.server.process.hooks import WorkerHooks
+from gomlx.server.process.isolated import isolated_loads
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
@@ -57,25 +58,6 @@ _TICK_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0
 # A thread that parses or scrapes gives the event loop the interpreter after as long.
 _SWITCH_SECONDS = 0.001
-
-
-@dataclass(frozen=True)
-class WorkerHooks:
-    """What a service needs of the worker process around it.
-
-    hand_over makes the protocol that a connection is handed over to, unless it is of
-    HTTP/2 and its library is there. Once a second, check_handed_over closes those of
-    them that are idle for too long. places: of connections on any protocol. may_use_h2c
-    tells whether the peer with an address may speak HTTP/2 in the clear. replace has the
-    worker stop gracefully, and another one take its place.
-    """
-
-    certificates: Certificates | None
-    hand_over: Callable[[], asyncio.Protocol]
-    check_handed_over: Callable[[], None]
-    places: Places
-    may_use_h2c: Callable[[Any], bool]
-    replace: Callable[[], None]
 
 
 class Service:
@@ -108,7 +90,9 @@ class Service:
         )
         batches = {model.id: model.batch for model in config.models}
         cores = spare_cores(config.workers)
-        loader = VersionLoader(batches, metrics, self.connections.turn, cores)
+        isolated = isolated_loads(config, hooks, metrics)
+        turn = self.connections.turn
+        loader = VersionLoader(batches, metrics, turn, cores, isolated)
         self._reloader = Reloader(
             rundir.manifest, current, loader, metrics, self._admitter(predictor)
         )

@@ -11,7 +11,8 @@ from pathlib import Path
 from gomlx.config.schema import Config, Model
 from gomlx.runtime.rundir import Lease
 from gomlx.server.http.places import Places
-from gomlx.server.process.service import Service, WorkerHooks
+from gomlx.server.process.hooks import WorkerHooks
+from gomlx.server.process.service import Service
 
 _BEAT_SECONDS = 0.02
 

@@ -1,0 +1,31 @@
+"""What a service needs of the worker process around it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gomlx.models.isolation.spawner import Spawner
+from gomlx.server.http.certificates import Certificates
+from gomlx.server.http.places import Places
+
+
+@dataclass(frozen=True)
+class WorkerHooks:
+    """What a service needs of the worker process around it.
+
+    hand_over makes the protocol that a connection is handed over to, unless it is of
+    HTTP/2 and its library is there. Once a second, check_handed_over closes those of
+    them that are idle for too long. places: of connections on any protocol. may_use_h2c
+    tells whether the peer with an address may speak HTTP/2 in the clear. replace has the
+    worker stop gracefully, and another one take its place. spawner makes the processes
+    of isolated models, if there are any.
+    """
+
+    certificates: Certificates | None
+    hand_over: Callable[[], asyncio.Protocol]
+    check_handed_over: Callable[[], None]
+    places: Places
+    may_use_h2c: Callable[[Any], bool]
+    replace: Callable[[], None]
+    spawner: Spawner | None = None
