@@ -31,7 +31,12 @@ END = "<!-- paths: end -->"
 HIT = "A hit of a recurring request"
 FIRST_HIT = "A first hit, of a text that was not seen before"
 # Tasks of a worker that run beside every path, and counters.
-_BESIDE = ("metrics/", "server/process/service.py", "server/process/loop_lag.py")
+_BESIDE = (
+    "metrics/",
+    "server/process/loop_lag.py",
+    "server/process/run_watch.py",
+    "server/process/service.py",
+)
 _BEHIND_SECONDS = 0.3  # until work that follows a response has ended
 _RELOAD_SECONDS = 3.0
 _PATH = "/v1/api/model/S"

@@ -71,8 +71,9 @@ class RunWatch:
             if (live := self._current.get(name)) is not None:
                 self._watched[live] = name
         for live, name in [*self._watched.items()]:
-            self._look(name, live)
-            if not live.batcher.is_busy:
+            if live.batcher.is_busy:
+                self._look(name, live)
+            else:
                 del self._watched[live]
         return any(live.batcher.has_given_up for live in self._watched)
 
