@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gomlx.models.isolation.spawner import Spawner
-from gomlx.server.http.certificates import Certificates
 from gomlx.server.http.places import Places
+from gomlx.server.http.tls.certificates import Certificates
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class WorkerHooks:
     hand_over makes the protocol that a connection is handed over to, unless it is of
     HTTP/2 and its library is there. Once a second, check_handed_over closes those of
     them that are idle for too long. places: of connections on any protocol. may_use_h2c
-    tells whether the peer with an address may speak HTTP/2 in the clear. replace has the
-    worker stop gracefully, and another one take its place. spawner makes the processes
-    of isolated models, if there are any.
+    tells whether the peer with an address may speak HTTP/2 in the clear. replace has
+    the worker stop gracefully, and another one take its place. spawner makes the
+    processes of isolated models, if there are any.
     """
 
     certificates: Certificates | None

@@ -27,8 +27,6 @@ from gomlx.server.asgi.forms import AnyForm
 from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
-from gomlx.server.http.places import Places
-from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import Predictor, RowLimits
 from gomlx.server.process.announcement import Announcement
