@@ -186,6 +186,7 @@ ARROWS = {
         "models.version",
         "cache",
         "config",
+        "contract",
         "errors",
         "metrics",
         "runtime",

@@ -117,7 +117,7 @@ class Graph(NamedTuple):
     close: Callable[[], None]
 
 
-Load = Callable[[ModelVersion, Description, int], Graph]
+LoadGraph = Callable[[ModelVersion, Description, int], Graph]
 
 
 def load_here(version: ModelVersion, description: Description, threads: int) -> Graph:
@@ -139,7 +139,7 @@ class Servable:
     """
 
     def __init__(
-        self, version: ModelVersion, threads: int = 1, load: Load = load_here
+        self, version: ModelVersion, threads: int = 1, load: LoadGraph = load_here
     ) -> None:
         self.version = version
         self.description = Description.read(version.directory)

@@ -12,12 +12,12 @@ from gomlx.models.version import ModelVersion
 from gomlx.server.process.hooks import WorkerHooks
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
-    from gomlx.models.serving.servable import Description, Graph, Load
+    from gomlx.models.serving.servable import Description, Graph, LoadGraph
 
 
 def isolated_loads(
     config: Config, hooks: WorkerHooks, metrics: Metrics
-) -> "dict[str, Load]":
+) -> "dict[str, LoadGraph]":
     """Return what loads each isolated model, by its id. Call it on the event loop."""
     return {
         model.id: IsolatedLoad(

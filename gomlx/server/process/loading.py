@@ -20,7 +20,7 @@ from gomlx.models.serving.current import LiveVersion
 from gomlx.models.version import ModelVersion, model_of
 
 if TYPE_CHECKING:
-    from gomlx.models.serving.servable import Load
+    from gomlx.models.serving.servable import LoadGraph
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class VersionLoader:
         metrics: Metrics,
         turns: Turns,
         cores: int = 1,
-        isolated: "Mapping[str, Load] | None" = None,
+        isolated: "Mapping[str, LoadGraph] | None" = None,
     ) -> None:
         self._batches = batches
         self._metrics = metrics
@@ -70,7 +70,7 @@ class VersionLoader:
         self._isolated = isolated or {}
 
     def load(self, version: ModelVersion) -> LiveVersion:
-        """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
+        """LoadGraph and warm a version. Runs in a thread, after `import_tensorflow`."""
         from gomlx.models.serving.servable import Description, Servable, load_here
 
         isolated = self._isolated.get(model_of(version.name))

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gomlx.config.schema import Config
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.batching.threads import spare_cores
+from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
 from gomlx.server.asgi.forms import AnyForm
@@ -86,11 +87,7 @@ class Service:
         self.connections = Connections(
             _routes(config), predictor, limits, successors, hooks.places, cors
         )
-        batches = {model.id: model.batch for model in config.models}
-        cores = spare_cores(config.workers)
-        isolated = isolated_loads(config, hooks, metrics)
-        turn = self.connections.turn
-        loader = VersionLoader(batches, metrics, turn, cores, isolated)
+        loader = _version_loader(config, hooks, metrics, self.connections.turn)
         self._reloader = Reloader(
             rundir.manifest, current, loader, metrics, self._admitter(predictor)
         )
@@ -175,6 +172,15 @@ def _http2_protocols(
     except ImportError:
         return None
     return http2_protocols(app)
+
+
+def _version_loader(
+    config: Config, hooks: WorkerHooks, metrics: Metrics, turns: Turns
+) -> VersionLoader:
+    batches = {model.id: model.batch for model in config.models}
+    cores = spare_cores(config.workers)
+    isolated = isolated_loads(config, hooks, metrics)
+    return VersionLoader(batches, metrics, turns, cores, isolated)
 
 
 def _build_predictor(
