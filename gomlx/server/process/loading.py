@@ -70,7 +70,7 @@ class VersionLoader:
         self._isolated = isolated or {}
 
     def load(self, version: ModelVersion) -> LiveVersion:
-        """LoadGraph and warm a version. Runs in a thread, after `import_tensorflow`."""
+        """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
         from gomlx.models.serving.servable import Description, Servable, load_here
 
         isolated = self._isolated.get(model_of(version.name))
