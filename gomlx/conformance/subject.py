@@ -174,20 +174,26 @@ class Subject:
         Raises HookFailed, NotDeployed.
         """
         run_command(command)
+        self.start()
+
+    def start(self) -> None:
+        """Wait until a server that starts serves each model. Raises NotDeployed."""
         deadline = time.monotonic() + self.options.wait_seconds
         for model in self.live:
-            while not self._is_loaded(model):
+            while problem := self._problem(model):
                 if time.monotonic() > deadline:
-                    raise NotDeployed(f"{model} could not be loaded after a restart")
+                    raise NotDeployed(problem)
                 time.sleep(_LOOK_SECONDS)
+        for model in self.live:
             self.wait(model)
 
-    def _is_loaded(self, model: ModelName) -> bool:
+    def _problem(self, model: ModelName) -> str:
+        """Have a model loaded; return why it was not, or nothing."""
         try:
             self.load(model)
-        except (NotDeployed, Unreachable):
-            return False
-        return True
+        except (NotDeployed, Unreachable) as error:
+            return str(error)
+        return ""
 
     def wait(self, model: ModelName) -> None:
         """Wait until new rows are answered by a model's newest version.

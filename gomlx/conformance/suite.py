@@ -53,7 +53,7 @@ CHECKS = (
 def run(options: RunOptions, only: Sequence[str] = ()) -> Iterator[CheckOutcome]:
     """Deploy the models; ask each question, or some by name; yield the outcomes.
 
-    Raises DoesNotApply if a model cannot be deployed, Unreachable.
+    Raises DoesNotApply if a model cannot be deployed.
     """
     subject = Subject(options)
     prepare(subject)
@@ -66,7 +66,7 @@ def prepare(subject: Subject) -> None:
     """Deploy the first version of each model.
 
     All are written before one is awaited: a server may start only when all are there.
-    Raises DoesNotApply, Unreachable.
+    Raises DoesNotApply.
     """
     twin = first_words(500)
     recipes = {
@@ -77,10 +77,7 @@ def prepare(subject: Subject) -> None:
     }
     for model, recipe in recipes.items():
         subject.write(model, recipe, 1)
-    for model in recipes:
-        subject.load(model)
-    for model in recipes:
-        subject.wait(model)
+    subject.start()
 
 
 def ask(check: Check, subject: Subject) -> CheckOutcome:

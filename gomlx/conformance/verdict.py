@@ -65,7 +65,7 @@ class CheckOutcome:
 
     name: str
     question: str
-    verdict: CheckResult
+    result: CheckResult
     note: str
     exchanges: tuple[Exchange, ...] = ()
     expected: Any = None
@@ -75,7 +75,7 @@ class CheckOutcome:
         document: dict[str, Any] = {
             "name": self.name,
             "question": self.question,
-            "verdict": self.verdict.value,
+            "result": self.result.value,
             "note": self.note,
         }
         if self.exchanges:

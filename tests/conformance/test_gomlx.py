@@ -1,4 +1,4 @@
-"""The suite against gomlx: two services that share a signed Redis; nothing is wrong."""
+"""The suite against gomlx, with shared memory or a signed Redis: nothing is wrong."""
 
 import json
 import stat
@@ -22,10 +22,7 @@ TTL_SECONDS = 5
 CANNOT = {"outputs", "request-ids", "by-number"}
 
 
-def config(redis: Server) -> dict[str, Any]:
-    near = {"id": "near", "url": redis.url, "sign_key_file": "../keys"}
-    store = {"id": "answers", "memory_mb": 0, "ttl_seconds": TTL_SECONDS}
-    tiers = [{"connection": "near", "deadline_ms": 5000}]
+def config(store: dict[str, Any]) -> dict[str, Any]:
     return {
         "endpoint": {"port": free_port()},
         "watch": {"poll_seconds": 0.2, "settle_seconds": 0.2},
@@ -33,9 +30,15 @@ def config(redis: Server) -> dict[str, Any]:
             {"id": str(name), "url": f"models/{name}", "datastore": "answers"}
             for name in ModelName
         ],
-        "datastores": [store | {"tiers": tiers}],
-        "connections": [near | {"timeout_seconds": 30}],
+        "datastores": [{"id": "answers", "ttl_seconds": TTL_SECONDS} | store],
     }
+
+
+def with_redis(redis: Server) -> dict[str, Any]:
+    near = {"id": "near", "url": redis.url, "sign_key_file": "../keys"}
+    tiers = [{"connection": "near", "deadline_ms": 5000}]
+    connections = [near | {"timeout_seconds": 30}]
+    return config({"memory_mb": 0, "tiers": tiers}) | {"connections": connections}
 
 
 @contextmanager
@@ -59,8 +62,34 @@ def restarting(service: Service, sign: Path) -> Iterator[str]:
         thread.join()
 
 
+def asked(service: Service, *words: str) -> dict[str, Any]:
+    """Ask a service in which nothing is wrong; return the outcomes by name."""
+    done = CliRunner().invoke(app, ["conformance", service.url, "--json", *words])
+    assert done.exit_code == 0, done.output
+    return {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+
+
 @pytest.mark.timeout(600)
-def test_nothing_is_wrong(tmp_path: Path) -> None:
+def test_with_shared_memory(tmp_path: Path) -> None:
+    """Its answers survive the restart, and are hits if their model is the same."""
+    only = ("repeated", "two-models", "same-number", "restart")
+    words = [word for name in only for word in ("--only", name)]
+    document = config({"memory_mb": 16, "ttl_seconds": 600})
+    document["endpoint"]["workers"] = 2
+    with (
+        running(tmp_path, document, stages=True) as service,
+        restarting(service, tmp_path / "restart") as command,
+    ):
+        words += ["--model-dir", str(tmp_path / "models")]
+        checks = asked(service, *words, "--restart-command", command)
+    assert {name: one["result"] for name, one in checks.items()} == dict.fromkeys(
+        only, "right"
+    )
+    assert checks["restart"]["note"] == "the unchanged model's answer afterwards: a hit"
+
+
+@pytest.mark.timeout(600)
+def test_with_redis(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("0a" * 32)
     keys.chmod(stat.S_IRUSR)
@@ -69,8 +98,8 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
         folder.mkdir()
     with (
         server(tmp_path / "redis") as redis,
-        running(folders[0], config(redis), stages=True) as one,
-        running(folders[1], config(redis), stages=True) as other,
+        running(folders[0], with_redis(redis), stages=True) as one,
+        running(folders[1], with_redis(redis), stages=True) as other,
         restarting(one, tmp_path / "restart") as command,
     ):
         options = {
@@ -82,12 +111,10 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
             "--restart-command": command,
         }
         words = [str(word) for pair in options.items() for word in pair]
-        done = CliRunner().invoke(app, ["conformance", one.url, "--json", *words])
-    checks = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
-    assert done.exit_code == 0, done.output
-    verdicts = {name: one["verdict"] for name, one in checks.items()}
+        checks = asked(one, *words)
+    results = {name: one["result"] for name, one in checks.items()}
     names = {check.name for check in CHECKS}
-    assert verdicts == dict.fromkeys(names - CANNOT, "right") | dict.fromkeys(
+    assert results == dict.fromkeys(names - CANNOT, "right") | dict.fromkeys(
         CANNOT, "does not apply"
     )
     assert checks["repeated"]["note"] == "the second: a hit"

@@ -56,11 +56,11 @@ def ask(url: str, models: Path, *words: str) -> Result:
     return CliRunner().invoke(app, [*arguments, "--wait-seconds", "10", *words])
 
 
-def by_verdict(done: Result) -> dict[str, dict[str, Any]]:
-    verdicts: dict[str, dict[str, Any]] = {}
+def by_result(done: Result) -> dict[str, dict[str, Any]]:
+    results: dict[str, dict[str, Any]] = {}
     for one in json.loads(done.stdout)["checks"]:
-        verdicts.setdefault(one["verdict"], {})[one["name"]] = one
-    return verdicts
+        results.setdefault(one["result"], {})[one["name"]] = one
+    return results
 
 
 @pytest.mark.parametrize("protocol", ["mly", "tfserving", "oip"])
@@ -69,17 +69,17 @@ def test_a_right_server(protocol: str, tmp_path: Path) -> None:
     with serving(models, Faults(ttl_seconds=1.0)) as url:
         words = ("--protocol", protocol, "--ttl-seconds", "1", "--json")
         done = ask(url, models, *words)
-    verdicts = by_verdict(done)
+    results = by_result(done)
     assert done.exit_code == 0, done.output
-    assert "wrong" not in verdicts
+    assert "wrong" not in results
     cannot = {"two-hosts", "poisoned", "restart"}
     if protocol != "oip":
         cannot |= {"outputs", "request-ids"}
     if protocol == "mly":
         cannot |= {"by-number"}
-    assert set(verdicts["does not apply"]) == cannot
-    assert all(one["note"] for one in verdicts["does not apply"].values())
-    assert len(verdicts["right"]) == len(CHECKS) - len(cannot)
+    assert set(results["does not apply"]) == cannot
+    assert all(one["note"] for one in results["does not apply"].values())
+    assert len(results["right"]) == len(CHECKS) - len(cannot)
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -89,7 +89,7 @@ def test_a_fault_is_found(name: str, tmp_path: Path) -> None:
     ttl = ("--ttl-seconds", "0") if "expiry" in expected else ()
     with serving(models, faults) as url:
         done = ask(url, models, "--protocol", protocol, "--json", *ttl)
-        wrong = by_verdict(done)["wrong"]
+        wrong = by_result(done)["wrong"]
         assert done.exit_code == 1, done.output
         assert set(wrong) == expected
         for one in wrong.values():

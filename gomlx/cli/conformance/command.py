@@ -10,7 +10,6 @@ import typer
 from gomlx.cli.bench import AsJson
 from gomlx.cli.conformance.report import print_report
 from gomlx.cli.terminal import FAILED, output, usage_error
-from gomlx.conformance.exchange import Unreachable
 from gomlx.conformance.options import (
     FormatName,
     LoadName,
@@ -112,10 +111,10 @@ def conformance(
     _check(options, only or [])
     try:
         outcomes = list(run(options, only or ()))
-    except (DoesNotApply, Unreachable) as error:
+    except DoesNotApply as error:
         raise usage_error(str(error)) from None
     _print(options, outcomes, as_json)
-    if any(one.verdict is CheckResult.wrong for one in outcomes):
+    if any(one.result is CheckResult.wrong for one in outcomes):
         raise typer.Exit(FAILED)
 
 

@@ -20,19 +20,19 @@ def print_report(outcomes: Sequence[CheckOutcome]) -> None:
     """Print the table; then each wrong outcome with its requests."""
     table = Table("check", "question", "result", "what was seen", box=None)
     for one in outcomes:
-        verdict = f"[{_STYLES[one.verdict]}]{one.verdict.value}[/]"
+        result = f"[{_STYLES[one.result]}]{one.result.value}[/]"
         note = escape(one.note[:_NOTE_CHARACTERS])
-        table.add_row(one.name, escape(one.question), verdict, note)
+        table.add_row(one.name, escape(one.question), result, note)
     output.print(table)
     for one in outcomes:
-        if one.verdict is CheckResult.wrong:
+        if one.result is CheckResult.wrong:
             _print_wrong(one)
-    counts = [f"{_count(outcomes, verdict)} {verdict.value}" for verdict in CheckResult]
+    counts = [f"{_count(outcomes, result)} {result.value}" for result in CheckResult]
     output.print(f"\n{', '.join(counts)}")
 
 
-def _count(outcomes: Sequence[CheckOutcome], verdict: CheckResult) -> int:
-    return sum(one.verdict is verdict for one in outcomes)
+def _count(outcomes: Sequence[CheckOutcome], result: CheckResult) -> int:
+    return sum(one.result is result for one in outcomes)
 
 
 def _print_wrong(one: CheckOutcome) -> None:

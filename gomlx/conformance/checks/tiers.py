@@ -44,7 +44,7 @@ def restart(subject: Subject) -> str:
     if command is None:
         raise DoesNotApply("needs --restart-command")
     call = PredictCall(_WORDS, (subject.row(),))
-    kept = PredictCall(ModelName.twin, call.rows)
+    kept = PredictCall(ModelName.twin, (subject.row(),))
     first = subject.first(call)
     same = subject.first(kept)
     subject.then(call, first)

@@ -1,0 +1,1 @@
+"""gomlx conformance, run against gomlx and other servers: results/conformance.md."""
