@@ -19,6 +19,7 @@ def changed_row(subject: Subject) -> str:
     one, two, three, new, last = (subject.row(b="blue") for _ in range(5))
     call = PredictCall(ModelName.words, (one, two, three))
     first = subject.first(call)
+    subject.settle()
     subject.then(replace(call, rows=(one, new, three)), first)
     subject.then(replace(call, rows=(three, two, one)), first)
     subject.then(replace(call, rows=(one, two, three, last)), first)

@@ -98,6 +98,7 @@ def request_ids(subject: Subject) -> str:
     subject.needs(Feature.request_id)
     call = PredictCall(_WORDS, (subject.row(),), request_id="first")
     first = subject.first(call)
+    subject.settle()
     later = [subject.then(replace(call, request_id=""), first)]
     for name in ("second", "third"):
         seen = subject.then(replace(call, request_id=name), first)
@@ -111,6 +112,7 @@ def headers(subject: Subject) -> str:
     """One row with other headers; a packed answer only for who accepts one."""
     call = PredictCall(_WORDS, (subject.row(),), headers={"Accept-Encoding": "gzip"})
     packed = subject.ask(call)
+    subject.settle()
     later = []
     for name, value in (
         ("X-Request-Id", "7"),
