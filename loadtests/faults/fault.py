@@ -31,11 +31,14 @@ Make = Callable[[Scene], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Offered:
-    """The load during a fault. rows: None for those of the scene's models."""
+    """The load during a fault. rows: None for those of the scene's models.
+
+    rate: in requests per second, or what measures it first.
+    """
 
     model: str = "m"
     rows: Rows | None = None
-    rate: float = RATE
+    rate: float | Callable[[Scene], float] = RATE
     connections: int = CONNECTIONS
     hits: float = _HITS
 
@@ -47,7 +50,8 @@ class Fault:
     make: a context, in which the fault is. lasts: it is there for as long as the suite
     says; others are over once they are made. longest: seconds within which every answer
     has to come; recovery: seconds until all has to be as before. refusals: statuses
-    that requests may get. needs_root: it can be made by root only.
+    that requests may get. needs_root: it can be made by root only. missing: says what
+    else it needs that is not here, or "".
     """
 
     name: str
@@ -58,6 +62,7 @@ class Fault:
     refusals: Collection[int] = ()
     offered: Offered = Offered()
     needs_root: bool = False
+    missing: Callable[[], str] = str
 
 
 def run(fault: Fault, scene: Scene, seconds: float, start: int) -> Outcome:
@@ -104,17 +109,18 @@ def _loaded(scene: Scene, offered: Offered, start: int) -> Iterator[_Running]:
     path = f"/v1/api/model/{offered.model}/eval"
     rows = offered.rows or scene.sources.rows
     traffic = Traffic(path, rows, offered.hits, _RECURRING, start=start)
+    rate = offered.rate if isinstance(offered.rate, float) else offered.rate(scene)
     with tempfile.TemporaryDirectory() as folder:
         stop_file = Path(folder) / "stop"
-        phases = (Phase(_MOST_SECONDS, offered.rate),)
+        phases = (Phase(_MOST_SECONDS, rate),)
         count = offered.connections
         url = scene.service.url
-        load = Load(url, traffic, phases, count, True, stop_file, scene.ca)
-        earlier = len(procfs.peers(scene.port))
+        ca = scene.tls.ca if scene.tls else None
+        load = Load(url, traffic, phases, count, True, stop_file, ca)
         with openloop.started(load, procfs.cores()) as samples:
             running = _Running(samples, stop_file)
             deadline = perf_counter() + _START_SECONDS
-            while len(procfs.peers(scene.port)) < earlier + count:
+            while len(procfs.peers(scene.port)) < count:
                 if samples.done() or perf_counter() > deadline:
                     raise RuntimeError(f"no load: {samples.exception()}")
                 sleep(_POLL_SECONDS)

@@ -17,6 +17,7 @@ from gomlx.cli.service import request_of
 from loadtests.faults.answers import Answers
 from loadtests.load import procfs
 from loadtests.load.traffic import Rows
+from tests.support.certificates import Endpoint
 from tests.support.redis_servers import Server
 from tests.support.relay import Relay
 from tests.support.service import Service, is_running, state_of, wait_for
@@ -40,15 +41,19 @@ class Store:
 
 @dataclass(frozen=True)
 class Sources:
-    """The SavedModels that versions of `m` are made of, by name, and their rows."""
+    """The SavedModels that versions of `m` are made of, by name, and their rows.
+
+    hostile: one that may not be served.
+    """
 
     paths: dict[str, Path]
     rows: Rows
+    hostile: Path
 
 
 @dataclass
 class Scene:
-    """A running service, and what is known of it.
+    """A running service, and what is known of it. tls: its files, if it has some.
 
     live: the name of the source of m's live version. lost: ports of the clients whose
     connections died with a killed process. ends: when all of the service died, from
@@ -59,7 +64,7 @@ class Scene:
     sources: Sources
     answers: Answers
     store: Store | None = None
-    ca: Path | None = None
+    tls: Endpoint | None = None
     live: str = "A"
     lost: set[int] = field(default_factory=set)
     ends: list[tuple[float, float]] = field(default_factory=list)

@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.faults import answers, namespace
-from loadtests.faults.kinds import disk, memory, processes, redis
+from loadtests.faults.kinds import (
+    clients,
+    clock,
+    disk,
+    limits,
+    memory,
+    models,
+    processes,
+    redis,
+    tls,
+)
 from loadtests.faults.scene import Scene, Sources, Store, opened
 from loadtests.faults.suite import Family
+from tests.support.certificates import Endpoint
 from tests.support.redis_servers import cluster, cluster_url, free_port, server
 from tests.support.relay import Relay
 
@@ -25,14 +36,15 @@ def sources(folder: Path) -> Sources:
         name: answers.save_ranked(folder / "sources" / name, 2.5 + n)
         for n, name in enumerate(_VERSIONS)
     }
-    return Sources(paths, answers.ranked_rows())
+    hostile = models.save_writing(folder / "sources" / "hostile")
+    return Sources(paths, answers.ranked_rows(), hostile)
 
 
-def config_of(*models: dict[str, Any], **more: Any) -> dict[str, Any]:
+def config_of(*others: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return the config of a service with a model m, whose answers are in L1."""
     document = {
         "endpoint": {**_ENDPOINT, "port": free_port()},
-        "models": [{"id": "m", "url": "./m", "datastore": "l1"}, *models],
+        "models": [{"id": "m", "url": "./m", "datastore": "l1"}, *others],
         "datastores": [{"id": "l1", "memory_mb": 16}],
     }
     return document | more
@@ -46,6 +58,46 @@ def alone(folder: Path) -> Iterator[Scene]:
     with ExitStack() as stack:
         stack.enter_context(namespace.small_disk(where, _DISK_MEGABYTES))
         yield stack.enter_context(opened(where, config_of(), made))
+
+
+@contextmanager
+def several(folder: Path) -> Iterator[Scene]:
+    """Run a service with a slow model, and one whose values make runs long."""
+    made = sources(folder)
+    slow = answers.save_slow(folder / "slow")
+    sums = models.save_summing(folder / "sums")
+    batch = {"max_rows": 1, "max_queued_ms": 300}
+    config = config_of(
+        {"id": "slow", "url": str(slow), "datastore": "l1", "batch": batch},
+        {"id": "sums", "url": str(sums), "batch": {"rows": "alone"}},
+    )
+    (folder / "service").mkdir()
+    with opened(folder / "service", config, made) as scene:
+        yield scene
+
+
+@contextmanager
+def faked_clock(folder: Path) -> Iterator[Scene]:
+    """Run a service whose time of day can jump."""
+    made = sources(folder)
+    where = folder / "service"
+    where.mkdir()
+    prefix = clock.prefix(where)
+    with opened(where, config_of(), made, prefix=prefix) as scene:
+        yield scene
+
+
+@contextmanager
+def encrypted(folder: Path) -> Iterator[Scene]:
+    """Run a service with TLS."""
+    made = sources(folder)
+    files = Endpoint(folder / "tls")
+    endpoint = {**_ENDPOINT, "port": free_port(), "tls": files.config()}
+    config = config_of(endpoint=endpoint)
+    (folder / "service").mkdir()
+    trust = files.trust(is_known=False)
+    with opened(folder / "service", config, made, trust=trust, tls=files) as scene:
+        yield scene
 
 
 @contextmanager
@@ -87,4 +139,7 @@ FAMILIES = (
     Family("processes", alone, processes.FAULTS),
     Family("Redis", shared, redis.FAULTS),
     Family("memory and disk", alone, (*memory.FAULTS, *disk.FAULTS)),
+    Family("others", several, (*limits.FAULTS, *clients.FAULTS, *models.FAULTS)),
+    Family("the clock", faked_clock, clock.FAULTS, clock.missing),
+    Family("TLS", encrypted, tls.FAULTS),
 )

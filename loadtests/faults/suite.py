@@ -52,13 +52,19 @@ class Suite:
         """Do all faults of a family."""
         remaining = list(self._possible(family))
         while remaining:
-            with self._status(f"a service for {family.name}"), _folder() as folder:
-                self._run_some(family, folder, remaining)
+            count = len(remaining)
+            try:
+                with self._status(f"a service for {family.name}"), _folder() as folder:
+                    self._run_some(family, folder, remaining)
+            except Exception as error:
+                if len(remaining) == count:  # another service would not start, either
+                    self._add(_failed(remaining.pop(0), error))
 
     def _possible(self, family: Family) -> Iterator[Fault]:
         missing = family.missing() if family.faults else ""
         for fault in family.faults:
-            reason = missing or (self.problem if fault.needs_root else "")
+            reason = missing or fault.missing()
+            reason = reason or (self.problem if fault.needs_root else "")
             if reason:
                 self.skipped.append(f"{fault.name}: {reason}")
             else:
@@ -71,8 +77,7 @@ class Suite:
                 fault = remaining.pop(0)
                 with self._status(fault.name):
                     outcome = self._outcome(fault, scene)
-                self.outcomes.append(outcome)
-                self.console.print(report.line(outcome))
+                self._add(outcome)
                 if outcome.recovery is None:
                     self.console.print(scene.service.text()[-4000:])
                     return
@@ -81,9 +86,11 @@ class Suite:
         try:
             return run(fault, scene, self.seconds, next(self._starts))
         except Exception as error:  # of any kind: it is the outcome
-            limits = Limits(fault.longest, fault.recovery)
-            text = f"{type(error).__name__}: {error}"
-            return Outcome(fault.name, Replies(0, 0.0), None, [text], limits)
+            return _failed(fault, error)
+
+    def _add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.console.print(report.line(outcome))
 
     @contextmanager
     def _status(self, text: str) -> Iterator[None]:
@@ -93,6 +100,13 @@ class Suite:
             return
         with self.console.status(text):
             yield
+
+
+def _failed(fault: Fault, error: Exception) -> Outcome:
+    """Return the outcome of a fault that could not be made, or not be ended."""
+    limits = Limits(fault.longest, fault.recovery)
+    text = f"{type(error).__name__}: {error}"
+    return Outcome(fault.name, Replies(0, 0.0), None, [text], limits)
 
 
 @contextmanager

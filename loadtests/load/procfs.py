@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _NICE = -15
 _AUTOGROUP = Path("/proc/self/autogroup")
-_LISTEN = "0A"  # a socket's state, in /proc/net/tcp
+_OPEN = "01"  # a socket's state, in /proc/net/tcp
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -51,7 +51,7 @@ def family(pid: int) -> list[int]:
 
 
 def peers(port: int, pids: Iterable[int] | None = None) -> set[int]:
-    """Return the clients' ports of the IPv4 connections to a port of this host.
+    """Return the clients' ports of the open IPv4 connections to a port of this host.
 
     pids: only of connections that these processes hold; None: of all, also of those
     that nobody has accepted yet.
@@ -60,7 +60,7 @@ def peers(port: int, pids: Iterable[int] | None = None) -> set[int]:
     found = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         local, remote, state, inode = (line.split()[n] for n in (1, 2, 3, 9))
-        is_there = int(local.partition(":")[2], 16) == port and state != _LISTEN
+        is_there = int(local.partition(":")[2], 16) == port and state == _OPEN
         if is_there and (wanted is None or inode in wanted):
             found.add(int(remote.partition(":")[2], 16))
     return found
