@@ -152,6 +152,7 @@ ARROWS = {
     "server.http": {
         "server.body",
         "server.http",
+        "server.pace",
         "server.predict",
         "config.schema",
         "config.tls",
@@ -166,6 +167,7 @@ ARROWS = {
     },
     "server.routes": {
         "server.body",
+        "server.pace",
         "server.routes",
         "server.predict",
         "server.http",

@@ -2,14 +2,15 @@
 
 A connection of HTTP/2 may bring a hundred requests at once. Their tasks would all run
 in one turn, and answer in it, half a millisecond each: timers and every other
-connection would wait for all of them.
+connection would wait for all of them. Those that wait start in their order.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-_REQUESTS_PER_TURN = 16
+_REQUESTS_PER_TURN = 4
 
 _Asgi = Callable[..., Awaitable[None]]
 
@@ -21,14 +22,32 @@ class PacedApp:
         self._app = app
         self._per_turn = per_turn
         self._started = 0  # in this turn
+        self._will_end_turn = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        while self._started >= self._per_turn:  # noqa: ASYNC110  # a turn is awaited
-            await asyncio.sleep(0)
-        if not self._started:
-            asyncio.get_running_loop().call_soon(self._end_turn)
-        self._started += 1
+        if self._started >= self._per_turn:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        else:
+            self._started += 1
+            self._schedule()
         await self._app(scope, receive, send)
 
+    def _schedule(self) -> None:
+        if not self._will_end_turn:
+            self._will_end_turn = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
     def _end_turn(self) -> None:
+        """Let the next ones start that wait; others wait behind them."""
+        self._will_end_turn = False
         self._started = 0
+        while self._waiting and self._started < self._per_turn:
+            turn = self._waiting.popleft()
+            if not turn.done():  # not cancelled
+                turn.set_result(None)
+                self._started += 1
+        if self._started:
+            self._schedule()

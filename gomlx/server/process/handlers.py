@@ -15,6 +15,7 @@ from gomlx.runtime.rundir import RunDir
 from gomlx.server.body import BodyBudget
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.tls.certificates import Certificates
+from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers
@@ -87,6 +88,7 @@ def _stream_limits(endpoint: Endpoint, bodies: BodyBudget) -> StreamLimits:
         receive_seconds=endpoint.receive_seconds,
         idle_seconds=endpoint.stream_idle_seconds,
         bodies=bodies,
+        pace=Pace(),
     )
 
 

@@ -19,6 +19,7 @@ import falcon.asgi
 from gomlx.errors import GomlxError, TooLarge
 from gomlx.server.body import BodyBudget, BodyParts, TooManyBodies
 from gomlx.server.http.coding import check_transfer, coding_of
+from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.routes.lines import LineSplitter, as_line
@@ -38,7 +39,7 @@ class StreamLimits(NamedTuple):
     line_bytes bounds a line; and beyond one line, everything that waits. line_seconds:
     from the arrival of a line to its answer. receive_seconds: for a line to arrive,
     from its first byte. idle_seconds: for the next line to come. bodies: what all lines
-    and bodies under way in the worker hold.
+    and bodies under way in the worker hold. pace: of the lines of all streams.
     """
 
     rows: int
@@ -47,6 +48,7 @@ class StreamLimits(NamedTuple):
     receive_seconds: float
     idle_seconds: float
     bodies: BodyBudget
+    pace: Pace
 
 
 class StreamTimeout(GomlxError):
@@ -182,6 +184,8 @@ class Stream:
             for text in self._splitter.split(chunk[at : at + _SLICE_BYTES]):
                 await self._submit(text)
                 had_begun = False
+                if self._limits.pace.is_spent:
+                    await self._limits.pace.turn()
             if self._splitter.has_begun and not had_begun:
                 self._since = time.monotonic()
             await asyncio.sleep(0)
@@ -193,12 +197,14 @@ class Stream:
         while self._has_to_wait():
             await self._window.wait_until_drained()
         self._since = time.monotonic()
+        started = time.perf_counter()
         line = self._window.open(len(text))
         completed = partial(self._complete, line)
         pending = self._predictor.submit(
             self._name, text, completed, self._limits.line_seconds
         )
         self._window.submitted(line, pending)
+        self._limits.pace.spend(time.perf_counter() - started)
 
     def _has_to_wait(self) -> bool:
         """Return whether the next line waits until the client has read answers.

@@ -14,6 +14,7 @@ import pytest
 
 from gomlx.models.serving.servable import Servable
 from gomlx.server.body import BodyBudget
+from gomlx.server.pace import Pace
 from gomlx.server.routes.stream import Stream, StreamLimits
 from tests.server.conftest import Path_
 from tests.server.duplex import Client, Http1, Http2, path
@@ -326,7 +327,10 @@ async def test_a_stream_that_is_closed_leaves_nothing(path: Path_) -> None:
     assert live
     body = Pieces(row(1), row(2) + row(3), b'{"x"')
     stream = Stream(
-        path.predictor, "m", body, StreamLimits(2, 1000, 30.0, 30.0, 30.0, BODIES)
+        path.predictor,
+        "m",
+        body,
+        StreamLimits(2, 1000, 30.0, 30.0, 30.0, BODIES, Pace()),
     )
     assert json.loads((await anext(aiter(stream))).splitlines()[0])["data"] == {"y": 2}
     await stream.close()
@@ -342,7 +346,10 @@ async def test_a_stream_waits_for_room_in_a_queue_that_its_own_rows_fill(
     gate = path.gated(servables[2.0])
     body = Pieces(b"".join(map(row, range(100, 250))))
     stream = Stream(
-        path.predictor, "m", body, StreamLimits(200, 10_000, 30.0, 30.0, 30.0, BODIES)
+        path.predictor,
+        "m",
+        body,
+        StreamLimits(200, 10_000, 30.0, 30.0, 30.0, BODIES, Pace()),
     )
     answers = aiter(stream)
     await gate.wait()
@@ -375,7 +382,7 @@ class Dribble:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("piece", [b"", b"\n", b" ", b"1"])
 async def test_a_stream_without_whole_lines_ends(path: Path_, piece: bytes) -> None:
-    limits = StreamLimits(200, 10_000, 30.0, 0.2, 0.2, BODIES)
+    limits = StreamLimits(200, 10_000, 30.0, 0.2, 0.2, BODIES, Pace())
     stream = Stream(path.predictor, "m", Dribble(row(1), piece), limits)
     async with asyncio.timeout(30):
         lines = b"".join([answers async for answers in stream]).splitlines()

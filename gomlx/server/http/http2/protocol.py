@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable
 from enum import Enum
 from functools import cache
+from time import perf_counter
 from typing import Final, cast
 
 from gomlx.server.http.connections import Connections
@@ -34,11 +35,14 @@ from gomlx.server.http.http2.upgrade import UpgradeRequest
 from gomlx.server.http.peer import Peer
 
 _CHUNK_BYTES = 1 << 18  # what is written at once
-# What is read at once: frames of ten bytes take four milliseconds. The loop brings
-# 256 KiB at a time, and up to 8 MiB before it looks at another connection.
+# What is read at once: frames of ten bytes take four milliseconds, and some more. The
+# loop brings 256 KiB at a time, and up to 8 MiB before it looks at another connection.
 # Twice the largest frame: each slice has the end of one, and so an event.
 _SLICE_BYTES = 1 << 15
-_MOST_EVENTS = _SLICE_BYTES // 16  # of frames with seven bytes or more
+_SLOW_SLICE_BYTES = 1 << 12  # after one that took long
+_SLOW_SECONDS = 0.001
+_EVENT_BYTES = 16  # of frames with seven bytes or more
+_SMALL_BYTES = 1 << 10  # is read at once, whatever others have sent in this turn
 _NOTHING = memoryview(b"")
 _GAP_SECONDS = 5  # what a stop waits for a moment without requests
 
@@ -69,6 +73,7 @@ class Http2Protocol(asyncio.Protocol):
         self._stopping_since = 0.0
         self._will_flush = False
         self._rest = _NOTHING  # that is read in the next turn
+        self._slice_bytes = _SLICE_BYTES
 
     @property
     def address(self) -> str:
@@ -106,7 +111,7 @@ class Http2Protocol(asyncio.Protocol):
             # A flood would be read until the end; the peer's own end is to be seen.
             self.peer.set_reading(len(data) < _SLICE_BYTES)
             return
-        if len(data) > _SLICE_BYTES:
+        if len(data) > _SMALL_BYTES:
             self._receive_slice(data)
             return
         try:
@@ -117,21 +122,46 @@ class Http2Protocol(asyncio.Protocol):
         self.will_flush()  # answers to SETTINGS and PING, and open windows
 
     def _receive_slice(self, data: bytes | memoryview) -> None:
-        """Read a part of much that has come at once, and the rest in further turns."""
+        """Read a part of much that has come at once, and the rest in further turns.
+
+        All of it, if other connections have read for as long as a turn has.
+        """
+        pace = self._requests.pace
         view = memoryview(data)
-        self._rest = view[_SLICE_BYTES:]
-        self._read_on()
-        asyncio.get_running_loop().call_soon(self._receive_rest)
+        size = 0 if pace.is_spent else self._slice_bytes
+        self._rest = view[size:]
+        if self._rest:
+            self._read_on()
+            asyncio.get_running_loop().call_soon(self._receive_rest)
+        if not size:
+            pace.spend(0.0)
+            return
+        started = perf_counter()
         try:
-            events = self.engine.receive(view[:_SLICE_BYTES])
-            is_noise = not events or len(events) > _MOST_EVENTS
-            if is_noise and self._requests.traffic.meant_nothing(_SLICE_BYTES):
-                raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "meaningless frames")
-            self._requests.handle(events)
+            self._handle_slice(view[:size])
         except EngineFailed as failure:
             self._fail(failure.code)
             return
+        finally:
+            seconds = perf_counter() - started
+            pace.spend(seconds)
+        is_slow = seconds > _SLOW_SECONDS
+        self._slice_bytes = _SLOW_SLICE_BYTES if is_slow else _SLICE_BYTES
         self.will_flush()
+
+    def _handle_slice(self, data: memoryview) -> None:
+        """Raises EngineFailed."""
+        traffic = self._requests.traffic
+        started = perf_counter()
+        events = self.engine.receive(data)
+        is_silent = not events and len(data) == _SLICE_BYTES
+        is_noise = is_silent or len(events) > len(data) // _EVENT_BYTES
+        if is_noise and self._rest and traffic.meant_nothing(len(data)):
+            raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "meaningless frames")
+        self._requests.handle(events)
+        seconds = perf_counter() - started
+        if traffic.kept_loop(seconds, events, self.connections.now):
+            raise EngineFailed(ErrorCode.ENHANCE_YOUR_CALM, "too much of the loop")
 
     def _receive_rest(self) -> None:
         """Read what was left in an earlier turn, unless the peer does not read."""

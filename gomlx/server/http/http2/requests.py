@@ -34,6 +34,7 @@ from gomlx.server.http.http2.stream import HotStream
 from gomlx.server.http.http2.traffic import Traffic
 from gomlx.server.http.peer import Peer
 from gomlx.server.http.response import HeadTooLarge
+from gomlx.server.pace import Pace
 from gomlx.server.predict.reply import Reply
 
 
@@ -48,6 +49,7 @@ class Http2Routes:
         limits = connections.limits
         self.parse = FieldsParser(connections.parse, limits.header_bytes)
         self.application = application
+        self.pace = Pace()
 
 
 class RequestsOwner(Protocol):
@@ -68,6 +70,7 @@ class Requests:
     """The streams of one connection, by number, and how much they cost.
 
     streams: not answered yet. unread: answered before all of the body had arrived.
+    pace: of what all connections read.
     """
 
     def __init__(self, owner: RequestsOwner, routes: Http2Routes) -> None:
@@ -76,6 +79,7 @@ class Requests:
         self.traffic = Traffic(owner.connections.now)
         self.streams: dict[int, HotStream | BridgedStream] = {}
         self.unread: set[int] = set()
+        self.pace = routes.pace
         self.will_flush = owner.will_flush  # PERF: no second call for an answer
         self._owner = owner
         self._routes = routes

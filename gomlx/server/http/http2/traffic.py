@@ -15,8 +15,15 @@ Envoy answers what else there is, by turns with other connections. Here it costs
     closed streams, unknown ones, DATA
     of a few bytes each
 
+    time to read what it sends, in      0.25 s, and a tenth of all time; beyond 0.2 ms
+    the event loop                      a request and 20 us a KiB of a body
+
 Every other limit is the engine's.
 """
+
+from collections.abc import Sequence
+
+from gomlx.server.http.http2.engine import DataReceived, Event, RequestReceived
 
 _OPENED = 500
 _LIFETIME_SECONDS = 1.0
@@ -26,6 +33,11 @@ _DATA_FRAME_BYTES = 1 << 14
 _RARE_EVENTS = 1000
 _RARE_EVENTS_A_SECOND = 100
 _MEANINGLESS_BYTES = 1 << 18
+# Several times what well-behaved clients take.
+_LOOP_SECONDS = 0.25
+_LOOP_SHARE = 0.1
+_REQUEST_SECONDS = 2e-4
+_BYTE_SECONDS = 2e-8
 
 
 class Traffic:
@@ -45,6 +57,7 @@ class Traffic:
         self._rare = 0
         self._began = now
         self._meaningless_bytes = 0
+        self._loop_seconds = 0.0  # beyond what requests and bodies may take
 
     def opened(self, stream: int) -> None:
         """Count a request."""
@@ -77,3 +90,15 @@ class Traffic:
         """Count so many bytes that said nothing; return if that is a flood."""
         self._meaningless_bytes += size
         return self._meaningless_bytes > _MEANINGLESS_BYTES
+
+    def kept_loop(self, seconds: float, events: Sequence[Event], now: float) -> bool:
+        """Count how long much at once took to read; return if that is a flood."""
+        for event in events:
+            if isinstance(event, RequestReceived):
+                seconds -= _REQUEST_SECONDS
+            elif isinstance(event, DataReceived):
+                seconds -= _BYTE_SECONDS * len(event.data)
+        if seconds > 0:
+            self._loop_seconds += seconds
+        allowed = _LOOP_SECONDS + _LOOP_SHARE * (now - self._began)
+        return self._loop_seconds > allowed

@@ -187,6 +187,37 @@ async def test_a_flood_is_read_in_slices_and_not_beyond_its_end(site: Site) -> N
     writer.close()
 
 
+async def test_a_connection_that_takes_much_of_the_loop(site: Site) -> None:
+    """Each of its frames is allowed, and they come a few at a time."""
+    reader, writer = await site.server.connect()
+    writer.write(PREFACE + WAITING)
+    (connection,) = await site.server.accepts(1)
+    await until(lambda: connection not in site.server.connections.open)
+    (ours,) = site.server.connections.open
+    ended = asyncio.create_task(goaway_of(reader))
+    while not ended.done():
+        ours.data_received(frame(DATA, 0, 1, b" ") * 1000)  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+    assert (await ended)[1] == CALM
+    writer.close()
+
+
+async def test_two_floods_are_not_read_in_one_turn(site: Site) -> None:
+    """The second one waits, and a small request beside it does not."""
+    await (await site.client()).ask("GET", "/")
+    (first,) = site.server.connections.open
+    await (await site.client()).ask("GET", "/")
+    (second,) = site.server.connections.open - {first}
+    pace = first._requests.pace  # type: ignore[attr-defined]
+    pings = frame(PING, 0, 0, bytes(8)) * 100
+    pace.spend(1.0)
+    first.data_received(pings)  # type: ignore[attr-defined]
+    second.data_received(pings[:170])  # type: ignore[attr-defined]
+    assert not first.peer._transport.is_reading()  # type: ignore[attr-defined]
+    assert second.peer._transport.is_reading()  # type: ignore[attr-defined]
+    await until(first.peer._transport.is_reading)  # type: ignore[attr-defined]
+
+
 async def test_large_bodies_arrive_in_slices(site: Site) -> None:
     client = await site.client()
     body = b'{"x":1%b}' % (b" " * 900)
