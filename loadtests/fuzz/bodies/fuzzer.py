@@ -88,16 +88,22 @@ class Served:
         size = body.get("batch_size")
         inputs = {n: v for n, v in body.items() if n not in ("batch_size", "cache_key")}
         if size is None:
-            return [inputs]
+            return [{name: self._unwrapped(name, v) for name, v in inputs.items()}]
         return [
             {name: self._element(name, v, size, i) for name, v in inputs.items()}
             for i in range(size)
         ]
 
+    def _unwrapped(self, name: str, value: Any) -> Any:
+        """Return the element of a row of one, which may be in a list or not."""
+        shape = self._reference.inputs[name].shape
+        is_one = shape.rank == 2 and shape[1] == 1
+        return value[0] if is_one and isinstance(value, list) else value
+
     def _element(self, name: str, values: Any, size: int, place: int) -> Any:
         if name in self.shared and not self._is_column(name, values):
             return values
-        return values[place if len(values) == size else 0]
+        return self._unwrapped(name, values[place if len(values) == size else 0])
 
     def _is_column(self, name: str, values: Any) -> bool:
         rank = self._reference.inputs[name].shape.rank or 0
