@@ -106,6 +106,7 @@ def _supervisor(
         watch.poll_seconds,
         watch.settle_seconds,
         watch.stage_seconds,
+        config.endpoint.drain_seconds,
         config.endpoint.graceful_seconds,
     )
     limits = StageLimits(watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0)

@@ -71,6 +71,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     )
     stream_idle_seconds: Seconds = 60.0  # then a stream without a line ends
     request_seconds: Seconds = 30.0  # from its last byte to its answer
+    # How long a stop by SIGTERM goes on accepting, for balancers to notice it.
+    drain_seconds: Annotated[float, Meta(ge=0, le=_YEAR)] = 5.0
     graceful_seconds: Seconds = 30.0  # for open requests during a stop
     worker_timeout_seconds: Positive = 60  # a worker without a heartbeat is replaced
     max_requests: Annotated[int, Meta(ge=0)] = 0  # then a worker is recycled; 0: never

@@ -79,6 +79,11 @@ class RunDir:
         return self.state / "manifest.json"
 
     @property
+    def draining(self) -> Path:
+        """A file that is there while the service drains."""
+        return self.state / "draining"
+
+    @property
     def workers(self) -> Path:
         return self.state / "workers"
 

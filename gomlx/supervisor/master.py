@@ -58,8 +58,22 @@ class Master:
             log.error("Gunicorn ended (%s); restarting it in %.1f s", reason, delay)
             await asyncio.sleep(delay)
 
+    async def wait(self, seconds: float) -> None:
+        """Wait until the master ends, but no longer."""
+        if self._process:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._process.wait()
+
     async def stop(self) -> None:
-        """Stop gracefully; kill every process that outlives the graceful time."""
+        """Refuse connections, and stop gracefully.
+
+        Every process that outlives the graceful time is killed.
+        """
+        # For all processes that have the socket: closed in workers alone, it would
+        # hold connections that no process accepts any more.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         process = self._process
         if process is None:
             return

@@ -4,7 +4,8 @@
     main loop   per model: watch ─► stage ─► publish ─► signal
                 once a second: make anew what is gone of the files in shared memory
                 Gunicorn: once every model was staged or has failed: start, restart
-    shutdown    stop Gunicorn gracefully; kill what remains
+    shutdown    drain: answer on, and say that it ends; refuse connections; stop
+                Gunicorn gracefully; kill what remains
 
 It imports neither TensorFlow nor Falcon nor Redis: what can crash runs in children.
 """
@@ -51,6 +52,7 @@ class Intervals:
     poll_seconds: float
     settle_seconds: float
     stage_seconds: float
+    drain_seconds: float
     graceful_seconds: float
 
 
@@ -74,6 +76,7 @@ class Supervisor:
         self._timing = timing
         self._keep = keep
         self._stopping = asyncio.Event()
+        self._drain_seconds = 0.0
         self._stager = Stager(timing.stage_seconds)
         self._master = Master(
             _master_command(rundir, listener),
@@ -95,22 +98,26 @@ class Supervisor:
         finally:
             await self._shutdown()
 
-    def stop(self) -> None:
+    def stop(self, drain_seconds: float = 0.0) -> None:
         """End the service gracefully; a second call ends it at once.
 
-        Safe in a signal handler of the loop. Whatever hangs, the process ends.
+        drain_seconds: how long it goes on to accept before. Safe in a signal handler of
+        the loop. Whatever hangs, the process ends.
         """
         if self._stopping.is_set():
             self._master.kill()
         else:
-            limit = self._timing.graceful_seconds + _LAST_SECONDS
+            self._drain_seconds = drain_seconds
+            limit = drain_seconds + self._timing.graceful_seconds + _LAST_SECONDS
             end_within(limit, self._master.kill)
         self._stopping.set()
 
     def _startup(self) -> None:
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(signum, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        drain_seconds = 0.0 if sys.stdin.isatty() else self._timing.drain_seconds
+        loop.add_signal_handler(signal.SIGTERM, self.stop, drain_seconds)
+        self._rundir.draining.unlink(missing_ok=True)
         self._remove_leftovers()
         self._publisher.start()
 
@@ -125,7 +132,15 @@ class Supervisor:
             await serving  # raises what ended it, unless that was the cancellation
 
     async def _shutdown(self) -> None:
+        if self._drain_seconds:
+            log.info("stopping in %g s: balancers may notice", self._drain_seconds)
+            with suppress(OSError):
+                self._rundir.draining.touch()
+            self._master.signal_workers()
+            await self._master.wait(self._drain_seconds)
+        log.info("stopping: what is under way is answered")
         await self._master.stop()
+        log.info("stopped")
 
     def _remove_leftovers(self) -> None:
         """Remove models that are no longer configured, and unfinished stagings."""

@@ -71,6 +71,10 @@ class Service:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
         self.workers: int = document["endpoint"]["workers"]
+        self._environment = dict(os.environ)
+        if "drain_seconds" not in document["endpoint"]:
+            # Not in the config: a tree of an older commit may read it.
+            self._environment["GOMLX_ENDPOINT__DRAIN_SECONDS"] = "0"
         self._headers: dict[str, str] = {}
         if admin := document["endpoint"].get("admin"):
             token = (folder / admin["token_file"]).read_text().split()[0]
@@ -110,6 +114,7 @@ class Service:
                     "config.yaml",
                 ],
                 cwd=self.folder,
+                env=self._environment,
                 stderr=log,
                 stdout=log,
             )

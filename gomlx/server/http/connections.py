@@ -40,7 +40,7 @@ class Connections:
     """The open connections of one worker, and what they share.
 
     places: of the worker's connections, handed over or not. lines: the headers that
-    every response has.
+    every response has. is_draining: the service ends soon, and answers say so.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Connections:
         self.places = places
         self.turn = Turn(predictor, asyncio.get_running_loop().call_soon)
         self.open: set[HotConnection] = set()
-        self.is_stopping = False
+        self.is_draining = False
         self._cors = as_lines(cors.constant)
         self.tick(time.monotonic())
 
@@ -87,8 +87,17 @@ class Connections:
         for connection in list(self.open):
             connection.check(now)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the service ends now."""
+        return self.turn.predictor.stopping.is_set()
+
+    def drain(self) -> None:
+        """Close connections with their next answer, which says so."""
+        self.is_draining = True
+
     def stop(self) -> None:
         """Close every connection as soon as all its requests are answered."""
-        self.is_stopping = True
+        self.is_draining = True
         self.turn.predictor.stopping.set()
         self.tick(time.monotonic())

@@ -103,6 +103,11 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         return self._working > 0
 
     @property
+    def is_draining(self) -> bool:
+        """Whether the service ends soon: the next answer closes the connection."""
+        return False
+
+    @property
     def is_idle(self) -> bool:
         """Whether it is between two requests of HTTP/1.1."""
         is_between = self._awaiting_request and not self._arrival.begun_at
@@ -218,13 +223,17 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
     async def _as_connection_goes_on(self, start: Any) -> Any:
         """Return the start of a response, which says if the connection is closed.
 
+        Gunicorn does so with each response that says it.
+
         Gunicorn closes it, and says nothing, if the body of the request has not arrived
         by the end of the response. Clients often send it a moment after the head.
         Responses without a length are streams, which may begin before the body ends.
         """
         names = [name.lower() for name, _ in start.get("headers", ())]
         has_end = b"content-length" in names or start["status"] in _WITHOUT_BODY
-        if self.reader is not None or not has_end or await self._has_all():
+        if self.reader is not None:
+            return start
+        if not self.is_draining and (not has_end or await self._has_all()):
             return start
         return {**start, "headers": [*start.get("headers", ()), _CLOSE]}
 

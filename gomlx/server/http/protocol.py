@@ -191,7 +191,7 @@ class HotProtocol(asyncio.Protocol):
         self._since = connections.now
         self.text = b""
         self.pending = None
-        closes = connections.is_stopping or not head.keeps_alive
+        closes = connections.is_draining or not head.keeps_alive
         answer = response(reply, connections.lines, closes)
         self._turn.will_send(answer, self._peer)
         if closes:

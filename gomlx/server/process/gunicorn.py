@@ -55,6 +55,11 @@ class UpgradableConnection(WatchedConnection):
 
     transport: Any
 
+    @property
+    def is_draining(self) -> bool:
+        service = self.worker.service
+        return service is not None and service.connections.is_draining
+
     async def _handle_h2c_upgrade(self, request: Any) -> None:
         service = self.worker.service
         if service is None or service.http2 is None:
@@ -136,7 +141,13 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self.heartbeat = Heartbeat(self.notify, timeout)
         if any(model.isolate for model in self.app.config.models):
             self.spawner = Spawner.start()
+        self.has_to_stop = asyncio.Event()
         super().init_process()
+
+    def handle_exit_signal(self) -> None:
+        """Stop at once, and not with the next heartbeat."""
+        super().handle_exit_signal()
+        self.has_to_stop.set()
 
     def load_wsgi(self) -> None:
         """Nothing to load yet: the service is built on the event loop."""
@@ -189,6 +200,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         handed_over = HandedOver(self, limits, places)
         return WorkerHooks(
             certificates=self.app.certificates,
+            is_draining=self.app.rundir.draining.exists,
             hand_over=handed_over.protocol,
             check_handed_over=handed_over.check,
             places=places,
@@ -216,7 +228,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             service = self.service
             if service and service.connections.turn.answered >= self.max_requests:
                 self.alive = False
-            await asyncio.sleep(BEAT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_SECONDS):
+                    await self.has_to_stop.wait()
         self.heartbeat.stop()
 
 

@@ -19,7 +19,8 @@ class WorkerHooks:
     them that are idle for too long. places: of connections on any protocol. may_use_h2c
     tells whether the peer with an address may speak HTTP/2 in the clear. replace has
     the worker stop gracefully, and another one take its place. spawner makes the
-    processes of isolated models, if there are any.
+    processes of isolated models, if there are any. is_draining tells whether the
+    service is about to stop.
     """
 
     certificates: Certificates | None
@@ -29,3 +30,4 @@ class WorkerHooks:
     may_use_h2c: Callable[[Any], bool]
     replace: Callable[[], None]
     spawner: Spawner | None = None
+    is_draining: Callable[[], bool] = lambda: False

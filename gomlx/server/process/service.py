@@ -117,13 +117,22 @@ class Service:
     async def startup(self) -> None:
         """Load every model, then announce that this process takes SIGUSR2."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR2, self._reloader.wake)
+        loop.add_signal_handler(signal.SIGUSR2, self._look)
         sys.setswitchinterval(_SWITCH_SECONDS)
         await import_tensorflow()
         await measure_tiers(self._stores.values())
         await self._reloader.catch_up()
         self._announcement.begin()
         self._tasks = [loop.create_task(_kept(run)) for run in self._background]
+
+    def _look(self) -> None:
+        """Follow what the supervisor has published."""
+        self._drain_if_told()
+        self._reloader.wake()
+
+    def _drain_if_told(self) -> None:
+        if self._hooks.is_draining():
+            self.connections.drain()
 
     def stop_accepting(self) -> None:
         """Accept no new requests; open ones finish."""
@@ -147,6 +156,7 @@ class Service:
 
     async def _tick(self) -> None:
         while True:
+            self._drain_if_told()  # a signal can be lost
             self.connections.tick(time.monotonic())
             self._hooks.check_handed_over()
             for store in self._stores.values():

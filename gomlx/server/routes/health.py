@@ -15,7 +15,8 @@ class Health:
     """The documents, each with an HTTP status.
 
     manifest reads what the supervisor published last. tiers reports the shared tiers,
-    by datastore and name; stats what datastores hold.
+    by datastore and name; stats what datastores hold. is_draining: the service stops
+    soon, and load balancers are to leave it.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class Health:
         tiers: Callable[[], Document],
         stats: Callable[[], Document],
         certificates: Certificates | None = None,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._current = current
         self._manifest = manifest
         self._tiers = tiers
         self._stats = stats
         self._certificates = certificates
+        self._is_draining = is_draining
 
     def live(self) -> tuple[int, Document]:
         """The process runs."""
@@ -39,7 +42,8 @@ class Health:
     def ready(self) -> tuple[int, Document]:
         """Every model has a live version: 200, or else 503.
 
-        So it is if a further signature has none, or is refused.
+        So it is if a further signature has none, or is refused; but not while the
+        service drains.
         """
         failures = self._manifest().failures
         names = [*self._current.names, *self._current.reasons]
@@ -47,7 +51,11 @@ class Health:
         is_ready = all(
             model["ready"] for name, model in models.items() if name == model_of(name)
         )
+        is_draining = self._is_draining()
+        is_ready = is_ready and not is_draining
         document: Document = {"ready": is_ready, "models": models}
+        if is_draining:
+            document["draining"] = True
         if tiers := self._tiers():
             document["tiers"] = tiers
         if self._certificates:
@@ -58,7 +66,8 @@ class Health:
     def ready_only(self) -> tuple[int, Document]:
         """What everybody may know of `ready`, if there are admins."""
         status, document = self.ready()
-        return status, {"ready": document["ready"]}
+        known = ("ready", "draining")
+        return status, {name: document[name] for name in known if name in document}
 
     def health(self) -> tuple[int, dict[str, int]]:
         """1 for each model whose newest files are live, 0 for the others."""

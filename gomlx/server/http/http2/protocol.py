@@ -223,7 +223,7 @@ class Http2Protocol(asyncio.Protocol):
             self.peer.close()
         elif self.engine.is_over:
             self._close()
-        elif self.connections.is_stopping and self._is_idle:
+        elif self.connections.is_draining and self._is_idle:
             self._warn()
 
     def _write(self) -> None:
@@ -258,7 +258,7 @@ class Http2Protocol(asyncio.Protocol):
             self._leave()  # it does not answer a PING
         elif is_late and (self.peer.is_blocked or self.engine.unsent()):
             self.peer.abort()  # it opens no window
-        elif self.connections.is_stopping:
+        elif self.connections.is_draining:
             self._stopping_since = self._stopping_since or now
             if self._is_idle or now - self._stopping_since > _GAP_SECONDS:
                 self._warn()
