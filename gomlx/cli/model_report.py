@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
 from gomlx.cli.explain import form
 from gomlx.cli.server import rows_verdict
-from gomlx.cli.service import stage_request
+from gomlx.cli.service import stage_limits, stage_request
 from gomlx.cli.terminal import errors
 from gomlx.config.schema import Config, Model
 from gomlx.contract.canonical import Kind, parse
@@ -111,7 +111,8 @@ class _Examination:
         self, report: ModelReport, model: Model, source: Source, snapshot: Snapshot
     ) -> list[ModelReport]:
         """Complete a report by what staging finds. Raises StageFailed, OSError."""
-        request = stage_request(model, self._folder / model.id)
+        limits = stage_limits(self._config.watch)
+        request = replace(stage_request(model, self._folder / model.id), limits=limits)
         if self._is_quick:
             read = await asyncio.to_thread(_read, request, source, snapshot)
             return [
@@ -186,7 +187,18 @@ def _staged(version: ModelVersion) -> _Found:
         [_tensor(tensor) | _kind(kind) for tensor, kind in pairs],
         [*map(_tensor, signature.outputs), *map(_echo, signature.echoes)],
         description.unsteady,
-        rows_verdict(description.rows_apart, description.rows_together),
+        rows_verdict(description.rows_apart, description.rows_together)
+        + _threads_only(description.effort.decided_by),
+    )
+
+
+def _threads_only(operation: str) -> str:
+    """Say that values decide what a run takes, by an operation; "": they do not."""
+    if not operation:
+        return ""
+    return (
+        f"; in threads only: by {operation}, values decide how long a run takes. "
+        "run_seconds bounds it, and isolate keeps it out of the workers"
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 from gomlx.cache.redis.signatures import Signer
 from gomlx.cache.shared_memory.keeper import StoreKeeper
 from gomlx.config.load import load_config
-from gomlx.config.schema import Config, Model
+from gomlx.config.schema import Config, Model, Watch
 from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
 from gomlx.errors import ModelNotFound
@@ -109,7 +109,7 @@ def _supervisor(
         config.endpoint.drain_seconds,
         config.endpoint.graceful_seconds,
     )
-    limits = StageLimits(watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0)
+    limits = stage_limits(watch)
     requests = [
         replace(
             stage_request(model, rundir.models / model.id),
@@ -161,6 +161,11 @@ def inspection_of(model: str, config: Path | None, signature: str) -> StageReque
     name, _, further = model.partition(":")
     wanted = signature or further
     return replace(request_of(name, config), signatures=(wanted,) if wanted else ())
+
+
+def stage_limits(watch: Watch) -> StageLimits:
+    """Return what the config lets a staging use."""
+    return StageLimits(watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0)
 
 
 def stage_request(model: Model, into: Path) -> StageRequest:

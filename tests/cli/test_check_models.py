@@ -127,6 +127,29 @@ def test_what_people_read(folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_models_whose_values_decide_how_long_a_run_takes(tmp_path: Path) -> None:
+    def sum_to(x: Any) -> Any:
+        return {"y": tf.reduce_sum(tf.range(x[0, 0])) + x}
+
+    save(tmp_path / "m", sum_to, [spec("x")])
+    model = {"id": "m", "url": "./m", "batch": {"rows": "alone"}}
+    done = check(tmp_path, [model])
+    assert done.returncode == 0, done.stderr
+    assert "in threads only: by Range" in " ".join(done.stdout.split())
+
+
+def test_limits_of_staging_hold_for_a_check(tmp_path: Path) -> None:
+    saved_models.scale(tmp_path / "m", 2.0)
+    document = {
+        "models": [{"id": "m", "url": "./m"}],
+        "watch": {"stage_cpu_seconds": 1},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(document))
+    done = gomlx("check", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "watch.stage_cpu_seconds" in " ".join(done.stderr.split())
+
+
 def test_what_else_a_value_may_or_must_be(tmp_path: Path) -> None:
     def f(id: Any, t: Any, x: Any) -> Any:
         return {"id": id, "y": tf.where(tf.math.is_nan(x), t, x)}
