@@ -47,7 +47,7 @@ async def test_changed_files_are_loaded_once_they_are_valid(
     caplog.set_level("INFO")
     mine = {"client_ca": str(files.ca), "client_certificate": "required"}
     certificates = Certificates(Tls(**files.config(**mine)))
-    context = certificates.options["ssl"]
+    context = certificates.context
     client = files.trust()
     first = serial(context, client)
     files.issue()  # before the worker was started

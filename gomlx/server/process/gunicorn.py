@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,12 +33,14 @@ from gomlx.runtime.process import (
 )
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.runtime.sandbox import confine
+from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.http.tls.certificates import Certificates
+from gomlx.server.http.tls.handshake import Handshake
 from gomlx.server.process.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.hooks import WorkerHooks
@@ -156,12 +159,10 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self.heartbeat.start()
         heartbeat = self.loop.create_task(self._heartbeat())
         service = await self._start_service()
-        tls = self.app.certificates.options if self.app.certificates else {}
+        accepted = self._protocols(service.connections)
         for listener in self.sockets:
             self.servers.append(
-                await self.loop.create_server(
-                    lambda: HotProtocol(service.connections), sock=listener.sock, **tls
-                )
+                await self.loop.create_server(accepted, sock=listener.sock)
             )
         await heartbeat
         service.stop_accepting()
@@ -169,6 +170,13 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         await service.shutdown()
         # Not sys.exit: it waits for all threads, also for a run that does not end.
         os._exit(0)
+
+    def _protocols(self, connections: Connections) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the first protocol of each connection."""
+        if self.app.certificates is None:
+            return partial(HotProtocol, connections)
+        context = self.app.certificates.context
+        return partial(Handshake, connections, context, HotProtocol)
 
     async def _start_service(self) -> Service:
         try:

@@ -20,9 +20,6 @@ from gomlx.errors import ConfigInvalid
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5  # between looks at the files
-_HANDSHAKE_SECONDS = 10.0
-# How long a stop waits for a peer that does not read, and so confirms no end.
-_SHUTDOWN_SECONDS = 5.0
 
 # What differs when a file was replaced or rewritten; None: there is no file.
 _Stamp = tuple[tuple[int, ...] | None, ...]
@@ -54,13 +51,9 @@ class Certificates:
         return self._failure or self._loaded.warning(time.time())
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The options of an asyncio server that go with TLS."""
-        return {
-            "ssl": self._context,
-            "ssl_handshake_timeout": _HANDSHAKE_SECONDS,
-            "ssl_shutdown_timeout": _SHUTDOWN_SECONDS,
-        }
+    def context(self) -> ssl.SSLContext:
+        """What makes each connection with the certificate in use."""
+        return self._context
 
     def detail(self) -> dict[str, Any]:
         """Return what /readyz shows."""
