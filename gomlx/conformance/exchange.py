@@ -1,5 +1,6 @@
 """One HTTP request and its reply; the curl line that repeats it."""
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 from gomlx.errors import GomlxError
+
+_HITS = re.compile(r"rows=(\d+),hits=(\d+)")  # of a batch, as gomlx says it
 
 
 class Unreachable(GomlxError):
@@ -41,6 +44,19 @@ class HttpReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    def rows_run(self, rows: int) -> int | None:
+        """Return how many rows of a request were run, by its Cache-Status (RFC 9211).
+
+        None if there is none.
+        """
+        status = self.headers.get("cache-status", "")
+        if found := _HITS.search(status):
+            return int(found[1]) - int(found[2])
+        if not status:
+            return None
+        is_run = "fwd=" in status and "collapsed" not in status
+        return rows if is_run else 0
 
 
 def send(url: str, request: HttpRequest, timeout_seconds: float) -> HttpReply:

@@ -1,25 +1,25 @@
 """The server under test: ask it, deploy to it, and see what it ran."""
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count
 
 from gomlx.conformance.exchange import Unreachable, send
+from gomlx.conformance.history import History
 from gomlx.conformance.hooks import run_command
 from gomlx.conformance.options import SPEAKERS, WRITERS, LoadName, RunOptions, Server
 from gomlx.conformance.protocols.call import Feature, PredictCall, Unreadable
 from gomlx.conformance.recipe import ModelName, NamedRow, Recipe
 from gomlx.conformance.verdict import DoesNotApply, Exchange, Wrong, as_text
+from gomlx.errors import GomlxError
 
 _LOOK_SECONDS = 0.2
 _WRITTEN_SECONDS = 0.2
 _SURE_LOOKS = 8  # a server has several workers, which need not change at once
-_HITS = re.compile(r"rows=(\d+),hits=(\d+)")
 
 
-class NotDeployed(DoesNotApply):
+class NotDeployed(GomlxError):
     """A version that the server did not begin to serve in time."""
 
 
@@ -35,6 +35,7 @@ class Subject:
         self._numbers = numbers or count(int(time.time()))  # also new in a second run
         self._url = options.server.url
         models = options.server.models
+        self._history = History()
         self._runs = models.with_name(f"{models.name}.runs")
 
     def beside(self, server: Server) -> "Subject":
@@ -60,7 +61,7 @@ class Subject:
         request = self.speaker.predict(call)
         before = self.rows_run(call.model)
         reply = send(self._url, request, self.options.timeout_seconds)
-        ran = _ran(reply.headers.get("cache-status", ""), len(call.rows))
+        ran = reply.rows_run(len(call.rows))
         after = self.rows_run(call.model)
         if before is not None and after is not None:
             ran = after - before
@@ -121,7 +122,10 @@ class Subject:
         before: Sequence[Exchange],
         recipe: Recipe | None = None,
     ) -> None:
-        """Compare an answer with the recipe's, or the live one's. Raises Wrong."""
+        """Compare an answer with the recipe's, or the live one's. Raises Wrong.
+
+        If before is empty, an earlier request with the same answer is shown.
+        """
         recipe = recipe or self.recipe(ModelName(call.model))
         expected = recipe.answers(call.rows)
         if call.outputs:
@@ -130,7 +134,10 @@ class Subject:
             answers = self.speaker.answers(call, seen.reply)
         except Unreadable as error:
             raise Wrong(str(error), (*before, seen), expected) from None
-        if answers != expected:
+        if answers == expected:
+            self._history.add(answers, seen)
+        else:
+            before = before or [*self._history.source_of(answers)]
             reason = f"answered {as_text(answers)}, which is not {as_text(expected)}"
             raise Wrong(reason, (*before, seen), expected)
 
@@ -198,32 +205,38 @@ class Subject:
     def wait(self, model: ModelName) -> None:
         """Wait until new rows are answered by a model's newest version.
 
-        Raises NotDeployed.
+        Raises NotDeployed, Wrong.
         """
-        recipe = self.recipe(model)
         deadline = time.monotonic() + self.options.wait_seconds
         sure = 0
         while sure < _SURE_LOOKS:
-            said = self._look(model, recipe)
-            sure = 0 if said else sure + 1
-            if said and time.monotonic() > deadline:
+            problem = self._look(model)
+            sure = 0 if problem else sure + 1
+            if problem and time.monotonic() > deadline:
                 number = self.live[model][0]
                 raise NotDeployed(
                     f"version {number} of {model} was not served within "
-                    f"{self.options.wait_seconds:g} s: {said}"
+                    f"{self.options.wait_seconds:g} s: {problem}"
                 )
-            time.sleep(_LOOK_SECONDS if said else 0)
+            time.sleep(_LOOK_SECONDS if problem else 0)
 
-    def _look(self, model: ModelName, recipe: Recipe) -> str:
-        """Ask a new row; return what is not as a recipe has it, or nothing."""
+    def _look(self, model: ModelName) -> str:
+        """Ask a new row; return what is not as it should be, or nothing.
+
+        Raises Wrong for an answer that another row had, of whatever version.
+        """
         call = PredictCall(model, (self.new_row(model),))
         try:
             seen = self.ask(call)
             if is_refused(seen):
                 return _said(seen)
-            self.judge(call, seen, (), recipe)
-        except (Unreachable, Wrong) as error:
+            self.judge(call, seen, ())
+        except Unreachable as error:
             return str(error)
+        except Wrong as wrong:
+            if len(wrong.exchanges) > 1:
+                raise
+            return str(wrong)
         return ""
 
     def new_row(self, model: ModelName) -> NamedRow:
@@ -233,16 +246,6 @@ class Subject:
         if model == ModelName.fragile:
             return {"n": self.number()}
         return self.row()
-
-
-def _ran(status: str, rows: int) -> int | None:
-    """Return how many rows were run, by a Cache-Status of RFC 9211."""
-    if found := _HITS.search(status):
-        return int(found[1]) - int(found[2])
-    if not status:
-        return None
-    is_run = "fwd=" in status and "collapsed" not in status
-    return rows if is_run else 0
 
 
 def is_refused(seen: Exchange) -> bool:

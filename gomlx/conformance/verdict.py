@@ -14,11 +14,12 @@ _SHOWN_BYTES = 600
 
 
 class CheckResult(StrEnum):
-    """What a check found."""
+    """What a check found; failed: a hook or the server itself did."""
 
     right = "right"
     wrong = "wrong"
     skipped = "does not apply"
+    failed = "failed"
 
 
 @dataclass(frozen=True)

@@ -82,9 +82,8 @@ def test_with_shared_memory(tmp_path: Path) -> None:
     ):
         words += ["--model-dir", str(tmp_path / "models")]
         checks = asked(service, *words, "--restart-command", command)
-    assert {name: one["result"] for name, one in checks.items()} == dict.fromkeys(
-        only, "right"
-    )
+    results = {name: one["result"] for name, one in checks.items()}
+    assert results == dict.fromkeys(("deployed", *only), "right")
     assert checks["restart"]["note"] == "the unchanged model's answer afterwards: a hit"
 
 

@@ -19,6 +19,7 @@ from tests.support.caching_server import (
     flattened,
     serving,
     without_model,
+    without_n,
     without_outputs,
 )
 
@@ -47,6 +48,7 @@ FAULTS = {
     "keeps the id": (Faults(keeps="id"), {"request-ids"}, "oip"),
     "keeps the coding": (Faults(keeps="coding"), {"headers"}, "mly"),
     "keeps errors": (Faults(keeps="errors"), {"partial-failure"}, "oip"),
+    "without n": (Faults(without_n), {"deployed"}, "mly"),
     "never expires": (Faults(), {"expiry"}, "mly"),
 }
 
@@ -120,15 +122,34 @@ def test_a_wrong_answer_is_shown(
     curls = [line for line in lines if line.startswith(f"curl -s {url}")]
     assert len(curls) == 2
     assert "right: [{" in shown
-    assert lines[-1] == "1 right, 1 wrong, 0 does not apply"
+    assert lines[-1] == "2 right, 1 wrong, 0 does not apply, 0 failed"
+
+
+def test_what_fails_is_not_right(tmp_path: Path) -> None:
+    for_nobody = ask("http://127.0.0.1:9", tmp_path, "--wait-seconds", "0", "--json")
+    failed = by_result(for_nobody)["failed"]
+    assert for_nobody.exit_code == 2
+    assert set(failed) == {"deployed"}
+    note = failed["deployed"]["note"]
+    assert "version 1 of conformance_words was not served within 0 s: http" in note
+    models = tmp_path / "models"
+    with serving(models, Faults()) as url:
+        words = ("--only", "restart", "--restart-command", "exit 3", "--json")
+        done = ask(url, models, *words)
+    results = by_result(done)
+    assert done.exit_code == 2
+    assert set(results["right"]) == {"deployed"}
+    assert results["failed"]["restart"]["note"] == "exit 3: exit code 3"
 
 
 def test_what_cannot_be_asked_is_a_usage_error(tmp_path: Path) -> None:
     for words, problem in (
-        (("--only", "everything"), "no check 'everything'; there are: repeated"),
+        (
+            ("--only", "everything"),
+            "no check 'everything'; there are: deployed, repeated",
+        ),
         (("--load", "api"), "--load api: mly has no request for it"),
         (("--other-url", "http://127.0.0.1:9"), "--other-model-dir go together"),
-        (("--wait-seconds", "0.1"), "of conformance_words was not served within"),
     ):
         done = ask("http://127.0.0.1:9", tmp_path, *words)
         assert done.exit_code == 2, done.output

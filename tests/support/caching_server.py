@@ -63,6 +63,12 @@ def as_floats(asked: Asked) -> Any:
     return (asked.model, asked.recipe, json.dumps(rows), asked.outputs)
 
 
+def without_n(asked: Asked) -> Any:
+    """One input is left out."""
+    rows = [{k: v for k, v in row.items() if k != "n"} for row in asked.rows]
+    return (asked.model, asked.recipe, json.dumps(rows), asked.outputs)
+
+
 def first_row(asked: Asked) -> Any:
     """A batch is known by its first row and its length."""
     return (asked.recipe, json.dumps(asked.rows[0]), len(asked.rows), asked.outputs)

@@ -9,7 +9,7 @@ import typer
 
 from gomlx.cli.bench import AsJson
 from gomlx.cli.conformance.report import print_report
-from gomlx.cli.terminal import FAILED, output, usage_error
+from gomlx.cli.terminal import FAILED, INVALID, output, usage_error
 from gomlx.conformance.options import (
     FormatName,
     LoadName,
@@ -18,7 +18,7 @@ from gomlx.conformance.options import (
     Server,
 )
 from gomlx.conformance.suite import CHECKS, run
-from gomlx.conformance.verdict import CheckOutcome, CheckResult, DoesNotApply
+from gomlx.conformance.verdict import CheckOutcome, CheckResult
 
 HELP = """
 Ask a caching model server what only a right cache answers rightly.
@@ -36,8 +36,8 @@ may be started before or after the command. A wrong answer is shown with the req
 that lead to it. What needs more than HTTP does not apply without its option:
 --restart-command, --redis-url, --ttl-seconds, --other-url.
 
-Exit codes: 0 nothing is wrong, 1 an answer is wrong, 2 wrong arguments, or the models
-could not be deployed.
+Exit codes: 0 nothing is wrong, 1 an answer is wrong, 2 wrong arguments, or the server
+or a hook failed.
 """
 Url = Annotated[str, typer.Argument(help="The server's URL.")]
 ModelDir = Annotated[
@@ -109,13 +109,13 @@ def conformance(
         other=_other(other_url, other_model_dir),
     )
     _check(options, only or [])
-    try:
-        outcomes = list(run(options, only or ()))
-    except DoesNotApply as error:
-        raise usage_error(str(error)) from None
+    outcomes = list(run(options, only or ()))
     _print(options, outcomes, as_json)
-    if any(one.result is CheckResult.wrong for one in outcomes):
+    results = {one.result for one in outcomes}
+    if CheckResult.wrong in results:
         raise typer.Exit(FAILED)
+    if CheckResult.failed in results:
+        raise typer.Exit(INVALID)
 
 
 def _server(url: str, models: Path) -> Server:

@@ -12,6 +12,7 @@ _STYLES = {
     CheckResult.right: "green",
     CheckResult.wrong: "bold red",
     CheckResult.skipped: "dim",
+    CheckResult.failed: "yellow",
 }
 _NOTE_CHARACTERS = 200
 
