@@ -42,15 +42,16 @@ def main(
         return
     started = perf_counter()
     suite = Suite(console, seconds, namespace.isolate(_SHARED_MEGABYTES))
+    about = ""
     for family in families:
         suite.run(family)
-    about = report.about(suite.outcomes, perf_counter() - started)
+        about = report.about(suite.outcomes, perf_counter() - started)
+        if save and not only:  # also of a run that is ended early
+            report.PAGE.write_text(report.page(suite.outcomes, suite.skipped, about))
     console.print(report.shown(suite.outcomes))
     console.print(about)
     for one in suite.skipped:
         console.print(f"not made: {one}")
-    if save and not only:
-        report.PAGE.write_text(report.page(suite.outcomes, suite.skipped, about))
     if any(one.problems for one in suite.outcomes):
         raise typer.Exit(1)
 

@@ -95,6 +95,12 @@ class Scene:
         self.lost |= self.peers(victims)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
+        until(lambda: not any(map(is_running, victims)), 5)
+
+    def busiest(self) -> int:
+        """Return the worker that holds most connections."""
+        workers = self.service.worker_pids()
+        return max(workers, key=lambda pid: len(self.peers([pid])))
 
     def kill_supervisor(self) -> None:
         """Kill the supervisor by SIGKILL; all others have to end with it.

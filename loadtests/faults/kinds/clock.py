@@ -62,7 +62,7 @@ def _ahead(scene: Scene) -> float:
 def _jumps_and_a_worker_dies(scene: Scene) -> Iterator[None]:
     """Those that start live in the past of what is in shared memory."""
     with _jumps(-1, scene):
-        scene.kill(scene.service.worker_pids()[:1])
+        scene.kill([scene.busiest()])
         yield
 
 

@@ -16,7 +16,7 @@ def _full(scene: Scene) -> Iterator[None]:
     """New files are there, and cannot be staged; a worker has to start."""
     scene.put(scene.following())
     with filled(scene.service.folder):
-        scene.kill(scene.service.worker_pids()[:1])
+        scene.kill([scene.busiest()])
         yield
 
 
@@ -25,7 +25,7 @@ def _staged_files_vanish(scene: Scene) -> Iterator[None]:
     """Workers that start then cannot load the model until it is staged anew."""
     version = scene.service.files.models / "m" / scene.digest()
     shutil.rmtree(version)
-    scene.kill(scene.service.worker_pids()[:1])
+    scene.kill([scene.busiest()])
     yield
 
 
@@ -49,7 +49,7 @@ def _sources_vanish(scene: Scene) -> Iterator[None]:
 @contextmanager
 def _metrics_are_damaged(scene: Scene) -> Iterator[None]:
     """The files of counts are nonsense when a worker starts."""
-    victim = scene.service.worker_pids()[0]
+    victim = scene.busiest()
     os.kill(scene.service.master_pid(), signal.SIGSTOP)
     try:
         scene.kill([victim])

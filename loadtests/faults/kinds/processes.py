@@ -15,7 +15,7 @@ _STEP_SECONDS = 30.0  # for a step of a reload to come
 
 @contextmanager
 def _a_worker_killed(scene: Scene) -> Iterator[None]:
-    scene.kill(scene.service.worker_pids()[:1])
+    scene.kill([scene.busiest()])
     yield
 
 
@@ -27,14 +27,14 @@ def _all_workers_killed(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def _a_worker_paused(scene: Scene) -> Iterator[None]:
-    with _paused(scene.service.worker_pids()[0]):
+    with _paused(scene.busiest()):
         yield
 
 
 @contextmanager
 def _a_worker_hung(scene: Scene) -> Iterator[None]:
     """It stands still until it is replaced: for `worker_timeout_seconds`."""
-    victim = scene.service.worker_pids()[0]
+    victim = scene.busiest()
     os.kill(victim, signal.SIGSTOP)
     scene.lost |= scene.peers([victim])
     wait_for(lambda: not is_running(victim), 30)

@@ -40,7 +40,7 @@ def _broken(breaks: Break, scene: Scene) -> Iterator[None]:
 def _broken_and_a_worker_dies(breaks: Break, scene: Scene) -> Iterator[None]:
     """A worker has to start with files that it cannot use."""
     with _broken(breaks, scene):
-        scene.kill(scene.service.worker_pids()[:1])
+        scene.kill([scene.busiest()])
         yield
 
 
