@@ -136,6 +136,10 @@ _COUNTS = {
     "ArgMin": (0,),
     "NonMaxSuppressionV3": (0,),
     "NonMaxSuppressionV4": (0, 1),
+    "RaggedTensorToSparse": (0, 2),
+    "SparseCross": (0, 2),
+    "SparseCrossHashed": (0, 2),
+    "SparseCrossV2": (0, 2),
     "StringLength": (0,),
     "StringNGrams": (1,),
     "StringSplit": (0, 2),
@@ -151,11 +155,34 @@ _COUNTS = {
 }
 
 
+# Inputs that hold nothing but elements, and the only output that has some of them.
+_ELEMENTS = {"SparseFillEmptyRows": {1: 1, 3: 1}, "SparseReorder": {1: 1}}
+_SPARSE_FEATURES = {
+    "ParseExample": "Nsparse",
+    "ParseExampleV2": "num_sparse",
+    "ParseSingleExample": "num_sparse",
+}
+
+
+def _is_place(node: Any, slot: int, output: int) -> bool:
+    """True if an output says where elements of an input are, or how many there are."""
+    if node.op in _SPARSE_FEATURES:
+        # Indices, values and shapes; dense values; values and splits of ragged ones.
+        count = int(node.attr[_SPARSE_FEATURES[node.op]].i)
+        values = len(node.attr["Tdense"].list.type)
+        values += len(node.attr["ragged_value_types"].list.type)
+        is_value = count <= output < 2 * count or 0 <= output - 3 * count < values
+        return not is_value
+    elements = _ELEMENTS.get(node.op, {}).get(slot, output)
+    # Those of texts put out the parts first, and then where each begins and ends.
+    is_offset = output > 0 and "WithOffsets" in node.op
+    return output in _COUNTS.get(node.op, ()) or is_offset or elements != output
+
+
 def level_of_output(node: Any, slot: int, level: Level, output: int) -> Level:
     """Return how far an output is decided by an input of a level."""
     op = node.op
-    # Those of texts put out the parts first, and then where each begins and ends.
-    if output in _COUNTS.get(op, ()) or (output and "WithOffsets" in op):
+    if _is_place(node, slot, output):
         return Level.BOUNDED
     if op in _FEW or _CHOOSING.get(op) == slot:
         return min(level, Level.DECIDED)

@@ -106,12 +106,38 @@ def test_sizes_decide(tmp_path: Path, build: Build) -> None:
     assert not of_floats(tmp_path, build)
 
 
+def looked_up(x: Any) -> Any:
+    ids = tf.strings.split(x[:, 0]).to_sparse()
+    found = tf.strings.to_hash_bucket_fast(ids.values, 10)
+    ids = tf.SparseTensor(ids.indices, found, ids.dense_shape)
+    return tf.nn.safe_embedding_lookup_sparse(tf.ones([10, 2]), ids, combiner="sum")
+
+
+def parsed(x: Any) -> Any:
+    found = tf.io.parse_example(x[:, 0], {"a": tf.io.VarLenFeature(tf.int64)})
+    return tf.sparse.to_dense(found["a"])
+
+
+def parsed_dense(x: Any) -> Any:
+    feature = tf.io.FixedLenFeature([], tf.int64)
+    return tf.range(tf.io.parse_example(x[:, 0], {"a": feature})["a"][0])
+
+
+def parsed_ragged(x: Any) -> Any:
+    feature = tf.io.RaggedFeature(tf.int64)
+    return tf.io.parse_example(x[:, 0], {"a": feature})["a"].to_tensor()
+
+
 @pytest.mark.parametrize(
     ("op", "build"),
     [
+        ("", parsed),
+        ("", parsed_ragged),
+        ("Range", parsed_dense),
         ("", tf.strings.length),
         ("", lambda x: tf.strings.split(x[:, 0]).to_tensor()),
         ("", lambda x: tf.strings.to_hash_bucket_fast(x, 10)),
+        ("", looked_up),
         ("DecodePng", lambda x: tf.io.decode_png(x[0, 0])),
         ("ParseTensor", lambda x: tf.io.parse_tensor(x[0, 0], tf.float32)),
         (
