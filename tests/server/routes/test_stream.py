@@ -391,3 +391,28 @@ async def test_a_stream_without_whole_lines_ends(path: Path_, piece: bytes) -> N
     assert answer["data"] == {"y": 2}
     assert refusal["code"] == 408
     assert "the stream ends" in refusal["error"]
+
+
+@pytest.mark.asyncio
+async def test_lines_leave_turns_of_the_event_loop_to_others(path: Path_) -> None:
+    """Fifty lines come at once, and a turn has time for one."""
+    limits = StreamLimits(200, 10_000, 30.0, 30.0, 0.2, BODIES, Pace(0.0))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    stream = Stream(path.predictor, "m", Pieces(b'{"x":[[1]]}\n' * 50), limits)
+    before = turns
+    answers = aiter(stream)
+    lines: list[bytes] = []
+    while len(lines) < 50:
+        lines += (await anext(answers)).splitlines()
+    assert turns - before >= 50
+    assert {json.loads(line)["code"] for line in lines} == {400}
+    await stream.close()
+    counting.cancel()
