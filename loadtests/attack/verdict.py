@@ -66,13 +66,17 @@ def delays(hits: Sequence[Hit]) -> Delays:
 
 
 def quiet(attacks: Sequence[Measured]) -> Delays:
-    """Return the figures of all hits before attacks."""
-    return delays([hit for attack in attacks for hit in attack.before])
+    """Return the figures before one attack: the median by p99.
+
+    What an attack has left behind, and other programs, disturb some of them.
+    """
+    found = sorted([delays(attack.before) for attack in attacks], key=lambda d: d.p99)
+    return found[len(found) // 2]
 
 
 def problem(attack: Measured, quiet_p99: float) -> str:
     """Return what was too much, or an empty text."""
-    found = delays([*attack.during, *attack.after])
+    found = delays(attack.hits)
     if found.failed:
         return "; ".join(f"{n} failed: {why}" for why, n in found.failed.items())
     times = delays(attack.during).p99 / quiet_p99
