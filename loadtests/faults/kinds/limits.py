@@ -82,5 +82,5 @@ def _post_large_bodies(scene: Scene) -> None:
 
 FAULTS = (
     Fault("descriptors are exhausted", _no_descriptors),
-    Fault("address space is exhausted", _no_address_space, refusals=(500, 503)),
+    Fault("address space is exhausted", _no_address_space, refusals=(429, 500, 503)),
 )
