@@ -15,11 +15,12 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from time import perf_counter
+from time import perf_counter, sleep
+from typing import Any, TypeVar
 
 from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
@@ -31,6 +32,8 @@ from gomlx.server.predict.parse import LENGTHY, ParsedRequest
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import ParsingRequest, PendingRequest, Requester
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,43 @@ class GarbageCollector:
 _COLLECTOR = GarbageCollector()
 
 
+class RestingThread:
+    """The one thread that parses for a model, which rests as long as it has worked.
+
+    It holds the interpreter, and the event loop waits for that after each of its calls
+    of the kernel: with many texts in a row, hits of others would wait for seconds. A
+    text alone does not wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], float] = perf_counter,
+        rest: Callable[[float], None] = sleep,
+    ) -> None:
+        # Not started before the first text. A second would only be in the way.
+        self._executor = ThreadPoolExecutor(1, f"parse-{name}")
+        self._clock = clock
+        self._rest = rest
+        self._rests_until = 0.0  # by the clock
+
+    def start(self, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
+        """Call a function in the thread."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._executor, self._call, function, *arguments)
+
+    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
+        started = self._clock()
+        if started < self._rests_until:
+            self._rest(self._rests_until - started)
+            started = self._clock()
+        try:
+            return function(*arguments)
+        finally:
+            ended = self._clock()
+            self._rests_until = ended + (ended - started)
+
+
 class ModelPredictor:
     """Answers the requests for one model. For one thread: the event loop's."""
 
@@ -86,9 +126,7 @@ class ModelPredictor:
         self._misses = misses
         self._counts = counts
         self._lookup: VersionLookup | None = None  # of the version that was live last
-        # One thread, and none before the first large text: parsing holds the
-        # interpreter, so a second would only be in the way.
-        self._parsers = ThreadPoolExecutor(1, f"parse-{name}")
+        self._parser = RestingThread(name)
 
     def predict(self, requesters: Sequence[Requester]) -> None:
         """Answer requests together.
@@ -117,8 +155,7 @@ class ModelPredictor:
         requester.pending = parsing = ParsingRequest(self._name, requester)
         try:
             lookup = self._live_lookup()
-            loop = asyncio.get_running_loop()
-            done = loop.run_in_executor(self._parsers, _parse, parsing, lookup)
+            done = self._parser.start(_parse, parsing, lookup)
             done.add_done_callback(partial(self._parsed, parsing, lookup))
         except Exception as error:
             requester.pending = None

@@ -29,7 +29,6 @@ from gomlx.server.predict.recent import RecentTexts
 _MOST_LISTS = 256
 _MOST_REPEATED = 1 << 20
 _PAUSE_SECONDS = 5e-6
-_MAX_FIELDS = 10_000  # of a query string
 _MAX_EXPLAINED = 64 << 10  # bytes of a malformed body that is looked into
 
 
@@ -276,13 +275,15 @@ def _find_non_numbers(body: bytes, signature: Signature, max_rows: int) -> None:
 
 def _decoded_query(query: str, signature: Signature) -> Any:
     """Decode a query string. Raises InvalidInput."""
+    most = len(signature.names) + len(RESERVED)
+    if query.count("&") >= most:  # each name may be given once
+        raise InvalidInput(f"malformed query: it has more than {most} parameters")
     try:
         pairs = parse_qsl(
             query,
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
-            max_num_fields=_MAX_FIELDS,
         )
     except ValueError as error:
         raise InvalidInput(f"malformed query: {error}") from None

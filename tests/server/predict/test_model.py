@@ -1,5 +1,6 @@
 """The path of one model's requests, with everything around it in memory."""
 
+import asyncio
 import gc
 import logging
 import weakref
@@ -10,7 +11,7 @@ import pytest
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.misses import Misses
-from gomlx.server.predict.model import ModelPredictor
+from gomlx.server.predict.model import ModelPredictor, RestingThread
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from tests.server.conftest import Counts
@@ -162,3 +163,29 @@ async def test_nothing_is_live() -> None:
         ModelCounts(model.counts, "m"),
     )
     assert statuses(model.predict(ONE, TWO)) == [[503], [503]]
+
+
+async def test_the_thread_that_parses_rests_as_long_as_it_has_worked() -> None:
+    """Or the event loop would wait for the interpreter after each of its calls."""
+    now = 100.0
+    rests: list[float] = []
+
+    def work(seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        return seconds
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        work(seconds)
+
+    thread = RestingThread("m", lambda: now, rest)
+    answers = [thread.start(work, seconds) for seconds in (2.0, 0.5, 4.0)]
+    assert await asyncio.gather(*answers) == [2.0, 0.5, 4.0]
+    assert rests == [2.0, 0.5]
+    now += 3.0
+    await thread.start(work, 1.0)
+    assert rests == [2.0, 0.5, 1.0]  # three of four had passed
+    now += 10.0
+    await thread.start(work, 1.0)
+    assert len(rests) == 3

@@ -158,6 +158,7 @@ WRONG: list[tuple[bytes | str, type[Exception], str]] = [
     (b"[1]", InvalidInput, "expected a JSON object"),
     (b'{"city":"rome"}', InvalidInput, "missing"),
     ("city=rome&x", InvalidInput, "malformed query"),
+    ("&".join(["city=rome"] * 2000), InvalidInput, "it has more than"),
     ("city=rome&x=one", InvalidInput, "got"),
     (b'{"city":["a"],"x":[1],"batch_size":101}', TooLarge, "at most 100 rows"),
 ]
