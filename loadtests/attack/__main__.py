@@ -40,6 +40,7 @@ ATTACKS = [*slow.ATTACKS, *floods.ATTACKS, *bodies.ATTACKS]
 _RESULTS = Path(__file__).parents[1] / "results" / "attack.md"
 _BEFORE_SECONDS = 1.0
 _AFTER_SECONDS = 1.0
+_NICENESS = 10  # of the attackers
 _LATE_SECONDS = 60.0  # then a process has not stopped by itself
 _FEW = 25  # times as many connections where many take part
 
@@ -64,7 +65,8 @@ class Processes:
 
     def __init__(self) -> None:
         context = get_context("spawn")
-        self._attackers = ProcessPoolExecutor(1, context)
+        # Clients have their core first: what they wait for is the service.
+        self._attackers = ProcessPoolExecutor(1, context, os.nice, (_NICENESS,))
         self._clients = ProcessPoolExecutor(1, context)
         self._cores = procfs.cores()[-1:]
 
@@ -102,7 +104,8 @@ def _save(attacks: Sequence[Measured], target: Target, bounds: Bounds) -> None:
         f"`python -m loadtests.attack`, {bounds.seconds:g} s an attack, over ",
         f"{'TLS' if target.is_tls else 'cleartext'}; {os.cpu_count()} cores, ",
         f"{platform.machine()}, Python {platform.python_version()}. The attackers and ",
-        "the other clients share a core; the service's worker has the other one.\n\n",
+        "the other clients share a core, which the clients have first; the service's ",
+        "worker has the other one.\n\n",
         verdict.markdown(attacks),
     ]
     _RESULTS.write_text("".join(text))
