@@ -81,13 +81,21 @@ def test_one_that_was_active_meanwhile_stays() -> None:
     assert crowded.closed_for(Holder("newer", 9)) == [d]
 
 
-def test_all_are_looked_at_again_after_a_while() -> None:
-    busy = Holder("a", None)
-    crowded = Crowded(busy, Holder("b", None))
+def test_all_are_looked_at_for_a_tenth_of_the_time() -> None:
+    class Slow(Holder):
+        """One that takes 10 ms to look at."""
+
+        def waits_since(self) -> float | None:
+            crowded.now += 0.01
+            return self.since
+
+    busy = Slow("a", None)
+    crowded = Crowded(busy, Slow("b", None))
     assert crowded.closed_for(Holder("c", None)) is None
     busy.since = 1.0
-    assert crowded.closed_for(Holder("d", None)) is None  # it was a moment ago
-    crowded.now += 0.2
+    crowded.now += 0.15
+    assert crowded.closed_for(Holder("d", None)) is None
+    crowded.now += 0.06
     assert crowded.closed_for(Holder("e", None)) == [busy]
 
 
