@@ -242,7 +242,9 @@ class Service:
         return all(m["ready"] or "problem" in m for m in self.states())
 
     def worker_pids_if_any(self) -> list[int]:
-        return self.worker_pids() if self.files.workers.is_dir() else []
+        with suppress(FileNotFoundError):  # an earlier run's folder is being removed
+            return self.worker_pids()
+        return []
 
 
 def is_running(pid: int) -> bool:

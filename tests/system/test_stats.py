@@ -73,7 +73,8 @@ def test_stats_begin_empty_fill_and_tell_what_is_overwritten(service: Service) -
     for pid in service.worker_pids():  # whichever wrote
         with service.only(pid):
             rate = wait_for(lambda: stats(service)["overwritten_bytes_per_second"])
-            assert rate < full["overwritten_bytes"]
+            # Over a second, or a little less: the clock ticks about once.
+            assert rate < 1.5 * full["overwritten_bytes"]
 
 
 def test_metrics_agree_with_the_stats(service: Service) -> None:

@@ -231,7 +231,7 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         """
         names = [name.lower() for name, _ in start.get("headers", ())]
         has_end = b"content-length" in names or start["status"] in _WITHOUT_BODY
-        if self.reader is not None:
+        if self.reader is not None or b"connection" in names:
             return start
         if not self.is_draining and (not has_end or await self._has_all()):
             return start

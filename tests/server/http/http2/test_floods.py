@@ -189,6 +189,8 @@ async def test_a_flood_is_read_in_slices_and_not_beyond_its_end(site: Site) -> N
 
 async def test_a_connection_that_takes_much_of_the_loop(site: Site) -> None:
     """Each of its frames is allowed, and they come a few at a time."""
+    connections = site.server.connections
+    connections.limits = connections.limits._replace(receive_seconds=1000)
     reader, writer = await site.server.connect()
     writer.write(PREFACE + WAITING)
     (connection,) = await site.server.accepts(1)
