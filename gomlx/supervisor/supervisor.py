@@ -34,8 +34,6 @@ from gomlx.supervisor.watcher import Observation, Watcher, differ, in_thread
 
 log = logging.getLogger(__name__)
 
-log = logging.getLogger(__name__)
-
 # One slow source must not delay the other models, and /livez, for longer.
 _FIRST_STAGING_SECONDS = 10.0
 _LAST_SECONDS = 10.0  # of a stop, beyond the graceful time
