@@ -30,6 +30,7 @@ ARROWS = {
         "cache.redis.address",
         "errors",
         "runtime.masking",
+        "runtime.networks",
         "runtime.secret_file",
     },
     "runtime.rundir": {"runtime.cache_folder"},

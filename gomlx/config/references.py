@@ -1,6 +1,5 @@
 """Checks what types cannot say: names that lead nowhere, contradictions."""
 
-import ipaddress
 import re
 from itertools import chain
 
@@ -17,6 +16,7 @@ from gomlx.config.schema import (
     Model,
     Tls,
 )
+from gomlx.runtime.networks import network_of
 
 _DEFAULT_SIGNATURE = "serving_default"
 _is_origin = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#\s,*]+").fullmatch
@@ -149,7 +149,7 @@ def _connection_problems(connection: Connection, path: str) -> Problems:
 def _endpoint_problems(endpoint: Endpoint) -> Problems:
     for i, proxy in enumerate(endpoint.trusted_proxies):
         try:
-            ipaddress.ip_network(proxy)
+            network_of(proxy)
         except ValueError:
             reason = f"expected an address or CIDR, got {proxy!r}"
             yield Problem.at(f"endpoint.trusted_proxies[{i}]", reason)
