@@ -1,152 +1,24 @@
-"""The kinds, canonical rows and keys of a model: for `gomlx inspect` and `gomlx key`.
+"""A model of a URL, explained: for `gomlx inspect` and `gomlx key`.
 
 Stages the model in a temporary folder, as a service does, and reads what staging found.
 """
 
-import json
-import math
 import tempfile
-from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import repeat
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from gomlx.contract.canonical import Buckets, Kind, parse
+from gomlx.contract.canonical import parse
 from gomlx.contract.dictionary import Dictionary
-from gomlx.contract.key import request_key
-from gomlx.contract.signature import Signature
-from gomlx.contract.tensor import Row, Scalar, Tensor, Value
-from gomlx.errors import InvalidInput, StageFailed
+from gomlx.contract.explain import Explainer
+from gomlx.errors import StageFailed
 from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
 
-_MAX_DISTINCT = 10**18
-Question = list[Row]  # of one row, unless rows are answered together
-
-
-@dataclass(frozen=True)
-class StagedModel:
-    """A version's digest, its signature, and the dictionary that keys its rows.
-
-    rows_apart: why rows of different requests run one at a time, or empty. A request
-    is one question, and has one key, if rows_together.
-    """
-
-    version: str
-    signature: Signature
-    dictionary: Dictionary
-    rows_apart: str = ""
-    rows_together: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what `gomlx inspect` shows."""
-        return {
-            "inputs": self.inputs(),
-            "key_space": self.key_space(),
-            "rows_apart": self.rows_apart,
-            "rows_together": self.rows_together,
-        }
-
-    def inputs(self) -> list[dict[str, Any]]:
-        """Return a line of the table for each input.
-
-        distinct is the number of canonical values; None if it has no bound, or one
-        beyond 10**18, which no cache can hold.
-        """
-        return [
-            {
-                "input": tensor.name,
-                "dtype": tensor.dtype,
-                "shape": None if tensor.shape is None else list(tensor.shape),
-                "kind": kind.kind,
-                "proof": kind.proof,
-                "distinct": _distinct(tensor, kind),
-                "form": form(tensor),
-            }
-            for tensor, kind in self._fields()
-        ]
-
-    def key_space(self) -> int | None:
-        """Return the number of keys; None as for an input."""
-        sizes = [_distinct(tensor, kind) for tensor, kind in self._fields()]
-        bounded = [size for size in sizes if size is not None]
-        return _bounded_product(bounded) if len(bounded) == len(sizes) else None
-
-    def question(self, body: Any) -> Question:
-        """Check the body of a request for one answer. Raises InvalidInput."""
-        checked = self.signature.check(body)
-        if checked.is_batch and not self.rows_together:
-            raise InvalidInput("expected one row, without batch_size")
-        return checked.rows
-
-    def explain(self, question: Question) -> dict[str, Any]:
-        """Return the canonical row, the values that collapsed, and the key.
-
-        The first two are those of each row if rows are answered together.
-        """
-        canonical = self.dictionary.canonical(question)
-        keys = self.dictionary.keys(canonical)
-        rows = list(map(self._explained, question, canonical))
-        if self.rows_together:
-            return {"rows": rows, "key": request_key(keys).hex()}
-        return rows[0] | {"key": keys[0].hex()}
-
-    def _explained(self, row: Row, canonical: Row) -> dict[str, Any]:
-        pairs = zip(self.signature.fields, canonical, strict=True)
-        return {
-            "canonical": {
-                tensor.name: _plain(tensor, value) for tensor, value in pairs
-            },
-            "collapsed": dict(self._collapsed(row, canonical)),
-        }
-
-    def differing(self, questions: Sequence[Question]) -> list[str]:
-        """Return the names of the inputs that give questions different keys."""
-        if len({len(rows) for rows in questions}) > 1:
-            return ["the number of rows"]
-        columns = [
-            zip(*self.dictionary.canonical(rows), strict=True) for rows in questions
-        ]
-        return [
-            tensor.name
-            for (tensor, kind), values in zip(
-                self._fields(), zip(*columns, strict=True), strict=True
-            )
-            if kind.distinct != 1 and len(set(map(_typed, values))) > 1
-        ]
-
-    def _collapsed(self, row: Row, canonical: Row) -> Iterator[tuple[str, str]]:
-        pairs = zip(row, canonical, strict=True)
-        for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
-            if given != found and not _is_nan(found):
-                leaves = zip(
-                    tensor.elements(given), tensor.elements(found), strict=True
-                )
-                reasons = "; ".join(_reasons(kind, leaves))
-                arrow = f"{_plain(tensor, given)!r} → {_plain(tensor, found)!r}"
-                yield tensor.name, f"{arrow} ({reasons})"
-
-    def _fields(self) -> list[tuple[Tensor, Kind]]:
-        return list(zip(self.signature.fields, self.dictionary.kinds, strict=True))
-
-
-def form(tensor: Tensor) -> str:
-    """Say what a request may have, or must have, beside the dtype and the shape."""
-    parts = {
-        "lists of any length": tensor.ragged > 0,
-        "sparse": tensor.is_sparse,
-        "may be missing": bool(tensor.missing),
-        "one for all rows": tensor.is_shared,
-        f"default {json.dumps(tensor.default)}": tensor.default is not None,
-    }
-    return ", ".join(text for text, applies in parts.items() if applies)
-
 
 @contextmanager
-def staged(request: StageRequest) -> Iterator[StagedModel]:
+def staged(request: StageRequest) -> Iterator[Explainer]:
     """Stage a version in a folder that is removed at the end. Raises StageFailed.
 
     A further signature that the request wants is staged instead of the model's own.
@@ -166,66 +38,10 @@ def staged(request: StageRequest) -> Iterator[StagedModel]:
         signature = description.signature
         kinds = parse((version.directory / "dictionary").read_bytes())
         dictionary = Dictionary(version.digest, signature, kinds)
-        yield StagedModel(
+        yield Explainer(
             version.digest,
             signature,
             dictionary,
             description.rows_apart,
             description.rows_together,
         )
-
-
-def _typed(column: Sequence[Value]) -> tuple[tuple[type, str], ...]:
-    return tuple([(type(value), str(value)) for value in column])
-
-
-def _distinct(tensor: Tensor, kind: Kind) -> int | None:
-    """Return the number of canonical values of an input, all elements together."""
-    distinct = kind.distinct
-    if distinct is not None and tensor.missing and isinstance(kind, Buckets):
-        distinct += 1  # NaN
-    if distinct is None or tensor.is_scalar:
-        return distinct
-    if tensor.shape is None or None in tensor.shape or tensor.is_sparse:
-        return None
-    elements = math.prod(d for d in tensor.shape if d is not None)
-    return _bounded_product(repeat(distinct, elements))
-
-
-def _bounded_product(factors: Iterable[int]) -> int | None:
-    """Multiply; None beyond _MAX_DISTINCT."""
-    product = 1
-    for factor in factors:
-        product *= factor
-        if product > _MAX_DISTINCT:
-            return None
-    return product
-
-
-def _reasons(kind: Kind, pairs: Iterable[tuple[Scalar, Scalar]]) -> list[str]:
-    """Return why elements collapsed, each reason once. pairs: (given, found)."""
-    return list(
-        dict.fromkeys(kind.why(a) for a, b in pairs if a != b and not _is_nan(b))
-    )
-
-
-def _plain(tensor: Tensor, value: Value) -> Any:
-    """Return a value as the JSON of a request has it."""
-    return _encoded(tensor.nested(value))
-
-
-def _is_nan(found: Value) -> bool:
-    return isinstance(found, float) and math.isnan(found)
-
-
-def _encoded(value: Any) -> Any:
-    """Return nested values, or a sparse one, as JSON has them."""
-    if isinstance(value, list):
-        return list(map(_encoded, value))
-    if isinstance(value, dict):
-        return {name: _encoded(part) for name, part in value.items()}
-    if _is_nan(value):
-        return "NaN"
-    if isinstance(value, bytes):
-        return {"b64": b64encode(value).decode()}
-    return value

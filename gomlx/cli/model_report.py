@@ -17,12 +17,12 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-from gomlx.cli.explain import form
 from gomlx.cli.server import rows_verdict
 from gomlx.cli.service import stage_limits, stage_request
 from gomlx.cli.terminal import errors
 from gomlx.config.schema import Config, Model
 from gomlx.contract.canonical import Kind, parse
+from gomlx.contract.explain import form
 from gomlx.contract.signature import Echo
 from gomlx.contract.tensor import Tensor
 from gomlx.errors import RunFailed, StageFailed

@@ -21,7 +21,9 @@ from gomlx.server.process.stores import Store, memory_metrics
 from gomlx.server.routes.app import Handlers
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
-from gomlx.server.routes.meta.contracts import Contracts, ModelSettings
+from gomlx.server.routes.meta.contracts import ContractRoute, Contracts, ModelSettings
+from gomlx.server.routes.meta.explained import Explanations, KeyRoute
+from gomlx.server.routes.meta.kept import KeptRoute
 from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
 from gomlx.server.routes.mly_operations import Operations
@@ -45,7 +47,6 @@ class WorkerParts:
 
 def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
     """Return what the routes need, as plain values and typed settings."""
-    datastores = {model.id: config.datastore_of(model) for model in config.models}
     manifest = partial(Manifest.read, rundir.manifest)
     memory = partial(memory_metrics, parts.stores)
     states = StateMetrics(parts.current, manifest, parts.certificates, memory)
@@ -58,8 +59,7 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
         stream=StreamRoute(
             parts.predictor, _stream_limits(config.endpoint, parts.limits.bodies)
         ),
-        contracts=Contracts(parts.current, _model_settings(config)),
-        mly_meta=MlyMeta(parts.current, datastores),
+        meta=_meta_routes(config, parts),
         health=Health(
             parts.current,
             manifest,
@@ -72,6 +72,22 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
         operations=Operations(parts.metrics, lambda: parts.current.names),
         config=masked_config(config),
     )
+
+
+def _meta_routes(config: Config, parts: WorkerParts) -> dict[str, Any]:
+    """Return the routes that tell what is known of a model, by their last part."""
+    current = parts.current
+    settings = _model_settings(config)
+    stores = {name: one.datastore for name, one in settings.items()}
+    mly = MlyMeta(current, stores)
+    explanations = Explanations(current, settings)
+    return {
+        "config": KeptRoute(mly.config),
+        "dictionary": KeptRoute(mly.dictionary),
+        "contract": ContractRoute(Contracts(current, settings)),
+        "inspect": KeptRoute(explanations.document),
+        "key": KeyRoute(explanations, parts.limits),
+    }
 
 
 def http_limits(endpoint: Endpoint) -> HttpLimits:

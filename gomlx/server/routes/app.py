@@ -18,9 +18,6 @@ from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
-from gomlx.server.routes.meta.contracts import ContractRoute, Contracts
-from gomlx.server.routes.meta.kept import KeptRoute
-from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.response import (
@@ -42,14 +39,16 @@ _OPERATION = f"{_METRIC}/operation/{{name}}"
 
 @dataclass(frozen=True)
 class Handlers:
-    """What answers the requests of each route; config: with secrets masked."""
+    """What answers the requests of each route; config: with secrets masked.
+
+    meta: what is known of a model, by the last part of the path.
+    """
 
     current: Current
     predictor: Predictor
     eval: EvalRoute
     stream: StreamRoute
-    contracts: Contracts
-    mly_meta: MlyMeta
+    meta: Mapping[str, Any]
     health: Health
     metrics: MetricsRoute
     operations: Operations
@@ -78,12 +77,10 @@ def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
 def _routes(handlers: Handlers) -> dict[str, Any]:
     health = handlers.health
     config = JsonDocument(lambda: (200, handlers.config))
-    return {
+    meta = {f"{_MODEL}/meta/{name}": route for name, route in handlers.meta.items()}
+    return meta | {
         f"{_MODEL}/eval": handlers.eval,
         f"{_MODEL}/stream": handlers.stream,
-        f"{_MODEL}/meta/config": KeptRoute(handlers.mly_meta.config),
-        f"{_MODEL}/meta/dictionary": KeptRoute(handlers.mly_meta.dictionary),
-        f"{_MODEL}/meta/contract": ContractRoute(handlers.contracts),
         "/v1/api/health": JsonDocument(health.health),
         "/v1/api/stats": JsonDocument(health.stats),
         "/v1/api/config": config,

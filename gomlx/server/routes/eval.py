@@ -35,7 +35,10 @@ class EvalRoute:
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
     ) -> None:
-        send(response, await self._reply(request, name, await self._body(request)))
+        send(
+            response,
+            await self._reply(request, name, await read_body(request, self._limits)),
+        )
 
     async def _reply(
         self, request: falcon.asgi.Request, name: str, text: bytes | str | BodyParts
@@ -52,42 +55,46 @@ class EvalRoute:
                 self._predictor.abandon(pending)
             raise
 
-    async def _body(self, request: falcon.asgi.Request) -> bytes | BodyParts:
-        """Read and unpack the whole body, but no more than the limit.
 
-        Raises ReceiveTimeout, TooLarge, TooManyBodies, UnsupportedTransfer,
-        UnsupportedCoding, InvalidInput.
-        """
-        check_transfer(request.get_header("Transfer-Encoding"))
-        try:
-            async with asyncio.timeout(self._limits.receive_seconds):
-                body = await self._received(request)
-        except TimeoutError:
-            raise ReceiveTimeout from None
-        coding = coding_of(request.get_header("Content-Encoding"))
-        limit = self._limits.body_bytes
-        if not coding:
-            return body.text()
-        if len(body) <= _MAX_INLINE_BYTES:
-            return unpacked(body.joined(), coding, limit)
-        found = BodyParts(self._limits.bodies)
-        found.add(await asyncio.to_thread(_unpacked, body, coding, limit))
-        return found.text()
+async def read_body(
+    request: falcon.asgi.Request, limits: HttpLimits
+) -> bytes | BodyParts:
+    """Read and unpack the whole body of a request, but no more than the limit.
 
-    async def _received(self, request: falcon.asgi.Request) -> BodyParts:
-        """Read the whole body, but no more than the limit.
+    Raises ReceiveTimeout, TooLarge, TooManyBodies, UnsupportedTransfer,
+    UnsupportedCoding, InvalidInput.
+    """
+    check_transfer(request.get_header("Transfer-Encoding"))
+    try:
+        async with asyncio.timeout(limits.receive_seconds):
+            body = await _received(request, limits)
+    except TimeoutError:
+        raise ReceiveTimeout from None
+    coding = coding_of(request.get_header("Content-Encoding"))
+    limit = limits.body_bytes
+    if not coding:
+        return body.text()
+    if len(body) <= _MAX_INLINE_BYTES:
+        return unpacked(body.joined(), coding, limit)
+    found = BodyParts(limits.bodies)
+    found.add(await asyncio.to_thread(_unpacked, body, coding, limit))
+    return found.text()
 
-        Raises TooLarge, TooManyBodies.
-        """
-        limit = self._limits.body_bytes
-        if (request.content_length or 0) > limit:
+
+async def _received(request: falcon.asgi.Request, limits: HttpLimits) -> BodyParts:
+    """Read the whole body, but no more than the limit.
+
+    Raises TooLarge, TooManyBodies.
+    """
+    limit = limits.body_bytes
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes")
+    body = BodyParts(limits.bodies)
+    async for chunk in request.stream:
+        body.add(chunk)
+        if len(body) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
-        body = BodyParts(self._limits.bodies)
-        async for chunk in request.stream:
-            body.add(chunk)
-            if len(body) > limit:
-                raise TooLarge(f"the body is larger than {limit} bytes")
-        return body
+    return body
 
 
 def _unpacked(body: BodyParts, coding: str, limit: int) -> bytes:

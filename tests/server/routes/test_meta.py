@@ -2,11 +2,13 @@
 
 import gzip
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
 
+from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.document import Contract
 from tests.support import saved_models
 from tests.support.families.buckets import buckets
@@ -193,3 +195,88 @@ def test_auxiliary_inputs_are_required(service: Service) -> None:
     assert "'trace'" in response.json()["error"]
     wrong = {"city": "x", "day": 2**63, "price": 2, "who": "me", "trace": 1}
     assert service.post("keras", wrong).status_code == 400
+
+
+def explained(service: Service, model: str, body: Any) -> httpx.Response:
+    return service.client.post(f"/v1/api/model/{model}/meta/key", json=body)
+
+
+def test_inspect_tells_of_each_input_what_the_command_does(service: Service) -> None:
+    document = meta(service, "keras", "inspect")
+    assert (document["model"], document["version"]) == (
+        "keras",
+        service.version("keras"),
+    )
+    inputs = {one["input"]: one for one in document["inputs"]}
+    assert inputs["city"]["kind"] == "vocabulary"
+    assert inputs["city"]["distinct"] == 4
+    assert inputs["price"]["distinct"] is document["key_space"] is None
+    assert inputs["trace"]["distinct"] == 1  # in no key
+    assert document["examples"] == {"city": ["lima", "oslo", "rome"], "day": [1, 2, 3]}
+    assert len(document["signature"]["auxiliaries"]) == 2
+    large = meta(service, "large", "inspect")
+    assert large["key_space"] == 20_001
+    assert len(large["examples"]["word"]) == 12
+
+
+def test_a_key_is_the_one_that_clients_make(service: Service) -> None:
+    """Of rows at random, of known and unknown values, many to a request."""
+    path = "/v1/api/model/keras/meta/contract"
+    contract = Contract.parse(service.get(path).content)
+    dictionary = Dictionary(contract.version, contract.signature, contract.kinds)
+    random = Random(5)
+    for _ in range(20):
+        rows = [
+            {
+                "city": random.choice(["rome", "oslo", "", "Ω", "<b>"]),
+                "day": random.choice([1, 2, 3, -9, 2**63 - 1]),
+                "price": random.uniform(-9, 9),
+                "who": random.choice(["me", 1.5, None, True]),
+                "trace": random.random(),
+            }
+            for _ in range(16)
+        ]
+        found = explained(service, "keras", rows).json()
+        checked = [contract.signature.check(row).rows[0] for row in rows]
+        keys = dictionary.keys(dictionary.canonical(checked))
+        assert [one["key"] for one in found["questions"]] == [k.hex() for k in keys]
+        assert "trace" not in found["differing"]
+
+
+def test_a_key_comes_with_what_collapsed_and_rows_are_compared(
+    service: Service,
+) -> None:
+    base = {"city": "x", "day": 1, "price": 2.04, "who": "me", "trace": 1}
+    twin = base | {"city": "y", "price": 1.96, "trace": 2}
+    found = explained(service, "keras", [base, twin]).json()
+    first, second = found["questions"]
+    assert first["key"] == second["key"]
+    assert found["differing"] == []
+    assert first["canonical"]["price"] == second["canonical"]["price"]
+    assert "not among the 3 values" in first["collapsed"]["city"]
+    assert "rounded to 1 decimals" in first["collapsed"]["price"]
+    assert "day" not in first["collapsed"]
+    other = explained(service, "keras", [base, base | {"day": 2, "who": 0}]).json()
+    assert other["differing"] == ["day", "who"]
+    alone = explained(service, "keras", base).json()
+    assert alone["questions"] == [first]
+    assert alone["version"] == service.version("keras")
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "status_code", "says"),
+    [
+        ("keras", {"city": "x"}, 400, "missing"),
+        ("keras", [], 400, "1 to 16 rows"),
+        ("large", [{"word": "a"}] * 17, 400, "1 to 16 rows"),
+        ("large", {"word": ["a", "b"], "batch_size": 2}, 400, "one row"),
+        ("large", {"word": "a" * 70_000}, 413, "larger than 65535"),
+        ("nothing", {}, 404, "nothing"),
+    ],
+)
+def test_what_has_no_key_is_refused(
+    service: Service, model: str, body: Any, status_code: int, says: str
+) -> None:
+    response = explained(service, model, body)
+    assert response.status_code == status_code
+    assert says in response.json()["error"]
