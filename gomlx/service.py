@@ -57,7 +57,7 @@ def serve(
     from gomlx.runtime.logs import log_to_stderr
 
     config = _config(source, port, cache_mb)
-    log_to_stderr(config.log_level)
+    log_to_stderr(config.log_level, config.log_format)
     run_service(config)
 
 

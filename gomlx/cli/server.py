@@ -4,6 +4,7 @@ Each imports the service's libraries when it runs: the other commands do without
 """
 
 import asyncio
+import faulthandler
 import json
 import os
 import signal
@@ -17,7 +18,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from gomlx.cli.terminal import FAILED, errors_reported, output, usage_error
+from gomlx.cli.terminal import (
+    FAILED,
+    errors_reported,
+    output,
+    print_error,
+    usage_error,
+)
 from gomlx.errors import GomlxError, StageInterrupted
 
 if TYPE_CHECKING:
@@ -92,10 +99,12 @@ def run() -> None:
 
 def _serve(config: "Config", visit: "Visit | None" = None) -> None:
     from gomlx.cli.service import run_service
-    from gomlx.runtime.logs import log_to_stderr
+    from gomlx.runtime.logs import log, log_to_stderr
 
-    log_to_stderr(config.log_level)
-    run_service(config, visit)
+    is_json = config.log_format == "json"
+    log_to_stderr(config.log_level, config.log_format)
+    with errors_reported(log.critical if is_json else print_error):
+        run_service(config, visit)
 
 
 async def _until_closed(url: str) -> bool:
@@ -229,6 +238,8 @@ def clean(config: ConfigFile) -> None:
 
 def stage(
     parent: Annotated[int, typer.Option(help="The supervisor's process id.")] = 0,
+    log_descriptor: Annotated[int, typer.Option(help="Where to log.")] = 2,
+    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
 ) -> None:
     """Stage a model (a StageRequest on standard input); print its version, as JSON.
 
@@ -241,7 +252,8 @@ def stage(
 
     if parent:
         die_with_parent(parent, signal.SIGKILL)
-    log_to_stderr("warning")
+    log_to_stderr("warning", log_format, log_descriptor)
+    faulthandler.enable()
     try:
         request = StageRequest.from_json(sys.stdin.read())
         _limit(request.limits)

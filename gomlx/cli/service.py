@@ -22,6 +22,7 @@ from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
 from gomlx.runtime.process import listen, url_of
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
+from gomlx.runtime.stray import stray_output_logged
 from gomlx.supervisor.supervisor import Intervals, Supervisor
 
 log = logging.getLogger("gomlx")
@@ -53,8 +54,9 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
         keep()
         url = url_of(listener, tls is not None)
         log.info("listening at %s", url)
-        supervisor = _supervisor(config, lease.rundir, listener, keep)
-        asyncio.run(_run(supervisor, visit and visit(url)))
+        with stray_output_logged():
+            supervisor = _supervisor(config, lease.rundir, listener, keep)
+            asyncio.run(_run(supervisor, visit and visit(url)))
     finally:
         lease.release()
         listener.close()

@@ -1,6 +1,6 @@
 """What all commands share: where they write, how they report errors, exit codes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
@@ -18,26 +18,29 @@ FAILED = 1
 INVALID = 2
 
 
+def print_error(problem: str) -> None:
+    """Print a problem to standard error."""
+    errors.print("[red]error:[/]", escape(problem))
+
+
 @contextmanager
-def errors_reported() -> Iterator[None]:
-    """Print errors that the user can fix as sentences, and end with an exit code."""
+def errors_reported(report: Callable[[str], object] = print_error) -> Iterator[None]:
+    """Print errors that the user can fix as sentences, and end with an exit code.
+
+    report: what takes a sentence in place of standard error.
+    """
     try:
         yield
     except ConfigInvalid as error:
         for line in str(error).splitlines():
-            print_error(line)
+            report(line)
         raise typer.Exit(INVALID) from None
     except ModuleNotFoundError as error:
-        print_error(f"{error}; this needs: pip install 'gomlx[server]'")
+        report(f"{error}; this needs: pip install 'gomlx[server]'")
         raise typer.Exit(FAILED) from None
     except (GomlxError, RunDirInUse, RunDirUnsafe, OSError) as error:
-        print_error(str(error))
+        report(str(error))
         raise typer.Exit(FAILED) from None
-
-
-def print_error(problem: str) -> None:
-    """Print a problem to standard error."""
-    errors.print("[red]error:[/]", escape(problem))
 
 
 def print_warning(problem: str) -> None:

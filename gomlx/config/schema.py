@@ -220,6 +220,7 @@ class Config(Struct, frozen=True, kw_only=True):
 
     run_dir: str | None = None
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
+    log_format: Literal["text", "json"] = "text"
     # Whether staging and workers may write to the service's own folders only, and
     # execute nothing, where the kernel can forbid it (Landlock).
     sandbox: bool = True

@@ -1,10 +1,11 @@
 """An end to every stop, whatever hangs."""
 
 import asyncio
-import faulthandler
 import logging
 import os
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,9 @@ def end_within(seconds: float, before: Callable[[], None]) -> threading.Timer:
         log.critical("the stop has taken over %.0f s; it ends here", seconds)
         for task in asyncio.all_tasks(loop):
             log.critical("this task had not ended: %r", task)
-        faulthandler.dump_traceback()
+        for thread, frame in sys._current_frames().items():
+            stack = "".join(traceback.format_stack(frame))
+            log.critical("thread %d is here:\n%s", thread, stack)
         try:
             before()
         finally:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gomlx.runtime.logs import log_descriptor
 from gomlx.supervisor.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ class Master:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=[self._listener.fileno()],
+            pass_fds=[self._listener.fileno(), log_descriptor()],
             start_new_session=True,  # Ctrl-C is for the supervisor alone; and one group
         )
         return self._process

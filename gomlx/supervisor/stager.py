@@ -15,6 +15,7 @@ from typing import Any
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import NOTHING_THERE, ModelVersion, StageLimits, StageRequest
+from gomlx.runtime.logs import log_descriptor, log_options
 from gomlx.supervisor.watcher import Observation
 
 _SHARE_SECONDS = 60.0
@@ -137,9 +138,11 @@ async def _start(is_quiet: bool) -> asyncio.subprocess.Process:
     command = [sys.executable, "-m", "gomlx", "stage", "--parent", str(os.getpid())]
     return await asyncio.create_subprocess_exec(
         *command,
+        *log_options(),
         stdin=asyncio.subprocess.PIPE,  # not an argument: a URL may hold a secret
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL if is_quiet else None,
+        pass_fds=[] if is_quiet else [log_descriptor()],
         limit=_LONGEST_LINE,
         start_new_session=True,  # Ctrl-C is for the supervisor alone
     )

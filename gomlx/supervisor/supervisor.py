@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from gomlx.errors import GomlxError, StageFailed, StageInterrupted
 from gomlx.models.version import StageRequest
 from gomlx.runtime.ending import end_within
+from gomlx.runtime.logs import log_options
 from gomlx.runtime.masking import masked
 from gomlx.runtime.rundir import RunDir
 from gomlx.supervisor.backoff import Backoff
@@ -236,4 +237,5 @@ def _master_command(rundir: RunDir, listener: socket.socket) -> list[str]:
         str(rundir.root),
         "--listener",
         str(listener.fileno()),
+        *log_options(),
     ]

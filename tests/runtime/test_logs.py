@@ -1,8 +1,11 @@
+import json
 import logging
+import sys
+from typing import Any
 
 import pytest
 
-from gomlx.runtime.logs import RepeatFilter
+from gomlx.runtime.logs import MOST_BYTES, JsonFormatter, RepeatFilter
 
 
 class Log:
@@ -55,3 +58,48 @@ def test_the_kinds_are_bounded(log: Log) -> None:
     for n in range(3000):
         assert log.passed("error %d", n)
     assert len(log._filter._passed_at) <= 1000
+
+
+def as_json(message: str, *args: object, **fields: Any) -> dict[str, Any]:
+    record = logging.LogRecord("gomlx.x", 30, "file.py", 7, message, args, None)
+    record.__dict__.update(fields)
+    line = JsonFormatter().format(record)
+    assert len(line.encode(errors="replace")) < MOST_BYTES
+    assert "\n" not in line
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def test_a_record_as_json() -> None:
+    assert as_json("model %s:\n a bug", "é", created=1795907639.25, process=7) == {
+        "time": "2026-11-28T23:13:59.250000Z",
+        "level": "warning",
+        "logger": "gomlx.x",
+        "pid": 7,
+        "message": "model é:\n a bug",
+    }
+
+
+def failure() -> Any:
+    try:
+        raise ValueError("wrong " * 10)
+    except ValueError:
+        return sys.exc_info()
+
+
+def test_an_exception_is_a_field() -> None:
+    found = as_json("a bug", exc_info=failure())
+    assert found["message"] == "a bug"
+    first, *_, last = found["exception"].splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last == "ValueError: " + "wrong " * 10
+
+
+@pytest.mark.parametrize("text", ["a", "é", '"', "\ud800"])
+def test_long_texts_lose_their_middle(text: str) -> None:
+    """So that lines of several processes do not mix in a pipe."""
+    message = f"first{text * 10_000}last"
+    found = as_json(message, exc_info=failure())
+    assert found["message"].startswith("first")
+    assert found["message"].endswith("last")
+    assert found["exception"].startswith("Traceback")

@@ -124,7 +124,7 @@ class Service:
         self.launch()
         wait_for(self._has_started, 200, "the service to start")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
-        self.url = line.split()[-1]
+        self.url = line.split()[-1].rstrip('"}')  # the log may be JSON
         self._client = self.connect()
         wait_for(self._is_settled, 200, "every model to be loaded, or to have failed")
 

@@ -22,14 +22,13 @@ import os
 import resource
 import signal
 import socket
-import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gomlx.runtime.logs import log_descriptor
 from gomlx.runtime.process import die_with_parent
 
 log = logging.getLogger(__name__)
@@ -115,7 +114,7 @@ def _spawn(control: socket.socket, worker: int) -> None:
         signal.signal(signum, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     die_with_parent(worker, signal.SIGKILL)
-    _close_all_but(control.fileno())
+    _close_all_but({control.fileno(), log_descriptor()})
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
     child = importlib.import_module(_CHILD)
     while True:
@@ -152,9 +151,8 @@ def _fork(
         control.close()
         code = child.serve(assignment, *descriptors)
     except Exception:
-        traceback.print_exc()
+        log.exception("the process of model %s fails", assignment.name)
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 
@@ -167,7 +165,10 @@ def _end(pid: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _close_all_but(kept: int) -> None:
+def _close_all_but(kept: Collection[int]) -> None:
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    os.closerange(3, kept)
-    os.closerange(kept + 1, most)
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = max(first, descriptor + 1)
+    os.closerange(first, most)

@@ -6,6 +6,7 @@ which forks the workers. Each builds its own service (service.py) on its event l
 
 import argparse
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -20,12 +21,13 @@ from typing import Any
 
 import msgspec
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger
 from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config, LoadedConfig
 from gomlx.models.isolation.spawner import Spawner
-from gomlx.runtime.logs import log_to_stderr
+from gomlx.runtime.logs import STDERR, log_to_stderr
 from gomlx.runtime.process import (
     die_with_parent,
     most_connections,
@@ -242,6 +244,16 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self.heartbeat.stop()
 
 
+class PassedOnLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
+    """Gunicorn's messages as records of our log."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set the level that Gunicorn is configured with."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
 class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no types
     """Gunicorn with settings from our config instead of its own."""
 
@@ -275,6 +287,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
             "max_requests_jitter": endpoint.max_requests // 10,
             "control_socket_disable": True,
             "loglevel": "warning",
+            "logger_class": PassedOnLogger,
             "proc_name": "gomlx",
         }
 
@@ -298,11 +311,14 @@ def main() -> None:
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--log-descriptor", type=int, default=STDERR)
+    parser.add_argument("--log-format", default="text")
     arguments = parser.parse_args()
     die_with_parent(arguments.parent, signal.SIGTERM)
     rundir = RunDir(arguments.run_dir)
     config = msgspec.json.decode(rundir.config.read_bytes(), type=LoadedConfig)
-    log_to_stderr(config.log_level)
+    log_to_stderr(config.log_level, arguments.log_format, arguments.log_descriptor)
+    faulthandler.enable()
     raise_file_limit()
     _warn_of_few_files(config.endpoint.max_connections)
     sys.argv = sys.argv[:1]  # Gunicorn would parse the rest
