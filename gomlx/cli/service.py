@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -15,18 +14,20 @@ import msgspec
 from gomlx.cache.redis.signatures import Signer
 from gomlx.cache.shared_memory.keeper import StoreKeeper
 from gomlx.config.load import load_config
-from gomlx.config.schema import Config, Model, Watch
+from gomlx.config.schema import Config, Endpoint, Model, Watch
 from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
-from gomlx.runtime.process import listen, url_of
+from gomlx.runtime.listeners import Listeners, bound_to_port
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
 from gomlx.runtime.stray import stray_output_logged
-from gomlx.supervisor.supervisor import Intervals, Supervisor
+from gomlx.supervisor.followed import WatchIntervals
+from gomlx.supervisor.supervisor import ServiceTimes, Supervisor
 
 log = logging.getLogger("gomlx")
 
+_WHEN = {"ready": "once every model answers", "at_once": "as soon as a worker runs"}
 
 # What runs beside a service, with its URL.
 Visit = Callable[[str], Coroutine[Any, Any, bool]]
@@ -46,20 +47,26 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
-    listener = listen(config.endpoint.host, config.endpoint.port)
+    listeners = _listeners(config.endpoint)
     lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
         stores = prepare_stores(config, lease.rundir)
         keep = partial(_keep, config, lease.rundir, stores)
         keep()
-        url = url_of(listener, tls is not None)
-        log.info("listening at %s", url)
+        url = listeners.urls[0]
+        log.info("%s takes connections %s", url, _WHEN[config.endpoint.listen])
         with stray_output_logged():
-            supervisor = _supervisor(config, lease.rundir, listener, keep)
+            supervisor = _supervisor(config, lease.rundir, listeners, keep)
             asyncio.run(_run(supervisor, visit and visit(url)))
     finally:
         lease.release()
-        listener.close()
+        listeners.close()
+
+
+def _listeners(endpoint: Endpoint) -> Listeners:
+    """Bind what the config names. Raises GomlxError."""
+    is_tls = endpoint.tls is not None
+    return Listeners([bound_to_port(endpoint.host, endpoint.port)], is_tls)
 
 
 def check_secret_files(config: Config) -> None:
@@ -101,16 +108,17 @@ async def _run(supervisor: Supervisor, visit: Coroutine[Any, Any, bool] | None) 
 
 
 def _supervisor(
-    config: Config, rundir: RunDir, listener: socket.socket, keep: Callable[[], None]
+    config: Config, rundir: RunDir, listeners: Listeners, keep: Callable[[], None]
 ) -> Supervisor:
     watch = config.watch
-    timing = Intervals(
-        watch.poll_seconds,
-        watch.settle_seconds,
-        watch.stage_seconds,
-        config.endpoint.drain_seconds,
-        config.endpoint.graceful_seconds,
+    endpoint = config.endpoint
+    timing = ServiceTimes(
+        WatchIntervals(watch.poll_seconds, watch.settle_seconds, watch.stage_seconds),
+        endpoint.drain_seconds,
+        endpoint.graceful_seconds,
     )
+    if endpoint.listen == "at_once":
+        timing = replace(timing, first_seconds=0.0)
     limits = stage_limits(watch)
     requests = [
         replace(
@@ -120,7 +128,7 @@ def _supervisor(
         )
         for model in config.models
     ]
-    return Supervisor(requests, rundir, listener, timing, keep)
+    return Supervisor(requests, rundir, listeners, timing, keep)
 
 
 async def _run_with_visit(

@@ -59,6 +59,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any free one
+    # When connections are taken: once every model has answered or failed, or before.
+    listen: Literal["ready", "at_once"] = "ready"
     workers: Positive | None = None  # None: the CPU count
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1 << 20
     max_bodies_mb: Positive = 256  # of bodies under way in a worker, together

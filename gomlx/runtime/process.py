@@ -1,13 +1,10 @@
-"""Set-up that the processes of a service share: signals, files, the socket."""
+"""Set-up that the processes of a service share: signals, files, limits."""
 
 import ctypes
 import os
 import resource
 import signal
-import socket
 import sys
-
-from gomlx.errors import GomlxError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _KILLED_SECONDS = 5  # after SIGXCPU
@@ -55,29 +52,3 @@ def most_connections() -> int:
     """Return for how many connections a process has files, beside all else it opens."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft - _OTHER_FILES, 1)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port. Its backlog holds connections while workers are replaced.
-
-    Raises GomlxError if the port cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        where = f"{host}:{port}"
-        raise GomlxError(f"cannot listen on {where}: {error.strerror}") from None
-    listener.listen(2048)
-    return listener
-
-
-def url_of(listener: socket.socket, is_tls: bool = False) -> str:
-    """Return the URL of a listening socket, as clients on this host reach it."""
-    host, port, *_ = listener.getsockname()
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    scheme = "https" if is_tls else "http"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

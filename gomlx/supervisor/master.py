@@ -10,11 +10,11 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from gomlx.runtime.listeners import Listeners
 from gomlx.runtime.logs import log_descriptor
 from gomlx.supervisor.backoff import Backoff
 
@@ -28,19 +28,19 @@ _HUNG_SECONDS = 5.0  # beyond the graceful time, after which a master counts as 
 class Master:
     """The running master, if any, and those that died before their workers.
 
-    command starts it, and inherits the listener, on which the workers accept. workers
+    command starts it, and inherits the listeners, on which the workers accept. workers
     is the directory in which they announce that they handle SIGUSR2.
     """
 
     def __init__(
         self,
         command: Sequence[str],
-        listener: socket.socket,
+        listeners: Listeners,
         workers: Path,
         graceful_seconds: float,
     ) -> None:
         self._command = command
-        self._listener = listener
+        self._listeners = listeners
         self._workers = workers
         self._graceful_seconds = graceful_seconds
         self._process: asyncio.subprocess.Process | None = None
@@ -71,10 +71,7 @@ class Master:
 
         Every process that outlives the graceful time is killed.
         """
-        # For all processes that have the socket: closed in workers alone, it would
-        # hold connections that no process accepts any more.
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listeners.shut_down()
         process = self._process
         if process is None:
             return
@@ -124,7 +121,7 @@ class Master:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=[self._listener.fileno(), log_descriptor()],
+            pass_fds=[*self._listeners.descriptors, log_descriptor()],
             start_new_session=True,  # Ctrl-C is for the supervisor alone; and one group
         )
         return self._process

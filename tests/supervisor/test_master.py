@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gomlx.runtime.listeners import BoundSocket, Listeners
 from gomlx.supervisor.master import Master
 from tests.support.service import is_running
 
@@ -33,9 +34,9 @@ HUNG = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{MASTER}"
 
 
 @pytest.fixture
-def listener() -> Iterator[socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener
+def listeners() -> Iterator[Listeners]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield Listeners([BoundSocket(listening)])
 
 
 @pytest.fixture
@@ -68,11 +69,11 @@ async def first_pid(workers: Path) -> int:
 async def test_a_master_that_ends_is_started_again(
     tmp_path: Path,
     workers: Path,
-    listener: socket.socket,
+    listeners: Listeners,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     script = f"import os; open({str(tmp_path / 'log')!r}, 'a').write('x'); os._exit(3)"
-    master = Master(command(script, workers), listener, workers, 0.1)
+    master = Master(command(script, workers), listeners, workers, 0.1)
     running = asyncio.create_task(master.keep_running())
     log = tmp_path / "log"
     await until(lambda: log.exists() and log.stat().st_size == 2)
@@ -82,9 +83,9 @@ async def test_a_master_that_ends_is_started_again(
 
 
 async def test_workers_are_signalled(
-    tmp_path: Path, workers: Path, listener: socket.socket
+    tmp_path: Path, workers: Path, listeners: Listeners
 ) -> None:
-    master = Master(command(MASTER, workers), listener, workers, 0.1)
+    master = Master(command(MASTER, workers), listeners, workers, 0.1)
     master.signal_workers()  # none runs yet
     running = asyncio.create_task(master.keep_running())
     worker = await first_pid(workers)
@@ -99,9 +100,9 @@ async def test_workers_are_signalled(
 
 
 async def test_a_hung_master_is_killed_with_its_workers(
-    workers: Path, listener: socket.socket
+    workers: Path, listeners: Listeners
 ) -> None:
-    master = Master(command(HUNG, workers), listener, workers, 0.1)
+    master = Master(command(HUNG, workers), listeners, workers, 0.1)
     running = asyncio.create_task(master.keep_running())
     worker = await first_pid(workers)
     running.cancel()
@@ -114,9 +115,9 @@ async def test_a_hung_master_is_killed_with_its_workers(
 
 
 async def test_workers_that_outlive_their_master_are_killed(
-    workers: Path, listener: socket.socket
+    workers: Path, listeners: Listeners
 ) -> None:
-    master = Master(command(MASTER, workers), listener, workers, 0.1)
+    master = Master(command(MASTER, workers), listeners, workers, 0.1)
     running = asyncio.create_task(master.keep_running())
     worker = await first_pid(workers)
     leader = os.getpgid(worker)
@@ -126,9 +127,7 @@ async def test_workers_that_outlive_their_master_are_killed(
     await master.stop()
 
 
-async def test_stopping_without_a_master(
-    workers: Path, listener: socket.socket
-) -> None:
-    master = Master(command(MASTER, workers), listener, workers, 0.1)
+async def test_stopping_without_a_master(workers: Path, listeners: Listeners) -> None:
+    master = Master(command(MASTER, workers), listeners, workers, 0.1)
     await master.stop()
     master.kill()

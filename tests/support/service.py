@@ -123,6 +123,7 @@ class Service:
         self._close_client()
         self.launch()
         wait_for(self._has_started, 200, "the service to start")
+        wait_for(lambda: "listening at" in self.text(), 200, "connections to be taken")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1].rstrip('"}')  # the log may be JSON
         self._client = self.connect()

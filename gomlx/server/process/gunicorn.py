@@ -10,10 +10,11 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config, LoadedConfig
 from gomlx.models.isolation.spawner import Spawner
+from gomlx.runtime.listeners import BACKLOG, allow_reuse
 from gomlx.runtime.logs import STDERR, log_to_stderr
 from gomlx.runtime.process import (
     die_with_parent,
@@ -161,17 +163,28 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self.heartbeat.start()
         heartbeat = self.loop.create_task(self._heartbeat())
         service = await self._start_service()
-        accepted = self._protocols(service.connections)
-        for listener in self.sockets:
-            self.servers.append(
-                await self.loop.create_server(accepted, sock=listener.sock)
-            )
+        if self.app.config.endpoint.listen == "ready":
+            tried = self.loop.create_task(service.has_tried_all())
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({tried, heartbeat}, return_when=first)
+            tried.cancel()
+            await self._listen(service.connections)
         await heartbeat
         service.stop_accepting()
         await self._shutdown()
         await service.shutdown()
         # Not sys.exit: it waits for all threads, also for a run that does not end.
         os._exit(0)
+
+    async def _listen(self, connections: Connections) -> None:
+        """Take connections, unless this worker has to stop already."""
+        protocols = self._protocols(connections)
+        for listener in self.app.listeners if self.alive else ():
+            allow_reuse(listener)
+            server = await self.loop.create_server(
+                protocols, sock=listener, backlog=BACKLOG
+            )
+            self.servers.append(server)
 
     def _protocols(self, connections: Connections) -> Callable[[], asyncio.Protocol]:
         """Return what makes the first protocol of each connection."""
@@ -185,7 +198,11 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             self._confine()
             self.service = Service(self.app.config, self.app.rundir, self._hooks())
             self.asgi = self.service.app
-            await self.service.startup()
+            if self.app.config.endpoint.listen == "ready":
+                await self.service.startup()
+            else:
+                await self._listen(self.service.connections)
+                self.service.start_loading()
         except Exception:
             log.exception("cannot start")
             await asyncio.sleep(_FAILED_START_SECONDS)
@@ -257,12 +274,14 @@ class PassedOnLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
 class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no types
     """Gunicorn with settings from our config instead of its own."""
 
-    def __init__(self, config: Config, rundir: RunDir, listener: int) -> None:
+    def __init__(
+        self, config: Config, rundir: RunDir, listeners: Sequence[socket.socket]
+    ) -> None:
         tls = config.endpoint.tls
         self.config = config
         self.rundir = rundir
         self.certificates = Certificates(tls) if tls else None
-        self._listener = listener
+        self.listeners = listeners
         super().__init__()
 
     def load_config(self) -> None:
@@ -276,7 +295,7 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
     def _process_options(self) -> dict[str, Any]:
         endpoint = self.config.endpoint
         return {
-            "bind": f"fd://{self._listener}",
+            "bind": [],  # the workers accept on sockets of ours
             "workers": self.config.workers,
             "worker_class": Worker,
             "asgi_loop": "uvloop",
@@ -310,7 +329,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--run-dir", type=Path, required=True)
-    parser.add_argument("--listener", type=int, required=True)
+    parser.add_argument("--listeners", required=True)
     parser.add_argument("--log-descriptor", type=int, default=STDERR)
     parser.add_argument("--log-format", default="text")
     arguments = parser.parse_args()
@@ -321,9 +340,11 @@ def main() -> None:
     faulthandler.enable()
     raise_file_limit()
     _warn_of_few_files(config.endpoint.max_connections)
+    descriptors = arguments.listeners.split(",")
+    listeners = [socket.socket(fileno=int(one)) for one in descriptors]
     sys.argv = sys.argv[:1]  # Gunicorn would parse the rest
     with suppress(KeyboardInterrupt):
-        Application(config, rundir, arguments.listener).run()
+        Application(config, rundir, listeners).run()
 
 
 def _warn_of_few_files(wanted: int) -> None:

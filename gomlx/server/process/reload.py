@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -53,6 +54,7 @@ class Reloader:
         self._admit = admit
         self._clock = clock
         self._hint = asyncio.Event()
+        self._has_looked = asyncio.Event()
         self._retry_at: dict[str, float] = {}  # digest of a failed version → when
 
     def wake(self) -> None:
@@ -72,12 +74,28 @@ class Reloader:
                 log.error("cannot follow the manifest: %s", error)
             except Exception:
                 log.exception("cannot follow the manifest")
-            try:
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._hint.wait()
-            except TimeoutError:
-                continue
-            self._hint.clear()
+            await self._hinted()
+
+    async def _hinted(self) -> None:
+        """Wait until it is time to look."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._hint.wait()
+        self._hint.clear()
+
+    async def has_something_to_load(self) -> None:
+        """Wait until a version is published."""
+        while not Manifest.read(self._manifest).versions:
+            await self._hinted()
+
+    async def has_tried_all(self) -> None:
+        """Wait until every model is live, or has failed; `follow` runs meanwhile."""
+        while not all(map(self._has_tried, self._current.names)):
+            self._has_looked.clear()
+            await self._has_looked.wait()
+
+    def _has_tried(self, name: str) -> bool:
+        return self._current.get(name) is not None or name in self._current.reasons
 
     async def catch_up(self) -> None:
         """Make the versions of the manifest live, one after the other."""
@@ -92,6 +110,7 @@ class Reloader:
             refused.update(self._withheld(version))
         for version in manifest.versions.values():
             await self._reload(version)
+        self._has_looked.set()
 
     def _withheld(self, version: ModelVersion) -> dict[str, str]:
         """Return the further signatures that a version does not serve, and why."""

@@ -1,7 +1,7 @@
 """One worker process: the service that is built from the config, and its life.
 
 Service(…)          on the event loop, after the fork
- ├ startup          import TensorFlow in a thread, load every model, announce
+ ├ startup          import TensorFlow in a thread, load what is staged, announce
  │   … serves …
  ├ stop_accepting   no new requests; open ones finish
  └ shutdown         write what is queued, release everything
@@ -57,6 +57,7 @@ _TICK_SECONDS = 1.0
 _AGAIN_SECONDS = 1.0
 # A thread that parses or scrapes gives the event loop the interpreter after as long.
 _SWITCH_SECONDS = 0.001
+_Background = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Service:
@@ -92,8 +93,7 @@ class Service:
             rundir.manifest, current, loader, metrics, self._admitter(predictor)
         )
         self._announcement = Announcement(rundir.workers / str(os.getpid()))
-        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            self._reloader.follow,
+        self._background: list[_Background] = [
             self._announcement.keep,
             self._flush,
             self._tick,
@@ -115,15 +115,42 @@ class Service:
         return admit
 
     async def startup(self) -> None:
-        """Load every model, then announce that this process takes SIGUSR2."""
+        """Load what is staged, then announce that this process takes SIGUSR2."""
+        self._take_signals()
+        await self._prepare()
+        await self._reloader.catch_up()
+        self._begin(self._reloader.follow)
+
+    def start_loading(self) -> None:
+        """Announce it at once, and load what is staged meanwhile."""
+
+        async def follow() -> None:
+            await self._reloader.has_something_to_load()  # the import blocks the loop
+            await self._prepare()
+            await self._reloader.follow()
+
+        self._take_signals()
+        self._begin(follow)
+
+    async def has_tried_all(self) -> None:
+        """Wait until every model is live, or has failed."""
+        await self._reloader.has_tried_all()
+
+    def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR2, self._look)
         sys.setswitchinterval(_SWITCH_SECONDS)
+
+    async def _prepare(self) -> None:
+        """Have what models and tiers need."""
         await import_tensorflow()
         await measure_tiers(self._stores.values())
-        await self._reloader.catch_up()
+
+    def _begin(self, follow: _Background) -> None:
+        loop = asyncio.get_running_loop()
         self._announcement.begin()
-        self._tasks = [loop.create_task(_kept(run)) for run in self._background]
+        background = [follow, *self._background]
+        self._tasks = [loop.create_task(_kept(run)) for run in background]
 
     def _look(self) -> None:
         """Follow what the supervisor has published."""
@@ -164,7 +191,7 @@ class Service:
             await asyncio.sleep(_TICK_SECONDS)
 
 
-async def _kept(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _kept(run: _Background) -> None:
     """Run what works beside requests until cancelled: a bug of it must not end it."""
     while True:
         try:
