@@ -8,7 +8,7 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from gomlx.server.http.cors import CorsRules, as_lines
-from gomlx.server.http.head import HeadParser
+from gomlx.server.http.head import HEAD_END, HeadParser, may_begin_hot_request
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
@@ -86,6 +86,13 @@ class Connections:
         self.lines = b"date: %b\r\n%b" % (formatdate(usegmt=True).encode(), self._cors)
         for connection in list(self.open):
             connection.check(now)
+
+    def is_hot(self, data: bytes) -> bool:
+        """Whether bytes begin a request for a hot route, as far as they tell."""
+        end = data.find(HEAD_END) + len(HEAD_END)
+        if end < len(HEAD_END):
+            return may_begin_hot_request(data)
+        return self.parse(data[:end]) is not None
 
     @property
     def is_stopping(self) -> bool:

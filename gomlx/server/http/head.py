@@ -7,6 +7,7 @@ again and again, and then the strict parser (llhttp) runs once.
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import httptools
 
@@ -21,23 +22,30 @@ _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-enc
 _ORIGIN = frozenset({b"origin"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _KEPT_HEADS = 1024
 KEPT_BYTES = 1024
+HEAD_END = b"\r\n\r\n"
+CLOSE: Final = "close"
+KEEP_ALIVE: Final = "keep-alive"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """The head of a request for a hot route.
 
-    query: None for a POST. length: the bytes of its body. timeout_seconds: how long the
-    request waits for its answer.
+    query: None for a POST. length: the bytes of its body. connection: what the answer
+    says of the connection: CLOSE, or that it goes on, which is "" over HTTP/1.1 and
+    KEEP_ALIVE over HTTP/1.0. timeout_seconds: how long the request waits for its
+    answer.
     """
 
     model: str
     query: str | None
     length: int
-    keeps_alive: bool
+    connection: str
     timeout_seconds: float
+    is_http_1_0: bool = False
 
 
 class HeadParser:
@@ -87,10 +95,10 @@ class HeadParser:
 
     def _parse(self, head: bytes) -> Head | None:
         line = head[: head.find(b"\r\n")].split(b" ")
-        if len(line) != 3 or line[2] != b"HTTP/1.1" or line[0] not in _METHODS:
+        if len(line) != 3 or line[2] not in _VERSIONS or line[0] not in _METHODS:
             return None
         is_get = line[0] == b"GET"
-        headers = _Headers(self.unusual)
+        headers = _Headers(self.unusual, line[2] == b"HTTP/1.0")
         try:
             model = self.model_of(line[1], is_get)
             if model is None:
@@ -102,7 +110,10 @@ class HeadParser:
         if not headers.are_usual or headers.length > (0 if is_get else self.max_body):
             return None
         text = line[1].partition(b"?")[2].decode("latin-1") if is_get else None
-        return Head(model, text, headers.length, not headers.closes, seconds)
+        connection = headers.connection
+        return Head(
+            model, text, headers.length, connection, seconds, headers.is_http_1_0
+        )
 
 
 def may_begin_hot_request(start: bytes) -> bool:
@@ -113,13 +124,15 @@ def may_begin_hot_request(start: bytes) -> bool:
 class _Headers:
     """What the headers of one request say. The parser calls it for each."""
 
-    def __init__(self, unusual: Container[bytes]) -> None:
+    def __init__(self, unusual: Container[bytes], is_http_1_0: bool) -> None:
         self.length = 0
-        self.closes = False
+        self.is_http_1_0 = is_http_1_0
         self.timeout: str | None = None
         self._unusual = unusual
         self._is_unusual = False
         self._names: set[bytes] = set()
+        self._closes = False
+        self._asks_to_go_on = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -129,7 +142,9 @@ class _Headers:
         if name == b"content-length":
             self.length = int(value)
         elif name == b"connection":
-            self.closes = self.closes or b"close" in value.lower()
+            value = value.lower()
+            self._closes = self._closes or b"close" in value
+            self._asks_to_go_on = self._asks_to_go_on or b"keep-alive" in value
         elif name == _TIMEOUT:
             self.timeout = value.decode("latin-1")
         elif name == b"host":
@@ -137,4 +152,14 @@ class _Headers:
 
     @property
     def are_usual(self) -> bool:
-        return b"host" in self._names and not self._is_unusual
+        has_host = self.is_http_1_0 or b"host" in self._names
+        return has_host and not self._is_unusual
+
+    @property
+    def connection(self) -> str:
+        """What the answer says of the connection (RFC 9112, section 9.3)."""
+        if self._closes:
+            return CLOSE
+        if not self.is_http_1_0:
+            return ""
+        return KEEP_ALIVE if self._asks_to_go_on else CLOSE

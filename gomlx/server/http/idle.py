@@ -35,13 +35,14 @@ class _Arrival:
 
     begun_at: when its head did, while that is incomplete, or 0. bytes: all that has
     arrived, after the head without it. body_bytes: what is in the chunks of its body.
-    is_answered: its response has begun.
+    is_answered: its response has begun. closes: it says that the connection ends.
     """
 
     begun_at: float = 0.0
     bytes: int = 0
     body_bytes: int = 0
     is_answered: bool = False
+    closes: bool = False
 
     def is_mostly_framing(self, limits: HttpLimits) -> bool:
         """Whether chunks are framed by, or followed by, more than small ones need."""
@@ -146,6 +147,11 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         else:
             self._close_transport()
 
+    async def _serve_http_request(self, request: Any, *addresses: Any) -> bool:
+        """Have a request answered; return whether Gunicorn goes on with the next."""
+        goes_on = await super()._serve_http_request(request, *addresses)
+        return goes_on and not self._arrival.closes
+
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.discard(self)
         super().connection_lost(error)
@@ -223,18 +229,20 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
     async def _as_connection_goes_on(self, start: Any) -> Any:
         """Return the start of a response, which says if the connection is closed.
 
-        Gunicorn does so with each response that says it.
-
         Gunicorn closes it, and says nothing, if the body of the request has not arrived
         by the end of the response. Clients often send it a moment after the head.
         Responses without a length are streams, which may begin before the body ends.
         """
         names = [name.lower() for name, _ in start.get("headers", ())]
         has_end = b"content-length" in names or start["status"] in _WITHOUT_BODY
-        if self.reader is not None or b"connection" in names:
+        if self.reader is not None:
+            return start
+        self._arrival.closes = b"connection" in names
+        if self._arrival.closes:
             return start
         if not self.is_draining and (not has_end or await self._has_all()):
             return start
+        self._arrival.closes = True
         return {**start, "headers": [*start.get("headers", ()), _CLOSE]}
 
     async def _has_all(self) -> bool:

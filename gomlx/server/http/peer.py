@@ -81,8 +81,8 @@ class Peer:
     def probe(self) -> None:
         """Provoke a reset by a peer that has disconnected; a half-closed one reads on.
 
-        Writes 100 Continue, which may precede any answer. Call `abort_if_reset` a
-        moment later.
+        Writes 100 Continue, which may precede any answer over HTTP/1.1. Call
+        `abort_if_reset` a moment later.
         """
         self.unsent.append(CONTINUE)
         self.send()
@@ -105,7 +105,7 @@ class Peer:
         self._transport.close()
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """Give the transport to another protocol for good."""
+        """Give the transport to another protocol."""
         self.set_reading(True)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)

@@ -3,8 +3,9 @@
 Every connection starts here. A request for `/v1/api/model/ID/eval` (GET, or POST with
 a Content-Length) goes to the predictor at the end of the turn of the event loop that
 read it, with those of all other connections. Any other request, or anything unusual,
-hands the connection over for good, with the bytes that are not answered yet: HTTP/2 to
-a protocol of ours (http2/protocol.py), all else to Gunicorn's and so to Falcon.
+hands the connection over, with the bytes that are not answered yet: HTTP/2 for good to
+a protocol of ours (http2/protocol.py), all else to Gunicorn's and so to Falcon, until
+the next request for a hot route begins: then a new HotProtocol goes on.
 
     data_received ─► Reader ─► _begin ─► Turn ─► Predictor ─► reply ─► Turn ─► Peer
                        └► _hand_over
@@ -34,7 +35,7 @@ from typing import Final, cast
 from gomlx.errors import GomlxError, InternalError
 from gomlx.server.body import BodyParts
 from gomlx.server.http.connections import Connections
-from gomlx.server.http.head import Head
+from gomlx.server.http.head import CLOSE, Head
 from gomlx.server.http.peer import Inflow, Peer
 from gomlx.server.http.reader import NEED_DATA, NOT_OURS, CompleteRequest, Reader
 from gomlx.server.http.response import (
@@ -111,6 +112,20 @@ class HotProtocol(asyncio.Protocol):
         elif self._peer.has_agreed_on_http2:
             self._hand_over()
 
+    def take_back(
+        self, transport: asyncio.Transport, rest: bytes, is_blocked: bool
+    ) -> None:
+        """Go on with a connection whose request another protocol has answered.
+
+        rest: what the peer has sent since. is_blocked: the transport's buffer is full.
+        """
+        self._peer = Peer(transport)
+        self._peer.is_blocked = is_blocked
+        self._connections.join(self)
+        transport.set_protocol(self)
+        if rest:
+            self.data_received(rest)
+
     def data_received(self, data: bytes) -> None:
         reader = self._reader
         if self._state is _IDLE and not (reader.buffer or self._peer.is_blocked):
@@ -132,7 +147,7 @@ class HotProtocol(asyncio.Protocol):
         self._peer.inflow = _ENDED
         if self._peer.tls:
             return False  # whatever it returns, asyncio closes a TLS connection
-        if self._state is _ANSWERING:
+        if self._state is _ANSWERING and not self.head.is_http_1_0:
             self._peer.probe()
             loop = asyncio.get_running_loop()
             loop.call_later(_PROBE_SECONDS, self._abort_if_reset)
@@ -191,10 +206,10 @@ class HotProtocol(asyncio.Protocol):
         self._since = connections.now
         self.text = b""
         self.pending = None
-        closes = connections.is_draining or not head.keeps_alive
-        answer = response(reply, connections.lines, closes)
+        connection = CLOSE if connections.is_draining else head.connection
+        answer = response(reply, connections.lines, connection)
         self._turn.will_send(answer, self._peer)
-        if closes:
+        if connection is CLOSE:
             self._close()
         elif self._reader.buffer:
             self._advance()
@@ -212,7 +227,7 @@ class HotProtocol(asyncio.Protocol):
         connections = self._connections
         reply = connections.turn.predictor.refusal("", error)
         self._since = connections.now
-        answer = response(reply, connections.lines, True)
+        answer = response(reply, connections.lines, CLOSE)
         self._turn.will_send(answer, self._peer)
         self._close()
 

@@ -23,11 +23,16 @@ from typing import Final
 
 from gomlx.errors import GomlxError
 from gomlx.server.body import BodyParts, TooManyBodies
-from gomlx.server.http.head import KEPT_BYTES, Head, HeadParser, may_begin_hot_request
+from gomlx.server.http.head import (
+    HEAD_END,
+    KEPT_BYTES,
+    Head,
+    HeadParser,
+    may_begin_hot_request,
+)
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import HeadTooLarge
 
-_HEAD_END = b"\r\n\r\n"
 _AHEAD_BYTES = 1 << 16  # of pipelined requests, while one is answered
 _SHORT_BYTES = 1 << 12  # of a body: as much as a connection costs anyway
 
@@ -99,7 +104,7 @@ class Reader:
 
         PERF: nearly always they are; nothing is buffered then.
         """
-        end = data.find(_HEAD_END) + 4
+        end = data.find(HEAD_END) + 4
         if 4 <= end <= self._short_bytes:
             parse = self._parse_short
             head = parse(data[:end])
@@ -149,7 +154,7 @@ class Reader:
         self._body = None
 
     def _read_head(self) -> ReaderState:
-        end = self.buffer.find(_HEAD_END, self._at)
+        end = self.buffer.find(HEAD_END, self._at)
         body_at = end + 4 if end >= 0 else len(self.buffer)
         head = self.buffer[self._at : body_at]
         if len(head) > self._limits.header_bytes:

@@ -39,10 +39,14 @@ class TooManyConnections(GomlxError):
         super().__init__("too many connections")
 
 
-def response(reply: Reply, lines: bytes, closes: bool) -> bytes:
-    """Return a whole response; lines: headers that every response has."""
+def response(reply: Reply, lines: bytes, connection: str) -> bytes:
+    """Return a whole response.
+
+    lines: headers that every response has. connection: the value of Connection; "": no
+    such header.
+    """
     head = _head(
-        reply.status, reply.cache_status, reply.version, reply.retry_after, closes
+        reply.status, reply.cache_status, reply.version, reply.retry_after, connection
     )
     body = reply.body
     return _RESPONSE % (head, lines, len(body), body)
@@ -55,7 +59,7 @@ def _head(
     cache_status: str,
     version: str,
     retry_after: int | None,
-    closes: bool,
+    connection: str,
 ) -> bytes:
     """Return the status line, and the headers that many responses share."""
     lines = [
@@ -66,6 +70,6 @@ def _head(
         lines += [f"cache-status: {cache_status}", f"gomlx-version: {version}"]
     elif retry_after is not None:
         lines.append(f"retry-after: {retry_after}")
-    if closes:
-        lines.append("connection: close")
+    if connection:
+        lines.append(f"connection: {connection}")
     return "\r\n".join([*lines, ""]).encode()

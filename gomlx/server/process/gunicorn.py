@@ -57,15 +57,58 @@ _GOAWAY_SECONDS = 2  # for HTTP/2 to close an idle connection itself
 _FAILED_START_SECONDS = 5
 
 
-class UpgradableConnection(WatchedConnection):
-    """One whose request may ask for HTTP/2: ours, where its library is there."""
+class PassingConnection(WatchedConnection):
+    """One that goes on by a protocol of ours when a request for that one comes.
+
+    That is the hot protocol once a request for a hot route begins, behind an answer;
+    and HTTP/2 where a request asks for it and its library is there.
+    """
 
     transport: Any
+    _is_between = False  # an answer and the next request, of which nothing has come
 
     @property
     def is_draining(self) -> bool:
         service = self.worker.service
         return service is not None and service.connections.is_draining
+
+    def data_received(self, data: bytes) -> None:
+        is_between = self._is_between and self._awaiting_request
+        self._is_between = False
+        if is_between and self.worker.service.connections.is_hot(data):
+            self._pass_on(data)
+        else:
+            super().data_received(data)
+
+    async def _serve_http_request(self, request: Any, *addresses: Any) -> bool:
+        goes_on = await super()._serve_http_request(request, *addresses)
+        if not goes_on or not self._is_at_end():
+            return goes_on
+        rest = self._callback_parser.remaining()
+        if not rest:
+            self._is_between = True
+            return True
+        self._task = None  # it ends by itself
+        self._resume_reading()
+        self._pass_on(rest)
+        return False
+
+    def _is_at_end(self) -> bool:
+        """Whether the next request begins where this one and its answer end."""
+        receiver = self._body_receiver
+        return not (
+            self.transport.is_closing()
+            or self._finishing_calls
+            or getattr(self._callback_parser, "remaining_truncated", False)
+            or (receiver is not None and not receiver._complete)
+        )
+
+    def _pass_on(self, rest: bytes) -> None:
+        """Have the hot protocol go on, from bytes that have come."""
+        is_blocked = self._flow_control.write_paused
+        transport = self._give_up_transport()
+        protocol = HotProtocol(self.worker.service.connections)
+        protocol.take_back(transport, rest, is_blocked)
 
     async def _handle_h2c_upgrade(self, request: Any) -> None:
         service = self.worker.service
@@ -81,6 +124,7 @@ class UpgradableConnection(WatchedConnection):
             bytes(self._h2c_upgrade_body),
         )
         received = bytes(self.reader._buffer)
+        self._task = None  # it ends by itself
         transport = self._give_up_transport()
         transport.write(negotiation.UPGRADE_101)
         protocol = service.http2(service.connections)
@@ -92,7 +136,6 @@ class UpgradableConnection(WatchedConnection):
         """End as if the peer had disconnected, and return the open transport."""
         transport = self.transport
         self.transport = None
-        self._task = None  # it ends by itself
         self.connection_lost(None)
         return transport
 
@@ -111,7 +154,7 @@ class HandedOver:
 
     def protocol(self) -> WatchedConnection:
         """Return the protocol for another connection."""
-        return UpgradableConnection(self._worker, self, self._limits)
+        return PassingConnection(self._worker, self, self._limits)
 
     def add(self, connection: WatchedConnection) -> None:
         """Note a connection, which Gunicorn counts itself."""

@@ -37,7 +37,7 @@ def ys(text: bytes) -> list[float]:
 OTHERS = {
     "another path": b"GET /livez HTTP/1.1\r\nhost: h\r\n\r\n",
     "another method": b"DELETE %b HTTP/1.1\r\nhost: h\r\n\r\n" % EVAL,
-    "HTTP/1.0": b"GET %b?x=1 HTTP/1.0\r\nhost: h\r\n\r\n" % EVAL,
+    "HTTP/1.2": b"GET %b?x=1 HTTP/1.2\r\nhost: h\r\n\r\n" % EVAL,
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "chunked": b"POST %b HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n"
     b'7\r\n{"x":1}\r\n0\r\n\r\n' % EVAL,

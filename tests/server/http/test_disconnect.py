@@ -12,7 +12,7 @@ from gomlx.server.http.response import CONTINUE
 from gomlx.server.predict.reply import Reply
 from tests.server.conftest import Gate, Path_, until
 from tests.server.http.conftest import Server
-from tests.server.http.messages import answers, post, ys
+from tests.server.http.messages import EVAL, answers, post, ys
 
 pytestmark = pytest.mark.asyncio
 
@@ -143,4 +143,21 @@ async def test_a_request_says_how_long_it_waits(
     assert "connection" not in headers
     assert (await reader.readline()).split()[1] == b"400"
     gate.go.set()
+    writer.close()
+
+
+async def test_a_half_closed_client_of_http_1_0_is_not_probed(
+    server: Server, path: Path_, servables: dict[float, Servable]
+) -> None:
+    """It must not be sent 100 Continue (RFC 9110, section 15.2)."""
+    gate = path.gated(servables[2.0])
+    reader, writer = await server.connect()
+    writer.write(b"GET %b?x=5 HTTP/1.0\r\n\r\n" % EVAL)
+    await gate.wait()
+    writer.write_eof()
+    await asyncio.sleep(0.1)  # a probe would be sent, and looked at, meanwhile
+    gate.go.set()
+    text = await asyncio.wait_for(reader.read(), 30)
+    assert text.startswith(b"HTTP/1.1 200 ")
+    assert ys(text) == [10.0]
     writer.close()

@@ -14,19 +14,35 @@ def head_of(request: bytes) -> bytes:
 
 
 def test_a_post() -> None:
-    assert PARSE(head_of(post(b"12345"))) == Head("m", None, 5, True, 5.0)
+    assert PARSE(head_of(post(b"12345"))) == Head("m", None, 5, "", 5.0)
 
 
 def test_a_get() -> None:
     head = b"GET %b?x=1&y=%%20 HTTP/1.1\r\nHost: h\r\n\r\n" % EVAL
-    assert PARSE(head) == Head("m", "x=1&y=%20", 0, True, 5.0)
+    assert PARSE(head) == Head("m", "x=1&y=%20", 0, "", 5.0)
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"x, close"])
 def test_a_request_that_closes(value: bytes) -> None:
     head = PARSE(head_of(post(b"", b"connection: " + value)))
     assert head
-    assert not head.keeps_alive
+    assert head.connection == "close"
+
+
+@pytest.mark.parametrize(
+    ("headers", "connection"),
+    [
+        ([], "close"),
+        ([b"Connection: Keep-Alive"], "keep-alive"),
+        ([b"connection: keep-alive, close"], "close"),
+        ([b"connection: close", b"connection: keep-alive"], "close"),
+        ([b"host: h"], "close"),
+    ],
+)
+def test_a_request_of_http_1_0(headers: list[bytes], connection: str) -> None:
+    line = b"GET %b?x=1 HTTP/1.0" % EVAL
+    head = PARSE(b"\r\n".join([line, *headers, b"", b""]))
+    assert head == Head("m", "x=1", 0, connection, 5.0, True)
 
 
 @pytest.mark.parametrize(("milliseconds", "seconds"), [(20, 0.02), (9000, 5.0)])

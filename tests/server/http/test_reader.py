@@ -81,7 +81,7 @@ def test_a_post() -> None:
     for read_in_parts in READS:
         (((head, body),), event) = read_in_parts(new_reader(), POST)
         assert (head.model, head.query, head.length) == ("m", None, 7)
-        assert (head.keeps_alive, head.timeout_seconds) == (True, 5)
+        assert (head.connection, head.timeout_seconds) == ("", 5)
         assert body == b'{"x":1}'
         assert event is NEED_DATA
 

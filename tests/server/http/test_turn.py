@@ -18,7 +18,7 @@ class Requester:
     """A connection with requests one after the other, and the answers to them."""
 
     def __init__(self, turn: Turn, model: str, *texts: bytes) -> None:
-        self.head = Head(model, None, 0, True, 5.0)
+        self.head = Head(model, None, 0, "", 5.0)
         self.text: Any = b""
         self.arrived = 0.0
         self.timeout_seconds = 5.0

@@ -60,7 +60,7 @@ class FieldsParser:
         if model is None or length > (0 if is_get else parser.max_body):
             return None
         query = target.partition(b"?")[2].decode("latin-1") if is_get else None
-        return Head(model, query, length, True, seconds)
+        return Head(model, query, length, "", seconds)
 
     def _is_usual(self, fields: HeaderFields, values: Mapping[bytes, bytes]) -> bool:
         return (

@@ -95,7 +95,7 @@ def reply_of(kind: str) -> Reply:
 def test_responses_have_the_fields_of_http_1() -> None:
     for kind in ("answered", "refused", "unknown"):
         reply = reply_of(kind)
-        head = response(reply, LINES, False).partition(b"\r\n\r\n")[0]
+        head = response(reply, LINES, "").partition(b"\r\n\r\n")[0]
         status, *lines = head.split(b"\r\n")
         expected: list[Any] = [(b":status", status.split()[1])]
         expected += [tuple(line.split(b": ", 1)) for line in lines]
