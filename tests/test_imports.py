@@ -167,6 +167,7 @@ ARROWS = {
         "server.http",
         "server.predict",
         "errors",
+        "metrics.instruments",
     },
     "server.routes": {
         "server.body",

@@ -1,13 +1,13 @@
 """Every metric that workers count, declared once, with its help text and its labels.
 
-Names end in their unit. Counters get `_total` from prometheus_client.
+Names end in their unit. Counters get `_total` from prometheus_client. A bound of a
+histogram is a series of each model or tier, so histograms have as many as they need: a
+model may have 80 series, a tier 25.
 """
 
 from dataclasses import dataclass
 
 SECONDS = (
-    1e-5,
-    2.5e-5,
     5e-5,
     1e-4,
     2.5e-4,
@@ -23,11 +23,14 @@ SECONDS = (
     0.5,
     1.0,
     2.5,
-    5.0,
     10.0,
+    30.0,
 )
+REFUSAL_SECONDS = (1e-3, 0.1, 1.0, 30.0)
+LOOKUP_SECONDS = (1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 0.1, 1.0)
+RUN_SECONDS = (1e-4, 5e-4, 2.5e-3, 1e-2, 5e-2, 0.25, 1.0, 5.0, 30.0)
 LAG_SECONDS = (2.5e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+ROWS = (1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,24 @@ COUNTERS = {
     ),
     "gomlx_requests_canceled": Declaration(
         "Requests whose client had closed its side before the answer.", ("model",)
+    ),
+    "gomlx_unrouted_requests": Declaration(
+        "Requests that are for no model, by HTTP status: unknown paths and ids, wrong "
+        "methods, what is no HTTP, connections beyond the limit.",
+        ("code",),
+    ),
+    "gomlx_request_bytes": Declaration(
+        "Bytes of request bodies, and of the query strings of predictions.", ()
+    ),
+    "gomlx_response_bytes": Declaration(
+        "Bytes of responses: of all that is sent on the routes of predictions and over "
+        "HTTP/2, of bodies elsewhere.",
+        (),
+    ),
+    "gomlx_worker_restarts": Declaration(
+        "Workers that took the place of another one, by how that one ended: ended (it "
+        "left by itself); died.",
+        ("reason",),
     ),
     "gomlx_cache_lookups": Declaration(
         "Rows looked up in a tier, by outcome: hit; miss; late (no answer in time); "
@@ -93,15 +114,15 @@ HISTOGRAMS = {
         "Seconds from a request's last byte to its error response, or to its client's "
         "disconnect.",
         ("model",),
-        SECONDS,
+        REFUSAL_SECONDS,
     ),
     "gomlx_cache_seconds": HistogramDeclaration(
         "Seconds a look-up in a tier took, for all of its rows together.",
         ("datastore", "tier"),
-        SECONDS,
+        LOOKUP_SECONDS,
     ),
     "gomlx_model_run_seconds": HistogramDeclaration(
-        "Seconds a run of a model took.", ("model",), SECONDS
+        "Seconds a run of a model took.", ("model",), RUN_SECONDS
     ),
     "gomlx_batch_rows": HistogramDeclaration(
         "Rows that ran together.", ("model",), ROWS
@@ -110,25 +131,5 @@ HISTOGRAMS = {
         "Seconds that an event loop was late to a beat, of 100 a second, if over 1 ms.",
         ("worker",),
         LAG_SECONDS,
-    ),
-}
-GAUGES = {  # of all workers, the greatest value is shown
-    "gomlx_tier_state": Declaration(
-        "The circuit breaker of look-ups in a tier: 0 closed, 1 half-open, 2 open; of "
-        "L1 2 while its memory cannot be used; the greatest of all workers.",
-        ("datastore", "tier"),
-    ),
-    "gomlx_lookup_cpu_seconds": Declaration(
-        "CPU seconds of a worker that a look-up of one row in a shared tier takes, "
-        "measured when the worker starts; 0: not yet.",
-        ("datastore", "tier"),
-    ),
-    "gomlx_tier_costs_more": Declaration(
-        "1: a look-up in the tier takes more CPU than the run that a hit saves.",
-        ("model", "datastore", "tier"),
-    ),
-    "gomlx_tier_skipped": Declaration(
-        "1: the model does without the tier, by its skip_below_us.",
-        ("model", "datastore", "tier"),
     ),
 }

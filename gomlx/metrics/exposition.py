@@ -13,7 +13,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.utils import floatToGoString
 
-from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
+from gomlx.metrics.declarations import COUNTERS, HISTOGRAMS
+from gomlx.metrics.states import GAUGES, SCRAPED
 from gomlx.metrics.tally import ALL, Counts, SeriesKey
 
 T = TypeVar("T")
@@ -22,13 +23,12 @@ T = TypeVar("T")
 class ScrapedMetric:
     """A metric whose samples are read when Prometheus scrapes it, not counted.
 
-    Its type is counter if its name ends in `_total`, else gauge.
+    name: one of SCRAPED. Its type is counter if that ends in `_total`, else gauge.
     """
 
-    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.text = text
-        self.labels = labels
+        self.declaration = SCRAPED[name]
         self.samples: list[tuple[Sequence[str], float]] = []
 
     def add(self, value: float, *labels: str) -> None:
@@ -98,7 +98,8 @@ def _series_of(
 def _family(metric: ScrapedMetric) -> Metric:
     is_counter = metric.name.endswith("_total")
     family_type = CounterMetricFamily if is_counter else GaugeMetricFamily
-    family = family_type(metric.name, metric.text, labels=metric.labels)
+    declared = metric.declaration
+    family = family_type(metric.name, declared.help, labels=declared.labels)
     for labels, value in metric.samples:
         family.add_metric(labels, value)
     return family

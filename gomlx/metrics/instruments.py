@@ -82,7 +82,7 @@ class Histogram:
 
 
 class Gauge:
-    """A state of this worker; of all workers, the greatest value is shown."""
+    """A state of this worker; its declaration says how those of several are shown."""
 
     __slots__ = ("value",)
 

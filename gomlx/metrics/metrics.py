@@ -14,6 +14,7 @@ from pathlib import Path
 from gomlx.metrics.declarations import HISTOGRAMS
 from gomlx.metrics.exposition import ScrapedMetric, exposition
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
+from gomlx.metrics.processes import process_metrics
 from gomlx.metrics.tally import NONE, Series, SeriesKey, Sums, Tally, read_all
 
 
@@ -26,6 +27,10 @@ class Metrics:
         self._counters: dict[SeriesKey, Counter] = {}
         self._histograms: dict[SeriesKey, Histogram] = {}
         self._gauges: dict[SeriesKey, Gauge] = {}
+        for reason in ("ended", "died"):
+            restarts = self.counter("gomlx_worker_restarts", reason)
+            restarts.n += reason == self._tally.predecessor
+        self._tally.write()  # that this worker runs
 
     def counter(self, name: str, *labels: str) -> Counter:
         """Return the counter with these label values."""
@@ -71,10 +76,10 @@ class Metrics:
         self._tally.write()
 
     def close(self) -> None:
-        """Flush for the last time, with gauges at 0: a stopped worker has no state."""
-        for gauge in self._gauges.values():
-            gauge.value = 0.0
+        """Flush for the last time: a stopped worker has no state."""
         self.flush()
+        self._tally.end()
+        self._tally.write()
 
     def read(self) -> Series:
         """Return what all workers have flushed, in total and by minute."""
@@ -82,4 +87,5 @@ class Metrics:
 
     def exposition(self, scraped: Iterable[ScrapedMetric]) -> bytes:
         """Return the text format of all workers' metrics and the scraped ones."""
-        return exposition(read_all(self._directory), scraped)
+        counts = read_all(self._directory)
+        return exposition(counts, [*scraped, *process_metrics(counts.workers)])

@@ -24,6 +24,8 @@ from zlib import crc32
 
 import msgspec
 
+from gomlx.metrics.states import GAUGES
+
 log = logging.getLogger(__name__)
 
 SeriesKey = tuple[str, ...]  # a metric and the values of its labels
@@ -63,12 +65,14 @@ class Counts(msgspec.Struct):
     """What a slot has counted, or all of them.
 
     series: of counters and histograms. buckets: how many values each bucket of a
-    histogram has, from the first one. gauges: of all slots, the greatest value.
+    histogram has, from the first one. gauges: of all slots, the greatest value, or the
+    sum of those that add up. workers: slot → the process that counts for it.
     """
 
     series: Series = {}
     buckets: dict[SeriesKey, list[int]] = {}
     gauges: dict[SeriesKey, float] = {}
+    workers: dict[int, int] = {}
 
     def merge(self, other: "Counts") -> None:
         """Add what another slot has counted."""
@@ -79,12 +83,28 @@ class Counts(msgspec.Struct):
         for key, counts in other.buckets.items():
             self.add_buckets(key, counts)
         for key, value in other.gauges.items():
-            self.gauges[key] = max(value, self.gauges.get(key, value))
+            known = self.gauges.get(key)
+            if known is None:
+                self.gauges[key] = value
+            else:
+                adds_up = GAUGES[key[0]].adds_up
+                self.gauges[key] = known + value if adds_up else max(known, value)
+        self.workers.update(other.workers)
 
     def add_buckets(self, key: SeriesKey, counts: Sequence[int]) -> None:
         """Add the numbers of values in each bucket of a histogram."""
         known = self.buckets.get(key)
         self.buckets[key] = [*map(add, known, counts)] if known else [*counts]
+
+    def forget_dead(self) -> None:
+        """Forget the state of a worker that was killed; what it counted stays."""
+        if not all(map(_is_running, self.workers.values())):
+            self.workers = {}
+            self.gauges = {}
+
+
+def _is_running(process: int) -> bool:
+    return Path(f"/proc/{process}").exists()
 
 
 _decoder = msgspec.msgpack.Decoder(Counts)
@@ -93,7 +113,8 @@ _decoder = msgspec.msgpack.Decoder(Counts)
 class Tally:
     """The counts of one worker slot, those of its earlier workers included.
 
-    clock gives seconds since 1970.
+    predecessor: how the worker before this one has left the slot: "ended", "died", or
+    "" if there was none. clock gives seconds since 1970.
     """
 
     def __init__(
@@ -102,7 +123,12 @@ class Tally:
         self._path = directory / f"tally_{slot}.msgpack"
         self._clock = clock
         self._counts = _read(self._path)
-        self._is_changed = False
+        self.predecessor = "died" if self._counts.workers else ""
+        if self._counts.series and not self.predecessor:
+            self.predecessor = "ended"
+        self._counts.gauges.clear()
+        self._counts.workers = {slot: os.getpid()}
+        self._is_changed = True
         self._is_failing = False
 
     def add(self, key: SeriesKey, sums: Sums, buckets: Sequence[int] = ()) -> None:
@@ -125,6 +151,12 @@ class Tally:
         if self._counts.gauges.get(key) != value:
             self._counts.gauges[key] = float(value)  # a bool would not be read back
             self._is_changed = True
+
+    def end(self) -> None:
+        """Note that this worker leaves the slot, and has no state any more."""
+        self._counts.gauges.clear()
+        self._counts.workers.clear()
+        self._is_changed = True
 
     def write(self) -> None:
         """Replace the file if a count has changed or the file is gone.
@@ -153,10 +185,15 @@ def minute(seconds: float) -> int:
 
 
 def read_all(directory: Path) -> Counts:
-    """Return the counts of all slots, summed by key and period."""
+    """Return the counts of all slots, summed by key and period.
+
+    Gauges are those of workers that run.
+    """
     found = Counts()
     for path in directory.glob("tally_*.msgpack"):
-        found.merge(_read(path))
+        counts = _read(path)
+        counts.forget_dead()
+        found.merge(counts)
     return found
 
 

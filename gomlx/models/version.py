@@ -79,13 +79,16 @@ class Manifest:
 
     versions: model → the version that should be live. failures: model → why its
     newest files cannot be served. reloads: model → outcome → how often it occurred.
-    refused: the models whose failures do not pass by themselves.
+    refused: the models whose failures do not pass by themselves. stagings: model → its
+    last staging that succeeded. restarts: how often Gunicorn was started anew.
     """
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     reloads: dict[str, dict[str, int]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
+    stagings: "dict[str, Staging]" = field(default_factory=dict)
+    restarts: int = 0
 
     @property
     def every(self) -> dict[str, ModelVersion]:
@@ -118,7 +121,17 @@ class Manifest:
             document["failures"],
             document["reloads"],
             document["refused"],
+            {name: Staging(**one) for name, one in document["stagings"].items()},
+            document["restarts"],
         )
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How long a staging took, and when it ended, in seconds since 1970."""
+
+    seconds: float
+    ended: float
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ per model: watch ─► stage ─► publish, or report why not ─► watch …
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -78,8 +79,11 @@ class FollowedModels:
             if differ(observation, last):  # other files have failures of their own
                 backoff.reset()
             last = observation
+            started = time.monotonic()
             try:
                 version = await self._stager.stage(model.request, observation)
+                elapsed = time.monotonic() - started
+                self._publisher.note_staging(version.name, elapsed)
                 self._publisher.publish(version)
                 if version.may_gain:
                     watcher.repeat_after(backoff.next())

@@ -29,7 +29,8 @@ class Master:
     """The running master, if any, and those that died before their workers.
 
     command starts it, and inherits the listeners, on which the workers accept. workers
-    is the directory in which they announce that they handle SIGUSR2.
+    is the directory in which they announce that they handle SIGUSR2. restarts: how
+    often it was started anew.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Master:
         self._listeners = listeners
         self._workers = workers
         self._graceful_seconds = graceful_seconds
+        self.restarts = 0
         self._process: asyncio.subprocess.Process | None = None
         self._orphaned: set[int] = set()  # groups whose leader, the master, has died
 
@@ -58,6 +60,7 @@ class Master:
             delay = backoff.next()
             log.error("Gunicorn ended (%s); restarting it in %.1f s", reason, delay)
             await asyncio.sleep(delay)
+            self.restarts += 1
 
     async def wait(self, seconds: float) -> None:
         """Wait until the master ends, but no longer."""

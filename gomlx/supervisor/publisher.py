@@ -6,11 +6,13 @@ read it now.
 
 import logging
 import shutil
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from gomlx.models import files
-from gomlx.models.version import Manifest, ModelVersion
+from gomlx.models.version import Manifest, ModelVersion, Staging
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,16 @@ class Publisher:
         self._manifest.write(self._path)
         self._signal_workers()
         _remove_old_versions(version, old)
+
+    def note_staging(self, name: str, seconds: float) -> None:
+        """Note that a staging has succeeded, for the next `publish`."""
+        self._manifest.stagings[name] = Staging(seconds, time.time())
+
+    def note_restarts(self, restarts: int) -> None:
+        """Note how often Gunicorn was started anew, for the next `keep`."""
+        if restarts != self._manifest.restarts:
+            self._manifest = replace(self._manifest, restarts=restarts)
+            self._is_unwritten = True
 
     def damages(self) -> dict[str, str]:
         """Return model → which file of its published version is gone or was changed.

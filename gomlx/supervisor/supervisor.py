@@ -176,6 +176,7 @@ class Supervisor:
                 problem = str(error)
             else:
                 problem = ""
+            self._publisher.note_restarts(self._master.restarts)
             self._publisher.keep()
 
 

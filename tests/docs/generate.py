@@ -27,7 +27,8 @@ from typer.core import TyperArgument, TyperGroup
 from gomlx.cli import app
 from gomlx.client.options import Options
 from gomlx.config.schema import Config
-from gomlx.metrics.declarations import COUNTERS, GAUGES, HISTOGRAMS
+from gomlx.metrics.declarations import COUNTERS, HISTOGRAMS
+from gomlx.metrics.states import GAUGES, SCRAPED
 from tests.models.zoo import page as situations
 
 ROOT = Path(__file__).parents[2]
@@ -303,6 +304,10 @@ def metric_table() -> list[str]:
             suffix = "_total" if kind == "counter" else ""
             labels = ", ".join(declaration.labels)
             rows.append((f"`{name}{suffix}`", kind, labels, declaration.help))
+    for name, declaration in SCRAPED.items():
+        kind = "counter" if name.endswith("_total") else "gauge"
+        labels = ", ".join(declaration.labels)
+        rows.append((f"`{name}`", kind, labels, declaration.help))
     return table(("metric", "type", "labels", ""), rows)
 
 

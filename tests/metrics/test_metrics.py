@@ -146,7 +146,8 @@ print(generate_latest(registry).decode())
 def test_a_histogram_filled_in_bulk_is_one_observed_value_by_value(
     tmp_path: Path,
 ) -> None:
-    in_bulk = samples(_output(IN_BULK, tmp_path / "bulk"))
+    shown = samples(_output(IN_BULK, tmp_path / "bulk"))
+    in_bulk = {k: v for k, v in shown.items() if k.startswith("gomlx_batch_rows")}
     observed = samples(_output(ONE_BY_ONE, tmp_path / "single"))
     created = {name for name in observed if "_created" in name}
     assert len(created) == 1
@@ -156,12 +157,12 @@ def test_a_histogram_filled_in_bulk_is_one_observed_value_by_value(
 
 def test_scraped_metrics_are_added_to_the_counted_ones(run: Run) -> None:
     script = """
-info = ScrapedMetric("gomlx_model_info", "Live versions.", ["model", "version"])
+info = ScrapedMetric("gomlx_model_info")
 info.add(1, "m", "abc")
 info.add(1, "n", "def")
-reloads = ScrapedMetric("gomlx_reloads_total", "Reloads.", ["model", "outcome"])
+reloads = ScrapedMetric("gomlx_reloads_total")
 reloads.add(3, "m", "ok")
-ready = ScrapedMetric("gomlx_ready", "Whether all models are loaded.", [])
+ready = ScrapedMetric("gomlx_draining")
 ready.add(0)
 metrics = Metrics(directory, 0)
 metrics.counter("gomlx_requests", "m", "200").n += 1
@@ -174,7 +175,7 @@ print(metrics.exposition([info, reloads, ready]).decode())
     assert found['gomlx_model_info{model="m",version="abc"}'] == 1
     assert found['gomlx_model_info{model="n",version="def"}'] == 1
     assert found['gomlx_reloads_total{model="m",outcome="ok"}'] == 3
-    assert found["gomlx_ready"] == 0
+    assert found["gomlx_draining"] == 0
     assert "# TYPE gomlx_model_info gauge" in text
     assert "# TYPE gomlx_reloads_total counter" in text
 
@@ -202,19 +203,64 @@ print(sums.n, round(sums.total, 6), sums.low, sums.high)
     assert run(script).split() == ["5", "1.3", "0.1", "0.4"]
 
 
-def test_a_gauge_shows_the_greatest_of_all_workers_that_run(run: Run) -> None:
-    def state(slot: int, value: int, end: str = "") -> float:
-        script = f"""
+GAUGES = """
+workers = [Metrics(directory, slot) for slot in (0, 1)]
+for values in ((1, 2), (0, 2), (0, 0)):
+    for metrics, value in zip(workers, values):
+        metrics.gauge("gomlx_tier_state", "s", "near").value = value
+        metrics.gauge("gomlx_queue_rows", "m").value = value
+        metrics.flush()
+    print(metrics.exposition([]).decode() + "----")
+"""
+
+
+def test_a_gauge_shows_the_greatest_or_the_sum_of_workers_that_run(run: Run) -> None:
+    texts = run(GAUGES).split("----")[:-1]
+    state = 'gomlx_tier_state{datastore="s",tier="near"}'
+    rows = 'gomlx_queue_rows{model="m"}'
+    found = [samples(text) for text in texts]
+    assert [(one[state], one[rows]) for one in found] == [(2, 3), (2, 2), (0, 0)]
+    assert found[0]["gomlx_workers"] == 2
+
+
+def begun(slot: int, then: str = "") -> str:
+    """A script of a worker that does not end as one should."""
+    return f"""
 metrics = Metrics(directory, {slot})
-metrics.gauge("gomlx_tier_state", "s", "near").value = {value}
+{then}
 metrics.flush()
-{end}
 print(metrics.exposition([]).decode())
 """
-        return samples(run(script))['gomlx_tier_state{datastore="s",tier="near"}']
 
-    assert state(0, 1) == 1
-    assert state(1, 2) == 2
-    assert state(0, 0) == 2
-    assert state(1, 0) == 0
-    assert state(1, 2, "metrics.close()") == 0
+
+def test_a_worker_that_was_killed_has_no_state(run: Run) -> None:
+    run(begun(0, 'metrics.gauge("gomlx_queue_rows", "m").value = 3'))
+    found = samples(run(begun(1)))
+    assert found["gomlx_workers"] == 1
+    assert 'gomlx_queue_rows{model="m"}' not in found
+    died = 'gomlx_worker_restarts_total{reason="died"}'
+    assert found[died] == 0
+    found = samples(run(begun(0)))
+    assert found[died] == 1
+    assert found['gomlx_worker_restarts_total{reason="ended"}'] == 0
+
+
+def test_processes_are_told_apart(run: Run) -> None:
+    script = """
+import os, time
+started = time.time()
+metrics = Metrics(directory, 3)
+metrics.flush()
+print(started, os.times().user + os.times().system)
+print(metrics.exposition([]).decode())
+"""
+    first, _, text = run(script).partition("\n")
+    started, used = map(float, first.split())
+    found = samples(text)
+    of_worker = '{process="worker_3"}'
+    assert found[f"process_start_time_seconds{of_worker}"] <= started
+    assert found[f"process_start_time_seconds{of_worker}"] > started - 60
+    assert found[f"process_cpu_seconds_total{of_worker}"] >= used
+    memory = found[f"process_resident_memory_bytes{of_worker}"]
+    assert 5e6 < memory < found[f"process_virtual_memory_bytes{of_worker}"]
+    assert found['process_start_time_seconds{process="gunicorn"}'] <= started  # pytest

@@ -1,14 +1,16 @@
 """The files in which worker slots share their counts."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gomlx.metrics.tally import ALL, Counts, Sums, Tally, minute, read_all
+from gomlx.metrics.tally import ALL, Sums, Tally, minute, read_all
 
 KEY = ("requests", "m", "200")
+STATE = ("gomlx_tier_state", "s", "near")
 
 
 class Clock:
@@ -33,7 +35,7 @@ def test_this_minute_and_the_one_before_are_kept(tmp_path: Path, clock: Clock) -
         tally.add(KEY, Sums(n))
         tally.write()
     expected = {ALL: Sums(15), 101: Sums(4), 102: Sums(8)}
-    assert read_all(tmp_path) == Counts({KEY: expected})
+    assert read_all(tmp_path).series == {KEY: expected}
     assert minute(clock.now) == 102
 
 
@@ -43,7 +45,7 @@ def test_slots_are_summed_by_minute(tmp_path: Path, clock: Clock) -> None:
         tally.add(KEY, sums)
         tally.write()
     both = Sums(3, 5.5, 0.5, 4.0)
-    assert read_all(tmp_path) == Counts({KEY: {ALL: both, 100: both}})
+    assert read_all(tmp_path).series == {KEY: {ALL: both, 100: both}}
 
 
 def test_the_next_worker_of_a_slot_counts_on(tmp_path: Path, clock: Clock) -> None:
@@ -88,12 +90,31 @@ def test_buckets_and_gauges_are_joined(tmp_path: Path, clock: Clock) -> None:
         tally = Tally(tmp_path, slot, clock)
         for _ in range(2):
             tally.add(KEY, Sums(3, 3.0, 1.0, 1.0), [2, 0, 1])
-        tally.set(("state",), value)
+        tally.set(STATE, value)
+        tally.set(("gomlx_queue_rows", "m"), value)
         tally.write()
     counts = read_all(tmp_path)
     assert counts.buckets == {KEY: [8, 0, 4]}
     assert counts.series[KEY][ALL] == Sums(12, 12.0, 1.0, 1.0)
-    assert counts.gauges == {("state",): 2.0}
+    assert counts.gauges == {STATE: 2.0, ("gomlx_queue_rows", "m"): 3.0}
+    assert counts.workers == {0: os.getpid(), 1: os.getpid()}
+
+
+def test_how_the_worker_before_has_ended_is_known(tmp_path: Path, clock: Clock) -> None:
+    def begin(ends: bool) -> str:
+        tally = Tally(tmp_path, 0, clock)
+        tally.add(KEY, Sums(1))
+        tally.set(STATE, 2.0)
+        if ends:
+            tally.end()
+        tally.write()
+        return tally.predecessor
+
+    assert begin(ends=True) == ""
+    assert read_all(tmp_path).gauges == {}
+    assert begin(ends=False) == "ended"
+    assert begin(ends=True) == "died"
+    assert read_all(tmp_path).workers == {}
 
 
 def emptied(path: Path) -> None:

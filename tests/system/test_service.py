@@ -305,9 +305,9 @@ def test_metrics_of_all_workers(service: Service) -> None:
     assert samples(text, "gomlx_model_runs_total")['{model="counted"}'] == 10
     lookups = samples(text, "gomlx_cache_lookups_total")
     assert lookups['{datastore="answers",outcome="hit",tier="L1"}'] > 0
-    assert samples(text, "gomlx_l1_bytes")['{datastore="answers"}'] > 0
-    assert samples(text, "gomlx_l1_overwritten_bytes_total") == {
-        '{datastore="answers"}': 0
+    assert samples(text, "gomlx_store_bytes")['{datastore="answers",tier="L1"}'] > 0
+    assert samples(text, "gomlx_store_evicted_bytes_total") == {
+        '{datastore="answers",tier="L1"}': 0
     }
     seconds = samples(text, "gomlx_request_seconds_bucket")
     assert seconds['{le="+Inf",model="counted"}'] == 10

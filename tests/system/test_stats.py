@@ -10,9 +10,9 @@ from tests.support import saved_models
 from tests.support.service import Service, running, wait_for
 
 METRICS = {
-    "bytes": "gomlx_l1_bytes",
-    "entries": "gomlx_l1_entries",
-    "overwritten_bytes": "gomlx_l1_overwritten_bytes_total",
+    "bytes": "gomlx_store_bytes",
+    "entries": "gomlx_store_entries",
+    "overwritten_bytes": "gomlx_store_evicted_bytes_total",
 }
 MEMORY = 1 << 20
 BATCH = 500

@@ -114,6 +114,11 @@ class Batcher:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def seconds_ahead(self) -> float:
+        """The seconds that the runs take before the one of a new row."""
+        return self._queue.seconds_ahead()
+
     def has_room(self, rows: int = 1, seconds: float = inf) -> bool:
         """Return whether rows can be added, and start to run within that time."""
         return self._queue.has_room(rows, seconds)

@@ -81,7 +81,7 @@ class RowQueue:
             return False
         if waiting < limits.max_rows:
             return True
-        return self._seconds_ahead() <= min(seconds, limits.queued_seconds)
+        return self.seconds_ahead() <= min(seconds, limits.queued_seconds)
 
     def shortage(self, rows: int, seconds: float = inf) -> Overloaded | None:
         """Return the error if there is no room, after dropping abandoned rows.
@@ -96,7 +96,7 @@ class RowQueue:
             if self.has_room(rows, seconds):
                 return None
         if self._shortage is None:
-            seconds_ahead = self._seconds_ahead()
+            seconds_ahead = self.seconds_ahead()
             self._shortage = Overloaded(self._name, len(self.rows), seconds_ahead)
         return self._shortage
 
@@ -112,6 +112,11 @@ class RowQueue:
     def note_abandoned(self) -> None:
         """Note that a caller has given up: some rows may be dropped."""
         self._has_abandoned = True
+
+    def seconds_ahead(self) -> float:
+        """Return the seconds that the runs take before the one of a new row."""
+        max_rows = self._limits.max_rows
+        return len(self.rows) // max_rows * self._slowdown.seconds(max_rows)
 
     def next_rows(self) -> int:
         """Return the size of the next run; abandoned rows count."""
@@ -134,11 +139,6 @@ class RowQueue:
     def retry(self, batches: Sequence[JobBatch]) -> None:
         """Put batches in front of all rows: the first one is the next run."""
         self.retries.extend(reversed(batches))
-
-    def _seconds_ahead(self) -> float:
-        """Return the seconds that the runs take before the one of a new row."""
-        max_rows = self._limits.max_rows
-        return len(self.rows) // max_rows * self._slowdown.seconds(max_rows)
 
     def _drop_abandoned(self) -> None:
         self._has_abandoned = False

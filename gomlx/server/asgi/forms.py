@@ -11,9 +11,11 @@ is the one place for all of them, on HTTP/1.1 and HTTP/2.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 from gomlx.errors import GomlxError, InvalidInput
+from gomlx.metrics.instruments import Counter
 from gomlx.server.http.cors import CorsRules, HeaderPairs
 from gomlx.server.http.target import decoded_path, is_host, origin_form
 from gomlx.server.predict.reply import Reply
@@ -27,6 +29,17 @@ _ONCE = (b"host", b"content-type")  # as Gunicorn refuses them over HTTP/1.1
 _ALL_METHODS = b"GET, HEAD, POST, OPTIONS"  # of the service, for OPTIONS *
 
 
+@dataclass(frozen=True)
+class BodyBytes:
+    """Counts the bytes of bodies; of responses those over HTTP/1.1.
+
+    What is sent over HTTP/2 is counted where it is.
+    """
+
+    received: Counter
+    sent: Counter
+
+
 class AnyForm:
     """An ASGI application that passes on usual requests to another one.
 
@@ -34,17 +47,24 @@ class AnyForm:
     """
 
     def __init__(
-        self, app: _Asgi, cors: CorsRules, refuse: Callable[[GomlxError], Reply]
+        self,
+        app: _Asgi,
+        cors: CorsRules,
+        refuse: Callable[[GomlxError], Reply],
+        bodies: BodyBytes,
     ) -> None:
         self._app = app
         self._cors = cors
         self._refuse = refuse
+        self._bodies = bodies
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] == "websocket":  # no route has any
             await receive()
             await send({"type": "websocket.close"})
             return
+        if scope["http_version"].startswith("1"):
+            send = _counted(send, self._bodies.sent)
         try:
             usual = _usual(scope)
         except InvalidInput as error:
@@ -56,7 +76,8 @@ class AnyForm:
             return
         if usual["method"] == "HEAD":
             usual = {**usual, "method": "GET"}
-        await self._app(usual, _with_beginning(receive), respond)
+        body = _with_beginning(receive, self._bodies.received)
+        await self._app(usual, body, respond)
 
 
 class Responder:
@@ -123,8 +144,16 @@ def _usual(scope: _Scope) -> _Scope:
     return {**scope, "raw_path": path, "path": decoded_path(path)}
 
 
-def _with_beginning(receive: _Receive) -> _Receive:
-    """Put an empty part in front of a body.
+def _counted(send: _Send, sent: Counter) -> _Send:
+    async def counted(message: Mapping[str, Any]) -> None:
+        sent.n += len(message.get("body", b""))
+        await send(message)
+
+    return counted
+
+
+def _with_beginning(receive: _Receive, received_bytes: Counter) -> _Receive:
+    """Put an empty part in front of a body, and count its bytes.
 
     Falcon calls no route before a part has arrived, so that no route could limit how
     long that takes.
@@ -134,7 +163,9 @@ def _with_beginning(receive: _Receive) -> _Receive:
     async def received() -> Mapping[str, Any]:
         nonlocal has_begun
         if has_begun:
-            return await receive()
+            message = await receive()
+            received_bytes.n += len(message.get("body", b""))
+            return message
         has_begun = True
         return {"type": "http.request", "body": b"", "more_body": True}
 

@@ -49,17 +49,32 @@ class AnswerSender(TurnSender, Protocol):
     unsent: list[bytes]
 
 
+class Carried:
+    """What turns have answered, received and sent.
+
+    requests: how many since the start. received_bytes: of their bodies and query
+    strings, and sent_bytes: of responses with their heads, until somebody takes them.
+    """
+
+    __slots__ = ("received_bytes", "requests", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+
 class Turn:
     """The requests and the answers that wait for the end of this turn.
 
-    call_soon: an event loop's. answered: how many requests were, since the start.
-    predictor: what answers them. brought: how many requests the turn that ends has.
+    call_soon: an event loop's. carried: by all turns. predictor: what answers them.
+    brought: how many requests the turn that ends has.
     """
 
     def __init__(
         self, predictor: Predictor, call_soon: Callable[[Callable[[], None]], object]
     ) -> None:
-        self.answered = 0
+        self.carried = Carried()
         self.brought = 0
         self.predictor = predictor
         self._models = predictor.models
@@ -101,7 +116,9 @@ class Turn:
             if not self._is_scheduled:
                 self._schedule()
         unsent.append(answer)
-        if len(answer) > _LARGE_BYTES:
+        size = len(answer)
+        self.carried.sent_bytes += size
+        if size > _LARGE_BYTES:
             sender.send()
 
     def will_flush(self, sender: TurnSender) -> None:
@@ -151,7 +168,8 @@ class Turn:
             requests += len(batch)
             self._predict(batch if size < LARGE_BYTES else self._small(batch))
         self.brought = requests
-        self.answered += requests
+        self.carried.requests += requests
+        self.carried.received_bytes += size
         self._arrived = 0.0
 
     def _send(self) -> None:

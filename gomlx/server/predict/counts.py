@@ -20,15 +20,14 @@ class RequestMetrics(Protocol):
 
 
 class RefusalCounts:
-    """Counts the requests under one label that get no answer.
+    """Counts the requests for one model that get no answer.
 
-    The label is a model's name, or one for all unknown names. Each counter begins to
-    exist with its first count.
+    Each counter begins to exist with its first count.
     """
 
-    def __init__(self, metrics: RequestMetrics, label: str) -> None:
+    def __init__(self, metrics: RequestMetrics, model: str) -> None:
         self._metrics = metrics
-        self._label = label
+        self._model = model
         self._shared: tuple[GomlxError, Reply] | None = None
 
     def refusal(self, error: GomlxError, seconds: float) -> Reply:
@@ -49,11 +48,24 @@ class RefusalCounts:
 
     def canceled(self) -> None:
         """Count a request whose client closed its side before the reply."""
-        self._metrics.counter("gomlx_requests_canceled", self._label).n += 1
+        self._metrics.counter("gomlx_requests_canceled", self._model).n += 1
 
     def _count(self, code: str, seconds: float) -> None:
-        self._metrics.counter("gomlx_requests", self._label, code).n += 1
-        self._metrics.histogram("gomlx_refusal_seconds", self._label).add(seconds)
+        self._metrics.counter("gomlx_requests", self._model, code).n += 1
+        self._metrics.histogram("gomlx_refusal_seconds", self._model).add(seconds)
+
+
+class UnroutedCounts(RefusalCounts):
+    """Counts the requests that are for no model: they are no errors of any."""
+
+    def __init__(self, metrics: RequestMetrics) -> None:
+        super().__init__(metrics, "")
+
+    def canceled(self) -> None:
+        """Count nothing: only a model's requests are counted as canceled, too."""
+
+    def _count(self, code: str, seconds: float) -> None:
+        self._metrics.counter("gomlx_unrouted_requests", code).n += 1
 
 
 class ModelCounts:

@@ -14,7 +14,12 @@ from gomlx.errors import GomlxError
 from gomlx.models.serving.current import Current
 from gomlx.models.version import model_of
 from gomlx.server.body import LARGE_BYTES, BodyParts
-from gomlx.server.predict.counts import ModelCounts, RefusalCounts, RequestMetrics
+from gomlx.server.predict.counts import (
+    ModelCounts,
+    RefusalCounts,
+    RequestMetrics,
+    UnroutedCounts,
+)
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.model import ModelPredictor
 from gomlx.server.predict.policy import CachePolicy
@@ -61,7 +66,7 @@ class Predictor:
         self._refusals: dict[str, RefusalCounts] = {}
         for name in policies:
             self.add(name)
-        self._unknown = RefusalCounts(metrics, "unknown")
+        self._unknown = UnroutedCounts(metrics)
 
     def add(self, name: str) -> None:
         """Answer requests for a model that has a slot, or a further signature."""

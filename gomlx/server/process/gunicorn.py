@@ -296,7 +296,10 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         while self.alive and self.ppid == os.getppid():
             self.heartbeat.beat()
             service = self.service
-            if service and service.connections.turn.answered >= self.max_requests:
+            if (
+                service
+                and service.connections.turn.carried.requests >= self.max_requests
+            ):
                 self.alive = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_SECONDS):

@@ -25,7 +25,7 @@ from gomlx.server.routes.meta.contracts import ContractRoute, Contracts, ModelSe
 from gomlx.server.routes.meta.explained import Explanations, KeyRoute
 from gomlx.server.routes.meta.kept import KeptRoute
 from gomlx.server.routes.meta.mly_meta import MlyMeta
-from gomlx.server.routes.metrics import MetricsRoute, StateMetrics
+from gomlx.server.routes.metrics import MetricsRoute, ServiceState, StateMetrics
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
@@ -49,7 +49,8 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     """Return what the routes need, as plain values and typed settings."""
     manifest = partial(Manifest.read, rundir.manifest)
     memory = partial(memory_metrics, parts.stores)
-    states = StateMetrics(parts.current, manifest, parts.certificates, memory)
+    service = ServiceState(config.workers, rundir.draining.exists, memory)
+    states = StateMetrics(parts.current, manifest, service, parts.certificates)
     tiers = partial(_tier_details, parts.stores)
     stats = partial(_stats, parts.stores)
     return Handlers(

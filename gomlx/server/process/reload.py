@@ -177,6 +177,8 @@ class Reloader:
                 log.warning("model %s is not live any more", name)
             else:
                 self._metrics.counter("gomlx_loads", name, "loaded").n += 1
+                loaded = self._metrics.gauge("gomlx_last_load_timestamp_seconds", name)
+                loaded.value = time.time()
                 log.info("model %s: version %s is live", name, live.digest)
 
     def _fail(self, version: ModelVersion, error: Exception) -> None:

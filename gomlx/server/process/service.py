@@ -34,6 +34,7 @@ from gomlx.server.process.announcement import Announcement
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.hooks import WorkerHooks
 from gomlx.server.process.isolated import isolated_loads
+from gomlx.server.process.load import WorkerLoad, body_bytes
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
@@ -82,7 +83,8 @@ class Service:
         )
         cors = CorsRules(config.endpoint.cors)
         app = build_app(build_handlers(config, rundir, parts), config.endpoint.admin)
-        self.app = PacedApp(AnyForm(app, cors, partial(predictor.refusal, "")))
+        refuse = partial(predictor.refusal, "")
+        self.app = PacedApp(AnyForm(app, cors, refuse, body_bytes(metrics)))
         self.http2 = _http2_protocols(self.app)
         successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
         self.connections = Connections(
@@ -99,6 +101,7 @@ class Service:
             self._tick,
             RunWatch(config, rundir, current, metrics, hooks.replace).follow,
             partial(watch_loop_lag, loop_lag),
+            WorkerLoad(slot, metrics, current, self.connections).follow,
             partial(keep_measuring, self._stores.values(), predictor.decide_again),
         ]
         if hooks.certificates:

@@ -68,6 +68,11 @@ class Store:
             for remote in self._remotes
         }
 
+    @property
+    def size_bytes(self) -> int:
+        """How much shared memory is reserved."""
+        return self._datastore.memory_mb << 20
+
     def usage(self) -> Usage | None:
         """Return how much of the shared memory is in use, if there is any."""
         return self._memory.usage() if self._memory else None
@@ -78,7 +83,7 @@ class Store:
         if usage is None:
             return {}
         rate = self._overwritten.per_second()
-        size = {"size_bytes": self._datastore.memory_mb << 20}
+        size = {"size_bytes": self.size_bytes}
         return {"L1": size | usage._asdict() | {"overwritten_bytes_per_second": rate}}
 
     def tick(self) -> None:
@@ -162,23 +167,17 @@ def open_stores(
 
 def memory_metrics(stores: Mapping[str, Store]) -> list[ScrapedMetric]:
     """Return the metrics of the datastores' shared memory."""
-    used = ScrapedMetric(
-        "gomlx_l1_bytes", "Bytes of shared memory that hold answers.", ("datastore",)
-    )
-    entries = ScrapedMetric(
-        "gomlx_l1_entries", "Answers in shared memory, estimated.", ("datastore",)
-    )
-    overwritten = ScrapedMetric(
-        "gomlx_l1_overwritten_bytes_total",
-        "Bytes of answers in shared memory that were overwritten by newer ones.",
-        ("datastore",),
-    )
+    size = ScrapedMetric("gomlx_store_size_bytes")
+    used = ScrapedMetric("gomlx_store_bytes")
+    entries = ScrapedMetric("gomlx_store_entries")
+    evicted = ScrapedMetric("gomlx_store_evicted_bytes_total")
     for name, store in stores.items():
         if usage := store.usage():
-            used.add(usage.bytes, name)
-            entries.add(usage.entries, name)
-            overwritten.add(usage.overwritten_bytes, name)
-    return [used, entries, overwritten]
+            size.add(store.size_bytes, name, SharedMemory.name)
+            used.add(usage.bytes, name, SharedMemory.name)
+            entries.add(usage.entries, name, SharedMemory.name)
+            evicted.add(usage.overwritten_bytes, name, SharedMemory.name)
+    return [size, used, entries, evicted]
 
 
 async def measure_tiers(stores: Iterable[Store]) -> None:

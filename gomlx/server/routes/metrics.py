@@ -1,7 +1,11 @@
 """/metrics: the metrics of all workers, in Prometheus' text format."""
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from platform import python_version
 
 import falcon.asgi
 
@@ -13,24 +17,36 @@ from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.routes.shared import SharedWork
 
 
+@dataclass(frozen=True)
+class ServiceState:
+    """What metrics show of the whole service.
+
+    workers: so many are configured. is_draining: whether it is about to stop. stores
+    reads the state of the datastores.
+    """
+
+    workers: int
+    is_draining: Callable[[], bool]
+    stores: Callable[[], Iterable[ScrapedMetric]] = tuple
+
+
 class StateMetrics:
     """Metrics that are not counted: they are the state at the time of a scrape.
 
-    manifest reads what the supervisor published last. memory reads the state of the
-    datastores' shared memory.
+    manifest reads what the supervisor published last.
     """
 
     def __init__(
         self,
         current: Current,
         manifest: Callable[[], Manifest],
+        service: ServiceState,
         certificates: Certificates | None = None,
-        memory: Callable[[], Iterable[ScrapedMetric]] = tuple,
     ) -> None:
         self._current = current
         self._manifest = manifest
+        self._service = service
         self._certificates = certificates
-        self._memory = memory
 
     def scrape(self) -> list[ScrapedMetric]:
         """Return the metrics with their samples."""
@@ -40,21 +56,19 @@ class StateMetrics:
             self._up(manifest),
             self._joins_rows(),
             self._reloads(manifest),
+            *_stagings(manifest),
         ]
-        return [*models, *self._memory(), *self._tls()]
+        service = [_build(), *self._processes(manifest), *self._service.stores()]
+        return [*models, *service, *self._tls()]
 
     def _info(self, manifest: Manifest) -> ScrapedMetric:
-        metric = ScrapedMetric(
-            "gomlx_model_info", "The live versions.", ("model", "version")
-        )
-        for name, version in manifest.every.items():
-            metric.add(1, name, version.digest)
+        metric = ScrapedMetric("gomlx_model_info")
+        for name, one in manifest.every.items():
+            metric.add(1, name, one.digest)
         return metric
 
     def _up(self, manifest: Manifest) -> ScrapedMetric:
-        metric = ScrapedMetric(
-            "gomlx_model_up", "1: the newest files are live.", ("model",)
-        )
+        metric = ScrapedMetric("gomlx_model_up")
         failed = manifest.failures.keys() | self._current.reasons.keys()
         every = manifest.every
         for name in self._current.names:
@@ -62,40 +76,59 @@ class StateMetrics:
         return metric
 
     def _joins_rows(self) -> ScrapedMetric:
-        metric = ScrapedMetric(
-            "gomlx_model_joins_rows",
-            "1: rows of different requests may run together.",
-            ("model",),
-        )
+        metric = ScrapedMetric("gomlx_model_joins_rows")
         for name in self._current.names:
             if (live := self._current.get(name)) is not None:
                 metric.add(int(live.servable.description.joins_rows), name)
         return metric
 
     def _reloads(self, manifest: Manifest) -> ScrapedMetric:
-        metric = ScrapedMetric(
-            "gomlx_reloads_total", "Versions published or failed.", ("model", "outcome")
-        )
+        metric = ScrapedMetric("gomlx_reloads_total")
         for name in self._current.names:
             for outcome, count in manifest.reloads.get(name, {}).items():
                 metric.add(count, name, outcome)
         return metric
 
+    def _processes(self, manifest: Manifest) -> Iterable[ScrapedMetric]:
+        configured = ScrapedMetric("gomlx_workers_configured")
+        configured.add(self._service.workers)
+        restarts = ScrapedMetric("gomlx_gunicorn_restarts_total")
+        restarts.add(manifest.restarts)
+        draining = ScrapedMetric("gomlx_draining")
+        draining.add(int(self._service.is_draining()))
+        return configured, restarts, draining
+
     def _tls(self) -> Iterable[ScrapedMetric]:
         if self._certificates is None:
             return
-        expires = ScrapedMetric(
-            "gomlx_tls_certificate_expiry_timestamp_seconds",
-            "Unix time at which the certificate in use expires.",
-            (),
-        )
+        expires = ScrapedMetric("gomlx_tls_certificate_expiry_timestamp_seconds")
         expires.add(self._certificates.expires)
-        up = ScrapedMetric(
-            "gomlx_tls_up", "1: the newest certificate is live and valid.", ()
-        )
+        up = ScrapedMetric("gomlx_tls_up")
         up.add(int(self._certificates.problem is None))
         yield expires
         yield up
+
+
+def _stagings(manifest: Manifest) -> Iterable[ScrapedMetric]:
+    seconds = ScrapedMetric("gomlx_last_staging_seconds")
+    ended = ScrapedMetric("gomlx_last_staging_timestamp_seconds")
+    for name, staging in manifest.stagings.items():
+        seconds.add(staging.seconds, name)
+        ended.add(staging.ended, name)
+    return seconds, ended
+
+
+@cache
+def _build() -> ScrapedMetric:
+    """Return the metric whose labels are the releases of what runs."""
+    info = ScrapedMetric("gomlx_build_info")
+    info.add(1, _release("gomlx"), python_version(), _release("tensorflow"))
+    return info
+
+
+def _release(module: str) -> str:
+    """Return the release of what this process has imported."""
+    return str(getattr(sys.modules.get(module), "__version__", ""))
 
 
 class MetricsRoute:

@@ -36,7 +36,7 @@ def _full(scene: Scene) -> Iterator[None]:
     statuses = {write(batch) for batch in range(_BATCHES)}
     if not statuses <= {200, 429}:
         scene.notes.append(f"batches got {statuses}")
-    if not scene.service.metric("gomlx_l1_overwritten_bytes_total"):
+    if not scene.service.metric("gomlx_store_evicted_bytes_total"):
         scene.notes.append("L1 was not full")
     yield
 

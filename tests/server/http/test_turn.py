@@ -129,7 +129,7 @@ def test_the_requests_of_a_turn_are_predicted_together_by_model(site: Site) -> N
     site.end_turn()
     assert site.predictor.calls == [("m", [b"0", b"2"]), ("n", [b"1"])]
     assert [requester.sent for requester in requesters] == [[b"0"], [b"1"], [b"2"]]
-    assert site.turn.answered == 3
+    assert site.turn.carried.requests == 3
     assert not site.scheduled
 
 
@@ -154,7 +154,7 @@ def test_a_turn_answers_no_more_than_128_requests(site: Site) -> None:
     requesters = [site.requester("m", b"%d" % n) for n in range(300)]
     for answered in (128, 256, 300):
         site.end_turn()
-        assert site.turn.answered == answered
+        assert site.turn.carried.requests == answered
         assert sum(len(one.sent) for one in requesters) == answered
     assert not site.scheduled
 

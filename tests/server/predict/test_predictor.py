@@ -148,7 +148,7 @@ async def test_requests_are_counted_by_status(path: Path_) -> None:
     counts = path.counts.counts
     assert counts["gomlx_requests", "m", "200"].n == 2
     assert counts["gomlx_requests", "m", "400"].n == 2
-    assert counts["gomlx_requests", "unknown", "404"].n == 1
+    assert counts["gomlx_unrouted_requests", "404"].n == 1
 
 
 async def test_every_pin_is_released(path: Path_) -> None:
@@ -167,7 +167,7 @@ async def test_an_unknown_model_is_refused_and_counted_apart(path: Path_) -> Non
     path.predictor.check("m")
     reply = path.predictor.refusal("n", TooLarge("too large"))
     assert reply.status == 413
-    assert path.counts.counter("gomlx_requests", "unknown", "413").n == 1
+    assert path.counts.counter("gomlx_unrouted_requests", "413").n == 1
 
 
 async def test_there_is_room_until_the_queue_is_full(path: Path_) -> None:

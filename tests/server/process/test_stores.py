@@ -78,13 +78,17 @@ async def test_metrics_tell_what_shared_memory_holds(
     for start in range(0, 40_000, 500):
         other.set_many(entries(range(start, start + 500)))
     other.close()
-    used, number, overwritten = memory_metrics(stores)
-    assert [labels for labels, _ in used.samples] == [("memory",), ("both",)]
-    assert number.samples[1] == (("both",), 0)
-    bytes_ = dict(used.samples)[("memory",)]
+    found = {one.name: dict(one.samples) for one in memory_metrics(stores)}
+    memory = ("memory", "L1")
+    both = ("both", "L1")
+    sizes = {memory: 4 << 20, both: 4 << 20}
+    assert found["gomlx_store_size_bytes"] == sizes
+    number = found["gomlx_store_entries"]
+    assert number[both] == 0
+    bytes_ = found["gomlx_store_bytes"][memory]
     assert bytes_ > 3_200_000
-    assert dict(overwritten.samples)[("memory",)] > 1_000_000
-    assert bytes_ / dict(number.samples)[("memory",)] == pytest.approx(136, rel=0.15)
+    assert found["gomlx_store_evicted_bytes_total"][memory] > 1_000_000
+    assert bytes_ / number[memory] == pytest.approx(136, rel=0.15)
 
 
 async def test_stats_are_of_the_shared_memory_only(stores: dict[str, Store]) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gomlx.models.serving.current import Current, LiveVersion
-from gomlx.models.version import Manifest, ModelVersion
+from gomlx.models.version import Manifest, ModelVersion, Staging
 
 MODELS = ["fine", "stale", "absent"]
 
@@ -29,6 +29,8 @@ def manifest() -> Manifest:
         versions={"fine": version, "stale": other},
         failures={"stale": "half a copy"},
         reloads={"fine": {"published": 2}, "stale": {"published": 1, "failed": 3}},
+        stagings={"fine": Staging(2.5, 1.7e9)},
+        restarts=4,
     )
 
 

@@ -2,19 +2,25 @@
 
 from typing import Any, cast
 
+import gomlx
 from gomlx.server.http.tls.certificates import Certificates
-from gomlx.server.routes.metrics import StateMetrics
+from gomlx.server.routes.metrics import ServiceState, StateMetrics
 from tests.server.routes.states import FakeCertificates, current, manifest
 
 
 def samples(certificates: FakeCertificates | None = None) -> dict[str, Any]:
     given = cast(Certificates, certificates) if certificates else None
-    states = StateMetrics(current("fine", "stale"), manifest, given)
+    service = ServiceState(2, lambda: True)
+    states = StateMetrics(current("fine", "stale"), manifest, service, given)
     return {metric.name: metric.samples for metric in states.scrape()}
 
 
 def test_the_state_of_models_is_scraped() -> None:
-    assert samples() == {
+    found = samples()
+    (((version, _, _), is_one),) = found.pop("gomlx_build_info")
+    assert version == gomlx.__version__
+    assert is_one == 1
+    assert found == {
         "gomlx_model_info": [(("fine", "a" * 32), 1), (("stale", "b" * 32), 1)],
         "gomlx_model_up": [(("fine",), 1), (("stale",), 0), (("absent",), 0)],
         "gomlx_model_joins_rows": [(("fine",), 1), (("stale",), 0)],
@@ -23,6 +29,11 @@ def test_the_state_of_models_is_scraped() -> None:
             (("stale", "published"), 1),
             (("stale", "failed"), 3),
         ],
+        "gomlx_last_staging_seconds": [(("fine",), 2.5)],
+        "gomlx_last_staging_timestamp_seconds": [(("fine",), 1.7e9)],
+        "gomlx_workers_configured": [((), 2)],
+        "gomlx_gunicorn_restarts_total": [((), 4)],
+        "gomlx_draining": [((), 1)],
     }
 
 

@@ -262,7 +262,7 @@ def test_operations_and_counters_are_listed(service: Service) -> None:
 
 def test_what_falcon_refuses_is_counted(service: Service) -> None:
     def counted(code: int) -> float:
-        name = f'gomlx_requests_total{{code="{code}",model="unknown"}}'
+        name = f'gomlx_unrouted_requests_total{{code="{code}"}}'
         return sum(samples(service, name))
 
     before = counted(404), counted(405)

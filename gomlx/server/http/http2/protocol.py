@@ -231,6 +231,7 @@ class Http2Protocol(asyncio.Protocol):
         while not peer.is_blocked:
             data = self.engine.data_to_send(_CHUNK_BYTES)
             if data:
+                self.connections.turn.carried.sent_bytes += len(data)
                 peer.unsent.append(data)
                 peer.send()
             if len(data) < _CHUNK_BYTES:

@@ -1,0 +1,77 @@
+"""What a worker has to do at the moment: looked at once a second.
+
+Nothing of it costs a request anything: it is read where it is kept anyway.
+"""
+
+import asyncio
+import os
+import resource
+
+from gomlx.metrics.metrics import Metrics
+from gomlx.metrics.processes import label_of
+from gomlx.models.serving.current import Current
+from gomlx.server.asgi.forms import BodyBytes
+from gomlx.server.http.connections import Connections
+
+_LOOK_SECONDS = 1.0
+_FILES = "/proc/self/fd"
+# To count 10,000 open files takes some milliseconds.
+_LOOKS_PER_COUNT = 10
+
+
+class WorkerLoad:
+    """Shows the rows and requests of each model, the connections, bytes and files."""
+
+    def __init__(
+        self, slot: int, metrics: Metrics, current: Current, connections: Connections
+    ) -> None:
+        self._bytes = body_bytes(metrics)
+        self._metrics = metrics
+        self._current = current
+        self._connections = connections
+        self._open = metrics.gauge("gomlx_connections")
+        self._files = metrics.gauge("process_open_fds", label_of(slot))
+        self._looks = 0
+        most = metrics.gauge("process_max_fds", label_of(slot))
+        most.value = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+    async def follow(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self.look()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Set the gauges."""
+        for name in self._current.names:
+            self._look_at(name)
+        self._open.value = self._connections.places.count(0)
+        self._take_bytes()
+        if self._looks % _LOOKS_PER_COUNT == 0:
+            self._files.value = len(os.listdir(_FILES))
+        self._looks += 1
+
+    def _look_at(self, name: str) -> None:
+        live = self._current.get(name)
+        in_flight = 0 if live is None else live.pins
+        rows = 0 if live is None else len(live.batcher)
+        seconds = 0.0 if live is None else live.batcher.seconds_ahead
+        gauge = self._metrics.gauge
+        gauge("gomlx_requests_in_flight", name).value = in_flight
+        gauge("gomlx_queue_rows", name).value = rows
+        gauge("gomlx_queue_seconds", name).value = seconds
+
+    def _take_bytes(self) -> None:
+        """Count the bytes of the turns since the last look."""
+        carried = self._connections.turn.carried
+        self._bytes.received.n += carried.received_bytes
+        self._bytes.sent.n += carried.sent_bytes
+        carried.received_bytes = 0
+        carried.sent_bytes = 0
+
+
+def body_bytes(metrics: Metrics) -> BodyBytes:
+    """Return the counters of a worker's bytes."""
+    return BodyBytes(
+        metrics.counter("gomlx_request_bytes"), metrics.counter("gomlx_response_bytes")
+    )
