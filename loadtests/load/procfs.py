@@ -91,12 +91,20 @@ def cores() -> list[int]:
 
 def pin(pid: int, wanted: Iterable[int]) -> None:
     """Keep all threads of a process on these cores, with this process's priority."""
-    if _AUTOGROUP.exists():
-        nice = _AUTOGROUP.read_text().split()[-1]
+    if nice := _autogroup_nice():
         Path(f"/proc/{pid}/autogroup").write_text(nice)
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):  # a thread that has ended meanwhile
             os.sched_setaffinity(int(task.name), set(wanted))
+
+
+def _autogroup_nice() -> str:
+    """Return this session's niceness; nothing where Linux does not group by session."""
+    try:
+        words = _AUTOGROUP.read_text().split()
+    except OSError:
+        return ""
+    return words[-1] if words else ""
 
 
 @contextmanager
@@ -117,7 +125,7 @@ def prefer() -> Callable[[], None]:
     the group itself gets a priority, too.
     """
     os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    before = _AUTOGROUP.read_text().split()[-1] if _AUTOGROUP.exists() else ""
+    before = _autogroup_nice()
 
     def end() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 0)

@@ -12,6 +12,7 @@ from gomlx.cli.files.retry import RetryPolicy
 from gomlx.cli.files.run import FileJob, FileRun
 from gomlx.client.network.transport import FakeTransport, Request, Response
 from gomlx.errors import ConnectionFailed, DeadlineExceeded, GomlxError, Overloaded
+from gomlx.runtime.randomness import RANDOM
 from tests.client.fake import QUIET
 
 ROWS = 500  # one chunk: its requests come one after the other
@@ -69,8 +70,13 @@ def test_requests_get_smaller_if_the_service_is_too_busy(
     "fault", [ConnectionFailed("it was cut"), Response(502, {}, b"no answer")]
 )
 def test_transient_failures_are_retried(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: GomlxError | Response
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: GomlxError | Response,
 ) -> None:
+    # The shortest pauses: the client gives up once its breaker opens.
+    monkeypatch.setattr(RANDOM, "uniform", lambda least, _: least)
     service = FaultyService(lambda _, request: fault if request < 8 else None)
     policy = RetryPolicy(60, pause_seconds=0.01)
     assert len(run(tmp_path, service, policy)) == ROWS
