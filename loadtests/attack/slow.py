@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from functools import partial
 
 from loadtests.attack.attacker import Attack, Attacker
 
@@ -28,19 +29,9 @@ async def bodies(attacker: Attacker, number: int) -> None:
         await wire.drip(request[-1000:])
 
 
-async def chunks(attacker: Attacker, number: int) -> None:
+async def chunks(route: str, attacker: Attacker, number: int) -> None:
     """Send a body in chunks of a byte."""
-    head = f"POST {attacker.target.path()} HTTP/1.1\r\nHost: a\r\n"
-    async with attacker.connected() as wire:
-        await wire.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
-        for _ in range(1000):
-            await wire.drip(b"1")
-            await wire.send(b"\r\n \r\n")
-
-
-async def streams(attacker: Attacker, number: int) -> None:
-    """Open a stream of rows, and send a line byte by byte."""
-    head = f"POST {attacker.target.path('stream')} HTTP/1.1\r\nHost: a\r\n"
+    head = f"POST {attacker.target.path(route)} HTTP/1.1\r\nHost: a\r\n"
     async with attacker.connected() as wire:
         await wire.send(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
         for _ in range(1000):
@@ -96,8 +87,8 @@ ATTACKS = [
     Attack("slow heads", heads, many=True),
     Attack("slow heads of another route", other_heads, many=True),
     Attack("slow bodies", bodies, many=True),
-    Attack("slow bodies in chunks", chunks, many=True),
-    Attack("slow streams", streams, many=True),
+    Attack("slow bodies in chunks", partial(chunks, "eval"), many=True),
+    Attack("slow streams", partial(chunks, "stream"), many=True),
     Attack("clients that do not read", readers),
     Attack("handshakes that stall", stalled_handshakes, many=True, needs_tls=True),
     Attack("handshakes", handshakes, needs_tls=True),

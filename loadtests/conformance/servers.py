@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from gomlx.conformance.options import (
     Server,
 )
 from gomlx.conformance.recipe import ModelName
+from tests.support.processes import restarting
 from tests.support.redis_servers import free_port, server
 
 _STOP_SECONDS = 60
@@ -72,24 +72,11 @@ class Process:
 @contextmanager
 def running(process: Process, folder: Path) -> Iterator[str]:
     """Run a server; yield a command of the shell that restarts it."""
-    sign = folder / "restart"
-    done = threading.Event()
-
-    def restart() -> None:
-        while not done.wait(0.1):
-            if sign.exists():
-                process.stop()
-                process.start()
-                sign.unlink()
-
     process.start()
-    thread = threading.Thread(target=restart)
-    thread.start()
     try:
-        yield f"touch {sign}; while [ -e {sign} ]; do sleep 0.1; done"
+        with restarting(process, folder / "restart") as command:
+            yield command
     finally:
-        done.set()
-        thread.join()
         process.stop()
 
 

@@ -1,11 +1,11 @@
 """What a service occupies: processes, descriptors, files."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from loadtests.load.procfs import descriptors
-from tests.support.service import Service, is_running
+from tests.support.processes import processes_in
+from tests.support.service import Service
 
 # By how much a number may vary: connections to Redis are opened when they are needed,
 # and the slots of two workers that start at once have one file more.
@@ -38,13 +38,3 @@ def grown(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
         for name, count in before.items()
         if after[name] - count > _SLACK.get(name, 0)
     ]
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Return every process whose working directory is a folder: all of a service."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (path / "cwd").readlink() == folder and is_running(int(path.name)):
-                found.append(int(path.name))
-    return found

@@ -18,9 +18,10 @@ from loadtests.faults.answers import Answers
 from loadtests.load import procfs
 from loadtests.load.traffic import Rows
 from tests.support.certificates import Endpoint
+from tests.support.processes import is_running, state_of
 from tests.support.redis_servers import Server
 from tests.support.relay import Relay
-from tests.support.service import Service, is_running, state_of, wait_for
+from tests.support.service import Service, wait_for
 
 _STEP_SECONDS = 0.002
 _LOOKS = 4  # at new connections, so that several workers are seen

@@ -13,7 +13,8 @@ from statistics import median
 from typing import NamedTuple
 
 from loadtests.load import procfs
-from tests.support.service import Service, parent_of
+from tests.support.processes import parent_of
+from tests.support.service import Service
 
 _BLOCK = 512  # bytes, of st_blocks
 

@@ -2,9 +2,6 @@
 
 import json
 import stat
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from typer.testing import CliRunner
 from gomlx.cli import app
 from gomlx.conformance.recipe import ModelName
 from gomlx.conformance.suite import CHECKS
+from tests.support.processes import restarting
 from tests.support.redis_servers import Server, free_port, server
 from tests.support.service import Service, running
 
@@ -39,27 +37,6 @@ def with_redis(redis: Server) -> dict[str, Any]:
     tiers = [{"connection": "near", "deadline_ms": 5000}]
     connections = [near | {"timeout_seconds": 30}]
     return config({"memory_mb": 0, "tiers": tiers}) | {"connections": connections}
-
-
-@contextmanager
-def restarting(service: Service, sign: Path) -> Iterator[str]:
-    """Yield a command that restarts the service."""
-    done = threading.Event()
-
-    def restart() -> None:
-        while not done.wait(0.1):
-            if sign.exists():
-                service.stop()
-                service.start()
-                sign.unlink()
-
-    thread = threading.Thread(target=restart)
-    thread.start()
-    try:
-        yield f"touch {sign}; while [ -e {sign} ]; do sleep 0.1; done"
-    finally:
-        done.set()
-        thread.join()
 
 
 def asked(service: Service, *words: str) -> dict[str, Any]:

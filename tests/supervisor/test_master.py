@@ -12,7 +12,7 @@ import pytest
 
 from gomlx.runtime.listeners import BoundSocket, Listeners
 from gomlx.supervisor.master import Master
-from tests.support.service import is_running
+from tests.support.processes import is_running
 
 pytestmark = pytest.mark.asyncio
 

@@ -22,6 +22,7 @@ from gomlx.cli.service import request_of
 from gomlx.config.load import load_config
 from gomlx.errors import StageFailed
 from gomlx.runtime.rundir import RunDir
+from tests.support.processes import is_running, is_suspended, parent_of
 
 T = TypeVar("T")
 # For clients of services without TLS: httpx would load the system's certificate
@@ -187,7 +188,7 @@ class Service:
             os.kill(other, signal.SIGSTOP)
         try:
             for other in others:
-                wait_for(partial(_is_suspended, other))
+                wait_for(partial(is_suspended, other))
             yield
         finally:
             for other in others:
@@ -246,40 +247,6 @@ class Service:
         with suppress(FileNotFoundError):  # an earlier run's folder is being removed
             return self.worker_pids()
         return []
-
-
-def is_running(pid: int) -> bool:
-    return state_of(pid) not in ("", "Z")
-
-
-def _is_suspended(pid: int) -> bool:
-    return state_of(pid) in ("T", "Z", "")
-
-
-def state_of(pid: int) -> str:
-    """Return the kernel's state of a process: R, S, T (stopped), Z…; "" if it ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Return every process whose command line names the folder."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdecimal() and int(path.name) != os.getpid():
-            try:
-                command = (path / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if bytes(folder) in command and is_running(int(path.name)):
-                found.append(int(path.name))
-    return found
 
 
 @contextmanager

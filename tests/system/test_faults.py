@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.support import saved_models
-from tests.support.service import Service, is_running, processes_of, running, wait_for
+from tests.support.processes import is_running, processes_of
+from tests.support.service import Service, running, wait_for
 
 
 def config_for(folder: Path, workers: int) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import saved_models
-from tests.support.service import Service, is_running, running, wait_for
+from tests.support.processes import is_running
+from tests.support.service import Service, running, wait_for
 
 CONFIG = {
     "endpoint": {"workers": 2},

@@ -14,14 +14,9 @@ import pytest
 import tensorflow as tf
 
 from tests.support import saved_models
+from tests.support.processes import is_running, parent_of
 from tests.support.saved_models import save, spec
-from tests.support.service import (
-    Service,
-    is_running,
-    parent_of,
-    running,
-    wait_for,
-)
+from tests.support.service import Service, running, wait_for
 from tests.system.test_swap import swap_in
 from tests.system.test_values_decide import FOREVER, TURNS, counting
 

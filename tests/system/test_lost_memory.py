@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.support import saved_models
-from tests.support.service import Service, is_running, running, wait_for
+from tests.support.processes import is_running
+from tests.support.service import Service, running, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 
 from gomlx.runtime.rundir import RunDir
 from tests.support import saved_models
-from tests.support.service import Service, is_running, wait_for
+from tests.support.processes import processes_in
+from tests.support.service import Service, wait_for
 
 _MOMENTS: dict[str, Callable[[Service], bool]] = {
     "Python starts": lambda service: True,
@@ -28,16 +29,6 @@ def _published(service: Service) -> str:
     with suppress(OSError, ValueError):
         return service.version("m")
     return ""
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Return every process whose working directory is a folder: all of a service."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (path / "cwd").readlink() == folder and is_running(int(path.name)):
-                found.append(int(path.name))
-    return found
 
 
 @pytest.fixture

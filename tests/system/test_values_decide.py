@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from gomlx.server.process.run_watch import claim
 from tests.support import saved_models
+from tests.support.processes import is_running
 from tests.support.saved_models import save, spec
-from tests.support.service import Service, is_running, running, wait_for
+from tests.support.service import Service, running, wait_for
 
 FOREVER = 1e12
 TURNS = 1_500_000.0  # of a loop, that take several seconds

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from gomlx.conformance import formulas
+from gomlx.conformance.formats.in_python import RECIPE, write_version
 from gomlx.conformance.recipe import Recipe
 
 _RUNTIME = """
@@ -62,18 +62,14 @@ def flat(values):
 def write(folder: Path, number: int, recipe: Recipe, runs: Path) -> None:
     """Write folder/NUMBER with the version's settings and its runtime."""
     version = folder / str(number)
-    version.mkdir(parents=True, exist_ok=True)
-    document = recipe.document() | {"runs": str(runs.absolute())}
-    (version / "recipe.json").write_text(json.dumps(document))
-    source = Path(formulas.__file__).read_text()
-    (version / "conformance_runtime.py").write_text(source + _RUNTIME)
+    write_version(version, recipe, runs, "conformance_runtime.py", _RUNTIME)
     settings = {
         "name": folder.name,
         "implementation": "conformance_runtime.Runtime",
         "cache_enabled": True,
         "parameters": {
             "version": str(number),
-            "uri": str((version / "recipe.json").absolute()),
+            "uri": str((version / RECIPE).absolute()),
         },
     }
     (version / "model-settings.json").write_text(json.dumps(settings))

@@ -1,9 +1,8 @@
 """A model of Triton's Python backend, with its response cache on."""
 
-import json
 from pathlib import Path
 
-from gomlx.conformance import formulas
+from gomlx.conformance.formats.in_python import write_version
 from gomlx.conformance.recipe import DTYPES, INPUTS, MATRICES, OUTPUTS, Recipe
 
 _TYPES = {"string": "TYPE_STRING", "int64": "TYPE_INT64", "float32": "TYPE_FP32"}
@@ -54,12 +53,7 @@ def plain(value):
 
 def write(folder: Path, number: int, recipe: Recipe, runs: Path) -> None:
     """Write folder/NUMBER, and the model's config."""
-    version = folder / str(number)
-    version.mkdir(parents=True, exist_ok=True)
-    document = recipe.document() | {"runs": str(runs.absolute())}
-    (version / "recipe.json").write_text(json.dumps(document))
-    source = Path(formulas.__file__).read_text()
-    (version / "model.py").write_text(source + _MODEL)
+    write_version(folder / str(number), recipe, runs, "model.py", _MODEL)
     (folder / "config.pbtxt").write_text(_config(folder.name, recipe.kind))
 
 

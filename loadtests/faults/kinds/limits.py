@@ -12,7 +12,7 @@ import httpx
 from loadtests.faults.fault import Fault
 from loadtests.faults.scene import Scene
 from loadtests.load.traffic import LAST
-from tests.support.service import is_running
+from tests.support.processes import is_running
 
 _SPARE = 3  # descriptors, or megabytes
 _CLIENTS = 40

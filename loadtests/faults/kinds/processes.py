@@ -8,7 +8,8 @@ from functools import partial
 
 from loadtests.faults.fault import Fault
 from loadtests.faults.scene import Scene, until
-from tests.support.service import is_running, wait_for
+from tests.support.processes import is_running
+from tests.support.service import wait_for
 
 _STEP_SECONDS = 30.0  # for a step of a reload to come
 

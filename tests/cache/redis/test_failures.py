@@ -14,6 +14,7 @@ from gomlx.cache.redis.tier import RedisTier
 from gomlx.errors import TierFailed
 from tests.cache.redis.tiers import names, succeeds, tier
 from tests.support.listening import listening
+from tests.support.processes import state_of
 from tests.support.redis_servers import (
     Server,
     free_port,
@@ -23,7 +24,6 @@ from tests.support.redis_servers import (
     watched,
 )
 from tests.support.relay import Relay
-from tests.support.service import state_of
 
 pytestmark = pytest.mark.asyncio
 

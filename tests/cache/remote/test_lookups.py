@@ -18,9 +18,9 @@ from tests.cache.remote.remotes import (
     until,
     until_found,
 )
+from tests.support.processes import state_of
 from tests.support.redis_servers import Server
 from tests.support.relay import Relay
-from tests.support.service import state_of
 
 pytestmark = pytest.mark.asyncio
 
