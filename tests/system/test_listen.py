@@ -38,8 +38,8 @@ def launched(folder: Path, listen: str) -> Iterator[Service]:
     service = Service(folder, {"models": MODELS, "endpoint": endpoint}, prefix)
     service.launch()
     try:
-        bound = wait_for(lambda: re.search(r"(\S+) takes connections", service.text()))
-        service.url = bound[1]
+        pattern = re.compile(r"(\S+) takes connections")
+        service.url = wait_for(lambda: pattern.findall(service.text()))[0]
         yield service
     finally:
         service.process.kill()
