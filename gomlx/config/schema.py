@@ -52,6 +52,7 @@ class Admin(Struct, frozen=True, kw_only=True):
 
     token_file: str  # one token a line; read again when it changes
     open_meta: bool = True  # meta/…, from which clients with a cache learn models
+    page: bool = True  # /ui, which shows the service to people
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from gomlx.metrics.declarations import HISTOGRAMS
 from gomlx.metrics.exposition import ScrapedMetric, exposition
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from gomlx.metrics.processes import process_metrics
-from gomlx.metrics.tally import NONE, Series, SeriesKey, Sums, Tally, read_all
+from gomlx.metrics.tally import NONE, Counts, Series, SeriesKey, Sums, Tally, read_all
 
 
 class Metrics:
@@ -84,6 +84,10 @@ class Metrics:
     def read(self) -> Series:
         """Return what all workers have flushed, in total and by minute."""
         return read_all(self._directory).series
+
+    def counts(self) -> Counts:
+        """Return all that all workers have flushed."""
+        return read_all(self._directory)
 
     def exposition(self, scraped: Iterable[ScrapedMetric]) -> bytes:
         """Return the text format of all workers' metrics and the scraped ones."""

@@ -133,6 +133,12 @@ def test_others_learn_no_models_and_no_reasons(closed: Service) -> None:
     assert "saved_model.pb" in problem
 
 
+def test_the_page_is_open_and_what_it_reads_is_not(closed: Service) -> None:
+    for path in ("/ui", "/ui/page.js", "/ui/page.css"):
+        assert public(closed, path).status_code == 200
+    assert public(closed, "/v1/api/stats?history").status_code == 401
+
+
 def test_clients_work_without_a_token(closed: Service) -> None:
     for path in META:
         assert public(closed, path).status_code == 200
@@ -167,8 +173,10 @@ def test_tokens_are_changed_without_a_restart(closed: Service) -> None:
 
 
 def test_words_may_be_for_admins_only(tmp_path: Path) -> None:
-    admin = {"token_file": "tokens", "open_meta": False}
+    admin = {"token_file": "tokens", "open_meta": False, "page": False}
     with service_in(tmp_path, admin=admin) as service:
+        assert service.get("/ui").status_code == 404
+        assert service.get("/v1/api/stats?history").json()["history"] == []
         for path in META:
             assert public(service, path).status_code == 401
             assert service.get(path).status_code == 200

@@ -7,6 +7,7 @@ from typing import Any
 
 from gomlx.config.load import masked_config
 from gomlx.config.schema import Config, Endpoint
+from gomlx.metrics.history import RecentPoints
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current
 from gomlx.models.version import Manifest
@@ -27,6 +28,7 @@ from gomlx.server.routes.meta.kept import KeptRoute
 from gomlx.server.routes.meta.mly_meta import MlyMeta
 from gomlx.server.routes.metrics import MetricsRoute, ServiceState, StateMetrics
 from gomlx.server.routes.mly_operations import Operations
+from gomlx.server.routes.page.stats import Stats
 from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
 
@@ -52,7 +54,17 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     service = ServiceState(config.workers, rundir.draining.exists, memory)
     states = StateMetrics(parts.current, manifest, service, parts.certificates)
     tiers = partial(_tier_details, parts.stores)
-    stats = partial(_stats, parts.stores)
+    health = Health(
+        parts.current, manifest, tiers, parts.certificates, rundir.draining.exists
+    )
+    stats = Stats(
+        health,
+        parts.current,
+        parts.metrics,
+        partial(_datastores, parts.stores),
+        {model.id: model.datastore for model in config.models},
+        RecentPoints(rundir.metrics),
+    )
     return Handlers(
         current=parts.current,
         predictor=parts.predictor,
@@ -61,16 +73,10 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
             parts.predictor, _stream_limits(config.endpoint, parts.limits.bodies)
         ),
         meta=_meta_routes(config, parts),
-        health=Health(
-            parts.current,
-            manifest,
-            tiers,
-            stats,
-            parts.certificates,
-            rundir.draining.exists,
-        ),
+        health=health,
         metrics=MetricsRoute(parts.metrics, states),
         operations=Operations(parts.metrics, lambda: parts.current.names),
+        stats=stats,
         config=masked_config(config),
     )
 
@@ -127,9 +133,9 @@ def _model_settings(config: Config) -> dict[str, ModelSettings]:
     }
 
 
-def _stats(stores: Mapping[str, Store]) -> dict[str, Any]:
+def _datastores(stores: Mapping[str, Store]) -> dict[str, Any]:
     """Return what each datastore holds."""
-    return {"datastores": {name: store.stats() for name, store in stores.items()}}
+    return {name: store.stats() for name, store in stores.items()}
 
 
 def _tier_details(stores: Mapping[str, Store]) -> dict[str, Any]:

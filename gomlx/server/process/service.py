@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -45,13 +45,15 @@ from gomlx.server.process.stores import (
     measure_tiers,
     open_stores,
 )
-from gomlx.server.routes.app import build_app
+from gomlx.server.routes.app import build_app, shows_page
+from gomlx.server.routes.page.stats import Stats
 
 if TYPE_CHECKING:
     from gomlx.server.http.http2.protocol import Http2Protocol
 
 log = logging.getLogger(__name__)
 
+_Background = Callable[[], Coroutine[Any, Any, None]]
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
@@ -82,7 +84,8 @@ class Service:
             current, predictor, self._stores, metrics, hooks.certificates, limits
         )
         cors = CorsRules(config.endpoint.cors)
-        app = build_app(build_handlers(config, rundir, parts), config.endpoint.admin)
+        handlers = build_handlers(config, rundir, parts)
+        app = build_app(handlers, config.endpoint.admin)
         refuse = partial(predictor.refusal, "")
         self.app = PacedApp(AnyForm(app, cors, refuse, body_bytes(metrics)))
         self.http2 = _http2_protocols(self.app)
@@ -106,6 +109,7 @@ class Service:
         ]
         if hooks.certificates:
             self._background.append(hooks.certificates.follow)
+        self._background += _kept_by_one(config, slot, handlers.stats)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _admitter(self, predictor: Predictor) -> Callable[[str], None]:
@@ -192,6 +196,12 @@ class Service:
             for store in self._stores.values():
                 store.tick()
             await asyncio.sleep(_TICK_SECONDS)
+
+
+def _kept_by_one(config: Config, slot: int, stats: Stats) -> Iterable[_Background]:
+    """Yield what one worker of a host does for all, if this is the one."""
+    if slot == 0 and shows_page(config.endpoint.admin):
+        yield stats.keep
 
 
 async def _kept(run: _Background) -> None:

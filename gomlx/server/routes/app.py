@@ -20,6 +20,8 @@ from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
 from gomlx.server.routes.metrics import MetricsRoute
 from gomlx.server.routes.mly_operations import Operations
+from gomlx.server.routes.page.files import page_routes
+from gomlx.server.routes.page.stats import Stats, StatsRoute
 from gomlx.server.routes.response import (
     AdminsOnly,
     ForAdmins,
@@ -52,6 +54,7 @@ class Handlers:
     health: Health
     metrics: MetricsRoute
     operations: Operations
+    stats: Stats
     config: Mapping[str, Any]
 
 
@@ -62,9 +65,10 @@ def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
     app.req_options.keep_blank_qs_values = True
     operations = _operation_routes(handlers.operations)
     routes = _routes(handlers) | operations
+    page = page_routes() if shows_page(admin) else {}
     if admin:
         app.add_middleware(_restricted(routes, admin, handlers.health))
-    for path, route in routes.items():
+    for path, route in (routes | page).items():
         app.add_route(path, route)
     errors = _Errors(handlers.predictor, handlers.current, [*operations])
     app.add_error_handler(GomlxError, errors.on_error)
@@ -72,6 +76,11 @@ def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
     app.add_error_handler(Exception, errors.on_bug)
     app.add_sink(errors.not_found)
     return app
+
+
+def shows_page(admin: Admin | None) -> bool:
+    """Whether there is a page for people. Anybody may load it: it asks for a token."""
+    return admin is None or admin.page
 
 
 def _routes(handlers: Handlers) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def _routes(handlers: Handlers) -> dict[str, Any]:
         f"{_MODEL}/eval": handlers.eval,
         f"{_MODEL}/stream": handlers.stream,
         "/v1/api/health": JsonDocument(health.health),
-        "/v1/api/stats": JsonDocument(health.stats),
+        "/v1/api/stats": StatsRoute(handlers.stats),
         "/v1/api/config": config,
         "/v1/api/config/": config,
         "/livez": JsonDocument(health.live),

@@ -1,4 +1,4 @@
-"""/livez, /readyz, /v1/api/health, /v1/api/stats: what a worker reports of itself."""
+"""/livez, /readyz, /v1/api/health: what a worker reports of itself."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,8 +15,8 @@ class Health:
     """The documents, each with an HTTP status.
 
     manifest reads what the supervisor published last. tiers reports the shared tiers,
-    by datastore and name; stats what datastores hold. is_draining: the service stops
-    soon, and load balancers are to leave it.
+    by datastore and name. is_draining: the service stops soon, and load balancers are
+    to leave it.
     """
 
     def __init__(
@@ -24,14 +24,12 @@ class Health:
         current: Current,
         manifest: Callable[[], Manifest],
         tiers: Callable[[], Document],
-        stats: Callable[[], Document],
         certificates: Certificates | None = None,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._current = current
         self._manifest = manifest
         self._tiers = tiers
-        self._stats = stats
         self._certificates = certificates
         self._is_draining = is_draining
 
@@ -76,10 +74,6 @@ class Health:
             name: int(self._current.get(name) is not None and name not in failures)
             for name in self._current.names
         }
-
-    def stats(self) -> tuple[int, Document]:
-        """What shared memory holds, and how fast it is overwritten."""
-        return 200, self._stats()
 
     def _model(self, name: str, failures: Mapping[str, str]) -> Document:
         live = self._current.get(name)

@@ -35,12 +35,7 @@ class JsonDocument:
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
     ) -> None:
         response.status, document = self._make(**path)
-        body = orjson.dumps(document)
-        if len(body) > MIN_GZIP_BYTES and accepts_gzip(request):
-            body = await asyncio.to_thread(gzip.compress, body, 1)
-            response.set_header("Content-Encoding", "gzip")
-        response.set_header("Vary", "Accept-Encoding")
-        send_json(response, body)
+        await send_json_packed(request, response, orjson.dumps(document))
 
 
 class JsonLine:
@@ -122,3 +117,14 @@ def send_json(response: falcon.asgi.Response, body: bytes) -> None:
     """Send a body of JSON."""
     response.data = body
     response.content_type = "application/json"
+
+
+async def send_json_packed(
+    request: falcon.asgi.Request, response: falcon.asgi.Response, body: bytes
+) -> None:
+    """Send a body of JSON, gzipped if it is large and the client accepts that."""
+    if len(body) > MIN_GZIP_BYTES and accepts_gzip(request):
+        body = await asyncio.to_thread(gzip.compress, body, 1)
+        response.set_header("Content-Encoding", "gzip")
+    response.set_header("Vary", "Accept-Encoding")
+    send_json(response, body)

@@ -10,7 +10,7 @@ from tests.server.routes.states import MODELS, FakeCertificates, current, manife
 
 def health(found: Current, tiers: dict[str, Any], tls: bool = False) -> Health:
     certificates = cast(Certificates, FakeCertificates()) if tls else None
-    return Health(found, manifest, lambda: tiers, dict, certificates)
+    return Health(found, manifest, lambda: tiers, certificates)
 
 
 def test_it_is_not_ready_while_a_model_has_no_live_version() -> None:

@@ -1,0 +1,163 @@
+"""A service that the page shows, with what it must not take for markup; and a browser.
+
+    python -m tests.deploy.shown --minutes 15    # writes the pictures of docs/page.md
+
+The pictures show real traffic of as many minutes: rows at random, of which some recur.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.client.flights import flights
+from tests.support import redis_servers, saved_models
+from tests.support.service import Service, running
+
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
+MARKUP = "<img src=x onerror=window.broken=1>"
+VIEWS = ("models", "traffic", "keys", "try", "tiers")
+_PORTS = ["EWR", "JFK", "LGA"]
+_CARRIERS = ["UA", "DL", "B6", "XX", "9E"]
+_VIEWPORT = {"width": 1000, "height": 760}
+_NARROW = {"width": 320, "height": 640}
+_ROWS_A_TURN = 8
+_TURN_SECONDS = 0.1
+
+
+@contextmanager
+def shown_service(folder: Path) -> Iterator[Service]:
+    """Run a service with models of many kinds, one that fails, and a tier that is down.
+
+    The vocabulary of `words`, the name of its input and the problem of `absent` hold
+    markup.
+    """
+    with redis_servers.server(folder / "near") as near:
+        flights(folder / "flights")
+        saved_models.keras(folder / "cities")
+        saved_models.lookup(folder / "words", ["plain", MARKUP, "'\"&amp;"])
+        saved_models.scale(folder / "scale", 2.0)
+        with running(folder, _config(folder, near.url)) as service:
+            yield service
+
+
+def _config(folder: Path, near: str) -> dict[str, Any]:
+    models: list[dict[str, Any]] = [
+        {"id": name, "url": f"./{name}", "datastore": "answers"}
+        for name in ("flights", "cities")
+    ]
+    renamed = [{"name": "word", "rename": MARKUP}]
+    tiers = [{"connection": "near"}, {"connection": "far"}]
+    return {
+        "models": [
+            *models,
+            {"id": "words", "url": "./words", "datastore": "words", "inputs": renamed},
+            {"id": "scale", "url": "./scale"},
+            {"id": "absent", "url": f"./{MARKUP}"},
+        ],
+        "datastores": [
+            {"id": "answers", "memory_mb": 16, "tiers": tiers},
+            {"id": "words", "memory_mb": 4},
+        ],
+        "connections": [
+            {"id": "near", "url": near, "timeout_seconds": 30},
+            {"id": "far", "url": f"unix://{folder}/none.sock"},
+        ],
+    }
+
+
+def row(random: Random) -> dict[str, Any]:
+    """Return a flight; few of its values are those of most flights."""
+    return {
+        "carrier": random.choice(_CARRIERS),
+        "origin": random.choice(_PORTS),
+        "dest": random.choice(["IAH", "ORD", "LAX", "ZZZ"]),
+        "month": random.randint(1, 12),
+        "hour": min(23, int(random.expovariate(0.2))),
+        "distance": round(random.lognormvariate(7, 0.4), -2),
+    }
+
+
+def send_some(client: httpx.Client, random: Random) -> None:
+    """Send a few requests, one of them wrong."""
+    for _ in range(_ROWS_A_TURN):
+        client.post("/v1/api/model/flights/eval", json=row(random))
+    city = {"city": random.choice(["rome", "lima", "?"]), "day": 1, "price": 2.0}
+    client.post("/v1/api/model/cities/eval", json=city)
+    if random.random() < 0.1:
+        client.post("/v1/api/model/cities/eval", json={"city": "rome"})
+
+
+@contextmanager
+def chromium(program: str) -> Iterator[Browser]:
+    """Run a real Chromium without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-gpu"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_view(page: Page, service: Service, view: str) -> None:
+    """Open a view, and wait until it shows what the service says."""
+    page.goto(f"{service.url}/ui#{view}")
+    page.wait_for_selector(f"#view-{view}:not([hidden])")
+    page.wait_for_selector("body:not(:has-text('Asking the service'))")
+
+
+def _take_pictures(browser: Browser, service: Service) -> None:
+    PICTURES.mkdir(exist_ok=True)
+    for view in VIEWS:
+        for scheme, viewport in (("light", _VIEWPORT), ("dark", _VIEWPORT)):
+            _take(browser, service, (view, scheme), viewport)
+        _take(browser, service, (view, "narrow"), _NARROW)
+
+
+def _take(
+    browser: Browser, service: Service, name: tuple[str, str], viewport: dict[str, int]
+) -> None:
+    view, kind = name
+    scheme = "dark" if kind == "dark" else "light"
+    page = browser.new_page(viewport=viewport, color_scheme=scheme)
+    open_view(page, service, view)
+    if view == "try":
+        page.check("#try-compare")
+        page.get_by_role("button", name="Predict").click()
+        page.wait_for_selector(".results")
+    page.screenshot(path=PICTURES / f"page-{view}-{kind}.png", full_page=True)
+    page.close()
+
+
+def main() -> None:
+    """Run the service for some minutes, and then take the pictures."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--minutes", type=float, default=15.0)
+    minutes = parser.parse_args().minutes
+    program = shutil.which("chromium")
+    if program is None:
+        sys.exit("chromium is missing (Debian's chromium)")
+    random = Random(1)
+    with tempfile.TemporaryDirectory() as name, shown_service(Path(name)) as service:
+        end = time.monotonic() + 60 * minutes
+        with service.connect() as client:
+            while time.monotonic() < end:
+                send_some(client, random)
+                time.sleep(_TURN_SECONDS * random.expovariate(1))
+        with chromium(program) as browser:
+            _take_pictures(browser, service)
+
+
+if __name__ == "__main__":
+    main()
