@@ -181,7 +181,7 @@ def test_the_page_lets_nothing_in_from_elsewhere(service: Service) -> None:
     assert not re.search(r"<(script|style)[^>]*>[^<]|\sstyle=|\son\w+=", texts["/ui"])
     for path in ("/ui", "/ui/page.js"):
         found = re.findall(
-            r"innerHTML|outerHTML|document\.write|\beval\b|://", texts[path]
+            r"innerHTML|outerHTML|document\.write|\beval\(|://", texts[path]
         )
         assert not found
 
