@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_Background = Callable[[], Coroutine[Any, Any, None]]
 _FOLD_SECONDS = 0.025
 _FOLDS_PER_FLUSH = 10
 _TICK_SECONDS = 1.0
