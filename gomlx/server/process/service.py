@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -45,8 +45,7 @@ from gomlx.server.process.stores import (
     measure_tiers,
     open_stores,
 )
-from gomlx.server.routes.app import build_app, shows_page
-from gomlx.server.routes.page.stats import Stats
+from gomlx.server.routes.app import Handlers, build_app, shows_page
 
 if TYPE_CHECKING:
     from gomlx.server.http.http2.protocol import Http2Protocol
@@ -84,9 +83,7 @@ class Service:
         )
         cors = CorsRules(config.endpoint.cors)
         handlers = build_handlers(config, rundir, parts)
-        app = build_app(handlers, config.endpoint.admin)
-        refuse = partial(predictor.refusal, "")
-        self.app = PacedApp(AnyForm(app, cors, refuse, body_bytes(metrics)))
+        self.app = _app(handlers, config, cors, metrics)
         self.http2 = _http2_protocols(self.app)
         successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
         self.connections = Connections(
@@ -108,7 +105,8 @@ class Service:
         ]
         if hooks.certificates:
             self._background.append(hooks.certificates.follow)
-        self._background += _kept_by_one(config, slot, handlers.stats)
+        if slot == 0 and shows_page(config.endpoint.admin):  # one worker, for all
+            self._background.append(handlers.stats.keep)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _admitter(self, predictor: Predictor) -> Callable[[str], None]:
@@ -197,10 +195,12 @@ class Service:
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def _kept_by_one(config: Config, slot: int, stats: Stats) -> Iterable[_Background]:
-    """Yield what one worker of a host does for all, if this is the one."""
-    if slot == 0 and shows_page(config.endpoint.admin):
-        yield stats.keep
+def _app(
+    handlers: Handlers, config: Config, cors: CorsRules, metrics: Metrics
+) -> PacedApp:
+    app = build_app(handlers, config.endpoint.admin)
+    refuse = partial(handlers.predictor.refusal, "")
+    return PacedApp(AnyForm(app, cors, refuse, body_bytes(metrics)))
 
 
 async def _kept(run: _Background) -> None:
