@@ -5,11 +5,12 @@ DEMO ?= .demo
 PORT ?= 8080
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run demo test lint docs bench fuzz clean
+.PHONY: help run demo test deploy-test lint docs bench fuzz clean
 help:
 	@echo "make run    train the demo model (once), serve it until Ctrl-C   PORT=$(PORT)"
 	@echo "make demo   the same, but end after two predictions"
 	@echo "make test   ruff, mypy --strict, pytest with coverage"
+	@echo "make deploy-test  try all of deploy/; as root on Debian, install the programs for it"
 	@echo "make lint   ruff and mypy only"
 	@echo "make docs   write the generated pages of docs/, check every link"
 	@echo "make bench  measure all that docs/benchmarks.md says, in ten minutes"
@@ -23,7 +24,13 @@ demo: $(VENV)/.demo-installed
 	@exec $(VENV)/bin/gomlx demo --directory $(DEMO) --port 0 --once
 
 test: lint
-	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term \
+		--ignore=tests/deploy
+
+# What cannot be installed is said, and its tests are skipped.
+deploy-test: $(VENV)/.deploy-test-installed
+	$(VENV)/bin/python -m tests.deploy.tools
+	$(VENV)/bin/pytest -n 2 --dist loadfile tests/deploy
 
 lint: $(VENV)/.test-installed
 	$(VENV)/bin/ruff check .

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
@@ -23,6 +24,7 @@ from gomlx.runtime.listeners import Listeners, bound_to_port
 from gomlx.runtime.rundir import Lease, RunDir, write_privately
 from gomlx.runtime.stray import stray_output_logged
 from gomlx.supervisor.followed import WatchIntervals
+from gomlx.supervisor.notify import Notifier, beside
 from gomlx.supervisor.supervisor import ServiceTimes, Supervisor
 
 log = logging.getLogger("gomlx")
@@ -41,6 +43,7 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
     that is not valid or for files that TLS cannot use, GomlxError if the port is in
     use or there is too little memory.
     """
+    notifier = Notifier.from_environment(os.environ)
     for connection in config.connections:
         connection.read_password()  # fails here rather than in every worker
     check_secret_files(config)
@@ -57,7 +60,8 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
         log.info("%s takes connections %s", url, _WHEN[config.endpoint.listen])
         with stray_output_logged():
             supervisor = _supervisor(config, lease.rundir, listeners, keep)
-            asyncio.run(_run(supervisor, visit and visit(url)))
+            notifying = notifier.follow(listeners.listening, supervisor.stopped)
+            asyncio.run(beside(_run(supervisor, visit and visit(url)), notifying))
     finally:
         lease.release()
         listeners.close()

@@ -106,6 +106,10 @@ class Supervisor:
             end_within(limit, self._master.kill)
         self._stopping.set()
 
+    async def stopped(self) -> None:
+        """Wait until `stop` is called."""
+        await self._stopping.wait()
+
     def _startup(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.stop)

@@ -1,0 +1,113 @@
+"""What systemd is told of this service: sd_notify(3), without its library.
+
+    STATUS… ─► READY ─► (RELOADING ─► READY …) ─► STOPPING
+       └─ WATCHDOG, as long as the supervisor's event loop runs
+
+Each message is one datagram to the socket that NOTIFY_SOCKET names: lines NAME=value.
+Only the supervisor sends any (NotifyAccess=main), so its children are not told of it.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+
+log = logging.getLogger(__name__)
+
+_SEND_SECONDS = 1.0  # the longest that a full socket is waited for
+_AGAIN_SECONDS = 1.0
+
+Waiting = Callable[[], Awaitable[object]]  # ends when it happens
+
+
+class Notifier:
+    """Tells a process manager where this service is between its start and its stop.
+
+    address: a path, or @ and the name of an abstract socket; empty: nobody is told.
+    watchdog_seconds: a service that says nothing for longer is killed; 0: none is.
+    """
+
+    def __init__(self, address: str = "", watchdog_seconds: float = 0.0) -> None:
+        self._address = address
+        self._watchdog_seconds = watchdog_seconds
+        self._is_failing = False
+
+    @classmethod
+    def from_environment(cls, environment: MutableMapping[str, str]) -> "Notifier":
+        """Return the notifier that systemd's variables ask for, and remove them."""
+        address = environment.pop("NOTIFY_SOCKET", "")
+        microseconds = environment.pop("WATCHDOG_USEC", "")
+        pid = environment.pop("WATCHDOG_PID", "")
+        is_watched = microseconds.isdecimal() and pid in ("", str(os.getpid()))
+        return cls(address, int(microseconds) / 1e6 if is_watched else 0.0)
+
+    def ready(self) -> bool:
+        """Say that the service serves: after its start, and after each reload.
+
+        Return whether that was heard.
+        """
+        return self._send("READY=1\nSTATUS=serving")
+
+    def reloading(self) -> None:
+        """Say that the config is read again; `ready` says when that is done."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reading the config")
+
+    def stopping(self) -> None:
+        """Say that the service stops."""
+        self._send("STOPPING=1\nSTATUS=answering what is under way")
+
+    async def follow(self, starting: Waiting, stopping: Waiting) -> None:
+        """Tell of the start and the stop when they come; until cancelled."""
+        if not self._address:
+            return
+        self._send("STATUS=staging and loading the models")
+        async with asyncio.TaskGroup() as tasks:
+            if self._watchdog_seconds:
+                tasks.create_task(self._keep_watchdog_quiet())
+            telling = tasks.create_task(self._tell_of_start(starting))
+            await stopping()
+            telling.cancel()
+            self.stopping()
+
+    async def _tell_of_start(self, starting: Waiting) -> None:
+        await starting()
+        while not self.ready():
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _keep_watchdog_quiet(self) -> None:
+        while True:
+            self._send("WATCHDOG=1")
+            await asyncio.sleep(self._watchdog_seconds / 3)
+
+    def _send(self, message: str) -> bool:
+        if not self._address:
+            return True
+        address = self._address
+        if address.startswith("@"):
+            address = f"\0{address[1:]}"
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(_SEND_SECONDS)
+                sender.sendto(message.encode(), address)
+        except OSError as error:
+            if not self._is_failing:  # logged once, until it succeeds
+                log.error("cannot notify systemd at %s: %s", self._address, error)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        return True
+
+
+async def beside(running: Awaitable[None], notifying: Awaitable[None]) -> None:
+    """Run a service, and beside it what tells of it."""
+    task = asyncio.ensure_future(notifying)
+    try:
+        await running
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
