@@ -60,11 +60,17 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
         log.info("%s takes connections %s", url, _WHEN[config.endpoint.listen])
         with stray_output_logged():
             supervisor = _supervisor(config, lease.rundir, listeners, keep)
-            notifying = notifier.follow(listeners.listening, supervisor.stopped)
+            has_started = partial(_has_started, lease.rundir, listeners)
+            notifying = notifier.follow(has_started, supervisor.stopped)
             asyncio.run(beside(_run(supervisor, visit and visit(url)), notifying))
     finally:
         lease.release()
         listeners.close()
+
+
+def _has_started(rundir: RunDir, listeners: Listeners) -> bool:
+    """Whether connections are taken, and by a worker that has loaded its models."""
+    return listeners.are_listening and any(rundir.workers.glob("*"))
 
 
 def _listeners(endpoint: Endpoint) -> Listeners:

@@ -18,9 +18,7 @@ from contextlib import suppress
 log = logging.getLogger(__name__)
 
 _SEND_SECONDS = 1.0  # the longest that a full socket is waited for
-_AGAIN_SECONDS = 1.0
-
-Waiting = Callable[[], Awaitable[object]]  # ends when it happens
+_LOOK_SECONDS = 0.1
 
 
 class Notifier:
@@ -60,7 +58,9 @@ class Notifier:
         """Say that the service stops."""
         self._send("STOPPING=1\nSTATUS=answering what is under way")
 
-    async def follow(self, starting: Waiting, stopping: Waiting) -> None:
+    async def follow(
+        self, has_started: Callable[[], bool], stopping: Callable[[], Awaitable[object]]
+    ) -> None:
         """Tell of the start and the stop when they come; until cancelled."""
         if not self._address:
             return
@@ -68,15 +68,14 @@ class Notifier:
         async with asyncio.TaskGroup() as tasks:
             if self._watchdog_seconds:
                 tasks.create_task(self._keep_watchdog_quiet())
-            telling = tasks.create_task(self._tell_of_start(starting))
+            telling = tasks.create_task(self._tell_of_start(has_started))
             await stopping()
             telling.cancel()
             self.stopping()
 
-    async def _tell_of_start(self, starting: Waiting) -> None:
-        await starting()
-        while not self.ready():
-            await asyncio.sleep(_AGAIN_SECONDS)
+    async def _tell_of_start(self, has_started: Callable[[], bool]) -> None:
+        while not (has_started() and self.ready()):  # noqa: ASYNC110  # no event tells
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _keep_watchdog_quiet(self) -> None:
         while True:

@@ -19,10 +19,6 @@ def systemd(tmp_path: Path) -> socket.socket:
     return listener
 
 
-async def at_once() -> None:
-    """What has already happened."""
-
-
 def received(systemd: socket.socket) -> list[str]:
     return systemd.recv(4096).decode().splitlines()
 
@@ -67,7 +63,7 @@ def followed(systemd: socket.socket, address: str, pid: int) -> list[str]:
     stopping = asyncio.Event()
 
     async def follow() -> list[str]:
-        task = asyncio.create_task(notifier.follow(at_once, stopping.wait))
+        task = asyncio.create_task(notifier.follow(lambda: True, stopping.wait))
         lines: list[str] = []
         while "STOPPING=1" not in lines:
             lines += await asyncio.to_thread(received, systemd)
@@ -116,4 +112,4 @@ def test_a_socket_that_is_gone_is_logged_once(
 async def test_without_systemd_nobody_is_told() -> None:
     notifier = Notifier.from_environment({})
     notifier.ready()
-    await notifier.follow(at_once, asyncio.Event().wait)
+    await notifier.follow(lambda: True, asyncio.Event().wait)
