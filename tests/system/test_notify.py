@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import saved_models
-from tests.support.service import Service, parent_of, running, wait_for
+from tests.support.processes import parent_of
+from tests.support.service import Service, running, wait_for
 
 _CREDENTIALS = struct.Struct("3i")  # ucred(7): pid, uid, gid
 
