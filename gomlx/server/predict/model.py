@@ -12,19 +12,16 @@ predict_large     one request whose text is large, or takes as long: a thread pa
 """
 
 import asyncio
-import gc
 import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from time import perf_counter, sleep
-from typing import Any, TypeVar
+from time import perf_counter
+from typing import TypeVar
 
 from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
 from gomlx.server.body import BodyParts
+from gomlx.server.parsing import COLLECTOR, RestingThread
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.misses import Misses
@@ -36,74 +33,6 @@ from gomlx.server.predict.request import ParsingRequest, PendingRequest, Request
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-class GarbageCollector:
-    """The garbage collector, which holds the interpreter while it looks at all lists.
-
-    A large text is hundreds of thousands, none of them in a cycle.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # of the number
-        self._pauses = 0
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Keep it from running. Any thread may."""
-        self._count(1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _count(self, more: int) -> None:
-        with self._lock:
-            self._pauses += more
-            if self._pauses:
-                gc.disable()
-            else:
-                gc.enable()
-
-
-_COLLECTOR = GarbageCollector()
-
-
-class RestingThread:
-    """The one thread that parses for a model, which rests as long as it has worked.
-
-    It holds the interpreter, and the event loop waits for that after each of its calls
-    of the kernel: with many texts in a row, hits of others would wait for seconds. A
-    text alone does not wait.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        clock: Callable[[], float] = perf_counter,
-        rest: Callable[[float], None] = sleep,
-    ) -> None:
-        # Not started before the first text. A second would only be in the way.
-        self._executor = ThreadPoolExecutor(1, f"parse-{name}")
-        self._clock = clock
-        self._rest = rest
-        self._rests_until = 0.0  # by the clock
-
-    def start(self, function: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
-        """Call a function in the thread."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._executor, self._call, function, *arguments)
-
-    def _call(self, function: Callable[..., T], *arguments: Any) -> T:
-        started = self._clock()
-        if started < self._rests_until:
-            self._rest(self._rests_until - started)
-            started = self._clock()
-        try:
-            return function(*arguments)
-        finally:
-            ended = self._clock()
-            self._rests_until = ended + (ended - started)
 
 
 class ModelPredictor:
@@ -313,7 +242,7 @@ def _parse(
     if not parsing.is_awaited():
         return None
     text = parsing.requester.text
-    with _COLLECTOR.paused():
+    with COLLECTOR.paused():
         if isinstance(text, BodyParts):
             return lookup.parser.parse_large(text.joined())
         hash(text)  # a text keeps it, and the look-up among recent texts needs it

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gomlx.models.serving.current import Current, LiveVersion
+from gomlx.server.parsing import RestingThread
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.misses import Misses
-from gomlx.server.predict.model import ModelPredictor, RestingThread
+from gomlx.server.predict.model import ModelPredictor
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply
 from tests.server.conftest import Counts

@@ -12,7 +12,7 @@ import pytest
 from gomlx.errors import ModelNotFound, NotReady, TooLarge
 from gomlx.models.serving.servable import Servable
 from gomlx.server.body import LARGE_BYTES
-from gomlx.server.predict.model import GarbageCollector
+from gomlx.server.parsing import GarbageCollector
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import CallbackRequester, ParsingRequest
 from tests.server.conftest import Path_, predict, submit, until
