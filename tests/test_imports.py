@@ -143,6 +143,7 @@ ARROWS = {
     },
     "server.predict": {
         "server.body",
+        "server.parsing",
         "server.predict",
         "models.batching",
         "models.serving",
@@ -199,6 +200,7 @@ ARROWS = {
     },
     "server": set[str](),
     "server.body": {"errors"},
+    "server.parsing": set[str](),
     "supervisor": {
         "supervisor",
         "models.files",
