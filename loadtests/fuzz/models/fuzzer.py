@@ -15,7 +15,7 @@ from loadtests.fuzz.models import children
 from loadtests.fuzz.models.answers import FAILED, agree, is_failed
 from loadtests.fuzz.models.children import Ended, Forks
 
-_SECONDS = 20.0  # of one process
+_SECONDS = 60.0  # of one process
 _LONGEST_REASON = 2000
 _MISFIT = f"{FAILED}Cannot feed value of shape"
 _ROWS: dict[str, list[Any]] = {
