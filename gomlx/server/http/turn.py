@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # wait meanwhile.
 _MAX_REQUESTS = 128
 _MAX_BYTES = 1 << 17
+_SHORT_BYTES = 1 << 12  # of a text that is read in less than 0.1 ms
 _LARGE_BYTES = 1 << 14  # of an answer: it does not wait for the end of the turn
 
 
@@ -159,18 +160,30 @@ class Turn:
         size = 0
         while self._requesters and requests < _MAX_REQUESTS and size < _MAX_BYTES:
             batch = self._requesters[: _MAX_REQUESTS - requests]
-            for n, requester in enumerate(batch, 1):
+            for requester in batch:
                 size += len(requester.text)
-                if size >= _MAX_BYTES:
-                    del batch[n:]
-                    break
-            del self._requesters[: len(batch)]
+            if size < _MAX_BYTES:
+                del self._requesters[: len(batch)]
+            else:
+                batch = self._short_first(_MAX_REQUESTS - requests)
             requests += len(batch)
             self._predict(batch if size < LARGE_BYTES else self._small(batch))
         self.brought = requests
         self.carried.requests += requests
         self.carried.received_bytes += size
         self._arrived = 0.0
+
+    def _short_first(self, most: int) -> list[HotRequester]:
+        """Take requests with short texts, and then as many others as a turn has.
+
+        A hit does not wait for a dozen texts of 60 KB; one of these is in every turn.
+        """
+        short = [one for one in self._requesters if len(one.text) < _SHORT_BYTES]
+        long = [one for one in self._requesters if len(one.text) >= _SHORT_BYTES]
+        first = _fitting(short, most - 1)
+        then = _fitting(long, most - len(first))
+        self._requesters = short[len(first) :] + long[len(then) :]
+        return first + then
 
     def _send(self) -> None:
         senders = self._senders
@@ -214,3 +227,13 @@ class Turn:
                 log.error("model %s: a bug", model, exc_info=error)
                 for requester in of_model:
                     requester.fail()
+
+
+def _fitting(requesters: list[HotRequester], most: int) -> list[HotRequester]:
+    """Return as many of the first requesters as a turn has time for."""
+    size = 0
+    for n, requester in enumerate(requesters[:most], 1):
+        size += len(requester.text)
+        if size >= _MAX_BYTES:
+            return requesters[:n]
+    return requesters[:most]

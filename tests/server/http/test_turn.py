@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gomlx.server.http.head import Head
 from gomlx.server.http.turn import Turn
@@ -173,6 +175,34 @@ def test_a_turn_ends_once_it_has_answered_128_kib(site: Site) -> None:
     assert [len(one.sent) for one in requesters] == [1, 1, 1, 1, 0, 0]
     site.end_turn()
     assert [len(one.sent) for one in requesters] == [1] * 6
+
+
+def test_short_texts_do_not_wait_for_long_ones(site: Site) -> None:
+    """And one of the long ones at least is in every turn."""
+    long = [site.requester("m", b" " * ((1 << 16) - 1)) for _ in range(6)]
+    short = [site.requester("m", *[b"1"] * 1000) for _ in range(200)]
+    site.end_turn()
+    assert [len(one.sent) for one in long] == [1, 0, 0, 0, 0, 0]
+    assert sum(len(one.sent) for one in short) == 127
+    site.end_turn()
+    assert sum(len(one.sent) for one in long) == 2
+    assert sum(len(one.sent) for one in short) == 254
+    del short[:]
+    for _ in range(10):
+        site.end_turn()
+    assert [len(one.sent) for one in long] == [1] * 6
+
+
+@given(st.lists(st.integers(0, (1 << 16) - 1), max_size=300))
+def test_every_request_is_answered_once(sizes: list[int]) -> None:
+    site = Site()
+    requesters = [site.requester("m", b" " * size) for size in sizes]
+    turns = 0
+    while site.scheduled:
+        site.end_turn()
+        turns += 1
+    assert [len(one.sent) for one in requesters] == [1] * len(sizes)
+    assert turns <= 2 + len(sizes)
 
 
 def test_answers_wait_for_the_end_of_the_turn(site: Site) -> None:
