@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def serve(
 
     config = _config(source, port, cache_mb)
     log_to_stderr(config.log_level, config.log_format)
-    run_service(config)
+    run_service(config, reload=partial(_config, source, port, cache_mb))
 
 
 @contextmanager

@@ -33,7 +33,8 @@ FIRST_HIT = "A first hit, of a text that was not seen before"
 # Tasks of a worker that run beside every path, and counters.
 _BESIDE = (
     "metrics/",
-    "server/process/loop_lag.py",
+    "server/process/configuring.py",
+    "server/process/load.py",
     "server/process/run_watch.py",
     "server/process/service.py",
 )

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +29,8 @@ from gomlx.cli.terminal import (
 from gomlx.errors import GomlxError, StageInterrupted
 
 if TYPE_CHECKING:
-    from gomlx.cli.service import Visit
-    from gomlx.config.schema import Config
+    from gomlx.cli.service import Reload, Visit
+    from gomlx.config.schema import LoadedConfig
     from gomlx.contract.signature import Signature
     from gomlx.models.version import StageLimits
 
@@ -83,7 +84,7 @@ def serve(
             checked = load_config(config)
         else:
             raise usage_error("--port and --cache-mb are for models without a config")
-        _serve(checked)
+        _serve(checked, reload=partial(load_config, config) if config else None)
 
 
 def run() -> None:
@@ -97,14 +98,18 @@ def run() -> None:
         _serve(decoded(sys.stdin.readline()), _until_closed)
 
 
-def _serve(config: "Config", visit: "Visit | None" = None) -> None:
+def _serve(
+    config: "LoadedConfig",
+    visit: "Visit | None" = None,
+    reload: "Reload | None" = None,
+) -> None:
     from gomlx.cli.service import run_service
     from gomlx.runtime.logs import log, log_to_stderr
 
     is_json = config.log_format == "json"
     log_to_stderr(config.log_level, config.log_format)
     with errors_reported(log.critical if is_json else print_error):
-        run_service(config, visit)
+        run_service(config, visit, reload)
 
 
 async def _until_closed(url: str) -> bool:

@@ -14,18 +14,19 @@ import msgspec
 
 from gomlx.cache.redis.signatures import Signer
 from gomlx.cache.shared_memory.keeper import StoreKeeper
+from gomlx.config.changes import change_of
 from gomlx.config.load import load_config
-from gomlx.config.schema import Config, Endpoint, Model, Watch
+from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model, Watch
 from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
 from gomlx.errors import ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
 from gomlx.runtime.listeners import Listeners, bound_to_port
-from gomlx.runtime.rundir import Lease, RunDir, write_privately
+from gomlx.runtime.rundir import Lease, RunDir, replace_privately
 from gomlx.runtime.stray import stray_output_logged
 from gomlx.supervisor.followed import WatchIntervals
 from gomlx.supervisor.notify import Notifier, beside
-from gomlx.supervisor.supervisor import ServiceTimes, Supervisor
+from gomlx.supervisor.supervisor import ServiceSettings, ServiceTimes, Supervisor
 
 log = logging.getLogger("gomlx")
 
@@ -33,10 +34,14 @@ _WHEN = {"ready": "once every model answers", "at_once": "as soon as a worker ru
 
 # What runs beside a service, with its URL.
 Visit = Callable[[str], Coroutine[Any, Any, bool]]
+# Reads the config anew. Raises ConfigInvalid.
+Reload = Callable[[], LoadedConfig]
 
 
-def run_service(config: Config, visit: Visit | None = None) -> None:
-    """Run the service until SIGTERM or SIGINT.
+def run_service(
+    config: LoadedConfig, visit: Visit | None = None, reload: Reload | None = None
+) -> None:
+    """Run the service until SIGTERM or SIGINT. SIGHUP has it call reload, if given.
 
     visit, if given, runs beside the service with its URL; the service stops when it
     returns False. Raises RunDirInUse, ConfigInvalid for a file with a password or keys
@@ -53,13 +58,12 @@ def run_service(config: Config, visit: Visit | None = None) -> None:
     listeners = _listeners(config.endpoint)
     lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
-        stores = prepare_stores(config, lease.rundir)
-        keep = partial(_keep, config, lease.rundir, stores)
-        keep()
+        source = _Source(config, lease.rundir, reload)
         url = listeners.urls[0]
         log.info("%s takes connections %s", url, _WHEN[config.endpoint.listen])
         with stray_output_logged():
-            supervisor = _supervisor(config, lease.rundir, listeners, keep)
+            settings = _settings(config, lease.rundir)
+            supervisor = Supervisor(settings, lease.rundir, listeners, source)
             has_started = partial(_has_started, lease.rundir, listeners)
             notifying = notifier.follow(has_started, supervisor.stopped)
             asyncio.run(beside(_run(supervisor, visit and visit(url)), notifying))
@@ -102,12 +106,43 @@ def prepare_stores(config: Config, rundir: RunDir) -> StoreKeeper:
     return keeper
 
 
-def _keep(config: Config, rundir: RunDir, stores: StoreKeeper) -> None:
-    """Make what is missing of what Gunicorn's master and its workers share."""
-    rundir.make_state()
-    if not rundir.config.exists():
-        write_privately(rundir.config, msgspec.json.encode(config))
-    stores.keep()
+class _Source:
+    """The config of a service as it is now, and the files that workers read it from.
+
+    reload: reads it anew; None: it is of no file.
+    """
+
+    def __init__(
+        self, config: LoadedConfig, rundir: RunDir, reload: Reload | None
+    ) -> None:
+        self._config = config
+        self._rundir = rundir
+        self._reload = reload
+        self._stores = prepare_stores(config, rundir)
+        self.keep()
+
+    def keep(self) -> None:
+        """Make what is missing of what Gunicorn's master and its workers share."""
+        self._rundir.make_state()
+        if not self._rundir.config.exists():
+            self._write(self._config)
+        self._stores.keep()
+
+    def read_again(self) -> ServiceSettings | None:
+        """Read the config file. Raises ConfigInvalid, OSError."""
+        if self._reload is None:
+            log.warning("the service has no config file that it could read again")
+            return None
+        change = change_of(self._config, self._reload())
+        for line in change.left:
+            log.warning("%s, and is left as it was", line)
+        self._write(change.config)
+        self._config = change.config
+        logging.getLogger().setLevel(change.config.log_level.upper())
+        return _settings(change.config, self._rundir)
+
+    def _write(self, config: LoadedConfig) -> None:
+        replace_privately(self._rundir.config, msgspec.json.encode(config))
 
 
 async def _run(supervisor: Supervisor, visit: Coroutine[Any, Any, bool] | None) -> None:
@@ -117,18 +152,16 @@ async def _run(supervisor: Supervisor, visit: Coroutine[Any, Any, bool] | None) 
         await _run_with_visit(supervisor, visit)
 
 
-def _supervisor(
-    config: Config, rundir: RunDir, listeners: Listeners, keep: Callable[[], None]
-) -> Supervisor:
+def _settings(config: LoadedConfig, rundir: RunDir) -> ServiceSettings:
     watch = config.watch
     endpoint = config.endpoint
-    timing = ServiceTimes(
+    times = ServiceTimes(
         WatchIntervals(watch.poll_seconds, watch.settle_seconds, watch.stage_seconds),
         endpoint.drain_seconds,
         endpoint.graceful_seconds,
     )
     if endpoint.listen == "at_once":
-        timing = replace(timing, first_seconds=0.0)
+        times = replace(times, first_seconds=0.0)
     limits = stage_limits(watch)
     requests = [
         replace(
@@ -138,7 +171,7 @@ def _supervisor(
         )
         for model in config.models
     ]
-    return Supervisor(requests, rundir, listeners, timing, keep)
+    return ServiceSettings(requests, times)
 
 
 async def _run_with_visit(

@@ -80,7 +80,8 @@ class Manifest:
     versions: model → the version that should be live. failures: model → why its
     newest files cannot be served. reloads: model → outcome → how often it occurred.
     refused: the models whose failures do not pass by themselves. stagings: model → its
-    last staging that succeeded. restarts: how often Gunicorn was started anew.
+    last staging that succeeded. restarts: how often Gunicorn was started anew. added:
+    those that came while the service was running.
     """
 
     versions: dict[str, ModelVersion] = field(default_factory=dict)
@@ -89,6 +90,7 @@ class Manifest:
     refused: list[str] = field(default_factory=list)
     stagings: "dict[str, Staging]" = field(default_factory=dict)
     restarts: int = 0
+    added: list[str] = field(default_factory=list)
 
     @property
     def every(self) -> dict[str, ModelVersion]:
@@ -123,6 +125,7 @@ class Manifest:
             document["refused"],
             {name: Staging(**one) for name, one in document["stagings"].items()},
             document["restarts"],
+            document["added"],
         )
 
 

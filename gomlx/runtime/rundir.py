@@ -292,8 +292,13 @@ def _remove_stale(folder: Path) -> None:
         os.close(lock)
 
 
-def write_privately(path: Path, data: bytes) -> None:
-    """Write a file that only this user may read or write."""
+def replace_privately(path: Path, data: bytes) -> None:
+    """Write a file that only this user may read or write.
+
+    Atomic: who reads it sees the old or the new one. Raises OSError.
+    """
+    temporary = path.with_suffix(".new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+    with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
         file.write(data)
+    temporary.replace(path)

@@ -6,7 +6,7 @@ per model: watch ─► stage ─► publish, or report why not ─► watch …
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -34,41 +34,75 @@ class WatchIntervals:
     stage_seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Followed:
     """One model. tried: set after the first attempt, whether it succeeds or fails."""
 
     request: StageRequest
     watcher: Watcher
     tried: asyncio.Event = field(default_factory=asyncio.Event)
+    task: "asyncio.Task[None] | None" = None
+
+    def end(self) -> None:
+        """Follow it no longer."""
+        if self.task:
+            self.task.cancel()
+        self.tried.set()
 
 
 class FollowedModels:
     """The models whose sources are followed, each by a task of its own."""
 
-    def __init__(self, publisher: Publisher, intervals: WatchIntervals) -> None:
+    def __init__(
+        self,
+        requests: Sequence[StageRequest],
+        publisher: Publisher,
+        intervals: WatchIntervals,
+    ) -> None:
         self._publisher = publisher
         self._intervals = intervals
         self._stager = Stager(intervals.stage_seconds)
-        self._models: dict[str, _Followed] = {}
+        self._models = {one.name: self._followed(one) for one in requests}
+        self._changed = asyncio.Event()
 
-    async def run(self, requests: Iterable[StageRequest]) -> None:
-        """Follow the sources of models until cancelled."""
+    @property
+    def names(self) -> list[str]:
+        """The models that are followed."""
+        return [*self._models]
+
+    async def run(self) -> None:
+        """Follow the sources of the models until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for request in requests:
-                tasks.create_task(self._follow(self._add(request)))
             tasks.create_task(self._restage_damaged())
+            while True:
+                for model in self._models.values():
+                    model.task = model.task or tasks.create_task(self._follow(model))
+                self._changed.clear()
+                await self._changed.wait()
+
+    def change(self, requests: Sequence[StageRequest]) -> None:
+        """Follow these models, and no others. One whose request differs begins anew."""
+        wanted = {request.name: request for request in requests}
+        for name, model in [*self._models.items()]:
+            if wanted.get(name) != model.request:
+                model.end()
+                del self._models[name]
+            if name not in wanted:
+                self._publisher.withdraw(name)
+        for name in wanted.keys() - self._models.keys():
+            self._publisher.expect(name)
+            self._models[name] = self._followed(wanted[name])
+        self._changed.set()
 
     async def tried(self) -> None:
         """Wait until each model was tried once."""
         for model in [*self._models.values()]:
             await model.tried.wait()
 
-    def _add(self, request: StageRequest) -> _Followed:
-        intervals = self._intervals
-        watcher = Watcher(request.url, intervals.settle_seconds, intervals.poll_seconds)
-        self._models[request.name] = _Followed(request, watcher)
-        return self._models[request.name]
+    def _followed(self, request: StageRequest) -> _Followed:
+        settle_seconds = self._intervals.settle_seconds
+        poll_seconds = self._intervals.poll_seconds
+        return _Followed(request, Watcher(request.url, settle_seconds, poll_seconds))
 
     async def _follow(self, model: _Followed) -> None:
         """Stage and publish one model each time its source has changed."""
@@ -112,5 +146,6 @@ class FollowedModels:
                         name,
                         found[name],
                     )
-                    self._models[name].watcher.repeat()
+                    if name in self._models:
+                        self._models[name].watcher.repeat()
                 known = found

@@ -70,6 +70,27 @@ class Publisher:
                     found[name] = damage
         return found
 
+    def expect(self, name: str) -> None:
+        """Note a model that has come, or changed, while the service runs.
+
+        Balancers must not leave the service for one that is not ready yet.
+        """
+        manifest = self._manifest
+        if name not in manifest.versions and name not in manifest.added:
+            manifest.added.append(name)
+        self._is_unwritten = True
+        self.keep()
+
+    def withdraw(self, name: str) -> None:
+        """Have a model live no longer."""
+        manifest = self._manifest
+        manifest.versions.pop(name, None)
+        manifest.failures.pop(name, None)
+        manifest.added[:] = [other for other in manifest.added if other != name]
+        self._set_refused(name, False)
+        self._is_unwritten = True
+        self.keep()
+
     def report_failure(self, name: str, reason: str, may_pass: bool) -> None:
         """Record why staging failed. The same reason again is not reported again.
 

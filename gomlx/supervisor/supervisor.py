@@ -5,6 +5,7 @@
                 once a second: make anew what is gone of the files in shared memory
                 Gunicorn: once every model was staged or has failed: start, restart
                 its workers listen, once they have loaded every model
+                SIGHUP: the config is read again, and models come and go
     shutdown    drain: answer on, and say that it ends; refuse connections; stop
                 Gunicorn gracefully; kill what remains
 
@@ -17,9 +18,10 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from gomlx.errors import GomlxError
 from gomlx.models.version import StageRequest
@@ -53,27 +55,50 @@ class ServiceTimes:
     first_seconds: float = _FIRST_STAGING_SECONDS
 
 
+@dataclass(frozen=True)
+class ServiceSettings:
+    """What a supervisor has of a config: how each model is staged, and durations."""
+
+    requests: Sequence[StageRequest]
+    times: ServiceTimes
+
+
+class ConfigSource(Protocol):
+    """Where the config of a service, which may change, comes from."""
+
+    def keep(self) -> None:
+        """Make anew what is gone of the files that workers share.
+
+        Raises GomlxError, OSError.
+        """
+
+    def read_again(self) -> ServiceSettings | None:
+        """Have workers find the config as it is now; None: as before.
+
+        Raises GomlxError, OSError, and then nothing has changed.
+        """
+
+
 class Supervisor:
     """One service's parent process. Its workers accept connections on listeners.
 
-    keep makes anew what is gone of the files that workers share; it runs in a thread,
-    and may raise GomlxError and OSError.
+    settings: those of the config at the start. Threads call source.
     """
 
     def __init__(
         self,
-        requests: Sequence[StageRequest],
+        settings: ServiceSettings,
         rundir: RunDir,
         listeners: Listeners,
-        timing: ServiceTimes,
-        keep: Callable[[], None],
+        source: ConfigSource,
     ) -> None:
-        self._requests = requests
+        timing = settings.times
         self._rundir = rundir
         self._listeners = listeners
         self._timing = timing
-        self._keep = keep
+        self._source = source
         self._stopping = asyncio.Event()
+        self._hung_up = asyncio.Event()
         self._drain_seconds = 0.0
         self._master = Master(
             _master_command(rundir, listeners),
@@ -82,7 +107,7 @@ class Supervisor:
             timing.graceful_seconds,
         )
         self._publisher = Publisher(rundir.manifest, self._master.signal_workers)
-        self._models = FollowedModels(self._publisher, timing.watch)
+        self._models = FollowedModels(settings.requests, self._publisher, timing.watch)
 
     async def run(self) -> None:
         """Serve until `stop` is called, or SIGTERM or SIGINT arrives."""
@@ -113,11 +138,21 @@ class Supervisor:
     def _startup(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, self.stop)
-        drain_seconds = 0.0 if sys.stdin.isatty() else self._timing.drain_seconds
-        loop.add_signal_handler(signal.SIGTERM, self.stop, drain_seconds)
+        has_terminal = sys.stdin.isatty()
+        loop.add_signal_handler(signal.SIGTERM, self._terminate, has_terminal)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, has_terminal)
         self._rundir.draining.unlink(missing_ok=True)
         self._remove_leftovers()
         self._publisher.start()
+
+    def _terminate(self, has_terminal: bool) -> None:
+        self.stop(0.0 if has_terminal else self._timing.drain_seconds)
+
+    def _hang_up(self, had_terminal: bool) -> None:
+        """Read the config again; stop if the terminal is gone, which sends it, too."""
+        if had_terminal and not sys.stdin.isatty():
+            self.stop()
+        self._hung_up.set()
 
     async def _main_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -142,7 +177,7 @@ class Supervisor:
 
     def _remove_leftovers(self) -> None:
         """Remove models that are no longer configured, and unfinished stagings."""
-        configured = {request.name for request in self._requests}
+        configured = self._models.names
         for folder in self._rundir.models.iterdir():
             if not folder.is_dir():
                 continue
@@ -155,8 +190,9 @@ class Supervisor:
         """Follow every model's source; run Gunicorn once each was tried, or is slow."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep_files())
-            tasks.create_task(self._models.run(self._requests))
+            tasks.create_task(self._models.run())
             tasks.create_task(self._tell_of_listeners())
+            tasks.create_task(self._read_again())
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._timing.first_seconds):
                     await self._models.tried()
@@ -167,13 +203,29 @@ class Supervisor:
         for url in self._listeners.urls:
             log.info("listening at %s", url)
 
+    async def _read_again(self) -> None:
+        """Read the config again each time it is asked for."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            log.info("SIGHUP: the config is read again")
+            try:
+                settings = await asyncio.to_thread(self._source.read_again)
+            except (GomlxError, OSError) as error:
+                log.error("nothing of the config is changed: %s", error)
+                continue
+            if settings:
+                self._timing = settings.times
+                self._models.change(settings.requests)
+            self._master.signal_workers()
+
     async def _keep_files(self) -> None:
         """Make anew what others remove of the files in shared memory, or damage."""
         problem = ""
         while True:
             await asyncio.sleep(_KEEP_SECONDS)
             try:
-                await asyncio.to_thread(self._keep)
+                await asyncio.to_thread(self._source.keep)
             except (GomlxError, OSError) as error:
                 if str(error) != problem:  # logged once, until another comes or none
                     log.error("%s", error)

@@ -10,6 +10,7 @@ from gomlx.contract.answer import SharedAnswers, SharedLists
 from gomlx.contract.dictionary import Dictionary
 from gomlx.errors import ModelNotFound, NotReady
 from gomlx.models.batching.batcher import Batcher
+from gomlx.models.version import model_of
 from gomlx.runtime.masking import without_folders
 
 if TYPE_CHECKING:  # TensorFlow takes seconds, and workers must heartbeat before
@@ -82,9 +83,13 @@ class LiveVersion:
 
 
 class Slot:
-    """The place of one model's live version; live is None while it has none."""
+    """The place of one model's live version; live is None while it has none.
 
-    __slots__ = ("_is_terse", "_name", "_reasons", "_refused", "live")
+    gone: the error of a model that the config has no longer. Who had its slot before
+    may still ask.
+    """
+
+    __slots__ = ("_is_terse", "_name", "_reasons", "_refused", "gone", "live")
 
     def __init__(
         self,
@@ -98,9 +103,12 @@ class Slot:
         self._reasons = reasons
         self._refused = refused
         self.live: LiveVersion | None = None
+        self.gone: ModelNotFound | None = None
 
-    def not_ready(self) -> NotReady:
+    def not_ready(self) -> NotReady | ModelNotFound:
         """Return the error that says why there is no live version."""
+        if self.gone is not None:
+            return self.gone
         reason = self._reasons.get(self._name, "it is being loaded")
         if self._is_terse:
             reason = "the log and, for admins, /readyz say why"
@@ -138,6 +146,26 @@ class Current:
             or (name in self.reasons and name not in self.refused)
         ]
 
+    def configure(
+        self, names: Iterable[str], when_drained: Callable[[LiveVersion], None]
+    ) -> None:
+        """Have slots for these models, and no others. Those that are gone drain."""
+        self._configured = [*names]
+        gone = [name for name in self._slots if not self.is_configured(name)]
+        self.swap(dict.fromkeys(gone), when_drained)
+        removed = {name: self._slots.pop(name) for name in gone}
+        for name in [*self.reasons]:
+            if not self.is_configured(name):
+                del self.reasons[name]
+        for name in self._configured:
+            self.add(name)
+        for name, slot in removed.items():
+            slot.gone = self.unknown(name)
+
+    def is_configured(self, name: str) -> bool:
+        """Whether the config has a model, or that of a further signature."""
+        return model_of(name) in self._configured
+
     def further(self, model: str) -> list[str]:
         """Return the further signatures of a model that are or were served."""
         return [name for name in self._slots if name.startswith(f"{model}:")]
@@ -154,7 +182,7 @@ class Current:
             raise self.unknown(name)
         return self._slots[name]
 
-    def not_ready(self, name: str) -> NotReady:
+    def not_ready(self, name: str) -> NotReady | ModelNotFound:
         """Return the error of a model without a live version; it may have no slot."""
         return Slot(name, self.reasons, self.refused, self.is_terse).not_ready()
 

@@ -25,6 +25,10 @@ class PacedApp:
         self._will_end_turn = False
         self._waiting: deque[asyncio.Future[None]] = deque()
 
+    def pass_to(self, app: _Asgi) -> None:
+        """Have another application answer from now on."""
+        self._app = app
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if self._started >= self._per_turn:
             turn = asyncio.get_running_loop().create_future()

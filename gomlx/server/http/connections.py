@@ -94,6 +94,11 @@ class Connections:
             return may_begin_hot_request(data)
         return self.parse(data[:end]) is not None
 
+    def configure(self, limits: HttpLimits, is_served: Callable[[str], bool]) -> None:
+        """Have other limits for new connections, and hot routes of these models."""
+        self.limits = limits
+        self.parse.configure(is_served, limits.body_bytes, limits.request_seconds)
+
     @property
     def is_stopping(self) -> bool:
         """Whether the service ends now."""

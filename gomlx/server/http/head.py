@@ -79,6 +79,17 @@ class HeadParser:
         self._routes[path] = model
         self.short = lru_cache(_KEPT_HEADS)(self._parse)
 
+    def configure(
+        self, is_served: Callable[[str], bool], max_body: int, max_seconds: float
+    ) -> None:
+        """Have no hot routes but those of models that are served, and other limits."""
+        self.max_body = max_body
+        self.max_seconds = max_seconds
+        for path, model in [*self._routes.items()]:
+            if not is_served(model):
+                del self._routes[path]
+        self.short = lru_cache(_KEPT_HEADS)(self._parse)
+
     def __call__(self, head: bytes) -> Head | None:
         return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)
 

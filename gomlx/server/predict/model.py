@@ -105,6 +105,11 @@ class ModelPredictor:
         else:
             requester.reply(counts.refusals.refusal(error, seconds))
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the config has the model no longer."""
+        return self._slot.gone is not None
+
     def decide_again(self) -> None:
         """Decide again how the live version's answers are cached."""
         self._lookup = None

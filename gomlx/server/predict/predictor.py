@@ -5,7 +5,7 @@ if its client disconnects before, it is not called.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from time import perf_counter
 from typing import NamedTuple
@@ -70,8 +70,10 @@ class Predictor:
 
     def add(self, name: str) -> None:
         """Answer requests for a model that has a slot, or a further signature."""
-        if name in self.models:
-            return
+        if name not in self.models or self.models[name].is_gone:
+            self._put(name)
+
+    def _put(self, name: str) -> None:
         model = model_of(name)
         counts = ModelCounts(self._metrics, name)
         self._refusals[name] = counts.refusals
@@ -84,6 +86,28 @@ class Predictor:
             self._misses,
             counts,
         )
+
+    def configure(
+        self,
+        policies: Mapping[str, CachePolicy],
+        limits: Mapping[str, RowLimits],
+        changed: Collection[str],
+    ) -> None:
+        """Answer requests for these models, and no others, which have slots.
+
+        changed: those for which something differs. Requests for one that is gone get a
+        404; those that have come already still look for it among the models.
+        """
+        self._policies = policies
+        self._limits = limits
+        for name, model in [*self.models.items()]:
+            if model.is_gone:
+                self._refusals.pop(name, None)
+                model.decide_again()
+            elif model_of(name) in changed:
+                self._put(name)
+        for name in policies:
+            self.add(name)
 
     def check(self, name: str) -> None:
         """Raise ModelNotFound or NotReady if every request for a model would get it."""

@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 from gunicorn.http2 import negotiation
 from gunicorn.workers.gasgi import ASGIWorker
 
-from gomlx.config.schema import Config, LoadedConfig
+from gomlx.config.load import decoded
+from gomlx.config.schema import Config
 from gomlx.models.isolation.spawner import Spawner
 from gomlx.runtime.listeners import BACKLOG, allow_reuse
 from gomlx.runtime.logs import STDERR, log_to_stderr
@@ -156,6 +156,10 @@ class HandedOver:
         """Return the protocol for another connection."""
         return PassingConnection(self._worker, self, self._limits)
 
+    def change_limits(self, limits: HttpLimits) -> None:
+        """Have other limits for connections from now on."""
+        self._limits = limits
+
     def add(self, connection: WatchedConnection) -> None:
         """Note a connection, which Gunicorn counts itself."""
         self._open.add(connection)
@@ -181,15 +185,17 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     """Gunicorn's ASGI worker, whose connections start on the hot protocol."""
 
     alive: bool
+    config: Config
     asgi: Any = None
     service: Service | None = None
     spawner: Spawner | None = None
 
     def init_process(self) -> None:
         """Serve until this process has to stop."""
-        timeout = self.app.config.endpoint.worker_timeout_seconds
+        self.config = self.app.current_config()
+        timeout = self.config.endpoint.worker_timeout_seconds
         self.heartbeat = Heartbeat(self.notify, timeout)
-        if any(model.isolate for model in self.app.config.models):
+        if any(model.isolate for model in self.config.models):
             self.spawner = Spawner.start()
         self.has_to_stop = asyncio.Event()
         super().init_process()
@@ -239,7 +245,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     async def _start_service(self) -> Service:
         try:
             self._confine()
-            self.service = Service(self.app.config, self.app.rundir, self._hooks())
+            self.service = Service(self.config, self.app.rundir, self._hooks())
             self.asgi = self.service.app
             if self.app.config.endpoint.listen == "ready":
                 await self.service.startup()
@@ -257,7 +263,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
 
         A transformer is the operator's own program, which may do anything.
         """
-        config = self.app.config
+        config = self.config
         rundir = self.app.rundir
         if config.sandbox and not any(model.transformer for model in config.models):
             tempfile.tempdir = str(rundir.root)  # TensorFlow looks for one
@@ -265,7 +271,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             confine([rundir.root, rundir.shared.parent], may_connect=True)
 
     def _hooks(self) -> WorkerHooks:
-        limits = http_limits(self.app.config.endpoint)
+        limits = http_limits(self.config.endpoint)
         places = Places(limits.connections, self._count_connection, self._is_proxy)
         handed_over = HandedOver(self, limits, places)
         return WorkerHooks(
@@ -273,6 +279,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             is_draining=self.app.rundir.draining.exists,
             hand_over=handed_over.protocol,
             check_handed_over=handed_over.check,
+            change_limits=handed_over.change_limits,
             places=places,
             may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
             replace=self._leave,
@@ -330,6 +337,13 @@ class Application(BaseApplication):  # type: ignore[misc]  # Gunicorn has no typ
         self.listeners = listeners
         super().__init__()
 
+    def current_config(self) -> Config:
+        """Return the config as it is now: it may have changed since the start."""
+        try:
+            return decoded(self.rundir.config.read_text())
+        except OSError:
+            return self.config
+
     def load_config(self) -> None:
         """Set Gunicorn's options."""
         for name, value in (self._process_options() | self._http_options()).items():
@@ -381,7 +395,7 @@ def main() -> None:
     arguments = parser.parse_args()
     die_with_parent(arguments.parent, signal.SIGTERM)
     rundir = RunDir(arguments.run_dir)
-    config = msgspec.json.decode(rundir.config.read_bytes(), type=LoadedConfig)
+    config = decoded(rundir.config.read_text())
     log_to_stderr(config.log_level, arguments.log_format, arguments.log_descriptor)
     faulthandler.enable()
     raise_file_limit()

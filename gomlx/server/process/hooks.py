@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gomlx.models.isolation.spawner import Spawner
+from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.tls.certificates import Certificates
 
@@ -20,7 +21,7 @@ class WorkerHooks:
     tells whether the peer with an address may speak HTTP/2 in the clear. replace has
     the worker stop gracefully, and another one take its place. spawner makes the
     processes of isolated models, if there are any. is_draining tells whether the
-    service is about to stop.
+    service is about to stop. change_limits: of what hand_over makes from now on.
     """
 
     certificates: Certificates | None
@@ -31,3 +32,4 @@ class WorkerHooks:
     replace: Callable[[], None]
     spawner: Spawner | None = None
     is_draining: Callable[[], bool] = lambda: False
+    change_limits: Callable[[HttpLimits], None] = lambda _: None

@@ -1,12 +1,15 @@
 """What a worker has to do at the moment: looked at once a second.
 
-Nothing of it costs a request anything: it is read where it is kept anyway.
+Nothing of it costs a request anything: it is read where it is kept anyway. And how late
+the event loop is: whatever blocks it delays every connection.
 """
 
 import asyncio
 import os
 import resource
+from time import perf_counter
 
+from gomlx.metrics.instruments import Histogram
 from gomlx.metrics.metrics import Metrics
 from gomlx.metrics.processes import label_of
 from gomlx.models.serving.current import Current
@@ -17,6 +20,9 @@ _LOOK_SECONDS = 1.0
 _FILES = "/proc/self/fd"
 # To count 10,000 open files takes some milliseconds.
 _LOOKS_PER_COUNT = 10
+# Whatever blocks the loop for twice as long delays a beat, whenever the block begins.
+BEAT_SECONDS = 0.01
+_MIN_LAG_SECONDS = 0.001  # less is a timer's own; an idle worker counts nothing
 
 
 class WorkerLoad:
@@ -75,3 +81,13 @@ def body_bytes(metrics: Metrics) -> BodyBytes:
     return BodyBytes(
         metrics.counter("gomlx_request_bytes"), metrics.counter("gomlx_response_bytes")
     )
+
+
+async def watch_loop_lag(lag: Histogram) -> None:
+    """Measure how late each beat is, until cancelled; costs 0.05 % of a core."""
+    while True:
+        due = perf_counter() + BEAT_SECONDS
+        await asyncio.sleep(BEAT_SECONDS)
+        seconds = perf_counter() - due
+        if seconds > _MIN_LAG_SECONDS:
+            lag.add(seconds)

@@ -69,6 +69,13 @@ class VersionLoader:
         self._cores = cores
         self._isolated = isolated or {}
 
+    def configure(
+        self, batches: Mapping[str, Batch], isolated: "Mapping[str, LoadGraph]"
+    ) -> None:
+        """Load versions of these models from now on."""
+        self._batches = batches
+        self._isolated = isolated
+
     def load(self, version: ModelVersion) -> LiveVersion:
         """Load and warm a version. Runs in a thread, after `import_tensorflow`."""
         from gomlx.models.serving.servable import Description, Servable, load_here

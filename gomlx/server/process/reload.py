@@ -9,7 +9,7 @@ live any more.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,16 @@ class VersionLoads(Protocol):
         """Release a version. Called on the event loop."""
 
 
+class ConfiguredModels(Protocol):
+    """The models of the config, which may change."""
+
+    def look(self) -> Collection[str]:
+        """Apply the config if it has changed; return what is to be loaded anew."""
+
+    def admit(self, name: str) -> None:
+        """Have a further signature answered that has got a slot."""
+
+
 class Reloader:
     """Keeps the live versions of a worker the same as the manifest's."""
 
@@ -43,15 +53,15 @@ class Reloader:
         current: Current,
         loader: VersionLoads,
         metrics: Metrics,
-        admit: Callable[[str], None],
+        config: ConfiguredModels,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """admit is called with the name of each further signature that gets a slot."""
         self._manifest = manifest
         self._current = current
         self._loader = loader
         self._metrics = metrics
-        self._admit = admit
+        self._config = config
+        self._anew = set[str]()
         self._clock = clock
         self._hint = asyncio.Event()
         self._has_looked = asyncio.Event()
@@ -99,9 +109,10 @@ class Reloader:
 
     async def catch_up(self) -> None:
         """Make the versions of the manifest live, one after the other."""
+        self._anew.update(self._config.look())
         manifest = Manifest.read(self._manifest)
         for name, reason in manifest.failures.items():
-            if name not in manifest.versions:
+            if name not in manifest.versions and self._current.is_configured(name):
                 self._current.reasons[name] = reason
         refused = self._current.refused
         refused.clear()
@@ -128,6 +139,8 @@ class Reloader:
         names = [version.name, *current.further(version.name)]
         lives = [live for name in names if (live := current.get(name))]
         known = {live.digest: live for live in lives}
+        if version.name in self._anew:
+            known.clear()
         new: dict[str, LiveVersion | None] = {}
         for one in (version, *version.further):
             if one.digest not in known and (live := await self._load(one)):
@@ -136,6 +149,7 @@ class Reloader:
             if new[version.name] is None:
                 return
         self._swap(version, new)
+        self._anew.discard(version.name)
 
     async def _load(self, version: ModelVersion) -> LiveVersion | None:
         """Load a version, unless that has just failed; None: it cannot be loaded."""
@@ -155,7 +169,7 @@ class Reloader:
         current = self._current
         for name in new.keys() - {version.name, *current.further(version.name)}:
             current.add(name)
-            self._admit(name)
+            self._config.admit(name)
         withheld = self._withheld(version)
         gone = dict.fromkeys(current.further(version.name))
         changed = {

@@ -45,17 +45,23 @@ class RunWatch:
         metrics: Metrics,
         replace: Callable[[], None],
     ) -> None:
-        # The process of an isolated model is ended, and its thread goes on.
-        self._limits = {
-            model.id: inf if model.isolate else model.run_seconds
-            for model in config.models
-        }
+        self._limits: dict[str, float] = {}
+        self.configure(config)
         self._last = rundir.state / "replaced"
         self._current = current
         self._metrics = metrics
         self._replace = replace
         # Also those that have been replaced, as long as a run of theirs goes on.
         self._watched: dict[LiveVersion, str] = {}
+
+    def configure(self, config: Config) -> None:
+        """Have each model's runs take as long as a config says."""
+        # The process of an isolated model is ended, and its thread goes on. A model
+        # that is gone may have runs.
+        self._limits |= {
+            model.id: inf if model.isolate else model.run_seconds
+            for model in config.models
+        }
 
     async def follow(self) -> None:
         """Look at the runs until cancelled."""

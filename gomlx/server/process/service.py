@@ -14,29 +14,39 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from gomlx.config.schema import Config
+from gomlx.metrics.instruments import Histogram
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.batching.threads import spare_cores
 from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
-from gomlx.server.asgi.forms import AnyForm
+from gomlx.server.asgi.forms import AnyForm, BodyBytes
 from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
-from gomlx.server.predict.policy import CachePolicy
-from gomlx.server.predict.predictor import Predictor, RowLimits
+from gomlx.server.http.limits import HttpLimits
+from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.announcement import Announcement
+from gomlx.server.process.configuring import (
+    ConfigFollower,
+    ConfiguredParts,
+    ModelParts,
+    batches_of,
+    policies_of,
+    route_of,
+    row_limits_of,
+)
 from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.hooks import WorkerHooks
 from gomlx.server.process.isolated import isolated_loads
-from gomlx.server.process.load import WorkerLoad, body_bytes
+from gomlx.server.process.load import WorkerLoad, body_bytes, watch_loop_lag
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
-from gomlx.server.process.loop_lag import watch_loop_lag
 from gomlx.server.process.reload import Reloader
 from gomlx.server.process.run_watch import RunWatch
 from gomlx.server.process.stores import (
@@ -74,49 +84,67 @@ class Service:
         self._metrics = metrics = Metrics(rundir.metrics, slot)
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self._stores = open_stores(config, rundir.store, metrics)
-        ids = (model.id for model in config.models)
-        current = Current(ids, is_terse=config.endpoint.admin is not None)
-        predictor = _build_predictor(config, current, self._stores, metrics)
-        limits = http_limits(config.endpoint)
-        parts = WorkerParts(
-            current, predictor, self._stores, metrics, hooks.certificates, limits
-        )
+        parts = _parts(config, hooks, metrics, self._stores)
         cors = CorsRules(config.endpoint.cors)
         handlers = build_handlers(config, rundir, parts)
-        self.app = _app(handlers, config, cors, metrics)
+        answering = partial(_application, cors, body_bytes(metrics))
+        self.app = PacedApp(answering(config, handlers))
         self.http2 = _http2_protocols(self.app)
-        successors = Successors(hooks.hand_over, self.http2, hooks.may_use_h2c)
         self.connections = Connections(
-            _routes(config), predictor, limits, successors, hooks.places, cors
+            {route_of(model.id): model.id for model in config.models},
+            parts.predictor,
+            parts.limits,
+            Successors(hooks.hand_over, self.http2, hooks.may_use_h2c),
+            hooks.places,
+            cors,
         )
-        loader = _version_loader(config, hooks, metrics, self.connections.turn)
+        current = parts.current
+        models = ModelParts(
+            _version_loader(config, hooks, metrics, self.connections.turn),
+            partial(isolated_loads, hooks=hooks, metrics=metrics),
+            RunWatch(config, rundir, current, metrics, hooks.replace),
+        )
+        answer = partial(self._answer, rundir, parts, answering)
+        configured = ConfiguredParts(parts, self.connections, models, answer)
+        follower = ConfigFollower(rundir.config, config, configured)
         self._reloader = Reloader(
-            rundir.manifest, current, loader, metrics, self._admitter(predictor)
+            rundir.manifest, current, models.loader, metrics, follower
         )
         self._announcement = Announcement(rundir.workers / str(os.getpid()))
-        self._background: list[_Background] = [
-            self._announcement.keep,
-            self._flush,
-            self._tick,
-            RunWatch(config, rundir, current, metrics, hooks.replace).follow,
-            partial(watch_loop_lag, loop_lag),
-            WorkerLoad(slot, metrics, current, self.connections).follow,
-            partial(keep_measuring, self._stores.values(), predictor.decide_again),
-        ]
-        if hooks.certificates:
-            self._background.append(hooks.certificates.follow)
+        self._background = self._tasks_beside(slot, models.run_watch, parts, loop_lag)
         if slot == 0 and shows_page(config.endpoint.admin):  # one worker, for all
             self._background.append(handlers.stats.keep)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _admitter(self, predictor: Predictor) -> Callable[[str], None]:
-        """Return what has a further signature answered, once it has a slot."""
+    def _tasks_beside(
+        self, slot: int, run_watch: RunWatch, parts: WorkerParts, loop_lag: Histogram
+    ) -> list[_Background]:
+        measuring = self._stores.values(), parts.predictor.decide_again
+        background: list[_Background] = [
+            self._announcement.keep,
+            self._flush,
+            self._tick,
+            run_watch.follow,
+            partial(watch_loop_lag, loop_lag),
+            WorkerLoad(slot, self._metrics, parts.current, self.connections).follow,
+            partial(keep_measuring, *measuring),
+        ]
+        if self._hooks.certificates:
+            background.append(self._hooks.certificates.follow)
+        return background
 
-        def admit(name: str) -> None:
-            predictor.add(name)
-            self.connections.parse.add_route(_route(name), name)
-
-        return admit
+    def _answer(
+        self,
+        rundir: RunDir,
+        parts: WorkerParts,
+        answering: Callable[[Config, Handlers], AnyForm],
+        config: Config,
+        limits: HttpLimits,
+    ) -> None:
+        """Have all routes answered as a config has them."""
+        handlers = build_handlers(config, rundir, replace(parts, limits=limits))
+        self.app.pass_to(answering(config, handlers))
+        self._hooks.change_limits(limits)
 
     async def startup(self) -> None:
         """Load what is staged, then announce that this process takes SIGUSR2."""
@@ -195,14 +223,6 @@ class Service:
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def _app(
-    handlers: Handlers, config: Config, cors: CorsRules, metrics: Metrics
-) -> PacedApp:
-    app = build_app(handlers, config.endpoint.admin)
-    refuse = partial(handlers.predictor.refusal, "")
-    return PacedApp(AnyForm(app, cors, refuse, body_bytes(metrics)))
-
-
 async def _kept(run: _Background) -> None:
     """Run what works beside requests until cancelled: a bug of it must not end it."""
     while True:
@@ -211,6 +231,14 @@ async def _kept(run: _Background) -> None:
         except Exception:
             log.exception("a background task failed, and begins again")
         await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _application(
+    cors: CorsRules, counts: BodyBytes, config: Config, handlers: Handlers
+) -> AnyForm:
+    """Return what answers the requests of every route."""
+    app = build_app(handlers, config.endpoint.admin)
+    return AnyForm(app, cors, partial(handlers.predictor.refusal, ""), counts)
 
 
 def _http2_protocols(
@@ -223,39 +251,21 @@ def _http2_protocols(
     return http2_protocols(app)
 
 
+def _parts(
+    config: Config, hooks: WorkerHooks, metrics: Metrics, stores: Mapping[str, Store]
+) -> WorkerParts:
+    ids = (model.id for model in config.models)
+    current = Current(ids, is_terse=config.endpoint.admin is not None)
+    policies = policies_of(config, stores)
+    predictor = Predictor(current, policies, row_limits_of(config), metrics)
+    limits = http_limits(config.endpoint)
+    certificates = hooks.certificates
+    return WorkerParts(current, predictor, stores, metrics, certificates, limits)
+
+
 def _version_loader(
     config: Config, hooks: WorkerHooks, metrics: Metrics, turns: Turns
 ) -> VersionLoader:
-    batches = {model.id: model.batch for model in config.models}
     cores = spare_cores(config.workers)
     isolated = isolated_loads(config, hooks, metrics)
-    return VersionLoader(batches, metrics, turns, cores, isolated)
-
-
-def _build_predictor(
-    config: Config, current: Current, stores: Mapping[str, Store], metrics: Metrics
-) -> Predictor:
-    policies = {}
-    for model in config.models:
-        store = stores.get(model.datastore or "")
-        policies[model.id] = (
-            CachePolicy(store.tiers, store.coalescer(model))
-            if store
-            else CachePolicy(None)
-        )
-    limits = {
-        model.id: RowLimits(model.batch.request_rows, model.batch.max_queued_rows)
-        for model in config.models
-    }
-    return Predictor(current, policies, limits, metrics)
-
-
-def _routes(config: Config) -> dict[bytes, str]:
-    return {_route(model.id): model.id for model in config.models}
-
-
-def _route(name: str) -> bytes:
-    """Return the target of requests for a model or a further signature."""
-    model, _, signature = name.partition(":")
-    query = f"?signature={signature}" if signature else ""
-    return f"/v1/api/model/{model}/eval{query}".encode()
+    return VersionLoader(batches_of(config), metrics, turns, cores, isolated)

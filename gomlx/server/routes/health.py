@@ -40,14 +40,17 @@ class Health:
     def ready(self) -> tuple[int, Document]:
         """Every model has a live version: 200, or else 503.
 
-        So it is if a further signature has none, or is refused; but not while the
-        service drains.
+        So it is if a further signature has none, or is refused, or a model that came
+        while the service was running; but not while the service drains.
         """
-        failures = self._manifest().failures
+        manifest = self._manifest()
+        failures = manifest.failures
         names = [*self._current.names, *self._current.reasons]
         models = {name: self._model(name, failures) for name in names}
         is_ready = all(
-            model["ready"] for name, model in models.items() if name == model_of(name)
+            model["ready"]
+            for name, model in models.items()
+            if name == model_of(name) and name not in manifest.added
         )
         is_draining = self._is_draining()
         is_ready = is_ready and not is_draining

@@ -7,7 +7,7 @@ import pytest
 
 from gomlx.metrics.declarations import LAG_SECONDS
 from gomlx.metrics.instruments import Histogram
-from gomlx.server.process.loop_lag import BEAT_SECONDS, watch_loop_lag
+from gomlx.server.process.load import BEAT_SECONDS, watch_loop_lag
 
 
 @pytest.mark.asyncio

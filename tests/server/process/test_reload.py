@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from gomlx.metrics.instruments import Counter
+from gomlx.metrics.instruments import Counter, Gauge
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest, ModelVersion
 from gomlx.server.process.reload import Reloader
@@ -57,18 +57,30 @@ class Worker:
         self.loader = Loader()
         self.counts: dict[tuple[str, ...], Counter] = {}
         self.admitted: list[str] = []
+        self.anew: set[str] = set()
         metrics: Any = self
         self.reloader = Reloader(
             folder / "manifest",
             self.current,
             self.loader,
             metrics,
-            self.admitted.append,
+            self,
             lambda: self.now,
         )
 
+    def look(self) -> set[str]:
+        anew = self.anew
+        self.anew = set()
+        return anew
+
+    def admit(self, name: str) -> None:
+        self.admitted.append(name)
+
     def counter(self, *key: str) -> Counter:
         return self.counts.setdefault(key, Counter())
+
+    def gauge(self, *_: str) -> Gauge:
+        return Gauge()
 
     def publish(self, failures: dict[str, str] | None = None, **digests: str) -> None:
         versions = {
@@ -331,3 +343,34 @@ async def test_an_unreadable_manifest_does_not_end_it(
         worker.publish(m="a" * 32)
         worker.reloader.wake()
         await until_live(worker, "m", "a" * 32)
+
+
+async def test_a_version_is_loaded_anew_where_the_config_asks_for_it(
+    worker: Worker,
+) -> None:
+    worker.publish(m="a" * 32, n="b" * 32)
+    await worker.reloader.catch_up()
+    worker.anew = {"m"}
+    worker.loader.failing.add("a" * 32)
+    await worker.reloader.catch_up()
+    assert worker.live("m") == "a" * 32  # the one that was loaded before
+    worker.loader.failing.clear()
+    worker.reloader.wake()
+    await worker.reloader.catch_up()
+    assert worker.loader.loaded == ["a" * 32, "b" * 32, "a" * 32, "a" * 32]
+    assert worker.loader.closed == ["a" * 32]
+    await worker.reloader.catch_up()
+    assert len(worker.loader.loaded) == 4
+
+
+async def test_a_model_that_is_gone_is_not_loaded(worker: Worker) -> None:
+    worker.publish(m="a" * 32, n="b" * 32)
+    await worker.reloader.catch_up()
+    slot = worker.current.slot("n")
+    worker.current.configure(["m"], worker.loader.close)
+    worker.publish(failures={"n": "no files"}, m="a" * 32, n="b" * 32)
+    await worker.reloader.catch_up()
+    assert worker.current.names == ["m"]
+    assert worker.current.reasons == {}
+    assert worker.loader.closed == ["b" * 32]
+    assert slot.not_ready().status == 404  # for who has it still
