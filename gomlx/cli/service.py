@@ -19,7 +19,7 @@ from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model, Watch
 from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
-from gomlx.errors import ModelNotFound
+from gomlx.errors import ConfigInvalid, ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
 from gomlx.runtime.listeners import Listeners, bound_to_port
 from gomlx.runtime.rundir import Lease, RunDir, replace_privately
@@ -52,6 +52,7 @@ def run_service(
     for connection in config.connections:
         connection.read_password()  # fails here rather than in every worker
     check_secret_files(config)
+    _make_log_folders(config)
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
@@ -81,6 +82,18 @@ def _listeners(endpoint: Endpoint) -> Listeners:
     """Bind what the config names. Raises GomlxError."""
     is_tls = endpoint.tls is not None
     return Listeners([bound_to_port(endpoint.host, endpoint.port)], is_tls)
+
+
+def _make_log_folders(config: Config) -> None:
+    """Raises ConfigInvalid."""
+    for folder in config.log_folders:
+        try:
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigInvalid("config", [f"access_log, log: {error}"]) from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            problem = f"access_log, log: {folder} cannot be written to"
+            raise ConfigInvalid("config", [problem])
 
 
 def check_secret_files(config: Config) -> None:

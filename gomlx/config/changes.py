@@ -74,6 +74,9 @@ def _obstacle(old: LoadedConfig, model: Model) -> str:
         return f"datastore {model.datastore!r} is new"
     if model.isolate and not any(one.isolate for one in old.models):
         return "it is the first with isolate"
+    known = {one.id: one.log for one in old.models}
+    if model.log != known.get(model.id):
+        return "its log is another one"
     has_transformers = any(one.transformer for one in old.models)
     if model.transformer and old.sandbox and not has_transformers:
         return "it is the first with a transformer, and workers are confined"

@@ -17,13 +17,14 @@ from msgspec.structs import replace
 
 from gomlx.config.environment import overridden
 from gomlx.config.references import reference_problems
-from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model
+from gomlx.config.schema import Config, Endpoint, LineFile, LoadedConfig, Model
 from gomlx.config.types import type_problems
 from gomlx.config.yaml import YamlDocument, read_yaml
 from gomlx.errors import ConfigInvalid
 from gomlx.runtime.masking import masked, without_folders
 
 _Section = TypeVar("_Section", bound=Struct)
+_Log = TypeVar("_Log", bound=LineFile)
 
 
 _TLS_FILES = ["certificate", "key", "client_ca"]
@@ -88,8 +89,10 @@ def masked_config(config: Config) -> dict[str, Any]:
     _show_paths(shown, ["run_dir"], folder)
     _show_paths(tls or {}, _TLS_FILES, folder)
     _show_paths(shown["endpoint"]["admin"] or {}, ["token_file"], folder)
+    _show_paths(shown["access_log"] or {}, ["to"], folder)
     for model in shown["models"]:
         _show_paths(model, ["url"], folder)
+        _show_paths(model["log"] or {}, ["to"], folder)
     for connection in shown["connections"]:
         _show_paths(connection, ["url", *_CONNECTION_FILES], folder)
     return shown
@@ -112,6 +115,7 @@ def _absolute(config: Config, base: Path) -> LoadedConfig:
     options |= {
         "run_dir": _with_absolute(config, ["run_dir"], base).run_dir,
         "endpoint": _absolute_endpoint(config.endpoint, base),
+        "access_log": config.access_log and _absolute_log(config.access_log, base),
         "models": tuple(_absolute_model(one, base) for one in config.models),
         "connections": tuple(
             _with_absolute(one, _CONNECTION_FILES, base) for one in config.connections
@@ -120,7 +124,12 @@ def _absolute(config: Config, base: Path) -> LoadedConfig:
     return LoadedConfig(**options, folder=str(base.absolute()))
 
 
+def _absolute_log(log: _Log, base: Path) -> _Log:
+    return log if log.to == "stdout" else _with_absolute(log, ["to"], base)
+
+
 def _absolute_model(model: Model, base: Path) -> Model:
+    model = replace(model, log=model.log and _absolute_log(model.log, base))
     return model if "://" in model.url else _with_absolute(model, ["url"], base)
 
 

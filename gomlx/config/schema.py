@@ -85,6 +85,28 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     admin: Admin | None = None  # None: all see the details of the service
 
 
+class LineFile(Struct, frozen=True, kw_only=True):
+    """Where the lines of a log go, and which share of them."""
+
+    to: str = "stdout"  # or a file; each worker has one of its own: name.0.jsonl
+    sample: Annotated[float, Meta(gt=0, le=1)] = 1.0  # the share that is logged
+    max_mb: Positive = 100  # then a file is renamed to name.0.jsonl.1
+    keep: Annotated[int, Meta(ge=0, le=1000)] = 5  # renamed ones
+
+
+class AccessLog(LineFile, frozen=True, kw_only=True):
+    """One line for each request to the service, or for a share of them."""
+
+    queries: bool = False  # whether the values of a GET are logged
+
+
+class RequestLog(LineFile, frozen=True, kw_only=True):
+    """One line for each row with its answer, or for a share of them."""
+
+    # The inputs and outputs that are in a line, and no others.
+    fields: tuple[str, ...] | Literal["all"]
+
+
 class Batch(Struct, frozen=True, kw_only=True):
     """How rows of different requests join one run."""
 
@@ -147,6 +169,7 @@ class Model(Struct, frozen=True, kw_only=True):
     # Who shares one computation of a row: a process, a host, all hosts.
     coalesce: Literal["process", "host", "fleet"] = "process"
     lease_ms: _Milliseconds = 1000.0  # how long others wait for who computes a row
+    log: RequestLog | None = None  # of its rows and answers; None: none
 
 
 class CacheTier(Struct, frozen=True, kw_only=True):
@@ -224,6 +247,7 @@ class Config(Struct, frozen=True, kw_only=True):
     run_dir: str | None = None
     log_level: Annotated[str, Meta(pattern="^(debug|info|warning|error)$")] = "info"
     log_format: Literal["text", "json"] = "text"
+    access_log: AccessLog | None = None  # None: none
     # Whether staging and workers may write to the service's own folders only, and
     # execute nothing, where the kernel can forbid it (Landlock).
     sandbox: bool = True
@@ -237,6 +261,12 @@ class Config(Struct, frozen=True, kw_only=True):
     def workers(self) -> int:
         """How many worker processes run."""
         return self.endpoint.workers or os.cpu_count() or 1
+
+    @property
+    def log_folders(self) -> list[Path]:
+        """The folders that logs of requests are written to."""
+        logs = (self.access_log, *(model.log for model in self.models))
+        return [Path(one.to).parent for one in logs if one and one.to != "stdout"]
 
     def datastore_of(self, model: Model) -> Datastore | None:
         """The datastore a model names."""

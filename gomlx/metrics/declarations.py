@@ -101,6 +101,11 @@ COUNTERS = {
     "gomlx_isolated_restarts": Declaration(
         "Processes of an isolated model that were started anew.", ("model",)
     ),
+    "gomlx_log_lines": Declaration(
+        "Lines of the access log and of logs of rows (by model), by outcome: written; "
+        "dropped (the queue was full, as of a slow disk); failed (to be written).",
+        ("log", "model", "outcome"),
+    ),
     "gomlx_loads": Declaration(
         "Loads of a version by a worker, by outcome: loaded; failed.",
         ("model", "outcome"),

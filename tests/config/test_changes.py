@@ -49,6 +49,7 @@ def test_what_needs_a_restart_is_left() -> None:
     [
         ({"datastore": "a"}, "datastore 'a' is new"),
         ({"isolate": {}}, "it is the first with isolate"),
+        ({"log": {"fields": []}}, "its log is another one"),
         (
             {"transformer": "a:b"},
             "it is the first with a transformer, and workers are confined",

@@ -123,7 +123,7 @@ class ModelPredictor:
         """Go on with a request that a thread has parsed."""
         requester = parsing.requester
         if parsing.is_abandoned:
-            _release(requester)
+            self._release(requester)
             return
         requester.pending = None
         try:
@@ -133,7 +133,7 @@ class ModelPredictor:
             if self._live_lookup() is not lookup:  # of a version that is gone
                 self.predict_large(requester)
                 return
-            _release(requester)
+            self._release(requester)
             live = self._slot.live
             assert live is not None  # it has a lookup
             cached = lookup.cached([one])
@@ -155,8 +155,16 @@ class ModelPredictor:
     def _change_version(self, live: LiveVersion) -> VersionLookup:
         policy = self._policy.in_effect(bool(live.servable.description.unsteady))
         policy = policy.worthwhile(self._name, live.batcher.cost.key_seconds)
-        self._lookup = VersionLookup(live, policy, self._max_rows)
+        self._lookup = self._version_lookup(live, policy)
         return self._lookup
+
+    def _version_lookup(self, live: LiveVersion, policy: CachePolicy) -> VersionLookup:
+        return VersionLookup(live, policy, self._max_rows)
+
+    def _release(self, requester: Requester) -> None:
+        """Drop a large text that is parsed: a request may outlive its reply."""
+        if isinstance(requester.text, BodyParts):
+            requester.text.release()
 
     def _answer(
         self,
@@ -252,12 +260,6 @@ def _parse(
             return lookup.parser.parse_large(text.joined())
         hash(text)  # a text keeps it, and the look-up among recent texts needs it
         return lookup.parser.parse_large(text)
-
-
-def _release(requester: Requester) -> None:
-    """Drop a large text that is parsed: a request that waits may outlive its reply."""
-    if isinstance(requester.text, BodyParts):
-        requester.text.release()
 
 
 def _log_bug(name: str, error: Exception) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gomlx.errors import GomlxError
 from gomlx.models.serving.current import Current
@@ -78,7 +78,7 @@ class Predictor:
         counts = ModelCounts(self._metrics, name)
         self._refusals[name] = counts.refusals
         self._queued[name] = self._limits[model].queued
-        self.models[name] = ModelPredictor(
+        self.models[name] = self._model(
             name,
             self._policies[model],
             self._limits[model].request,
@@ -86,6 +86,10 @@ class Predictor:
             self._misses,
             counts,
         )
+
+    def _model(self, name: str, *parts: Any) -> ModelPredictor:
+        """Return what answers the requests for a model. parts: a ModelPredictor's."""
+        return ModelPredictor(name, *parts)
 
     def configure(
         self,

@@ -194,7 +194,7 @@ class PendingRequest:
         """Join the answers into the reply; seconds: what the request took."""
         parsed = self.parsed
         if parsed.is_batch or self.hits or not parsed.keys:
-            status = self._cache_status()
+            status = self.cache_status()
         else:  # PERF: as for most
             status = COLLAPSED if self.collapsed else STORED
         answers: list[bytes] = self.answers  # type: ignore[assignment] # none is None
@@ -205,7 +205,8 @@ class PendingRequest:
         body = RESPONSE % (live.envelope, int(seconds * 1e6), data)
         return Reply(200, body, status, live.digest)
 
-    def _cache_status(self) -> str:
+    def cache_status(self) -> str:
+        """Say where the answers of an ended request are from."""
         rows = len(self.answers)
         is_batch = self.parsed.is_batch
         if not self.parsed.keys:

@@ -37,12 +37,10 @@ from gomlx.runtime.process import (
 )
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.runtime.sandbox import confine
-from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
-from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.http.tls.handshake import Handshake
 from gomlx.server.process.handlers import http_limits
@@ -107,12 +105,14 @@ class PassingConnection(WatchedConnection):
         """Have the hot protocol go on, from bytes that have come."""
         is_blocked = self._flow_control.write_paused
         transport = self._give_up_transport()
-        protocol = HotProtocol(self.worker.service.connections)
+        service = self.worker.service
+        protocol = service.logs.hot_protocol()(service.connections)
         protocol.take_back(transport, rest, is_blocked)
 
     async def _handle_h2c_upgrade(self, request: Any) -> None:
         service = self.worker.service
-        if service is None or service.http2 is None:
+        http2 = service and service.connections.successors.http2
+        if service is None or http2 is None:
             await super()._handle_h2c_upgrade(request)
             return
         target = request.raw_path
@@ -127,7 +127,7 @@ class PassingConnection(WatchedConnection):
         self._task = None  # it ends by itself
         transport = self._give_up_transport()
         transport.write(negotiation.UPGRADE_101)
-        protocol = service.http2(service.connections)
+        protocol: Any = http2(service.connections)
         protocol.upgrade(transport, asked)
         if received:
             protocol.data_received(received)
@@ -217,7 +217,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({tried, heartbeat}, return_when=first)
             tried.cancel()
-            await self._listen(service.connections)
+            await self._listen(service)
         await heartbeat
         service.stop_accepting()
         await self._shutdown()
@@ -225,9 +225,9 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         # Not sys.exit: it waits for all threads, also for a run that does not end.
         os._exit(0)
 
-    async def _listen(self, connections: Connections) -> None:
+    async def _listen(self, service: Service) -> None:
         """Take connections, unless this worker has to stop already."""
-        protocols = self._protocols(connections)
+        protocols = self._protocols(service)
         for listener in self.app.listeners if self.alive else ():
             allow_reuse(listener)
             server = await self.loop.create_server(
@@ -235,12 +235,13 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             )
             self.servers.append(server)
 
-    def _protocols(self, connections: Connections) -> Callable[[], asyncio.Protocol]:
+    def _protocols(self, service: Service) -> Callable[[], asyncio.Protocol]:
         """Return what makes the first protocol of each connection."""
+        hot = service.logs.hot_protocol()
+        connections = service.connections
         if self.app.certificates is None:
-            return partial(HotProtocol, connections)
-        context = self.app.certificates.context
-        return partial(Handshake, connections, context, HotProtocol)
+            return partial(hot, connections)
+        return partial(Handshake, connections, self.app.certificates.context, hot)
 
     async def _start_service(self) -> Service:
         try:
@@ -250,7 +251,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             if self.app.config.endpoint.listen == "ready":
                 await self.service.startup()
             else:
-                await self._listen(self.service.connections)
+                await self._listen(self.service)
                 self.service.start_loading()
         except Exception:
             log.exception("cannot start")
@@ -268,7 +269,8 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         if config.sandbox and not any(model.transformer for model in config.models):
             tempfile.tempdir = str(rundir.root)  # TensorFlow looks for one
             # All of shared memory: what is removed there is made anew.
-            confine([rundir.root, rundir.shared.parent], may_connect=True)
+            folders = [rundir.root, rundir.shared.parent, *config.log_folders]
+            confine(folders, may_connect=True)
 
     def _hooks(self) -> WorkerHooks:
         limits = http_limits(self.config.endpoint)

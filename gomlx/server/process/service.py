@@ -32,6 +32,8 @@ from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.predictor import Predictor
+from gomlx.server.logs.predicting import RecordingPredictor
+from gomlx.server.logs.worker import WorkerLogs
 from gomlx.server.process.announcement import Announcement
 from gomlx.server.process.configuring import (
     ConfigFollower,
@@ -74,8 +76,8 @@ _Background = Callable[[], Coroutine[Any, Any, None]]
 class Service:
     """Everything that serves in one worker process.
 
-    app: the ASGI application. connections: those on a protocol of ours. http2: makes
-    the protocol of one of HTTP/2; None where its library cannot be imported.
+    app: the ASGI application. connections: those on a protocol of ours. logs: of
+    requests.
     """
 
     def __init__(self, config: Config, rundir: RunDir, hooks: WorkerHooks) -> None:
@@ -83,18 +85,19 @@ class Service:
         self._hooks = hooks
         self._metrics = metrics = Metrics(rundir.metrics, slot)
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
+        self.logs = logs = WorkerLogs(config, slot, rundir.shared, metrics)
         self._stores = open_stores(config, rundir.store, metrics)
-        parts = _parts(config, hooks, metrics, self._stores)
+        parts = _parts(config, hooks, metrics, self._stores, logs)
         cors = CorsRules(config.endpoint.cors)
         handlers = build_handlers(config, rundir, parts)
         answering = partial(_application, cors, body_bytes(metrics))
-        self.app = PacedApp(answering(config, handlers))
-        self.http2 = _http2_protocols(self.app)
+        self.app = PacedApp(logs.logged(answering(config, handlers)))
+        http2 = _http2_protocols(self.app, logs)
         self.connections = Connections(
             {route_of(model.id): model.id for model in config.models},
             parts.predictor,
             parts.limits,
-            Successors(hooks.hand_over, self.http2, hooks.may_use_h2c),
+            Successors(hooks.hand_over, http2, hooks.may_use_h2c),
             hooks.places,
             cors,
         )
@@ -143,7 +146,7 @@ class Service:
     ) -> None:
         """Have all routes answered as a config has them."""
         handlers = build_handlers(config, rundir, replace(parts, limits=limits))
-        self.app.pass_to(answering(config, handlers))
+        self.app.pass_to(self.logs.logged(answering(config, handlers)))
         self._hooks.change_limits(limits)
 
     async def startup(self) -> None:
@@ -204,6 +207,8 @@ class Service:
             task.cancel()
         closing = [store.tiers.close() for store in self._stores.values()]
         await asyncio.gather(*closing)  # each may wait for a Redis that hangs
+        await asyncio.to_thread(self.logs.close)
+        self.logs.tick()
         self._metrics.close()
 
     async def _flush(self) -> None:
@@ -220,6 +225,7 @@ class Service:
             self._hooks.check_handed_over()
             for store in self._stores.values():
                 store.tick()
+            self.logs.tick()
             await asyncio.sleep(_TICK_SECONDS)
 
 
@@ -242,22 +248,29 @@ def _application(
 
 
 def _http2_protocols(
-    app: PacedApp,
+    app: PacedApp, logs: WorkerLogs
 ) -> "Callable[[Connections], Http2Protocol] | None":
     try:
         from gomlx.server.http.http2.protocol import http2_protocols
     except ImportError:
         return None
-    return http2_protocols(app)
+    return http2_protocols(app, logs.http2_requests())
 
 
 def _parts(
-    config: Config, hooks: WorkerHooks, metrics: Metrics, stores: Mapping[str, Store]
+    config: Config,
+    hooks: WorkerHooks,
+    metrics: Metrics,
+    stores: Mapping[str, Store],
+    logs: WorkerLogs,
 ) -> WorkerParts:
     ids = (model.id for model in config.models)
     current = Current(ids, is_terse=config.endpoint.admin is not None)
     policies = policies_of(config, stores)
-    predictor = Predictor(current, policies, row_limits_of(config), metrics)
+    answered = current, policies, row_limits_of(config), metrics
+    predictor = (
+        RecordingPredictor(logs.rows, *answered) if logs.rows else Predictor(*answered)
+    )
     limits = http_limits(config.endpoint)
     certificates = hooks.certificates
     return WorkerParts(current, predictor, stores, metrics, certificates, limits)

@@ -30,7 +30,7 @@ from gomlx.server.http.http2.engine import (
     ErrorCode,
     goaway,
 )
-from gomlx.server.http.http2.requests import Http2Routes, Requests
+from gomlx.server.http.http2.requests import Http2Routes, MakeRequests, Requests
 from gomlx.server.http.http2.upgrade import UpgradeRequest
 from gomlx.server.http.peer import Peer
 
@@ -68,7 +68,7 @@ class Http2Protocol(asyncio.Protocol):
     def __init__(self, connections: Connections, routes: Http2Routes) -> None:
         self.connections = connections
         self.engine = Engine(routes.parse.max_bytes)
-        self._requests = Requests(self, routes)
+        self._requests = routes.requests(self, routes)
         self._state = Http2State.OPEN
         self._stopping_since = 0.0
         self._will_flush = False
@@ -313,11 +313,11 @@ class Http2Protocol(asyncio.Protocol):
 
 
 def http2_protocols(
-    application: AsgiApplication,
+    application: AsgiApplication, requests: MakeRequests = Requests
 ) -> Callable[[Connections], Http2Protocol]:
     """Return what makes the protocol of a connection.
 
     application: answers every route but the hot ones.
     """
-    routes = cache(lambda connections: Http2Routes(connections, application))
+    routes = cache(lambda connections: Http2Routes(connections, application, requests))
     return lambda connections: Http2Protocol(connections, routes(connections))

@@ -7,6 +7,7 @@
 Each stream ends on its own: answered, or reset by the peer, which abandons its request.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from gomlx.server.http.connections import Connections
@@ -42,14 +43,23 @@ class Http2Routes:
     """What answers the requests of all connections.
 
     parse: a request's fields → the Head of one for a hot route. Any other request is
-    the application's.
+    the application's. requests: makes the requests of one connection.
     """
 
-    def __init__(self, connections: Connections, application: AsgiApplication) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        application: AsgiApplication,
+        requests: "MakeRequests",
+    ) -> None:
         limits = connections.limits
         self.parse = FieldsParser(connections.parse, limits.header_bytes)
         self.application = application
+        self.requests = requests
         self.pace = Pace()
+
+
+MakeRequests = Callable[["RequestsOwner", Http2Routes], "Requests"]
 
 
 class RequestsOwner(Protocol):

@@ -1,0 +1,116 @@
+"""The access log: one JSON object for each sampled request."""
+
+import re
+from time import time
+from typing import NamedTuple
+
+import orjson
+
+from gomlx.runtime.logs import rfc_3339
+from gomlx.server.logs.sampling import Sampler
+from gomlx.server.logs.writer import LineCounts, LineWriter
+
+_LINE_BYTES = 512  # about
+_STATUS = re.compile(
+    r"gomlx; (?:(hit)|fwd=(\w+))(?:; (stored|collapsed))?(?:; detail=(\S+))?"
+)
+_MODEL = "model"  # the tier of a row that was computed
+
+
+class Origin(NamedTuple):
+    """Where an answer is from, in words of `Cache-Status`.
+
+    cache: hit, miss, partial (of a batch), collapsed or bypass. tier: L1, a connection
+    or model; None: of several rows, or there is none.
+    """
+
+    cache: str | None
+    tier: str | None
+
+    @classmethod
+    def of(cls, cache_status: str) -> "Origin":
+        """Parse a Cache-Status of ours; "" has no origin."""
+        found = _STATUS.match(cache_status)
+        if found is None:
+            return cls(None, None)
+        hit, forwarded, outcome, detail = found.groups()
+        of_rows = detail is not None and detail.startswith('"')
+        if hit:
+            return cls(hit, None if of_rows else detail)
+        if forwarded == "miss":
+            forwarded = "collapsed" if outcome == "collapsed" else forwarded
+            return cls(forwarded, _MODEL)
+        return cls(forwarded, _MODEL if forwarded == "bypass" else None)
+
+
+class Access(NamedTuple):
+    """A request and its response; seconds: from its last byte to the response.
+
+    method and target are "" where the request was refused before it was read.
+    """
+
+    peer: str
+    method: str
+    target: str
+    status: int
+    size: int
+    seconds: float
+    model: str = ""
+    cache_status: str = ""
+    request_id: str = ""
+
+
+class AccessRecorder:
+    """Logs sampled requests. gap: how many others come before the next one.
+
+    PERF: the protocols count the gap down themselves.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        writer: LineWriter,
+        counts: LineCounts,
+        shows_queries: bool,
+    ) -> None:
+        self.gap = sampler.gap
+        self.counts = counts
+        self._sampler = sampler
+        self._writer = writer
+        self._shows_queries = shows_queries
+
+    def chosen(self) -> None:
+        """Begin the next gap: a request is chosen."""
+        self.gap = self._sampler.next()
+
+    def record(self, access: Access) -> None:
+        """Log a request that was chosen."""
+        ended = time()
+        self._writer.put(
+            lambda: [access_line(access, ended, self._shows_queries)],
+            _LINE_BYTES + len(access.target),
+            self.counts,
+        )
+
+
+def access_line(access: Access, ended: float, shows_query: bool) -> bytes:
+    """Return the line of a request that was answered at a time since the epoch."""
+    origin = Origin.of(access.cache_status)
+    path, _, query = access.target.partition("?")
+    fields = {
+        "time": rfc_3339(ended),
+        "logger": "access",
+        "peer": access.peer,
+        "method": access.method or None,
+        "path": path or None,
+        "query": query if shows_query else None,
+        "status": access.status,
+        "bytes": access.size,
+        "seconds": round(access.seconds, 6),
+        "model": access.model or None,
+        "cache": origin.cache,
+        "tier": origin.tier,
+        "request_id": access.request_id or None,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    return orjson.dumps(given, option=orjson.OPT_APPEND_NEWLINE)

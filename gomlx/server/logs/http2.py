@@ -1,0 +1,32 @@
+"""The hot routes over HTTP/2 with an access log."""
+
+from time import perf_counter
+
+from gomlx.server.http.http2.requests import Http2Routes, Requests, RequestsOwner
+from gomlx.server.http.http2.stream import HotStream
+from gomlx.server.logs.access import AccessRecorder
+from gomlx.server.logs.hot import access_of
+from gomlx.server.predict.reply import Reply
+
+
+class LoggedRequests(Requests):
+    """The streams of one connection of HTTP/2; the hot ones are in the access log."""
+
+    def __init__(
+        self, access: AccessRecorder, owner: RequestsOwner, routes: Http2Routes
+    ) -> None:
+        super().__init__(owner, routes)
+        self._access = access
+
+    def respond(self, stream: HotStream, reply: Reply) -> None:
+        """Send a reply, if the stream still waits for one."""
+        if stream.number in self.streams:
+            access = self._access
+            access.gap -= 1
+            if access.gap < 0:
+                access.chosen()
+                address = self._owner.peer.address
+                # 0: it is refused before it has arrived.
+                seconds = perf_counter() - stream.arrived if stream.arrived else 0.0
+                access.record(access_of(address, stream.head, reply, seconds))
+        super().respond(stream, reply)
