@@ -31,9 +31,9 @@ from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.limits import HttpLimits
-from gomlx.server.predict.predictor import Predictor
 from gomlx.server.logs.predicting import RecordingPredictor
 from gomlx.server.logs.worker import WorkerLogs
+from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.announcement import Announcement
 from gomlx.server.process.configuring import (
     ConfigFollower,
