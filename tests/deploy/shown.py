@@ -19,7 +19,6 @@ from random import Random
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.client.flights import flights
 from tests.support import redis_servers, saved_models
@@ -102,8 +101,10 @@ def send_some(client: httpx.Client, random: Random) -> None:
 
 
 @contextmanager
-def chromium(program: str) -> Iterator[Browser]:
+def chromium(program: str) -> Iterator[Any]:
     """Run a real Chromium without a window."""
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu"]
@@ -114,14 +115,14 @@ def chromium(program: str) -> Iterator[Browser]:
             browser.close()
 
 
-def open_view(page: Page, service: Service, view: str) -> None:
+def open_view(page: Any, service: Service, view: str) -> None:
     """Open a view, and wait until it shows what the service says."""
     page.goto(f"{service.url}/ui#{view}")
     page.wait_for_selector(f"#view-{view}:not([hidden])")
     page.wait_for_selector("body:not(:has-text('Asking the service'))")
 
 
-def _take_pictures(browser: Browser, service: Service) -> None:
+def _take_pictures(browser: Any, service: Service) -> None:
     PICTURES.mkdir(exist_ok=True)
     for view in VIEWS:
         for scheme, viewport in (("light", _VIEWPORT), ("dark", _VIEWPORT)):
@@ -130,7 +131,7 @@ def _take_pictures(browser: Browser, service: Service) -> None:
 
 
 def _take(
-    browser: Browser, service: Service, name: tuple[str, str], viewport: dict[str, int]
+    browser: Any, service: Service, name: tuple[str, str], viewport: dict[str, int]
 ) -> None:
     view, kind = name
     scheme = "dark" if kind == "dark" else "light"

@@ -1,7 +1,6 @@
 """The page in a real Chromium: what it shows, to whom, and what it does not let in."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,10 @@ from tests.deploy.shown import (
     send_some,
     shown_service,
 )
+from tests.deploy.tools import program
 from tests.support import saved_models
 from tests.support.service import Service, running, wait_for
 
-PROGRAM = shutil.which("chromium") or ""
-pytestmark = pytest.mark.skipif(not PROGRAM, reason="chromium is missing (Debian's)")
 WIDE = {"width": 1000, "height": 760}
 NARROW = {"width": 320, "height": 640}
 MILLISECONDS = 30_000  # at most, for what a page is to show
@@ -30,7 +28,10 @@ TOKEN = "0123456789abcdef-token"
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def service(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """The service; the browser comes first: where there is none, nothing starts."""
     with shown_service(tmp_path_factory.mktemp("shown")) as service:
         with service.connect() as client:
             for _ in range(3):
@@ -40,7 +41,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium(PROGRAM) as browser:
+    pytest.importorskip("playwright", reason="extra deploy-test")
+    with chromium(program("chromium")) as browser:
         yield browser
 
 

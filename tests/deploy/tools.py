@@ -16,6 +16,7 @@ import pytest
 _FOLDERS = (str(Path(sys.executable).parent), "/usr/sbin", "/sbin")
 DEBIAN = {
     "buildah": "buildah",
+    "chromium": "chromium",
     "crun": "crun",
     "haproxy": "haproxy",
     "mmdebstrap": "mmdebstrap",
