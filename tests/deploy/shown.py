@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,15 +160,30 @@ def main() -> None:
     program = shutil.which("chromium")
     if program is None:
         sys.exit("chromium is missing (Debian's chromium)")
-    random = Random(1)
     with tempfile.TemporaryDirectory() as name, shown_service(Path(name)) as service:
-        end = time.monotonic() + 60 * minutes
-        with service.connect() as client:
-            while time.monotonic() < end:
-                send_some(client, random)
-                time.sleep(_TURN_SECONDS)
-        with chromium(program) as browser:
+        with traffic(service), chromium(program) as browser:
+            time.sleep(60 * minutes)
             _take_pictures(browser, service)
+
+
+@contextmanager
+def traffic(service: Service) -> Iterator[None]:
+    """Send requests, a few at a time, until the end."""
+    has_ended = threading.Event()
+
+    def send() -> None:
+        random = Random(1)
+        with service.connect() as client:
+            while not has_ended.wait(_TURN_SECONDS):
+                send_some(client, random)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        has_ended.set()
+        thread.join()
 
 
 if __name__ == "__main__":

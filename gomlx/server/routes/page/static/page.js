@@ -594,7 +594,7 @@ function rowsNote(found) {
 // --- try a prediction ---
 
 // shown: the model and version that the fields, of each row, are for
-const form = { shown: "", fields: [], isBusy: false };
+const form = { shown: "", model: "", fields: [], isBusy: false };
 
 function showTry() {
   const [name] = chosen("try-model");
@@ -608,10 +608,18 @@ function showTry() {
     form.shown = key;
     byId("try-result").replaceChildren();
     const rows = [1, 2].map((n) => rowFields(found, n));
+    rows.forEach((row, i) => row.fields.forEach((field) => keepValue(field, i, name)));
+    form.model = name;
     form.fields = rows.map((row) => row.fields);
     byId("try-rows").replaceChildren(...rows.map((row) => row.node));
     showSecondRow();
   }
+}
+
+/** Let a field of a new version have what was typed for the one before. */
+function keepValue(field, row, model) {
+  const old = form.model === model && form.fields[row]?.find((one) => one.tensor.name === field.tensor.name);
+  if (old) field.input.value = old.input.value;
 }
 
 function showSecondRow() {
