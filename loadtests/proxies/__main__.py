@@ -11,6 +11,7 @@ goal: none failed, and the slowest took less than a second. Exits with 1 if any 
 
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import time
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from loadtests.proxies.hosts import FACTORS, FAULTS, Hosts, two_hosts
 from loadtests.proxies.load import Load, Results
-from loadtests.proxies.proxy import PROXIES, in_front
+from loadtests.proxies.proxy import PROXIES, Proxy, in_front
 
 _RESULTS = Path(__file__).parents[1] / "results" / "proxies.md"
 _QUIET_SECONDS = 1.0  # before and after a fault
@@ -103,7 +104,7 @@ def table(cells: Iterable[Cell]) -> str:
 
 
 def _title() -> str:
-    versions = ", ".join(_version(proxy.executable) for proxy in PROXIES)
+    versions = ", ".join(_named(proxy) for proxy in PROXIES)
     where = f"{os.cpu_count()} cores, {platform.machine()}"
     return (
         "# Requests through proxies while a host fails\n\n"
@@ -112,16 +113,19 @@ def _title() -> str:
     )
 
 
-def _version(executable: str | None) -> str:
-    """Return the first line that has the version of a program."""
-    if executable is None:
-        return "not installed"
-    flag = "--version" if "envoy" in executable else "-v"
+def _named(proxy: Proxy) -> str:
+    """Return the name of a proxy, with the version that is installed."""
+    if proxy.executable is None:
+        return f"no {proxy.name}"
     done = subprocess.run(
-        [executable, flag], check=True, capture_output=True, text=True, timeout=30
+        [proxy.executable, proxy.version],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
-    lines = (done.stdout + done.stderr).splitlines()
-    return next(line for line in lines if line.strip()).strip()
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout + done.stderr)
+    return f"{proxy.name} {found[0]}" if found else proxy.name
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from loadtests.load import procfs
 from tests.support import saved_models
-from tests.support.redis_servers import free_port
 from tests.support.processes import processes_of
+from tests.support.redis_servers import free_port
 from tests.support.service import Service, running, wait_for
 
 FACTORS = (2.0, 3.0)  # of the first version, and of the next one

@@ -20,7 +20,7 @@ _PORT = 8080
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy. install: how to get it.
+    """A proxy. install: how to get it. version: the flag that prints its version.
 
     listens: what says in its config where it listens, and the same for a port of
     loopback. address: how it writes a host and a port. others: further changes for a
@@ -37,6 +37,7 @@ class Proxy:
     others: tuple[tuple[str, str], ...]
     check: Callable[[Path], list[str]]
     serve: Callable[[Path], list[str]]
+    version: str = "-v"
 
     @property
     def executable(self) -> str | None:
@@ -107,6 +108,7 @@ ENVOY = Proxy(
         *("-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"),
         *("--log-level", "warning"),
     ],
+    version="--version",
 )
 PROXIES = (NGINX, HAPROXY, ENVOY)
 
