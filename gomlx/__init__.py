@@ -8,6 +8,7 @@ from gomlx.errors import (
     ConfigInvalid,
     ConnectionFailed,
     DeadlineExceeded,
+    Forbidden,
     GomlxError,
     InvalidInput,
     ModelNotFound,
@@ -17,6 +18,7 @@ from gomlx.errors import (
     RunFailed,
     StageFailed,
     TooLarge,
+    Unauthorized,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = [
     "ConnectionFailed",
     "DeadlineExceeded",
     "FakeTransport",
+    "Forbidden",
     "GomlxError",
     "InvalidInput",
     "ModelNotFound",
@@ -50,6 +53,7 @@ __all__ = [
     "StageFailed",
     "TooLarge",
     "Transport",
+    "Unauthorized",
     "__version__",
     "running",
     "serve",

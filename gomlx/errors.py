@@ -2,7 +2,8 @@
 
 GomlxError                 500
 ├── InvalidInput           400  the request does not fit the model: change it
-├── Unauthorized           401  the route is for those with an admin's token
+├── Unauthorized           401  no token or certificate, or not a known one
+├── Forbidden              403  the client is known, and may not do this
 ├── ModelNotFound          404  the config has no such model
 ├── TooLarge               413  send fewer bytes or rows in one request
 ├── Overloaded             429  the queue is full: retry later
@@ -82,14 +83,59 @@ class InvalidInput(GomlxError):
 
 
 class Unauthorized(GomlxError):
-    """The route is for admins, and the request has none of their tokens."""
+    """The request has neither a token nor a certificate that the route admits.
+
+    has_token: it has a token, which is not, or no longer, known.
+    """
 
     status = 401
+    has_token = False
 
-    def __init__(self, path: str) -> None:
-        super().__init__(
+    @classmethod
+    def of_admins(cls, path: str) -> Self:
+        """Return the error of a route that is for admins."""
+        return cls(
             f"{path} is for admins: send the header Authorization: Bearer TOKEN, with "
             "a token of endpoint.admin.token_file"
+        )
+
+    @classmethod
+    def of_clients(cls, has_token: bool) -> Self:
+        """Return the error of a route that is for known clients."""
+        what = (
+            "the token is not known" if has_token else "no known token or certificate"
+        )
+        error = cls(
+            f"{what}: send the header Authorization: Bearer TOKEN (token_file of "
+            "gomlx.Options), or a client certificate that endpoint.auth names"
+        )
+        error.has_token = has_token
+        return error
+
+    @property
+    def challenge(self) -> str:
+        """The header WWW-Authenticate (RFC 6750, section 3)."""
+        reason = ', error="invalid_token"' if self.has_token else ""
+        return f'Bearer realm="gomlx"{reason}'
+
+
+class Forbidden(GomlxError):
+    """The client is known, and may not ask for the model."""
+
+    status = 403
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"this client may not use model {excerpt(model)!r}: endpoint.auth of the "
+            "config lists the models of each client"
+        )
+
+    @classmethod
+    def of_address(cls, path: str, address: str) -> Self:
+        """Return the error of a route that is for other networks."""
+        where = f" {address}" if address else ""
+        return cls.from_message(
+            f"{path} is for admins: this address{where} is not in endpoint.admin.allow"
         )
 
 

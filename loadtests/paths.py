@@ -163,7 +163,12 @@ async def _running(config: Any, rundir: Any) -> AsyncIterator[_Caller]:
 
     places = Places(100, int, lambda address: False)
     hooks = WorkerHooks(
-        None, asyncio.Protocol, lambda: None, places, lambda peer: False, lambda: None
+        None,
+        lambda _: asyncio.Protocol(),
+        lambda: None,
+        places,
+        lambda peer: False,
+        lambda: None,
     )
     service = Service(config, rundir, hooks)
     await service.startup()

@@ -87,12 +87,14 @@ def _found(path: Path, connect: bool, quick: bool) -> _Found:
     from gomlx.cli.model_report import model_reports
     from gomlx.cli.service import check_secret_files
     from gomlx.cli.tier_report import tier_reports
+    from gomlx.config.access import exposures, hidden
     from gomlx.config.load import load_config
 
     config = load_config(path)
     check_secret_files(config)
     expires = _certificate_expiry(config)
-    warnings = [text for model in config.models for text in _warnings(model)]
+    warnings = [*exposures(config.endpoint), *hidden(config.endpoint)]
+    warnings += [text for model in config.models for text in _warnings(model)]
     reports = model_reports(config, quick)
     connections = try_connections(config) if connect else []
     tiers = tier_reports(config, reports, connections)

@@ -1,5 +1,6 @@
 """The options of the commands that use a client, and the client that they describe."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from gomlx.client.network.hosts import address
 from gomlx.client.options import Options
 from gomlx.contract.document import Contract
 
+_TOKEN = "GOMLX_TOKEN"
 ModelId = Annotated[str, typer.Argument(help="The id of the model.")]
 HostUrls = Annotated[
     str,
@@ -33,7 +35,7 @@ OptionPairs = Annotated[
     typer.Option(
         "--option",
         metavar="NAME=VALUE",
-        help="A field of gomlx.Options: ca_file, http2, ttl_seconds, …",
+        help="A field of gomlx.Options: ca_file, token_file, http2, ttl_seconds, …",
     ),
 ]
 
@@ -45,11 +47,15 @@ def client_options(pairs: Sequence[str] | None, **defaults: Any) -> Options:
     """
     types = {field.name: field.type for field in fields(Options)}
     values = defaults
+    if token := os.environ.get(_TOKEN):  # an argument could be seen by other users
+        values["token"] = token
     for name, text in parse_pairs(pairs or ()).items():
         if name not in types:
             raise usage_error(f"no option {name!r}; there are: {', '.join(types)}")
         try:
             values[name] = _option_value(types[name], text)
+            if name == "token_file":
+                values.pop("token", None)  # of the environment
         except (KeyError, ValueError):
             raise usage_error(f"option {name}: cannot be {text!r}") from None
     try:

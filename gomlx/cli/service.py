@@ -14,6 +14,7 @@ import msgspec
 
 from gomlx.cache.redis.signatures import Signer
 from gomlx.cache.shared_memory.keeper import StoreKeeper
+from gomlx.config.access import exposures, hidden, token_files
 from gomlx.config.changes import change_of
 from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Endpoint, LoadedConfig, Model, Watch
@@ -56,6 +57,8 @@ def run_service(
     tls = config.endpoint.tls
     if tls and (warning := load_tls(tls).warning(time.time())):
         log.warning("%s", warning)
+    for text in (*exposures(config.endpoint), *hidden(config.endpoint)):
+        log.warning("%s", text)
     listeners = _listeners(config.endpoint)
     lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
@@ -98,8 +101,8 @@ def _make_log_folders(config: Config) -> None:
 
 def check_secret_files(config: Config) -> None:
     """Read the files of keys and tokens. Raises ConfigInvalid."""
-    if config.endpoint.admin:
-        read_tokens(config.endpoint.admin.token_file)
+    for option, path in token_files(config.endpoint):
+        read_tokens(option, path)
     for connection in config.connections:
         if connection.sign_key_file:
             Signer(connection.sign_key_file)

@@ -13,6 +13,7 @@ from gomlx.client.metrics import Collector
 from gomlx.client.network.shared_reader import SharedReader
 from gomlx.client.network.transport import Transport
 from gomlx.client.options import Options
+from gomlx.client.transports.authorized import authorized
 from gomlx.contract.document import Contract
 from gomlx.runtime.masking import masked
 
@@ -95,7 +96,8 @@ class ClientBase:
         try:
             # The first one imports a library, and reads certificates.
             transport = await asyncio.to_thread(self._make_transport)
-            await self._core.start(transport, self._make_shared())
+            sending = authorized(transport, self.options)
+            await self._core.start(sending, self._make_shared())
         except BaseException:
             await self._core.close()
             raise

@@ -1,6 +1,6 @@
 """How a client behaves: every option, declared once."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -29,11 +29,18 @@ class Options:
     ca_file: str | None = None  # authorities to trust, instead of the system's
     cert_file: str | None = None  # this client's certificate,
     key_file: str | None = None  # and its key
+    # What the service's endpoint.auth asks for; in a file it can be changed meanwhile.
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
     sign_key_file: str | None = None  # the service's keys of its shared tier
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check(field.name, field.type, getattr(self, field.name))
+        for one in fields(self):
+            _check(one.name, one.type, getattr(self, one.name))
+        if self.token is not None and self.token_file is not None:
+            raise ValueError(
+                "token_file: there is a token already; give one of the two"
+            )
 
 
 def _check(name: str, kind: Any, value: Any) -> None:

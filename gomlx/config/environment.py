@@ -18,7 +18,7 @@ from gomlx.config.yaml import YamlDocument, below, parsed_value
 
 PREFIX = "GOMLX_"
 # Names that are not options of the service.
-_OTHERS = ("GOMLX_HOST",)  # of commands that are clients
+_OTHERS = ("GOMLX_HOST", "GOMLX_TOKEN")  # of commands that are clients
 
 
 def overridden(

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from gomlx.config.environment import overridden
 from gomlx.config.references import reference_problems
-from gomlx.config.schema import Config, Endpoint, LineFile, LoadedConfig, Model
+from gomlx.config.schema import Auth, Config, Endpoint, LineFile, LoadedConfig, Model
 from gomlx.config.types import type_problems
 from gomlx.config.yaml import YamlDocument, read_yaml
 from gomlx.errors import ConfigInvalid
@@ -88,7 +88,9 @@ def masked_config(config: Config) -> dict[str, Any]:
     shown.pop("folder", None)
     _show_paths(shown, ["run_dir"], folder)
     _show_paths(tls or {}, _TLS_FILES, folder)
-    _show_paths(shown["endpoint"]["admin"] or {}, ["token_file"], folder)
+    auth = shown["endpoint"]["auth"] or {"clients": ()}
+    for section in (shown["endpoint"]["admin"] or {}, *auth["clients"]):
+        _show_paths(section, ["token_file"], folder)
     _show_paths(shown["access_log"] or {}, ["to"], folder)
     for model in shown["models"]:
         _show_paths(model, ["url"], folder)
@@ -136,7 +138,12 @@ def _absolute_model(model: Model, base: Path) -> Model:
 def _absolute_endpoint(endpoint: Endpoint, base: Path) -> Endpoint:
     tls = endpoint.tls and _with_absolute(endpoint.tls, _TLS_FILES, base)
     admin = endpoint.admin and _with_absolute(endpoint.admin, ["token_file"], base)
-    return replace(endpoint, tls=tls, admin=admin)
+    auth = endpoint.auth and Auth(
+        clients=tuple(
+            _with_absolute(one, ["token_file"], base) for one in endpoint.auth.clients
+        )
+    )
+    return replace(endpoint, tls=tls, admin=admin, auth=auth)
 
 
 def _with_absolute(section: _Section, names: list[str], base: Path) -> _Section:

@@ -6,6 +6,7 @@ from itertools import chain
 import msgspec
 
 from gomlx.cache.redis.address import parse
+from gomlx.config.access import access_problems
 from gomlx.config.problem import Problem, Problems, nearest
 from gomlx.config.schema import (
     Config,
@@ -38,6 +39,7 @@ def reference_problems(config: Config) -> Problems:
     for i, connection in enumerate(config.connections):
         yield from _connection_problems(connection, f"connections[{i}]")
     yield from _endpoint_problems(config.endpoint)
+    yield from access_problems(config.endpoint, models)
     yield from _encoding_problems(config)
 
 
@@ -147,16 +149,24 @@ def _connection_problems(connection: Connection, path: str) -> Problems:
 
 
 def _endpoint_problems(endpoint: Endpoint) -> Problems:
-    for i, proxy in enumerate(endpoint.trusted_proxies):
-        try:
-            network_of(proxy)
-        except ValueError:
-            reason = f"expected an address or CIDR, got {proxy!r}"
-            yield Problem.at(f"endpoint.trusted_proxies[{i}]", reason)
+    yield from _network_problems(endpoint)
     if endpoint.tls:
         yield from _tls_problems(endpoint.tls, "endpoint.tls")
     if endpoint.cors:
         yield from _cors_problems(endpoint.cors, "endpoint.cors")
+
+
+def _network_problems(endpoint: Endpoint) -> Problems:
+    lists = {"endpoint.trusted_proxies": endpoint.trusted_proxies}
+    if endpoint.admin:
+        lists["endpoint.admin.allow"] = endpoint.admin.allow
+    for path, networks in lists.items():
+        for i, one in enumerate(networks):
+            try:
+                network_of(one)
+            except ValueError:
+                reason = f"expected an address or CIDR, got {one!r}"
+                yield Problem.at(f"{path}[{i}]", reason)
 
 
 def _cors_problems(cors: Cors, path: str) -> Problems:

@@ -17,6 +17,7 @@ _SignatureName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", max_length=128)
 ]
 _REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
+_SUBJECT = r"^\s*[A-Za-z][A-Za-z0-9.-]*=[^,]"  # CN=batch
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"  # package.module
 Positive = Annotated[int, Meta(ge=1)]
 _YEAR = 366 * 86400.0
@@ -47,12 +48,34 @@ class Cors(Struct, frozen=True, kw_only=True):
     max_age_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600  # of a preflight
 
 
-class Admin(Struct, frozen=True, kw_only=True):
-    """Who may see the details of the service."""
+class AuthClient(Struct, frozen=True, kw_only=True):
+    """A client that may ask for predictions: by a token, or by its certificate."""
 
-    token_file: str  # one token a line; read again when it changes
+    name: Id
+    token_file: str | None = None  # one token a line; read again when it changes
+    # Of its certificates: CN=batch, or all of several, O=Example,CN=batch; or an
+    # alternative name, URI=spiffe://example/batch, DNS=batch.example.
+    subjects: tuple[Annotated[str, Meta(pattern=_SUBJECT)], ...] = ()
+    models: tuple[str, ...] | None = None  # None: all
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    """Who may ask for predictions."""
+
+    clients: Annotated[tuple[AuthClient, ...], Meta(min_length=1)]
+
+
+class Admin(Struct, frozen=True, kw_only=True):
+    """Who may see the details of the service, and where."""
+
+    token_file: str | None = None  # one token a line; read again when it changes
     open_meta: bool = True  # meta/…, from which clients with a cache learn models
     page: bool = True  # /ui, which shows the service to people
+    # A listener of its own for the details; None: they are at the endpoint's.
+    port: Annotated[int, Meta(ge=0, le=65535)] | None = None  # 0: any free one
+    host: str = "127.0.0.1"
+    allow: tuple[str, ...] = ()  # addresses and CIDRs of admins there; none: all
+    tls: bool = True  # whether it speaks TLS as well, if the endpoint does
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -82,6 +105,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
     tls: Tls | None = None  # None: cleartext
     cors: Cors | None = None  # None: no page of another site reads an answer
+    auth: Auth | None = None  # None: all who reach the port may ask for predictions
     admin: Admin | None = None  # None: all see the details of the service
 
 

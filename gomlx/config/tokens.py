@@ -1,7 +1,12 @@
-"""The tokens of admins: a file of the config → who may see details, or a problem."""
+"""Files of bearer tokens (RFC 6750): whether a request has one of them.
+
+Digests are compared, each of them whether or not an earlier one was equal: how long
+that takes tells neither how a token begins nor how long it is.
+"""
 
 import logging
 import re
+from hashlib import sha256
 from hmac import compare_digest
 
 from gomlx.errors import ConfigInvalid
@@ -13,39 +18,51 @@ _is_token = re.compile(r"[\x21-\x7e]{16,512}").fullmatch
 _EXPECTED = "expected a token a line, of 16 characters or more: `openssl rand -hex 32`"
 
 
-class Admins:
-    """The tokens of a file, which is read again when it has changed.
+class TokenFile:
+    """The tokens of a file. If it changes and is not valid then, those in use stay.
 
-    If it is not valid then, the tokens in use stay.
+    option: where the config names it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, option: str, path: str) -> None:
         """Raises ConfigInvalid."""
+        self._option = option
         self._path = path
-        self._stamp = stamp(path)
-        self._tokens = read_tokens(path)
+        self._seen = self._tried = stamp(path)
+        self._digests = self._read()
 
-    def admits(self, authorization: str) -> bool:
-        """Return whether an Authorization header has a token of ours."""
-        self._look()
-        scheme, _, token = authorization.partition(" ")
-        given = token.strip().encode("utf-8", "replace")
-        found = [compare_digest(given, one) for one in self._tokens]  # all: in one time
-        return scheme.lower() == "bearer" and any(found)
+    def has(self, token: str) -> bool:
+        """Return whether a token is one of them; an empty one is none."""
+        given = _digest(token)
+        found = [compare_digest(given, one) for one in self._digests]
+        return any(found)
 
-    def _look(self) -> None:
-        new = stamp(self._path)
-        if new == self._stamp:
-            return
-        self._stamp = new
+    def look(self) -> bool:
+        """Read the file if it has changed; return whether its tokens may have.
+
+        It is read once two looks have found the same: in the middle of being written it
+        has fewer tokens.
+        """
+        now = stamp(self._path)
+        has_settled = now == self._seen
+        self._seen = now
+        if not has_settled or now == self._tried:
+            return False
+        self._tried = now
         try:
-            self._tokens = read_tokens(self._path)
+            self._digests = self._read()
         except ConfigInvalid as error:
             log.error("the tokens in use stay: %s", error)
+            return False
+        log.info("%s: the tokens of the file are read again", self._option)
+        return True
+
+    def _read(self) -> list[bytes]:
+        return [_digest(token) for token in read_tokens(self._option, self._path)]
 
 
-def read_tokens(path: str) -> list[bytes]:
-    """Return the tokens of a file. Raises ConfigInvalid."""
+def read_tokens(option: str, path: str) -> list[str]:
+    """Return the tokens of a file that an option names. Raises ConfigInvalid."""
     try:
         tokens = secret_lines(path)
         for n, token in tokens.items():
@@ -55,6 +72,15 @@ def read_tokens(path: str) -> list[bytes]:
             raise ValueError(_EXPECTED)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        problem = f"token_file: {path}: {reason}"
-        raise ConfigInvalid("endpoint.admin", [problem]) from None
-    return [token.encode() for token in tokens.values()]
+        raise ConfigInvalid(option, [f"token_file: {path}: {reason}"]) from None
+    return list(tokens.values())
+
+
+def bearer_token(authorization: str | None) -> str:
+    """Return the token of an Authorization header; empty: it has none."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode("utf-8", "replace")).digest()

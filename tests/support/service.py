@@ -77,7 +77,8 @@ class Service:
             # Not in the config: a tree of an older commit may read it.
             self._environment["GOMLX_ENDPOINT__DRAIN_SECONDS"] = "0"
         self._headers: dict[str, str] = {}
-        if admin := document["endpoint"].get("admin"):
+        admin = document["endpoint"].get("admin")
+        if admin and "token_file" in admin:
             token = (folder / admin["token_file"]).read_text().split()[0]
             self._headers["Authorization"] = f"Bearer {token}"
 

@@ -6,6 +6,7 @@ from gomlx.client.network.transport import Response
 from gomlx.errors import (
     BadResponse,
     DeadlineExceeded,
+    Forbidden,
     GomlxError,
     InvalidInput,
     ModelNotFound,
@@ -13,12 +14,15 @@ from gomlx.errors import (
     Overloaded,
     RunFailed,
     TooLarge,
+    Unauthorized,
 )
 
 _REFUSALS: dict[int, type[GomlxError]] = {
     error.status: error
     for error in (
         InvalidInput,
+        Unauthorized,
+        Forbidden,
         ModelNotFound,
         TooLarge,
         Overloaded,

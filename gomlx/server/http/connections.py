@@ -28,12 +28,13 @@ class Successors:
 
     gunicorn: for every request. http2: for connections of HTTP/2; None: they are
     Gunicorn's, too. may_use_h2c: whether the peer with an address may use it in the
-    clear.
+    clear. application: the ASGI application that both call.
     """
 
-    gunicorn: Callable[[], asyncio.Protocol]
+    gunicorn: "Callable[[Connections], asyncio.Protocol]"
     http2: "Callable[[Connections], asyncio.Protocol] | None"
     may_use_h2c: Callable[[Any], bool]
+    application: Any = None
 
 
 class Connections:
@@ -87,12 +88,15 @@ class Connections:
         for connection in list(self.open):
             connection.check(now)
 
-    def is_hot(self, data: bytes) -> bool:
-        """Whether bytes begin a request for a hot route, as far as they tell."""
+    def is_hot(self, data: bytes, names: frozenset[str]) -> bool:
+        """Whether bytes begin a request for a hot route, as far as they tell.
+
+        names: of the certificate of its client.
+        """
         end = data.find(HEAD_END) + len(HEAD_END)
         if end < len(HEAD_END):
             return may_begin_hot_request(data)
-        return self.parse(data[:end]) is not None
+        return self.parse.certified(names)(data[:end]) is not None
 
     def configure(self, limits: HttpLimits, is_served: Callable[[str], bool]) -> None:
         """Have other limits for new connections, and hot routes of these models."""

@@ -21,13 +21,19 @@ _HOT_PREFIXES = (b"POST /v1/api/model/", b"GET /v1/api/model/")
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
 _ORIGIN = frozenset({b"origin"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
-_ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
+_ONCE = frozenset({b"host", b"content-type", b"authorization", _TIMEOUT})
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
 _KEPT_HEADS = 1024
 KEPT_BYTES = 1024
 HEAD_END = b"\r\n\r\n"
 CLOSE: Final = "close"
 KEEP_ALIVE: Final = "keep-alive"
+_NOBODY = frozenset[str]()
+
+# Whether a request for a model may be answered, by its header Authorization and the
+# names of its client's certificate.
+Admits = Callable[[str, str | None, frozenset[str]], bool]
+NameFilter = Callable[[frozenset[str]], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,8 @@ class Head:
 class HeadParser:
     """Parses a whole head, with the empty line that ends it.
 
-    The result is None where the request is not for a hot route, unusual or malformed.
-    `short` is for heads of up to KEPT_BYTES, and keeps its results.
+    The result is None where the request is not for a hot route, unusual or malformed,
+    or not admitted. `short` is for heads of up to KEPT_BYTES, and keeps its results.
     """
 
     def __init__(
@@ -72,12 +78,61 @@ class HeadParser:
         self.max_body = max_body
         self.max_seconds = max_seconds
         self._routes = routes
-        self.short: Callable[[bytes], Head | None] = lru_cache(_KEPT_HEADS)(self._parse)
+        self.short = lru_cache(_KEPT_HEADS)(self._parse)
+        self._admits: Admits | None = None  # None: all
+        self._known: NameFilter | None = None
+        self._names = _NOBODY  # of the certificate of its connections' clients
+        self._certified: dict[frozenset[str], HeadParser] = {}
+        self._forgets: list[Callable[[], None]] = []
 
     def add_route(self, path: bytes, model: str) -> None:
         """Have requests for another path answered here, too."""
         self._routes[path] = model
-        self.short = lru_cache(_KEPT_HEADS)(self._parse)
+        self.forget()
+
+    @property
+    def tells_certificates(self) -> bool:
+        """Whether it matters who a connection's client is by its certificate."""
+        return self._known is not None
+
+    def restrict(self, admits: Admits, known: NameFilter | None) -> None:
+        """Admit certain requests only, which is part of what is kept of a head.
+
+        known: the names of a certificate that matter; None: none does.
+        """
+        self._admits = admits
+        self._known = known
+        self.forget()
+
+    def certified(self, names: frozenset[str]) -> "HeadParser":
+        """Return the parser for connections whose client's certificate has names."""
+        names = self._known(names) if self._known else _NOBODY
+        if not names:
+            return self
+        parser = self._certified.get(names)
+        if parser is None:
+            parser = HeadParser(self._routes, self.max_body, self.max_seconds)
+            parser.unusual = self.unusual
+            parser._admits = self._admits
+            parser._names = names
+            self._certified[names] = parser
+            self.when_forgotten(parser.forget)
+        return parser
+
+    def admits(self, model: str, authorization: str | None) -> bool:
+        """Whether a request for a model is admitted."""
+        admits = self._admits
+        return admits is None or admits(model, authorization, self._names)
+
+    def when_forgotten(self, forget: Callable[[], None]) -> None:
+        """Have this called whenever what is kept of requests is not valid any more."""
+        self._forgets.append(forget)
+
+    def forget(self) -> None:
+        """Parse every head anew: other routes are hot, or other tokens are known."""
+        self.short.cache_clear()
+        for forget in self._forgets:
+            forget()
 
     def configure(
         self, is_served: Callable[[str], bool], max_body: int, max_seconds: float
@@ -88,7 +143,10 @@ class HeadParser:
         for path, model in [*self._routes.items()]:
             if not is_served(model):
                 del self._routes[path]
-        self.short = lru_cache(_KEPT_HEADS)(self._parse)
+        for parser in self._certified.values():
+            parser.max_body = max_body
+            parser.max_seconds = max_seconds
+        self.forget()
 
     def __call__(self, head: bytes) -> Head | None:
         return self.short(head) if len(head) <= KEPT_BYTES else self._parse(head)
@@ -120,6 +178,8 @@ class HeadParser:
             return None
         if not headers.are_usual or headers.length > (0 if is_get else self.max_body):
             return None
+        if not self.admits(model, headers.authorization):
+            return None
         text = line[1].partition(b"?")[2].decode("latin-1") if is_get else None
         connection = headers.connection
         return Head(
@@ -139,6 +199,7 @@ class _Headers:
         self.length = 0
         self.is_http_1_0 = is_http_1_0
         self.timeout: str | None = None
+        self.authorization: str | None = None
         self._unusual = unusual
         self._is_unusual = False
         self._names: set[bytes] = set()
@@ -158,6 +219,8 @@ class _Headers:
             self._asks_to_go_on = self._asks_to_go_on or b"keep-alive" in value
         elif name == _TIMEOUT:
             self.timeout = value.decode("latin-1")
+        elif name == b"authorization":
+            self.authorization = value.decode("latin-1")
         elif name == b"host":
             self._is_unusual = self._is_unusual or not is_host(value)
 

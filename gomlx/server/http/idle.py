@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from gunicorn.asgi.parser import LimitRequestHeaders
 from gunicorn.asgi.protocol import ASGIProtocol
 
+from gomlx.server.access.caller import Caller, caller_at, with_caller
 from gomlx.server.http.limits import HttpLimits
-from gomlx.server.http.peer import address_of
 from gomlx.server.http.response import HeadTooLarge, ReceiveTimeout
 
 log = logging.getLogger(__name__)
@@ -94,9 +94,14 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
         self.app = self._call
 
     @cached_property
+    def caller(self) -> Caller:
+        """The peer; read while the connection is open."""
+        return caller_at(self.transport)
+
+    @property
     def address(self) -> str:
-        """The peer's; read while the connection is open."""
-        return address_of(self.transport)
+        """The peer's."""
+        return self.caller.address
 
     @property
     def is_working(self) -> bool:
@@ -221,8 +226,9 @@ class WatchedConnection(ASGIProtocol):  # type: ignore[misc]  # Gunicorn has no 
                 self._active_at = self._clock()
 
         self._working += 1
+        called = with_caller(scope, self.caller)
         try:
-            await self._application(scope, watched_receive, watched_send)
+            await self._application(called, watched_receive, watched_send)
         finally:
             self._working -= 1
 

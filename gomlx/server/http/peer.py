@@ -4,8 +4,10 @@ import asyncio
 import socket
 import ssl
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
+from gomlx.server.access.caller import Caller, caller_at
 from gomlx.server.http.response import CONTINUE
 
 _TCP_CLOSE = 7  # Linux' state of a connection that its peer has reset
@@ -45,6 +47,11 @@ class Peer:
         """The TLS of the connection, if it has any."""
         found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         return found
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Who that is for routes that not everybody may use."""
+        return caller_at(self._transport)
 
     @property
     def has_agreed_on_http2(self) -> bool:

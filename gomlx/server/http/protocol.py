@@ -107,6 +107,7 @@ class HotProtocol(asyncio.Protocol):
         connections = self._connections
         # A cast, for uvloop's transports have a class of their own.
         self._peer = Peer(cast(asyncio.Transport, transport))
+        self._identify()
         if not connections.places.has_room(connections.join(self), self):
             self._refuse(TooManyConnections())
         elif self._peer.has_agreed_on_http2:
@@ -121,10 +122,18 @@ class HotProtocol(asyncio.Protocol):
         """
         self._peer = Peer(transport)
         self._peer.is_blocked = is_blocked
+        self._identify()
         self._connections.join(self)
         transport.set_protocol(self)
         if rest:
             self.data_received(rest)
+
+    def _identify(self) -> None:
+        """Parse for who the client is by its certificate, if that matters."""
+        parse = self._connections.parse
+        if parse.tells_certificates:
+            names = self._peer.caller.certificate.valid_names
+            self._reader.use(parse.certified(names))
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -241,6 +250,7 @@ class HotProtocol(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Close the connection if it has been idle, or incomplete, for too long."""
+        self._identify()  # a certificate may have expired
         elapsed = now - self._since
         limits = self._connections.limits
         if self._state is _ANSWERING:
@@ -302,7 +312,7 @@ class HotProtocol(asyncio.Protocol):
             )
         ):
             return successors.http2(self._connections)
-        return successors.gunicorn()
+        return successors.gunicorn(self._connections)
 
     def _leave(self) -> None:
         self._state = ConnectionState.OVER

@@ -81,9 +81,13 @@ class Reader:
         self._head: Head | None = None  # of that request, in BODY
         self._body: BodyParts | None = None  # in BODY, if it is incomplete, not short
         self._limits = limits
+        self.use(parser)
+        self._short_bytes = min(KEPT_BYTES, limits.header_bytes)
+
+    def use(self, parser: HeadParser) -> None:
+        """Parse further heads by another parser."""
         self._parse = parser
         self._parse_short = parser.short
-        self._short_bytes = min(KEPT_BYTES, limits.header_bytes)
 
     @property
     def rest(self) -> bytes:

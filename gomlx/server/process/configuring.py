@@ -16,7 +16,7 @@ from gomlx.server.http.connections import Connections
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.predictor import RowLimits
-from gomlx.server.process.handlers import WorkerParts, http_limits
+from gomlx.server.process.answering.handlers import WorkerParts, http_limits
 from gomlx.server.process.loading import VersionLoader
 from gomlx.server.process.run_watch import RunWatch
 from gomlx.server.process.stores import Store

@@ -37,13 +37,14 @@ from gomlx.runtime.process import (
 )
 from gomlx.runtime.rundir import SHARED_MEMORY, RunDir
 from gomlx.runtime.sandbox import confine
+from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.http.tls.handshake import Handshake
-from gomlx.server.process.handlers import http_limits
+from gomlx.server.process.answering.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.hooks import WorkerHooks
 from gomlx.server.process.service import Service
@@ -59,21 +60,28 @@ class PassingConnection(WatchedConnection):
     """One that goes on by a protocol of ours when a request for that one comes.
 
     That is the hot protocol once a request for a hot route begins, behind an answer;
-    and HTTP/2 where a request asks for it and its library is there.
+    and HTTP/2 where a request asks for it and its library is there. connections: of its
+    listener, on protocols of ours.
     """
 
     transport: Any
     _is_between = False  # an answer and the next request, of which nothing has come
 
+    def __init__(
+        self, worker: "Worker", watched: "HandedOver", connections: Connections
+    ) -> None:
+        super().__init__(worker, watched, connections.limits)
+        self.connections = connections
+        self._application = connections.successors.application
+
     @property
     def is_draining(self) -> bool:
-        service = self.worker.service
-        return service is not None and service.connections.is_draining
+        return self.connections.is_draining
 
     def data_received(self, data: bytes) -> None:
         is_between = self._is_between and self._awaiting_request
         self._is_between = False
-        if is_between and self.worker.service.connections.is_hot(data):
+        if is_between and self.connections.is_hot(data, self._names):
             self._pass_on(data)
         else:
             super().data_received(data)
@@ -101,18 +109,21 @@ class PassingConnection(WatchedConnection):
             or (receiver is not None and not receiver._complete)
         )
 
+    @property
+    def _names(self) -> frozenset[str]:
+        return self.caller.certificate.valid_names
+
     def _pass_on(self, rest: bytes) -> None:
         """Have the hot protocol go on, from bytes that have come."""
         is_blocked = self._flow_control.write_paused
         transport = self._give_up_transport()
-        service = self.worker.service
-        protocol = service.logs.hot_protocol()(service.connections)
+        hot = self.worker.service.logs.hot_protocol()
+        protocol = hot(self.connections)
         protocol.take_back(transport, rest, is_blocked)
 
     async def _handle_h2c_upgrade(self, request: Any) -> None:
-        service = self.worker.service
-        http2 = service and service.connections.successors.http2
-        if service is None or http2 is None:
+        http2 = self.connections.successors.http2
+        if http2 is None:
             await super()._handle_h2c_upgrade(request)
             return
         target = request.raw_path
@@ -127,7 +138,7 @@ class PassingConnection(WatchedConnection):
         self._task = None  # it ends by itself
         transport = self._give_up_transport()
         transport.write(negotiation.UPGRADE_101)
-        protocol: Any = http2(service.connections)
+        protocol: Any = http2(self.connections)
         protocol.upgrade(transport, asked)
         if received:
             protocol.data_received(received)
@@ -143,32 +154,31 @@ class PassingConnection(WatchedConnection):
 class HandedOver:
     """The connections of one worker that the hot protocol has handed to Gunicorn.
 
-    limits: of each of them. places: of the connections of all protocols.
+    limits: of each of them.
     """
 
-    def __init__(self, worker: "Worker", limits: HttpLimits, places: Places) -> None:
+    def __init__(self, worker: "Worker", limits: HttpLimits) -> None:
         self._worker = worker
         self._limits = limits
-        self._places = places
-        self._open: set[WatchedConnection] = set()
+        self._open: set[PassingConnection] = set()
 
-    def protocol(self) -> WatchedConnection:
-        """Return the protocol for another connection."""
-        return PassingConnection(self._worker, self, self._limits)
+    def protocol(self, connections: Connections) -> WatchedConnection:
+        """Return the protocol for another connection of a listener."""
+        return PassingConnection(self._worker, self, connections)
 
     def change_limits(self, limits: HttpLimits) -> None:
         """Have other limits for connections from now on."""
         self._limits = limits
 
-    def add(self, connection: WatchedConnection) -> None:
+    def add(self, connection: Any) -> None:
         """Note a connection, which Gunicorn counts itself."""
         self._open.add(connection)
-        self._places.enter(connection)
+        connection.connections.places.enter(connection)
 
-    def discard(self, connection: WatchedConnection) -> None:
+    def discard(self, connection: Any) -> None:
         """Forget a connection that has ended."""
         self._open.discard(connection)
-        self._places.leave(connection)
+        connection.connections.places.leave(connection)
 
     def check(self) -> None:
         """Close what is idle for too long; HTTP/2 says GOAWAY first."""
@@ -275,7 +285,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     def _hooks(self) -> WorkerHooks:
         limits = http_limits(self.config.endpoint)
         places = Places(limits.connections, self._count_connection, self._is_proxy)
-        handed_over = HandedOver(self, limits, places)
+        handed_over = HandedOver(self, limits)
         return WorkerHooks(
             certificates=self.app.certificates,
             is_draining=self.app.rundir.draining.exists,

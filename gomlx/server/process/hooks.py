@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gomlx.models.isolation.spawner import Spawner
+from gomlx.server.http.connections import Connections
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.tls.certificates import Certificates
@@ -25,7 +26,7 @@ class WorkerHooks:
     """
 
     certificates: Certificates | None
-    hand_over: Callable[[], asyncio.Protocol]
+    hand_over: Callable[[Connections], asyncio.Protocol]
     check_handed_over: Callable[[], None]
     places: Places
     may_use_h2c: Callable[[Any], bool]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gomlx.config.schema import Config
 from gomlx.metrics.instruments import Histogram
@@ -26,28 +26,31 @@ from gomlx.models.batching.threads import spare_cores
 from gomlx.models.batching.turns import Turns
 from gomlx.models.serving.current import Current
 from gomlx.runtime.rundir import RunDir, claim_slot
-from gomlx.server.asgi.forms import AnyForm, BodyBytes
+from gomlx.server.access.permissions import ServicePermissions
 from gomlx.server.asgi.pacing import PacedApp
-from gomlx.server.http.connections import Connections, Successors
-from gomlx.server.http.cors import CorsRules
+from gomlx.server.http.connections import Connections
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.logs.predicting import RecordingPredictor
 from gomlx.server.logs.worker import WorkerLogs
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.announcement import Announcement
+from gomlx.server.process.answering.doors import DoorMaker
+from gomlx.server.process.answering.handlers import (
+    WorkerParts,
+    build_handlers,
+    http_limits,
+)
 from gomlx.server.process.configuring import (
     ConfigFollower,
     ConfiguredParts,
     ModelParts,
     batches_of,
     policies_of,
-    route_of,
     row_limits_of,
 )
-from gomlx.server.process.handlers import WorkerParts, build_handlers, http_limits
 from gomlx.server.process.hooks import WorkerHooks
 from gomlx.server.process.isolated import isolated_loads
-from gomlx.server.process.load import WorkerLoad, body_bytes, watch_loop_lag
+from gomlx.server.process.load import WorkerLoad, watch_loop_lag
 from gomlx.server.process.loading import VersionLoader, import_tensorflow
 from gomlx.server.process.reload import Reloader
 from gomlx.server.process.run_watch import RunWatch
@@ -57,10 +60,6 @@ from gomlx.server.process.stores import (
     measure_tiers,
     open_stores,
 )
-from gomlx.server.routes.app import Handlers, build_app, shows_page
-
-if TYPE_CHECKING:
-    from gomlx.server.http.http2.protocol import Http2Protocol
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +75,8 @@ _Background = Callable[[], Coroutine[Any, Any, None]]
 class Service:
     """Everything that serves in one worker process.
 
-    app: the ASGI application. connections: those on a protocol of ours. logs: of
-    requests.
+    doors: what answers at each listener: the endpoint's first, then that of admins, if
+    there is one. logs: of requests.
     """
 
     def __init__(self, config: Config, rundir: RunDir, hooks: WorkerHooks) -> None:
@@ -87,27 +86,18 @@ class Service:
         loop_lag = metrics.histogram("gomlx_loop_lag_seconds", str(slot))
         self.logs = logs = WorkerLogs(config, slot, rundir.shared, metrics)
         self._stores = open_stores(config, rundir.store, metrics)
-        parts = _parts(config, hooks, metrics, self._stores, logs)
-        cors = CorsRules(config.endpoint.cors)
+        accesses = ServicePermissions(config.endpoint)
+        parts = _parts(config, hooks, metrics, self._stores, logs, accesses.is_open)
         handlers = build_handlers(config, rundir, parts)
-        answering = partial(_application, cors, body_bytes(metrics))
-        self.app = PacedApp(logs.logged(answering(config, handlers)))
-        http2 = _http2_protocols(self.app, logs)
-        self.connections = Connections(
-            {route_of(model.id): model.id for model in config.models},
-            parts.predictor,
-            parts.limits,
-            Successors(hooks.hand_over, http2, hooks.may_use_h2c),
-            hooks.places,
-            cors,
-        )
+        maker = DoorMaker(hooks, parts, handlers, logs)
+        self.doors = maker.doors(accesses, config)
         current = parts.current
         models = ModelParts(
             _version_loader(config, hooks, metrics, self.connections.turn),
             partial(isolated_loads, hooks=hooks, metrics=metrics),
             RunWatch(config, rundir, current, metrics, hooks.replace),
         )
-        answer = partial(self._answer, rundir, parts, answering)
+        answer = partial(self._answer, rundir, parts)
         configured = ConfiguredParts(parts, self.connections, models, answer)
         follower = ConfigFollower(rundir.config, config, configured)
         self._reloader = Reloader(
@@ -115,9 +105,22 @@ class Service:
         )
         self._announcement = Announcement(rundir.workers / str(os.getpid()))
         self._background = self._tasks_beside(slot, models.run_watch, parts, loop_lag)
-        if slot == 0 and shows_page(config.endpoint.admin):  # one worker, for all
+        if accesses.files:
+            follow = partial(accesses.follow, self.connections.parse.forget)
+            self._background.append(follow)
+        if slot == 0 and accesses.shows_page:  # one worker, for all
             self._background.append(handlers.stats.keep)
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def connections(self) -> Connections:
+        """Those on a protocol of ours, at the endpoint's listener."""
+        return self.doors[0].connections
+
+    @property
+    def app(self) -> PacedApp:
+        """The ASGI application of the endpoint's listener."""
+        return self.doors[0].app
 
     def _tasks_beside(
         self, slot: int, run_watch: RunWatch, parts: WorkerParts, loop_lag: Histogram
@@ -140,13 +143,13 @@ class Service:
         self,
         rundir: RunDir,
         parts: WorkerParts,
-        answering: Callable[[Config, Handlers], AnyForm],
         config: Config,
         limits: HttpLimits,
     ) -> None:
         """Have all routes answered as a config has them."""
         handlers = build_handlers(config, rundir, replace(parts, limits=limits))
-        self.app.pass_to(self.logs.logged(answering(config, handlers)))
+        for door in self.doors:
+            door.answer(handlers, limits)
         self._hooks.change_limits(limits)
 
     async def startup(self) -> None:
@@ -194,12 +197,14 @@ class Service:
 
     def _drain_if_told(self) -> None:
         if self._hooks.is_draining():
-            self.connections.drain()
+            for door in self.doors:
+                door.connections.drain()
 
     def stop_accepting(self) -> None:
         """Accept no new requests; open ones finish."""
         self._announcement.end()
-        self.connections.stop()
+        for door in self.doors:
+            door.connections.stop()
 
     async def shutdown(self) -> None:
         """Write what is queued, and release everything."""
@@ -221,7 +226,8 @@ class Service:
     async def _tick(self) -> None:
         while True:
             self._drain_if_told()  # a signal can be lost
-            self.connections.tick(time.monotonic())
+            for door in self.doors:
+                door.connections.tick(time.monotonic())
             self._hooks.check_handed_over()
             for store in self._stores.values():
                 store.tick()
@@ -239,33 +245,16 @@ async def _kept(run: _Background) -> None:
         await asyncio.sleep(_AGAIN_SECONDS)
 
 
-def _application(
-    cors: CorsRules, counts: BodyBytes, config: Config, handlers: Handlers
-) -> AnyForm:
-    """Return what answers the requests of every route."""
-    app = build_app(handlers, config.endpoint.admin)
-    return AnyForm(app, cors, partial(handlers.predictor.refusal, ""), counts)
-
-
-def _http2_protocols(
-    app: PacedApp, logs: WorkerLogs
-) -> "Callable[[Connections], Http2Protocol] | None":
-    try:
-        from gomlx.server.http.http2.protocol import http2_protocols
-    except ImportError:
-        return None
-    return http2_protocols(app, logs.http2_requests())
-
-
 def _parts(
     config: Config,
     hooks: WorkerHooks,
     metrics: Metrics,
     stores: Mapping[str, Store],
     logs: WorkerLogs,
+    is_open: bool,
 ) -> WorkerParts:
     ids = (model.id for model in config.models)
-    current = Current(ids, is_terse=config.endpoint.admin is not None)
+    current = Current(ids, is_terse=not is_open)
     policies = policies_of(config, stores)
     answered = current, policies, row_limits_of(config), metrics
     predictor = (

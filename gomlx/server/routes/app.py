@@ -10,25 +10,19 @@ from typing import Any
 
 import falcon.asgi
 
-from gomlx.config.schema import Admin
-from gomlx.config.tokens import Admins
 from gomlx.errors import GomlxError, InternalError, Unauthorized
 from gomlx.models.serving.current import Current
+from gomlx.server.access.permissions import OPEN, Permissions
 from gomlx.server.http.coding import UnsupportedCoding
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.routes.eval import EvalRoute
+from gomlx.server.routes.gate import ForAdmins, Gate
 from gomlx.server.routes.health import Health
 from gomlx.server.routes.metrics import MetricsRoute
 from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.page.files import page_routes
 from gomlx.server.routes.page.stats import Stats, StatsRoute
-from gomlx.server.routes.response import (
-    AdminsOnly,
-    ForAdmins,
-    JsonDocument,
-    JsonLine,
-    send,
-)
+from gomlx.server.routes.response import JsonDocument, JsonLine, send
 from gomlx.server.routes.signatures import SignatureChoice
 from gomlx.server.routes.stream import StreamRoute
 
@@ -37,6 +31,8 @@ log = logging.getLogger(__name__)
 _MODEL = "/v1/api/model/{name}"
 _METRIC = "/v1/api/metric"
 _OPERATION = f"{_METRIC}/operation/{{name}}"
+_PROBES = ("/livez", "/readyz")
+_PREDICTIONS = (f"{_MODEL}/eval", f"{_MODEL}/stream")
 
 
 @dataclass(frozen=True)
@@ -58,16 +54,17 @@ class Handlers:
     config: Mapping[str, Any]
 
 
-def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
-    """Return the ASGI application. admin: who may see details; None: everybody."""
+def build_app(handlers: Handlers, access: Permissions = OPEN) -> Any:
+    """Return the ASGI application of one listener."""
     app = falcon.asgi.App()
-    app.add_middleware(SignatureChoice(handlers.current))
     app.req_options.keep_blank_qs_values = True
     operations = _operation_routes(handlers.operations)
     routes = _routes(handlers) | operations
-    page = page_routes() if shows_page(admin) else {}
-    if admin:
-        app.add_middleware(_restricted(routes, admin, handlers.health))
+    if not access.is_open:
+        # First: others learn neither which models nor which signatures there are.
+        app.add_middleware(_gate(routes, access, handlers.health))
+    app.add_middleware(SignatureChoice(handlers.current))
+    page = page_routes() if access.shows_page else {}
     for path, route in (routes | page).items():
         app.add_route(path, route)
     errors = _Errors(handlers.predictor, handlers.current, [*operations])
@@ -76,11 +73,6 @@ def build_app(handlers: Handlers, admin: Admin | None = None) -> Any:
     app.add_error_handler(Exception, errors.on_bug)
     app.add_sink(errors.not_found)
     return app
-
-
-def shows_page(admin: Admin | None) -> bool:
-    """Whether there is a page for people. Anybody may load it: it asks for a token."""
-    return admin is None or admin.page
 
 
 def _routes(handlers: Handlers) -> dict[str, Any]:
@@ -101,21 +93,30 @@ def _routes(handlers: Handlers) -> dict[str, Any]:
     }
 
 
-def _restricted(routes: dict[str, Any], admin: Admin, health: Health) -> AdminsOnly:
-    """Return what refuses the requests of others; change the routes that tell less."""
-    admins = Admins(admin.token_file)
+def _gate(routes: dict[str, Any], access: Permissions, health: Health) -> Gate:
+    """Return what refuses the requests of others.
+
+    Change the routes that tell less, and remove those that this listener has not.
+    """
     ready = routes["/readyz"]
-    routes["/readyz"] = ForAdmins(admins, ready, JsonDocument(health.ready_only))
-    is_open = ("/livez", "/readyz", f"{_MODEL}/eval", f"{_MODEL}/stream")
-    return AdminsOnly(
-        admins,
-        [
-            route
-            for path, route in routes.items()
-            if path not in is_open
-            and not (admin.open_meta and path.startswith(f"{_MODEL}/meta/"))
-        ],
+    routes["/readyz"] = ForAdmins(access, ready, JsonDocument(health.ready_only))
+    details = {
+        path: route for path, route in routes.items() if _is_detail(path, access)
+    }
+    if not access.has_details:
+        for path in details:
+            del routes[path]
+    return Gate(access, [*details.values()])
+
+
+def _is_detail(path: str, access: Permissions) -> bool:
+    """Whether a route is for admins only."""
+    if path in _PROBES:
+        return False
+    is_for_clients = path in _PREDICTIONS or (
+        access.open_meta and path.startswith(f"{_MODEL}/meta/")
     )
+    return access.is_for_admins or not is_for_clients
 
 
 def _operation_routes(operations: Operations) -> dict[str, Any]:
@@ -153,7 +154,7 @@ class _Errors:
         """An error that is raised on purpose: its message is for the client."""
         send(response, self._predictor.refusal(params.get("name", ""), error))
         if isinstance(error, Unauthorized):
-            response.set_header("WWW-Authenticate", 'Bearer realm="gomlx"')
+            response.set_header("WWW-Authenticate", error.challenge)
         if isinstance(error, UnsupportedCoding):
             response.set_header("Accept-Encoding", error.accepted)
 

@@ -1,20 +1,14 @@
-"""What routes send: replies of the predictor, and JSON documents; and to whom.
-
-Without `endpoint.admin` in the config, all may see all. With it, some routes are for
-admins only, and /readyz tells others no more than whether the service is ready.
-"""
+"""What routes send: replies of the predictor, and JSON documents."""
 
 import asyncio
 import gzip
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import falcon.asgi
 import orjson
 
-from gomlx.config.tokens import Admins
-from gomlx.errors import Unauthorized
 from gomlx.server.predict.reply import Reply
 
 MIN_GZIP_BYTES = 1024
@@ -48,51 +42,6 @@ class JsonLine:
         self, _: falcon.asgi.Request, response: falcon.asgi.Response, **path: str
     ) -> None:
         send_json(response, orjson.dumps(await self._make(**path)) + b"\n")
-
-
-class AdminsOnly:
-    """Middleware that refuses the requests of others for some routes."""
-
-    def __init__(self, admins: Admins, routes: Collection[object]) -> None:
-        self._admins = admins
-        self._routes = {id(route) for route in routes}
-
-    async def process_resource(
-        self,
-        request: falcon.asgi.Request,
-        response: falcon.asgi.Response,
-        resource: object,
-        params: dict[str, Any],
-    ) -> None:
-        """Look before the route is called. Raises Unauthorized."""
-        if id(resource) not in self._routes or request.method == "OPTIONS":
-            return
-        response.set_header("Cache-Control", "no-store")
-        if not is_admin(request, self._admins):
-            raise Unauthorized(request.path)
-
-
-class ForAdmins:
-    """A route that answers GET with one document for admins, and another for others."""
-
-    def __init__(
-        self, admins: Admins, document: JsonDocument, public: JsonDocument
-    ) -> None:
-        self._admins = admins
-        self._document = document
-        self._public = public
-
-    async def on_get(
-        self, request: falcon.asgi.Request, response: falcon.asgi.Response
-    ) -> None:
-        is_full = is_admin(request, self._admins)
-        document = self._document if is_full else self._public
-        await document.on_get(request, response)
-
-
-def is_admin(request: falcon.asgi.Request, admins: Admins) -> bool:
-    """Return whether a request has the token of an admin."""
-    return admins.admits(request.get_header("Authorization") or "")
 
 
 def accepts_gzip(request: falcon.asgi.Request) -> bool:

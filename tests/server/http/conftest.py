@@ -53,7 +53,7 @@ class Observed(HotProtocol):
         return self.transport.get_write_buffer_size() > most
 
 
-SUCCESSORS = Successors(Fallback, None, lambda peer: False)
+SUCCESSORS = Successors(lambda _: Fallback(), None, lambda peer: False)
 
 
 class Server:

@@ -115,3 +115,34 @@ def test_every_beginning_of_a_hot_request_may_be_one() -> None:
     request = post(b"12345")
     assert all(may_begin_hot_request(request[:i]) for i in range(len(request)))
     assert not may_begin_hot_request(b"GET /v1/api/models")
+
+
+def test_who_is_admitted_is_kept_with_the_head_until_that_changes() -> None:
+    tokens = {"Bearer one"}
+
+    def admits(model: str, authorization: str | None, names: frozenset[str]) -> bool:
+        return model == "m" and (authorization in tokens or "CN=batch" in names)
+
+    parse = HeadParser({EVAL: "m"}, 1000, 5.0)
+    parse.restrict(admits, frozenset({"CN=batch"}).intersection)
+    certified = parse.certified(frozenset({"CN=batch", "O=Ours"}))
+    assert parse.certified(frozenset({"CN=other", "O=Ours"})) is parse
+    assert parse.certified(frozenset({"CN=batch", "O=Theirs"})) is certified
+    start = b"POST " + EVAL + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+    one, two, no = (
+        start + line + b"\r\n"
+        for line in (
+            b"Authorization: Bearer one\r\n",
+            b"authorization: Bearer two\r\n",
+            b"",
+        )
+    )
+    twice = start + b"Authorization: Bearer one\r\n" * 2 + b"\r\n"
+    assert [bool(parse(head)) for head in (one, two, no, twice)] == [1, 0, 0, 0]
+    assert [bool(certified(head)) for head in (one, two, no, twice)] == [1, 1, 1, 0]
+    assert parse(one) is parse(one)
+    tokens.clear()
+    tokens.add("Bearer two")
+    parse.forget()
+    assert [bool(parse(head)) for head in (one, two, no)] == [0, 1, 0]
+    assert [bool(certified(head)) for head in (one, two, no)] == [1, 1, 1]

@@ -34,7 +34,7 @@ async def started(folder: Path) -> dict[str, object]:
     lease = Lease.acquire(folder)
     hooks = WorkerHooks(
         certificates=None,
-        hand_over=asyncio.Protocol,
+        hand_over=lambda connections: asyncio.Protocol(),
         check_handed_over=lambda: None,
         places=Places(100, int, lambda address: False),
         may_use_h2c=lambda peer: False,

@@ -14,7 +14,7 @@ HeaderFields = tuple[Header, ...]
 
 _METHODS = (b"GET", b"POST")
 _TIMEOUT = deadlines.HEADER.lower().encode()
-_ONCE = frozenset({b"host", b"content-type", _TIMEOUT})
+_ONCE = frozenset({b"host", b"content-type", b"authorization", _TIMEOUT})
 _KEPT_HEADS = 1024
 
 
@@ -29,6 +29,16 @@ class FieldsParser:
         self.max_bytes = max_bytes
         self._parser = parser
         self._kept: dict[HeaderFields, Head | None] = {}
+        self._certified: dict[HeadParser, FieldsParser] = {}
+        parser.when_forgotten(self._kept.clear)
+
+    def certified(self, names: frozenset[str]) -> "FieldsParser":
+        """Return the parser for connections whose client's certificate has names."""
+        parser = self._parser.certified(names)
+        if parser not in self._certified:
+            found = FieldsParser(parser, self.max_bytes)
+            self._certified[parser] = self if parser is self._parser else found
+        return self._certified[parser]
 
     def __call__(self, fields: HeaderFields) -> Head | None:
         # PERF: a client sends the same fields again and again.
@@ -58,6 +68,10 @@ class FieldsParser:
         except InvalidInput:
             return None
         if model is None or length > (0 if is_get else parser.max_body):
+            return None
+        authorization = values.get(b"authorization")
+        given = None if authorization is None else authorization.decode("latin-1")
+        if not parser.admits(model, given):
             return None
         query = target.partition(b"?")[2].decode("latin-1") if is_get else None
         return Head(model, query, length, "", seconds)

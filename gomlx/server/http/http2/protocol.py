@@ -104,7 +104,13 @@ class Http2Protocol(asyncio.Protocol):
 
     def _join(self, transport: asyncio.BaseTransport) -> None:
         self.peer = Peer(cast(asyncio.Transport, transport))
+        self._identify()
         self.connections.join(self)
+
+    def _identify(self) -> None:
+        """Parse for who the client is by its certificate, if that matters."""
+        if self.connections.parse.tells_certificates:
+            self._requests.identify(self.peer.caller.certificate.valid_names)
 
     def data_received(self, data: bytes | memoryview) -> None:
         if self._state is _CLOSING:
@@ -247,6 +253,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Refuse requests that take too long to arrive; leave if nothing happens."""
+        self._identify()  # it may have expired
         for stream in list(self._requests.streams.values()):
             stream.check(now)
         elapsed = now - self._requests.traffic.since

@@ -10,6 +10,7 @@ Each stream ends on its own: answered, or reset by the peer, which abandons its 
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from gomlx.server.access.caller import with_caller
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.bridge import AsgiApplication, BridgedStream, scope_of
 from gomlx.server.http.http2.engine import (
@@ -79,7 +80,8 @@ class RequestsOwner(Protocol):
 class Requests:
     """The streams of one connection, by number, and how much they cost.
 
-    streams: not answered yet. unread: answered before all of the body had arrived.
+    parse: that of the routes, or of who the client is by its certificate. streams: not
+    answered yet. unread: answered before all of the body had arrived.
     pace: of what all connections read.
     """
 
@@ -87,12 +89,17 @@ class Requests:
         self.connections = owner.connections
         self.engine = owner.engine
         self.traffic = Traffic(owner.connections.now)
+        self.parse = routes.parse
         self.streams: dict[int, HotStream | BridgedStream] = {}
         self.unread: set[int] = set()
         self.pace = routes.pace
         self.will_flush = owner.will_flush  # PERF: no second call for an answer
         self._owner = owner
         self._routes = routes
+
+    def identify(self, names: frozenset[str]) -> None:
+        """Parse further requests for a client whose certificate has names."""
+        self.parse = self._routes.parse.certified(names)
 
     @property
     def is_blocked(self) -> bool:
@@ -148,7 +155,7 @@ class Requests:
         """Have a request answered, or wait for its body."""
         self.traffic.opened(number)
         self.traffic.since = self.connections.now
-        head = self._routes.parse(fields)
+        head = self.parse(fields)
         if head is None or (head.query is not None and not is_whole):
             self._bridge(number, fields, is_whole)
             return
@@ -159,7 +166,7 @@ class Requests:
 
     def _bridge(self, number: int, fields: HeaderFields, is_whole: bool) -> None:
         """Have the application answer a request."""
-        limit = self._routes.parse.max_bytes
+        limit = self.parse.max_bytes
         if size_of(fields) > limit:
             refusal = self.connections.turn.predictor.refusal("", HeadTooLarge(limit))
             self._answer(number, refusal)
@@ -172,7 +179,8 @@ class Requests:
             stream.receive(b"", True)
         peer = self._owner.peer
         scope = scope_of(fields, peer.tls is not None, peer.addresses)
-        stream.call(self._routes.application, scope)
+        called = with_caller(scope, peer.caller)
+        stream.call(self._routes.application, called)
 
     def _closed(self, number: int) -> None:
         """Drop a request that waits for its answer. Raises EngineFailed for a flood."""

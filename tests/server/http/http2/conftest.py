@@ -99,7 +99,9 @@ class Site:
         self.application = Application()
         self.trusted = True
         successors = Successors(
-            Fallback, http2_protocols(self.application), lambda peer: self.trusted
+            lambda _: Fallback(),
+            http2_protocols(self.application),
+            lambda peer: self.trusted,
         )
         self.server = Server(path, successors=successors)
         self._clients: list[AsyncClient] = []

@@ -101,3 +101,23 @@ def test_responses_have_the_fields_of_http_1() -> None:
         expected += [tuple(line.split(b": ", 1)) for line in lines]
         assert response_fields(reply, LINES) == expected
     assert date_of(LINES) == (b"date", b"Sat, 28 Nov 2026 14:44:34 GMT")
+
+
+def test_who_is_admitted_is_kept_with_the_fields_until_that_changes() -> None:
+    tokens = {"Bearer one"}
+    parser = HeadParser(ROUTES, 1000, 5)
+    parser.restrict(lambda model, given, names: given in tokens, None)
+    parse = FieldsParser(parser, 2000)
+    start = ((b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x"))
+    path = next(iter(ROUTES)) + b"?a=1"
+    known, other = (
+        (*start, (b":path", path), (b"authorization", token))
+        for token in (b"Bearer one", b"Bearer two")
+    )
+    assert parse(known)
+    assert parse(known) is parse(known)
+    assert parse(other) is None
+    assert parse((*start, (b":path", path))) is None
+    tokens.clear()
+    parser.forget()
+    assert parse(known) is None

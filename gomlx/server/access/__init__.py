@@ -1,0 +1,1 @@
+"""Who may do what: clients that predict, and admins who see details."""
