@@ -140,7 +140,7 @@ class Forbidden(GomlxError):
 
 
 class ModelNotFound(GomlxError):
-    """The config has no model of that name. known: None: that is not told."""
+    """The config has no model of that name. known: None: that is not shown."""
 
     status = 404
 

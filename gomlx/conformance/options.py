@@ -30,7 +30,7 @@ class FormatName(StrEnum):
 
 
 class LoadName(StrEnum):
-    """How the server learns of new files: it watches them, or is told to load."""
+    """How the server learns of new files: it watches them, or loads on request."""
 
     watch = "watch"
     api = "api"

@@ -24,7 +24,7 @@ class NotDeployed(GomlxError):
 
 
 class Subject:
-    """A server, what each of its models is now, and rows that nobody has asked yet."""
+    """A server, what each of its models is now, and rows that were not requested yet."""
 
     def __init__(
         self, options: RunOptions, numbers: Iterator[int] | None = None
@@ -51,7 +51,7 @@ class Subject:
         return next(self._numbers)
 
     def row(self, a: str = "red", b: str = "green") -> NamedRow:
-        """Return a row for the models of words that nobody has asked."""
+        """Return a row for the models of words that was not requested yet."""
         return {"a": a, "b": b, "n": self.number()}
 
     # --- asking ---
@@ -86,7 +86,7 @@ class Subject:
         return seen
 
     def then(self, call: PredictCall, *before: Exchange, after: str = "") -> Exchange:
-        """Ask what must be answered as if nothing was asked before. Raises Wrong.
+        """Query what must be answered as if it were the first request. Raises Wrong.
 
         after, if given, says what happened since the last request.
         """
@@ -167,7 +167,7 @@ class Subject:
         self.wait(model)
 
     def load(self, model: ModelName) -> None:
-        """Have the server load a model's newest files, if it is to be told so."""
+        """Have the server load a model's newest files, if it loads on request."""
         request = self.speaker.load(model)
         if self.options.load == LoadName.api and request:
             reply = send(self._url, request, self.options.wait_seconds)
@@ -240,7 +240,7 @@ class Subject:
         return ""
 
     def new_row(self, model: ModelName) -> NamedRow:
-        """Return a row for a model that nobody has asked."""
+        """Return a row for a model that was not requested yet."""
         if model == ModelName.cube:
             return {"x": [[float(self.number() % 2**20)]]}
         if model == ModelName.fragile:

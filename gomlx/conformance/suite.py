@@ -72,7 +72,7 @@ CHECKS = (
 def run(options: RunOptions, only: Sequence[str] = ()) -> Iterator[CheckOutcome]:
     """Ask each question, or some by name; yield the outcomes.
 
-    The first is asked always; if it does not end right, it is the only one.
+    The first always runs; if it does not end right, it is the only one.
     """
     subject = Subject(options)
     first, *others = CHECKS

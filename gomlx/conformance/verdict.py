@@ -57,7 +57,7 @@ class Wrong(GomlxError):
 
 
 class DoesNotApply(GomlxError):
-    """A question that this server, protocol or call of the suite cannot be asked."""
+    """A check that does not apply to this server, protocol or call of the suite."""
 
 
 @dataclass(frozen=True)

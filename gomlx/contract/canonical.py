@@ -85,7 +85,7 @@ class Buckets:
     proof: str
 
     def canonical_value(self, value: Any) -> Any:
-        # PERF: the dictionary passes no NaN, so that no other number is asked.
+        # PERF: the dictionary passes no NaN, so that no other number is compared.
         return self._values[bisect_right(self.thresholds, cast(value, self.dtype))]
 
     def canonical_column(self, column: Column) -> Column:

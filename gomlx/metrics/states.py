@@ -110,7 +110,7 @@ SCRAPED = {
     ),
     "gomlx_store_evicted_bytes_total": Declaration(
         "Bytes of answers in L1 that newer ones have overwritten; the rate says "
-        "how soon those that nobody asks for again are gone.",
+        "how soon those that are not requested again are gone.",
         (
             "datastore",
             "tier",

@@ -3,11 +3,11 @@
 A writer may die after any store, and readers look at any moment, so the order is: the
 head first, from when on readers believe nothing in the part that is written; then the
 bytes of an entry; then its slot in the index. A death leaves a part that no slot refers
-to, or none that is believed.
+to, or none that counts.
 
-An entry goes to the log of new ones, a tenth of the space. If its key is asked for
+An entry goes to the log of new ones, a tenth of the space. If its key is requested
 again, before or not long after it is overwritten there, it goes to the log of kept
-ones. So what is asked for once does not push out what is asked for often.
+ones. So what is requested once does not push out what is requested often.
 """
 
 from collections.abc import Mapping

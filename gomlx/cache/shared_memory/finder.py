@@ -30,7 +30,7 @@ _unpack_head = HEAD.unpack_from
 
 
 class Finder:
-    """Looks up keys in L0, and then in both logs; L0 is told what is found.
+    """Looks up keys in L0, and then in both logs; L0 learns what is found.
 
     damaged counts entries whose bytes have changed.
     """

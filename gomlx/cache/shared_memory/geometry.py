@@ -4,7 +4,7 @@
               each the bytes ever appended to it and one lap (8 bytes, in the order of
               the machine: it is stored at once)
     index     buckets of 64 bytes (index.py)
-    kept      a log: answers that were asked for again
+    kept      a log: answers that were requested again
     new       a log: the others
 
 An entry's position is the head of its log before it was appended. The index stores

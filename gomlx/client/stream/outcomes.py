@@ -18,7 +18,7 @@ async def outcomes(
     """Return each row's answer, or the error in its place.
 
     Raises ValueError if the model answers the rows of a request together: how rows are
-    batched here must not decide what is asked.
+    batched here must not decide what is requested.
     """
     if core.answers_together:
         raise ValueError(

@@ -91,10 +91,10 @@ class Http2Connection(asyncio.Protocol):
                 self._give_up(number, stream)
 
     def _give_up(self, number: int, stream: Http2Stream) -> None:
-        """Have the host drop a request; nobody waits for its response."""
+        """Have the host drop a request, for whose response no caller waits."""
         self._reset(number)
         if self._transport is None:
-            if not self._streams:  # nobody waits for the connection any more
+            if not self._streams:  # no caller waits for the connection any more
                 self.fail(ConnectionFailed, "not connected in time")
             return
         if self._heard_at <= stream.began and self._pinged_at <= self._heard_at:

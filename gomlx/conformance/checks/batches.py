@@ -1,4 +1,4 @@
-"""Batches: rows that were asked before among others; failures; requests at once."""
+"""Batches: rows that were requested before among others; failures; requests at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -80,17 +80,17 @@ def dtypes(subject: Subject) -> str:
 
 
 def outputs(subject: Subject) -> str:
-    """One row with other outputs asked for."""
+    """One row, with other outputs requested."""
     subject.needs(Feature.outputs)
     both = PredictCall(_WORDS, (subject.row(),))
     only = [replace(both, outputs=(name,)) for name in ("score", "stamp")]
     try:
         first = subject.first(only[0])
     except Wrong:
-        raise DoesNotApply("the server sends outputs that were not asked for") from None
+        raise DoesNotApply("the server sends outputs that were not requested") from None
     second = subject.then(only[1], first)
     subject.then(both, first, second)
-    return "each answer had the outputs that were asked for"
+    return "each answer had the outputs that were requested"
 
 
 def request_ids(subject: Subject) -> str:

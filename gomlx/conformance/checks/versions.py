@@ -89,17 +89,17 @@ def rolling(subject: Subject) -> str:
     first = subject.first(PredictCall(_WORDS, (known,)))
     new = retrained(old)
     refused = 0
-    asked = 0
+    batches = 0
     with ThreadPoolExecutor(1) as pool:
         deploying = pool.submit(subject.deploy, _WORDS, new)
         while not deploying.done():
             call = PredictCall(_WORDS, (known, subject.row("blue"), known))
             refused += not _is_of_one(subject, call, first, (old, new))
-            asked += 1
+            batches += 1
         deploying.result()
     subject.then(PredictCall(_WORDS, (known,)), first, after="the change")
     failed = f", {refused} of them failed" if refused else ""
-    return f"{asked} batches during the change{failed}"
+    return f"{batches} batches during the change{failed}"
 
 
 def _is_of_one(
@@ -120,7 +120,7 @@ def _is_of_one(
 
 
 def by_number(subject: Subject) -> str:
-    """Two versions are asked by their numbers, in turn, with one body."""
+    """Two versions are queried by their numbers, in turn, with one body."""
     subject.needs(Feature.versions)
     number, old = subject.live[_WORDS]
     call = PredictCall(_WORDS, (subject.row(),), version=number)

@@ -105,7 +105,7 @@ class Frames:
         return arrays
 
     def has_ended(self) -> bool:
-        """Return whether the other side has ended, or sends what nobody asked for."""
+        """Return whether the other side has ended, or sends what was not requested."""
         self._connection.settimeout(0)
         try:
             self._connection.recv(1, socket.MSG_PEEK)

@@ -24,7 +24,7 @@ _BRANCHES = {
 }
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _SWITCHES = frozenset({"Switch", "RefSwitch"})
-_MOST_DEPTH = 30  # of calls within calls for which arguments are told apart
+_MOST_DEPTH = 30  # of calls within calls for which arguments are distinguished
 
 
 class Reached(NamedTuple):

@@ -5,7 +5,7 @@ of the one that has waited longest for its peer: for a request, for the rest of 
 a line of a stream, or for its answers to be read. One whose request is being answered
 keeps its place. While one address has more than half of all, it is its connections that
 make room, so that it cannot take the places of others; not if it is a trusted proxy,
-whose connections are those of many clients. If nobody waits, there is no room.
+whose connections are those of many clients. If none waits, there is no room.
 """
 
 import logging

@@ -251,7 +251,7 @@ class ModelPredictor:
 def _parse(
     parsing: ParsingRequest, lookup: VersionLookup
 ) -> ParsedRequest | Exception | None:
-    """Parse a request's text, in a thread; None if nobody waits for it by now."""
+    """Parse a request's text, in a thread; None if no caller waits for it by now."""
     if not parsing.is_awaited():
         return None
     text = parsing.requester.text

@@ -71,7 +71,7 @@ class BridgedStream:
         self._owner = owner
         self._parts: deque[bytes] = deque()  # of the body; the last one is empty
         self.is_complete = False  # the last part has arrived
-        self._is_over = False  # the response has ended, or nobody waits for it
+        self._is_over = False  # the response has ended, or no caller waits for it
         self._start: Message | None = None  # of the response; {} once it is sent
         self._changed = asyncio.Event()  # what the application may receive
         self._flushed = asyncio.Event()

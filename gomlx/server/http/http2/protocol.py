@@ -51,7 +51,7 @@ class Http2State(Enum):
     """What the connection is doing."""
 
     OPEN = "it answers requests"
-    WARNED = "it still does, and the peer is told not to send more"
+    WARNED = "it still does, and the peer has notice not to send more"
     LEAVING = "it answers those that had arrived"
     CLOSING = "the rest is being written; nothing more is read"
     OVER = "nothing: the peer has disconnected"
@@ -88,7 +88,7 @@ class Http2Protocol(asyncio.Protocol):
         self.will_flush()
 
     def upgrade(self, transport: asyncio.Transport, request: UpgradeRequest) -> None:
-        """Begin with a request of HTTP/1.1 that has asked for it."""
+        """Begin with a request of HTTP/1.1 that asks for it."""
         self._join(transport)
         transport.set_protocol(self)
         try:

@@ -222,7 +222,7 @@ class Requests:
                 self.engine.reset(number, ErrorCode.NO_ERROR)
 
     def abandon_all(self) -> None:
-        """Drop every request: nobody waits for the answers."""
+        """Drop every request: no caller waits for the answers."""
         streams = list(self.streams.values())
         self.streams.clear()
         for stream in streams:
