@@ -24,7 +24,7 @@ class NotDeployed(GomlxError):
 
 
 class Subject:
-    """A server, what each of its models is now, and rows that were not requested yet."""
+    """A server, what each of its models is now, and rows not requested yet."""
 
     def __init__(
         self, options: RunOptions, numbers: Iterator[int] | None = None

@@ -43,7 +43,7 @@ Url = Annotated[str, typer.Argument(help="The server's URL.")]
 ModelDir = Annotated[
     Path, typer.Option(help="The folder with a folder for each of the server's models.")
 ]
-ProtocolOption = Annotated[ProtocolName, typer.Option(help="How the server is queried.")]
+ProtocolOption = Annotated[ProtocolName, typer.Option(help="How to query the server.")]
 ModelFormat = Annotated[
     FormatName | None,
     typer.Option(
@@ -54,7 +54,9 @@ ModelFormat = Annotated[
 ]
 LoadWay = Annotated[
     LoadName,
-    typer.Option(help="Whether the server watches its files, or loads them on request."),
+    typer.Option(
+        help="Whether the server watches its files, or loads them by command."
+    ),
 ]
 Only = Annotated[
     list[str] | None, typer.Option(help="A check by its name; may be repeated.")
