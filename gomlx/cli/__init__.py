@@ -14,6 +14,7 @@ from typer.completion import get_completion_script  # type: ignore[attr-defined]
 from gomlx import __version__
 from gomlx.cli import bench, check, predict, server
 from gomlx.cli.conformance import command as conformance
+from gomlx.cli.replay import command as replay
 from gomlx.cli.terminal import output
 
 _EXAMPLES = """\
@@ -82,6 +83,7 @@ app.command()(server.clean)
 app.command(help=predict.HELP)(predict.predict)
 app.command(help=bench.HELP)(bench.bench)
 app.command(help=conformance.HELP)(conformance.conformance)
+app.command(help=replay.HELP)(replay.replay)
 app.command()(completion)
 app.command(hidden=True)(server.stage)
 app.command(hidden=True)(server.run)

@@ -238,7 +238,7 @@ _COMMANDS = """\
 # Command line
 
 `gomlx --help` and `gomlx COMMAND --help` print what this page says; `gomlx --version`
-prints the version. `predict` and `bench` need the extra `cli` only, as does
+prints the version. `predict`, `bench` and `replay` need the extra `cli` only, as does
 `conformance` unless it writes SavedModels; the others `server`.
 
 Every command prints errors to standard error and exits with 0 for success, 1 for a

@@ -139,7 +139,7 @@ class FileRun:
 
     def _write_chunks(self, output: ResumableOutput) -> bool:
         answered = self._answered_chunks(output.progress.position)
-        with _progress_bar() as bar, closing(answered):
+        with progress_bar() as bar, closing(answered):
             task = bar.add_task("", total=self._table.total, rows=0)
             for chunk, outcomes in answered:
                 if not self._write(output, chunk, outcomes):
@@ -221,7 +221,8 @@ def _check_names(source: Path, names: Sequence[str] | None, columns: Columns) ->
         raise usage_error(f"{source}: columns of one name: {twice}")
 
 
-def _progress_bar() -> Progress:
+def progress_bar() -> Progress:
+    """Return a bar for tasks with a field `rows`; shown in terminals only."""
     return Progress(
         TextColumn("{task.fields[rows]:,} rows"),
         BarColumn(),

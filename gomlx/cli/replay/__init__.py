@@ -1,0 +1,1 @@
+"""gomlx replay: sends the rows of a log again, and compares the answers."""
