@@ -22,7 +22,12 @@ from gomlx.config.tls import load_tls
 from gomlx.config.tokens import read_tokens
 from gomlx.errors import ConfigInvalid, ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
-from gomlx.runtime.listeners import Listeners, bound_to_port
+from gomlx.runtime.listeners import (
+    Listeners,
+    bound_to_path,
+    bound_to_port,
+    lent_sockets,
+)
 from gomlx.runtime.rundir import Lease, RunDir, replace_privately
 from gomlx.runtime.stray import stray_output_logged
 from gomlx.supervisor.followed import WatchIntervals
@@ -82,9 +87,17 @@ def _has_started(rundir: RunDir, listeners: Listeners) -> bool:
 
 
 def _listeners(endpoint: Endpoint) -> Listeners:
-    """Bind what the config names. Raises GomlxError."""
+    """Bind what the config names, or use what systemd passes. Raises GomlxError."""
     is_tls = endpoint.tls is not None
-    return Listeners([bound_to_port(endpoint.host, endpoint.port)], is_tls)
+    if lent := lent_sockets(os.environ):
+        log.info("systemd passes sockets: host, port and socket are not used")
+        return Listeners(lent, is_tls)
+    shares = endpoint.reuse_port
+    bound = [bound_to_port(endpoint.host, endpoint.port, shares)]
+    if endpoint.socket:
+        mode = int(endpoint.socket_mode, 8)
+        bound.append(bound_to_path(Path(endpoint.socket), mode, shares))
+    return Listeners(bound, is_tls)
 
 
 def _make_log_folders(config: Config) -> None:

@@ -87,6 +87,7 @@ def masked_config(config: Config) -> dict[str, Any]:
         tls["key_password"] = "***"
     shown.pop("folder", None)
     _show_paths(shown, ["run_dir"], folder)
+    _show_paths(shown["endpoint"], ["socket"], folder)
     _show_paths(tls or {}, _TLS_FILES, folder)
     auth = shown["endpoint"]["auth"] or {"clients": ()}
     for section in (shown["endpoint"]["admin"] or {}, *auth["clients"]):
@@ -143,6 +144,7 @@ def _absolute_endpoint(endpoint: Endpoint, base: Path) -> Endpoint:
             _with_absolute(one, ["token_file"], base) for one in endpoint.auth.clients
         )
     )
+    endpoint = _with_absolute(endpoint, ["socket"], base)
     return replace(endpoint, tls=tls, admin=admin, auth=auth)
 
 

@@ -85,6 +85,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080  # 0: any free one
     # When connections are taken: once every model has answered or failed, or before.
     listen: Literal["ready", "at_once"] = "ready"
+    socket: str | None = None  # the path of a unix socket, besides host and port
+    socket_mode: Annotated[str, Meta(pattern=r"^0?[0-7]{3}\Z")] = "660"
+    reuse_port: bool = False  # take over from a service that has it, too
     workers: Positive | None = None  # None: the CPU count
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 1 << 20
     max_bodies_mb: Positive = 256  # of bodies under way in a worker, together

@@ -63,6 +63,7 @@ class Service:
         self._prefix = prefix
         self._trust = trust
         self._client: httpx.Client | None = None
+        self.passed: list[int] = []  # file descriptors, to its first process
         endpoint = {"port": 0, "workers": 1, "graceful_seconds": 10}
         document = {
             "run_dir": str(self.run_dir),
@@ -119,6 +120,7 @@ class Service:
                 env=self._environment,
                 stderr=log,
                 stdout=log,
+                pass_fds=self.passed,
             )
 
     def start(self) -> None:

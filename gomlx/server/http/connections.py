@@ -14,6 +14,8 @@ from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
 
+_LAST_LOOK_SECONDS = 0.1
+
 
 class HotConnection(PlaceHolder, Protocol):
     """One of the open connections."""
@@ -116,4 +118,9 @@ class Connections:
         """Close every connection as soon as all its requests are answered."""
         self.is_draining = True
         self.turn.predictor.stopping.set()
+        self._end_idle()
+
+    def _end_idle(self) -> None:
         self.tick(time.monotonic())
+        if self.open:
+            asyncio.get_running_loop().call_later(_LAST_LOOK_SECONDS, self._end_idle)

@@ -125,7 +125,8 @@ def address_of(transport: asyncio.BaseTransport) -> str:
 
 
 def _is_reset(transport: asyncio.Transport) -> bool:
-    state = transport.get_extra_info("socket").getsockopt(
-        socket.IPPROTO_TCP, socket.TCP_INFO, 1
-    )
+    connected = transport.get_extra_info("socket")
+    if connected.family == socket.AF_UNIX:
+        return False  # the transport notices, since it has written
+    state = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     return bool(state[0] == _TCP_CLOSE)

@@ -47,6 +47,9 @@ from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+# Who was active just now may have sent a request, and gets an answer that closes the
+# connection. The time of that is up to a second old.
+_ACTIVE_SECONDS = 1.25
 _PROBE_SECONDS = 0.05  # for the reset of a peer that has disconnected to arrive
 
 
@@ -261,7 +264,9 @@ class HotProtocol(asyncio.Protocol):
         elif self._reader.buffer:
             if elapsed > limits.receive_seconds:
                 self._refuse(ReceiveTimeout())
-        elif elapsed > limits.keepalive_seconds or self._connections.is_stopping:
+        elif elapsed > limits.keepalive_seconds or (
+            self._connections.is_stopping and elapsed > _ACTIVE_SECONDS
+        ):
             self._close()
 
     def waits_since(self) -> float | None:

@@ -240,9 +240,11 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         protocols = self._protocols(service)
         for listener in self.app.listeners if self.alive else ():
             allow_reuse(listener)
-            server = await self.loop.create_server(
-                protocols, sock=listener, backlog=BACKLOG
+            is_path = listener.family == socket.AF_UNIX
+            create = (
+                self.loop.create_unix_server if is_path else self.loop.create_server
             )
+            server = await create(protocols, sock=listener, backlog=BACKLOG)
             self.servers.append(server)
 
     def _protocols(self, service: Service) -> Callable[[], asyncio.Protocol]:
@@ -304,8 +306,12 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         return int(self.nr_conns)
 
     def _is_proxy(self, address: str) -> bool:
-        """Whether connections from an address may be those of many clients."""
-        return bool(negotiation.peer_trusted_for_h2c(self.cfg, (address,)))
+        """Whether connections from an address may be those of many clients.
+
+        Those of a unix socket have none.
+        """
+        is_trusted = negotiation.peer_trusted_for_h2c
+        return not address or bool(is_trusted(self.cfg, (address,)))
 
     def _leave(self) -> None:
         self.alive = False
