@@ -38,18 +38,23 @@ _COLOURS = "64"  # of a picture: enough, and a quarter of its bytes
 
 
 @contextmanager
-def shown_service(folder: Path) -> Iterator[Service]:
+def shown_service(
+    folder: Path, example: dict[str, Any] | None = None
+) -> Iterator[Service]:
     """Run a service with models of many kinds, one that fails, and a tier that is down.
 
-    The vocabulary of `words`, the name of its input and the problem of `absent` hold
-    markup.
+    The vocabulary of `words` and the name of its input hold markup. example: of the
+    model that fails, which has no files anyway if there is none.
     """
     with redis_servers.server(folder / "near") as near:
         flights(folder / "flights")
         saved_models.keras(folder / "cities")
         saved_models.lookup(folder / "words", ["plain", MARKUP, "'\"&amp;"])
         saved_models.scale(folder / "scale", 2.0)
-        with running(folder, _config(folder, near.url)) as service:
+        config = _config(folder, near.url)
+        if example:
+            config["models"][-1] |= {"url": "./scale", "example": example}
+        with running(folder, config) as service:
             yield service
 
 
@@ -65,7 +70,7 @@ def _config(folder: Path, near: str) -> dict[str, Any]:
             *models,
             {"id": "words", "url": "./words", "datastore": "words", "inputs": renamed},
             {"id": "scale", "url": "./scale"},
-            {"id": "absent", "url": f"./{MARKUP}"},
+            {"id": "absent", "url": "./absent"},
         ],
         "datastores": [
             {"id": "answers", "memory_mb": 16, "tiers": tiers},

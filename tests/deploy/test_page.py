@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from gomlx.config.load import load_config
+from gomlx.errors import ConfigInvalid
 from tests.deploy.shown import (
     MARKUP,
     VIEWS,
@@ -32,7 +34,7 @@ def service(
     browser: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """The service; the browser comes first: where there is none, nothing starts."""
-    with shown_service(tmp_path_factory.mktemp("shown")) as service:
+    with shown_service(tmp_path_factory.mktemp("shown"), {MARKUP: 1}) as service:
         with service.connect() as client:
             for _ in range(3):
                 send_some(client, Random(3))
@@ -116,7 +118,7 @@ def test_models_are_shown_as_they_are(page: Any, service: Service) -> None:
     assert " ago" in cards["flights"]
     assert "no datastore" in cards["scale"]
     assert "cannot be served" in cards["absent"]
-    assert "no saved_model.pb" in cards["absent"]
+    assert MARKUP in cards["absent"]  # in its problem
     assert page.locator("#summary").inner_text().endswith("1 with a problem")
 
 
@@ -222,6 +224,13 @@ def test_markup_of_models_is_text(page: Any, service: Service) -> None:
     assert page.evaluate("() => window.broken") is None
 
 
+def test_an_id_cannot_be_markup(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps({"models": [{"id": MARKUP, "url": "./m"}]}))
+    with pytest.raises(ConfigInvalid, match="id"):
+        load_config(path)
+
+
 def test_an_inline_script_does_not_run(browser: Any, service: Service) -> None:
     """If text became markup all the same, the policy would stop it."""
     page = browser.new_page()
@@ -279,7 +288,7 @@ def test_a_service_that_does_not_answer_is_noticed(
     page.set_default_timeout(MILLISECONDS)
     open_view(page, service, "models")
     page.route("**/v1/api/stats*", lambda route: route.abort())
-    page.wait_for_selector("#trouble:has-text('The service does not answer since 1 s')")
+    page.wait_for_selector("#trouble:has-text('The service has not answered for')")
     assert page.locator("#models-list article").count()  # what was known stays
     page.unroute("**/v1/api/stats*")
     page.wait_for_selector("#trouble", state="hidden")
@@ -305,6 +314,8 @@ def test_a_closed_service_is_seen_with_a_token(browser: Any, tmp_path: Path) -> 
             with page.expect_response("**/v1/api/stats*") as reply:
                 page.keyboard.press("Enter")
             assert reply.value.status == (200 if token == TOKEN else 401)
+            if token != TOKEN:
+                page.wait_for_selector("#token-hint:has-text('not know this token')")
         page.wait_for_selector("#view-tiers:has-text('No datastores')")
         page.reload()
         page.wait_for_selector("#summary:has-text('1 model, all ready')")

@@ -172,7 +172,7 @@ async function poll() {
   const isStale = !last || Date.now() - service.answeredAt > 3 * POLL_SECONDS * 1000;
   try {
     const response = await ask(`v1/api/stats${isStale ? "?history" : ""}`);
-    byId("token").hidden = response.status !== 401;
+    showLock(response.status === 401);
     if (!response.ok) throw new Error(`it answers with ${response.status}: ${await errorOf(response)}`);
     take(await response.json());
     service.failingSince = 0;
@@ -182,6 +182,15 @@ async function poll() {
     service.problem = isNetwork ? "" : error.message;
   }
   show();
+}
+
+function showLock(isLocked) {
+  byId("token").hidden = !isLocked;
+  if (!isLocked) return;
+  service.state = null;
+  for (const section of document.querySelectorAll("main section")) section.hidden = true;
+  say(byId("summary"), "A token is needed");
+  say(byId("token-hint"), service.token ? "The service does not know this token." : "");
 }
 
 function take(state) {
@@ -331,7 +340,7 @@ function modelCard(name) {
 
 function showModels() {
   const models = Object.entries(service.state.models);
-  if (!models.length) empty(byId("models-list"), "No models: `models:` of the config names none.");
+  if (!models.length) empty(byId("models-list"), "No models are being served.");
   else sync(byId("models-list"), models, ([name]) => name, modelCard);
 }
 
@@ -576,8 +585,8 @@ function keysLead(name, found) {
   if (endless.length) {
     const which = endless.length > 3 ? `${endless.slice(0, 3).join(", ")} and ${endless.length - 3} more` : endless.join(", ");
     return `The number of keys has no bound, and ${which} ${endless.length > 1 ? "cost" : "costs"} most hits: ` +
-      "each value that has not come before is a miss. For a float, `precision` in the config, " +
-      "or buckets in the model, let near values share an answer.";
+      "each value that has not come before is a miss. The option precision of an input, for a float, " +
+      "or buckets in the model let near values share an answer.";
   }
   if (found.key_space === null) return "There are more keys than any cache can hold; the widest input comes first.";
   const widest = found.inputs.reduce((a, b) => (b.distinct > a.distinct ? b : a));
@@ -870,7 +879,7 @@ function showTier(values, store, tier) {
 
 function showTiers() {
   const tiers = tiersOf(Object.keys(service.state.now.tiers));
-  if (!tiers.length) empty(byId("tiers-list"), "No datastores: nothing is cached. `datastores:` of the config names them.");
+  if (!tiers.length) empty(byId("tiers-list"), "No datastores: nothing is cached. The section datastores of the config has them.");
   else sync(byId("tiers-list"), tiers, ([store, tier]) => JSON.stringify([store, tier]), tierCard);
 }
 
@@ -912,11 +921,11 @@ function showTrouble() {
   const isLocked = !byId("token").hidden;
   node.hidden = !service.failingSince || isLocked;
   if (node.hidden) return;
-  const age = span((Date.now() - service.failingSince) / 1000);
-  say(troubleSince, ` since ${age}.${service.state ? ` What you see is from ${clock(service.answeredAt / 1000)}.` : ""}`);
+  const age = span((Date.now() - (service.answeredAt || service.failingSince)) / 1000);
+  say(troubleSince, ` for ${age}.${service.state ? ` What you see is from ${clock(service.answeredAt / 1000)}.` : ""}`);
   if (node.problem !== service.problem || !node.contains(troubleSince)) {
     node.problem = service.problem;
-    const text = service.problem ? `The service cannot be read: ${service.problem}.` : "The service does not answer";
+    const text = service.problem ? `The service cannot be read: ${service.problem}.` : "The service has not answered";
     node.replaceChildren(text, ...(service.problem ? [] : [troubleSince]));
   }
 }
