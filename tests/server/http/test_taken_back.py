@@ -93,8 +93,14 @@ class Connection:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("taken-back")
     saved_models.scale(folder / "model", 2.0)
-    with running(folder, {"models": [{"id": "m", "url": "model"}]}) as service:
+    # So few that connections which are never uncounted would soon fill it.
+    config = {
+        "models": [{"id": "m", "url": "model"}],
+        "endpoint": {"max_connections": 5},
+    }
+    with running(folder, config) as service:
         yield service
+        assert "connections are open" not in service.text()
 
 
 @pytest.fixture
