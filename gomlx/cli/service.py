@@ -23,10 +23,12 @@ from gomlx.config.tokens import read_tokens
 from gomlx.errors import ConfigInvalid, ModelNotFound
 from gomlx.models.version import InputSettings, Settings, StageLimits, StageRequest
 from gomlx.runtime.listeners import (
+    BoundSocket,
     Listeners,
     bound_to_path,
     bound_to_port,
     lent_sockets,
+    url_of,
 )
 from gomlx.runtime.rundir import Lease, RunDir, replace_privately
 from gomlx.runtime.stray import stray_output_logged
@@ -37,6 +39,9 @@ from gomlx.supervisor.supervisor import ServiceSettings, ServiceTimes, Superviso
 log = logging.getLogger("gomlx")
 
 _WHEN = {"ready": "once every model answers", "at_once": "as soon as a worker runs"}
+
+# Of all files that the service and its children make, TensorFlow's as well.
+_UMASK = 0o077
 
 # What runs beside a service, with its URL.
 Visit = Callable[[str], Coroutine[Any, Any, bool]]
@@ -54,6 +59,16 @@ def run_service(
     that is not valid or for files that TLS cannot use, GomlxError if the port is in
     use or there is too little memory.
     """
+    previous = os.umask(_UMASK)
+    try:
+        _run_service(config, visit, reload)
+    finally:
+        os.umask(previous)
+
+
+def _run_service(
+    config: LoadedConfig, visit: Visit | None, reload: Reload | None
+) -> None:
     notifier = Notifier.from_environment(os.environ)
     for connection in config.connections:
         connection.read_password()  # fails here rather than in every worker
@@ -89,15 +104,27 @@ def _has_started(rundir: RunDir, listeners: Listeners) -> bool:
 def _listeners(endpoint: Endpoint) -> Listeners:
     """Bind what the config names, or use what systemd passes. Raises GomlxError."""
     is_tls = endpoint.tls is not None
+    admin = _admin_socket(endpoint)
     if lent := lent_sockets(os.environ):
         log.info("systemd passes sockets: host, port and socket are not used")
-        return Listeners(lent, is_tls)
+        return Listeners(lent, is_tls, admin)
     shares = endpoint.reuse_port
     bound = [bound_to_port(endpoint.host, endpoint.port, shares)]
     if endpoint.socket:
         mode = int(endpoint.socket_mode, 8)
         bound.append(bound_to_path(Path(endpoint.socket), mode, shares))
-    return Listeners(bound, is_tls)
+    return Listeners(bound, is_tls, admin)
+
+
+def _admin_socket(endpoint: Endpoint) -> BoundSocket | None:
+    """Bind the listener of admins, if the config has one. Raises GomlxError."""
+    admin = endpoint.admin
+    if admin is None or admin.port is None:
+        return None
+    bound = bound_to_port(admin.host, admin.port, endpoint.reuse_port)
+    url = url_of(bound.socket, endpoint.tls is not None and admin.tls)
+    log.info("details are at %s, and for admins only", url)
+    return bound
 
 
 def _make_log_folders(config: Config) -> None:
@@ -189,7 +216,7 @@ def _settings(config: LoadedConfig, rundir: RunDir) -> ServiceSettings:
         endpoint.drain_seconds,
         endpoint.graceful_seconds,
     )
-    if endpoint.listen == "at_once":
+    if endpoint.listen == "at_once" or (endpoint.admin and endpoint.admin.has_listener):
         times = replace(times, first_seconds=0.0)
     limits = stage_limits(watch)
     requests = [

@@ -77,6 +77,11 @@ class Admin(Struct, frozen=True, kw_only=True):
     allow: tuple[str, ...] = ()  # addresses and CIDRs of admins there; none: all
     tls: bool = True  # whether it speaks TLS as well, if the endpoint does
 
+    @property
+    def has_listener(self) -> bool:
+        """Whether details have a listener of their own."""
+        return self.port is not None
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """Where and how the workers listen."""

@@ -74,39 +74,46 @@ class BoundSocket:
 class Listeners:
     """The sockets of one service, which its supervisor has, and its workers inherit.
 
-    urls: theirs, as clients on this host reach them.
+    urls: theirs, as clients on this host reach them. admin: one more, for admins, on
+    which workers listen at once.
     """
 
-    def __init__(self, listeners: Sequence[BoundSocket], is_tls: bool = False) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[BoundSocket],
+        is_tls: bool = False,
+        admin: BoundSocket | None = None,
+    ) -> None:
         self.urls = [one.url or url_of(one.socket, is_tls) for one in listeners]
         self._listeners = listeners
+        self._every = [*listeners, admin] if admin else listeners
 
     @property
     def descriptors(self) -> list[int]:
-        """The sockets' file descriptors."""
-        return [one.socket.fileno() for one in self._listeners]
+        """The sockets' file descriptors; that of admins is the last."""
+        return [one.socket.fileno() for one in self._every]
 
     @property
     def are_listening(self) -> bool:
-        """Whether all of them take connections."""
+        """Whether all of them take connections, but for the admins'."""
         return all(one.is_listening for one in self._listeners)
 
     async def listening(self) -> None:
         """Wait until they take connections, and do what is due then."""
         while not self.are_listening:  # noqa: ASYNC110  # another process does it
             await asyncio.sleep(_LOOK_SECONDS)
-        for one in self._listeners:
+        for one in self._every:
             one.on_listening()
 
     def shut_down(self) -> None:
         """Refuse connections from now on."""
-        for one in self._listeners:
+        for one in self._every:
             one.shut_down()
 
     def close(self) -> None:
         """Shut down, and close them in this process."""
         self.shut_down()
-        for one in self._listeners:
+        for one in self._every:
             one.socket.close()
 
 

@@ -56,7 +56,7 @@ class Endpoint(Certificates):
 
     def issue(self, **options: Any) -> trustme.LeafCert:
         """Write another certificate and its key; options: of trustme's issue_cert."""
-        issued = self.authority.issue_cert("localhost", "127.0.0.1", **options)
+        issued = self.authority.issue_cert("localhost", "127.0.0.1", "::1", **options)
         chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
         self.certificate.write_bytes(chain)
         issued.private_key_pem.write_to_path(self.key)

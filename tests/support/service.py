@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -43,7 +44,7 @@ def wait_for(condition: Callable[[], T], seconds: float = 90, what: str = "") ->
 
 
 class Service:
-    """A running service: its URL, its processes, its log.
+    """A running service: its URLs, its processes, its log.
 
     trust is the TLS context of its own client, which has the token of an admin if the
     config names a file of them.
@@ -130,6 +131,8 @@ class Service:
         wait_for(lambda: "listening at" in self.text(), 200, "connections to be taken")
         line = next(x for x in self.text().splitlines() if "listening at" in x)
         self.url = line.split()[-1].rstrip('"}')  # the log may be JSON
+        details = re.search(r"details are at (\S+),", self.text())
+        self.details_url = details[1] if details else self.url
         self._client = self.connect()
         wait_for(self._is_settled, 200, "every model to be loaded, or to have failed")
 
@@ -156,13 +159,12 @@ class Service:
         self, headers: Mapping[str, str] | None = None, **options: Any
     ) -> httpx.Client:
         """Return a client with new connections, which any worker may accept."""
-        return httpx.Client(
-            base_url=self.url,
-            timeout=30,
-            verify=self._trust,
-            headers={**self._headers, **(headers or {})},
-            **options,
-        )
+        given: dict[str, Any] = {
+            "base_url": self.url,
+            "timeout": 30,
+            "verify": self._trust,
+        } | options
+        return httpx.Client(headers={**self._headers, **(headers or {})}, **given)
 
     def post(self, model: str, columns: Any, **kwargs: Any) -> httpx.Response:
         return self.client.post(f"/v1/api/model/{model}/eval", json=columns, **kwargs)
@@ -203,7 +205,8 @@ class Service:
         models: list[dict[str, Any]] = []
         for pid in self.worker_pids():
             with self.only(pid):
-                models += self.get_anew("/readyz").json()["models"].values()
+                with self.connect(base_url=self.details_url) as client:
+                    models += client.get("/readyz").json()["models"].values()
         return models
 
     def ready(self) -> dict[str, Any]:

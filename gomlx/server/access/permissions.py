@@ -21,7 +21,7 @@ class Permissions:
     clients: they may predict; None: all may. has_details: whether there are routes of
     details. is_for_admins: whether all but the probes is. open_meta: whether the words
     of models are for who may predict. shows_page: whether there is a page for people,
-    which anybody may load: it asks for a token.
+    which anybody may load: it asks for a token. speaks_tls: if the service does.
     """
 
     admins: Admins | None = None
@@ -30,6 +30,7 @@ class Permissions:
     is_for_admins: bool = False
     open_meta: bool = True
     shows_page: bool = True
+    speaks_tls: bool = True
 
     @property
     def is_open(self) -> bool:
@@ -65,7 +66,7 @@ class ServicePermissions:
         admin = endpoint.admin
         clients = KnownClients(auth.clients) if auth else None
         admins = Admins(admin) if admin else None
-        has_own = admin is not None and admin.port is not None
+        has_own = admin is not None and admin.has_listener
         has_details = not has_own and (admins is not None or clients is None)
         has_page = admin is None or admin.page
         self.public = Permissions(
@@ -75,11 +76,14 @@ class ServicePermissions:
             open_meta=admin is None or admin.open_meta,
             shows_page=has_page and has_details,
         )
-        self.admin = (
-            Permissions(admins, is_for_admins=True, shows_page=has_page)
-            if has_own
-            else None
-        )
+        self.admin = None
+        if admin and has_own:
+            self.admin = Permissions(
+                admins,
+                is_for_admins=True,
+                shows_page=has_page,
+                speaks_tls=admin.tls,
+            )
         self.files: list[TokenFile] = [*clients.token_files] if clients else []
         if admins and admins.tokens:
             self.files.append(admins.tokens)

@@ -44,6 +44,7 @@ from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.http.tls.handshake import Handshake
+from gomlx.server.process.answering.doors import Door
 from gomlx.server.process.answering.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.hooks import WorkerHooks
@@ -222,12 +223,12 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self.heartbeat.start()
         heartbeat = self.loop.create_task(self._heartbeat())
         service = await self._start_service()
-        if self.app.config.endpoint.listen == "ready":
+        if self.config.endpoint.listen == "ready":
             tried = self.loop.create_task(service.has_tried_all())
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({tried, heartbeat}, return_when=first)
             tried.cancel()
-            await self._listen(service)
+            await self._listen(service, service.doors[:1])
         await heartbeat
         service.stop_accepting()
         await self._shutdown()
@@ -235,36 +236,49 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         # Not sys.exit: it waits for all threads, also for a run that does not end.
         os._exit(0)
 
-    async def _listen(self, service: Service) -> None:
-        """Take connections, unless this worker has to stop already."""
-        protocols = self._protocols(service)
-        for listener in self.app.listeners if self.alive else ():
-            allow_reuse(listener)
-            is_path = listener.family == socket.AF_UNIX
-            create = (
-                self.loop.create_unix_server if is_path else self.loop.create_server
-            )
-            server = await create(protocols, sock=listener, backlog=BACKLOG)
-            self.servers.append(server)
-
-    def _protocols(self, service: Service) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the first protocol of each connection."""
+    async def _listen(self, service: Service, doors: Sequence[Door]) -> None:
+        """Take connections at some doors, unless this worker has to stop already."""
         hot = service.logs.hot_protocol()
-        connections = service.connections
-        if self.app.certificates is None:
-            return partial(hot, connections)
-        return partial(Handshake, connections, self.app.certificates.context, hot)
+        for door in doors if self.alive else ():
+            protocols = self._protocols(door, hot)
+            for listener in self._sockets(door):
+                allow_reuse(listener)
+                is_path = listener.family == socket.AF_UNIX
+                create = (
+                    self.loop.create_unix_server if is_path else self.loop.create_server
+                )
+                server = await create(protocols, sock=listener, backlog=BACKLOG)
+                self.servers.append(server)
+
+    def _sockets(self, door: Door) -> Sequence[socket.socket]:
+        """Return the sockets of a door: that of admins is the last, if there is one."""
+        admin = self.config.endpoint.admin
+        if admin is None or not admin.has_listener:
+            return self.app.listeners  # type: ignore[no-any-return]
+        every: Sequence[socket.socket] = self.app.listeners
+        return every[-1:] if door.is_for_admins else every[:-1]
+
+    def _protocols(
+        self, door: Door, hot: Callable[[Connections], asyncio.Protocol]
+    ) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the first protocol of each connection."""
+        certificates = self.app.certificates
+        if certificates is None or not door.speaks_tls:
+            return partial(hot, door.connections)
+        return partial(Handshake, door.connections, certificates.context, hot)
 
     async def _start_service(self) -> Service:
         try:
             self._confine()
             self.service = Service(self.config, self.app.rundir, self._hooks())
             self.asgi = self.service.app
-            if self.app.config.endpoint.listen == "ready":
-                await self.service.startup()
-            else:
-                await self._listen(self.service)
+            doors = self.service.doors
+            at_once = doors if self.config.endpoint.listen == "at_once" else doors[1:]
+            if at_once:
+                await self._listen(self.service, at_once)
                 self.service.start_loading()
+            else:
+                await self.service.startup()
         except Exception:
             log.exception("cannot start")
             await asyncio.sleep(_FAILED_START_SECONDS)

@@ -31,12 +31,15 @@ if TYPE_CHECKING:
 class Door:
     """One listener: its connections, and the application that they share.
 
-    answering: makes what answers from the handlers of a config.
+    answering: makes what answers from the handlers of a config. speaks_tls: if the
+    service does.
     """
 
     connections: Connections
     app: PacedApp
     answering: Callable[[Handlers], Asgi]
+    is_for_admins: bool
+    speaks_tls: bool
 
     def answer(self, handlers: Handlers, limits: HttpLimits) -> None:
         """Have all routes answered by other handlers, within other limits."""
@@ -91,7 +94,8 @@ class DoorMaker:
         )
         if access.clients:
             connections.parse.restrict(access.may_predict, _known_names(access))
-        return Door(connections, app, answering)
+        is_admins = access.is_for_admins
+        return Door(connections, app, answering, is_admins, access.speaks_tls)
 
 
 def _application(
