@@ -82,7 +82,7 @@ def _run_service(
     listeners = _listeners(config.endpoint)
     lease = Lease.acquire(Path(config.run_dir) if config.run_dir else None)
     try:
-        source = _Source(config, lease.rundir, reload)
+        source = _Source(config, lease.rundir, reload and notifier.telling(reload))
         url = listeners.urls[0]
         log.info("%s takes connections %s", url, _WHEN[config.endpoint.listen])
         with stray_output_logged():

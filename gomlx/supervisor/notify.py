@@ -14,11 +14,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
 _SEND_SECONDS = 1.0  # the longest that a full socket is waited for
 _LOOK_SECONDS = 0.1
+T = TypeVar("T")
 
 
 class Notifier:
@@ -31,6 +33,7 @@ class Notifier:
     def __init__(self, address: str = "", watchdog_seconds: float = 0.0) -> None:
         self._address = address
         self._watchdog_seconds = watchdog_seconds
+        self._is_ready = False
         self._is_failing = False
 
     @classmethod
@@ -43,16 +46,25 @@ class Notifier:
         return cls(address, int(microseconds) / 1e6 if is_watched else 0.0)
 
     def ready(self) -> bool:
-        """Say that the service serves: after its start, and after each reload.
+        """Say that the service serves. Return whether that was heard."""
+        self._is_ready = self._send("READY=1\nSTATUS=serving")
+        return self._is_ready
 
-        Return whether that was heard.
-        """
-        return self._send("READY=1\nSTATUS=serving")
+    def telling(self, reload: Callable[[], T]) -> Callable[[], T]:
+        """Return what says RELOADING, does a reload, and says READY, come what may."""
 
-    def reloading(self) -> None:
-        """Say that the config is read again; `ready` says when that is done."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\nSTATUS=reading the config")
+        def run() -> T:
+            if not self._is_ready:  # READY would end the start
+                return reload()
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            status = "STATUS=reading the config"
+            self._send(f"RELOADING=1\nMONOTONIC_USEC={now}\n{status}")
+            try:
+                return reload()
+            finally:
+                self.ready()
+
+        return run
 
     def stopping(self) -> None:
         """Say that the service stops."""

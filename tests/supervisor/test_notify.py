@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gomlx.errors import ConfigInvalid
 from gomlx.supervisor.notify import Notifier
 
 
@@ -26,15 +27,32 @@ def received(systemd: socket.socket) -> list[str]:
 def test_a_reload(tmp_path: Path, systemd: socket.socket) -> None:
     notifier = Notifier(str(tmp_path / "notify"))
     with systemd:
+        assert notifier.ready()
+        assert received(systemd)[0] == "READY=1"
         before = time.monotonic()
-        notifier.reloading()
+        assert notifier.telling(lambda: "read")() == "read"
         reloading, monotonic, _ = received(systemd)
         assert reloading == "RELOADING=1"
         # systemd compares it with its own clock: Type=notify-reload.
         microseconds = int(monotonic.removeprefix("MONOTONIC_USEC="))
         assert before - 1e-6 <= microseconds / 1e6 <= time.monotonic()
-        notifier.ready()
         assert received(systemd)[0] == "READY=1"
+
+
+def test_a_reload_that_fails_has_an_end(tmp_path: Path, systemd: socket.socket) -> None:
+    notifier = Notifier(str(tmp_path / "notify"))
+
+    def fail() -> None:
+        raise ConfigInvalid("config.yaml", ["wrong"])
+
+    with systemd:
+        with pytest.raises(ConfigInvalid):  # while the service starts: nothing to say
+            notifier.telling(fail)()
+        notifier.ready()
+        with pytest.raises(ConfigInvalid):
+            notifier.telling(fail)()
+        said = [received(systemd)[0] for _ in range(3)]
+        assert said == ["READY=1", "RELOADING=1", "READY=1"]
 
 
 def test_the_environment_is_left_clean(tmp_path: Path, systemd: socket.socket) -> None:

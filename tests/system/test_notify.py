@@ -1,5 +1,6 @@
 """systemd's notify protocol: a real service, and a socket in place of systemd's."""
 
+import signal
 import socket
 import struct
 import threading
@@ -69,10 +70,17 @@ def test_a_life_under_systemd(service: Service, systemd: Systemd) -> None:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         assert b"NOTIFY_SOCKET" not in environment
         assert b"WATCHDOG" not in environment
+    service.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: systemd.lines.count("READY=1") == 2)
     assert service.stop() == 0
     wait_for(lambda: "STOPPING=1" in systemd.lines)
-    assert [line for line in systemd.lines if line != "WATCHDOG=1"] == [
+    said = [x for x in systemd.lines if not x.startswith(("WATCHDOG", "MONOTONIC"))]
+    assert said == [
         "STATUS=staging and loading the models",
+        "READY=1",
+        "STATUS=serving",
+        "RELOADING=1",
+        "STATUS=reading the config",
         "READY=1",
         "STATUS=serving",
         "STOPPING=1",
