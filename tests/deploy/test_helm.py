@@ -215,7 +215,8 @@ def test_a_changed_config_restarts_pods(helm: Helm) -> None:
         ("autoscaling.cpuUtilization=0", "cpuUtilization"),
         ('config.run_dir="/data"', "run_dir"),
         ('config.endpoint.workers="2"', "workers"),
-        ('config.endpoint.tls={"client_certificate": "required"}', "admin.port"),
+        ('config.endpoint.tls={"client_certificate": "required"}', "endpoint.admin"),
+        ('config.endpoint.admin={"port": 9090}', "host"),
     ],
 )
 def test_wrong_values_are_refused(helm: Helm, values: str, reason: str) -> None:
@@ -225,10 +226,16 @@ def test_wrong_values_are_refused(helm: Helm, values: str, reason: str) -> None:
 
 
 def test_client_certificates_leave_probes_to_the_admin_listener(helm: Helm) -> None:
-    values = {"tls": {"client_certificate": "required"}, "admin": {"port": 9090}}
+    values = {
+        "tls": {"client_certificate": "required"},
+        "admin": {"port": 9090, "host": "0.0.0.0", "tls": False},
+    }
     options = (f"config.endpoint.{k}={json.dumps(v)}" for k, v in values.items())
-    manifests = helm.rendered(ONE, *options)
-    assert container_of(manifests)["livenessProbe"]["httpGet"]["port"] == "admin"
+    manifests = helm.rendered(ONE, *options, "serviceMonitor.enabled=true")
+    probe = container_of(manifests)["livenessProbe"]["httpGet"]
+    assert probe == {"path": "/livez", "port": "admin", "scheme": "HTTP"}
+    (scrape,) = manifests["ServiceMonitor"]["spec"]["endpoints"]
+    assert (scrape["port"], scrape["scheme"]) == ("admin", "http")
 
 
 def test_the_version_is_that_of_the_package() -> None:

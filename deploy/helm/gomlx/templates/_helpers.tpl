@@ -59,14 +59,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- ternary "admin" "http" (hasKey $admin "port") -}}
 {{- end -}}
 
+{{- define "gomlx.adminTls" -}}
+{{- $admin := .Values.config.endpoint.admin | default dict -}}
+{{- and (hasKey .Values.config.endpoint "tls") (ne (get $admin "tls" | toString) "false") -}}
+{{- end -}}
+
+{{- define "gomlx.scrapeScheme" -}}
+{{- if eq (include "gomlx.scrapePort" .) "admin" -}}
+{{- ternary "https" "http" (eq (include "gomlx.adminTls" .) "true") -}}
+{{- else -}}
+{{- ternary "https" "http" (hasKey .Values.config.endpoint "tls") -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Kubelets have no client certificate: then they probe the admin listener. */ -}}
 {{- define "gomlx.probe" -}}
 {{- $tls := .Values.config.endpoint.tls | default dict -}}
 {{- if ne ($tls.client_certificate | default "none") "required" -}}
 port: http, scheme: {{ ternary "HTTPS" "HTTP" (gt (len $tls) 0) }}
-{{- else if eq (include "gomlx.scrapePort" .) "admin" -}}
+{{- else if eq (include "gomlx.scrapeScheme" .) "http" -}}
 port: admin, scheme: HTTP
 {{- else -}}
-{{- fail "client_certificate: required needs endpoint.admin.port, for probes" -}}
+{{- fail "client_certificate: required needs endpoint.admin with port and tls: false, for probes" -}}
 {{- end -}}
 {{- end -}}
