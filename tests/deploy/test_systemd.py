@@ -37,11 +37,13 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_systemd_understands_each_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gomlx.service", "gomlx.socket"])
+def test_systemd_understands_each_line(tmp_path: Path, name: str) -> None:
     copy = tmp_path / "gomlx.service"
+    (tmp_path / "gomlx.socket").write_text(UNIT.with_suffix(".socket").read_text())
     gomlx = Path(sys.executable).with_name("gomlx")
     copy.write_text(UNIT.read_text().replace("/opt/gomlx/bin/gomlx", str(gomlx)))
-    ended = analyze("verify", str(copy))
+    ended = analyze("verify", str(tmp_path / name))
     # It says more about units of this machine.
     assert [x for x in ended.stderr.splitlines() if "gomlx" in x] == []
     assert ended.returncode == 0
