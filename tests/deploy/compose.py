@@ -21,32 +21,32 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True):
     """What refuses fields that it does not have."""
 
 
-class Build(Strict):
+class Build(Strict, frozen=True):
     context: str
     dockerfile: str
 
 
-class Healthcheck(Strict):
+class Healthcheck(Strict, frozen=True):
     test: list[str]
     interval: Time
     timeout: Time
     start_period: Time
 
 
-class Attachment(Strict):
+class Attachment(Strict, frozen=True):
     ipv4_address: str
 
 
-class Dependency(Strict):
+class Dependency(Strict, frozen=True):
     condition: Literal["service_started", "service_healthy"]
 
 
-class ConfigMount(Strict):
+class ConfigMount(Strict, frozen=True):
     source: str
     target: str
 
 
-class ComposeService(Strict):
+class ComposeService(Strict, frozen=True):
     image: Image
     cap_drop: list[Literal["ALL"]]
     mem_limit: Size
@@ -71,11 +71,11 @@ class ComposeService(Strict):
     ports: list[Port] = []
 
 
-class InlineConfig(Strict):
+class InlineConfig(Strict, frozen=True):
     content: str
 
 
-class Compose(Strict):
+class Compose(Strict, frozen=True):
     name: str
     services: dict[str, ComposeService]
     networks: dict[str, Any]
