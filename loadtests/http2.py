@@ -21,7 +21,8 @@ _ROUNDS = 7
 _REQUESTS = 20_000
 _AT_ONCE = 100
 _H2LOAD = ["h2load", "-n", str(_REQUESTS), "-c", "1", "-m", str(_AT_ONCE)]
-_OK = f"status codes: {_REQUESTS} 2xx"
+# Not its count of statuses: a head that arrives in two parts counts twice there.
+_OK = f"{_REQUESTS} succeeded, 0 failed"
 _PROTOCOLS = {"HTTP/1.1": "--h1", "HTTP/2": "--npn-list=h2"}
 
 
