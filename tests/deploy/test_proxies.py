@@ -60,7 +60,7 @@ def test_a_config_is_valid(proxy: Proxy, tmp_path: Path) -> None:
 @pytest.mark.parametrize("proxy", PROXIES, ids=named)
 def test_a_config_says_how_the_service_is_to_be_set(proxy: Proxy) -> None:
     text = (DEPLOY / proxy.config).read_text()
-    assert "endpoint: {host: 0.0.0.0, port: 8080, request_seconds: 0.3}" in text
+    assert "port: 8080, request_seconds: 0.3, trusted_proxies: [10.0.0.10]" in text
     assert all(host in text for host in HOSTS)
 
 
