@@ -193,11 +193,19 @@ function showLock(isLocked) {
   say(byId("token-hint"), service.token ? "The service does not know this token." : "");
 }
 
+/** Put each further signature after its model: they come in the order of their loads. */
+function ordered(models) {
+  const names = Object.keys(models);
+  const place = (name) => names.indexOf(name.split(":")[0]);
+  const sorted = [...names].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
+  return Object.fromEntries(sorted.map((name) => [name, models[name]]));
+}
+
 function take(state) {
-  service.state = state;
+  service.state = { ...state, models: ordered(state.models) };
   service.answeredAt = Date.now();
   const points = [...(state.history || service.points), state.now];
-  delete state.history;
+  delete service.state.history;
   const oldest = state.now.time - SHOWN_SECONDS - 30;
   const byTime = new Map(points.map((point) => [point.time, point]));
   service.points = [...byTime.values()].filter((one) => one.time >= oldest);
