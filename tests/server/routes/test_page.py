@@ -10,7 +10,7 @@ import falcon.asgi
 import pytest
 from falcon.testing import TestClient
 
-from gomlx.contract.canonical import Exact, Vocabulary
+from gomlx.contract.canonical import Exact, Kind, Vocabulary
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
@@ -33,7 +33,7 @@ def live(directory: Path, **description: Any) -> LiveVersion:
         (Tensor("city", "string", (1,)), Tensor("price", "float32", (1,))), ()
     )
     known = Vocabulary(frozenset({"rome", b"\xff"}), "[UNK]", "a table")
-    kinds = [known, Exact("float32", "a product")]
+    kinds: list[Kind] = [known, Exact("float32", "a product")]
     facts = {"rows_apart": "", "rows_together": False, "unsteady": ()} | description
     version = SimpleNamespace(name="fine", digest="f" * 32, directory=directory)
     servable = SimpleNamespace(version=version, description=SimpleNamespace(**facts))
