@@ -1,12 +1,14 @@
-"""A staged version → a live version, and back: load and warm, close."""
+"""A staged version → a live version, and back: load and warm, close; for how long."""
 
 import asyncio
 import gc
 import importlib
 import logging
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Protocol
 
 from gomlx.config.schema import Batch
 from gomlx.metrics.metrics import Metrics
@@ -45,6 +47,16 @@ async def import_tensorflow() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+class VersionLoads(Protocol):
+    """Makes live versions of staged ones, and releases them."""
+
+    def load(self, version: ModelVersion) -> LiveVersion:
+        """Load and warm a version. Called in a thread."""
+
+    def close(self, live: LiveVersion) -> None:
+        """Release a version. Called on the event loop."""
 
 
 class VersionLoader:
@@ -127,3 +139,62 @@ class VersionLoader:
             self._metrics.histogram("gomlx_batch_rows", name),
             self._metrics.counter("gomlx_model_runs_overlapping", name),
         )
+
+
+class Loads:
+    """Loads of versions, each in a thread, and waited for so many seconds.
+
+    TensorFlow, or a transformer, may hang in a load, and a thread cannot be stopped: it
+    goes on. Its version is there as soon as it ends, or is released if it is wanted no
+    more.
+    """
+
+    def __init__(self, loader: VersionLoads, seconds: float) -> None:
+        self._loader = loader
+        self._seconds = seconds
+        self._late: dict[str, asyncio.Future[LiveVersion]] = {}  # by digest
+
+    async def load(self, version: ModelVersion) -> LiveVersion:
+        """Load and warm a version.
+
+        Raises what the load raises; and TimeoutError, at once if an earlier load of the
+        version is still going on.
+        """
+        load = self._late.pop(version.digest, None)
+        if load is None:
+            load = self._begin(version)
+            await asyncio.wait({load}, timeout=self._seconds)
+        if load.done():
+            return load.result()
+        self._late[version.digest] = load
+        raise TimeoutError(
+            f"it takes over {self._seconds:g} s to load and warm it; raise "
+            "watch.stage_seconds if it is that large"
+        )
+
+    def keep(self, digests: Iterable[str]) -> None:
+        """Have all versions but these released when their late loads end."""
+        for digest in self._late.keys() - {*digests}:
+            self._late.pop(digest).add_done_callback(self._release)
+
+    def close(self, live: LiveVersion) -> None:
+        """Release a version. Called on the event loop."""
+        self._loader.close(live)
+
+    def _begin(self, version: ModelVersion) -> "asyncio.Future[LiveVersion]":
+        """Load in a thread of its own: one that hangs keeps no other work waiting."""
+        outcome: Future[LiveVersion] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(self._loader.load(version))
+            except Exception as error:
+                outcome.set_exception(error)
+
+        # TensorFlow releases the GIL meanwhile: the event loop runs on.
+        threading.Thread(target=run, name=f"load-{version.name}", daemon=True).start()
+        return asyncio.wrap_future(outcome)
+
+    def _release(self, load: "asyncio.Future[LiveVersion]") -> None:
+        if load.exception() is None:
+            self.close(load.result())

@@ -17,21 +17,12 @@ from typing import Protocol
 from gomlx.metrics.metrics import Metrics
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest, ModelVersion, model_of
+from gomlx.server.process.loading import Loads
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 3.0  # a signal can be lost
 _RETRY_SECONDS = 30.0  # by then, memory or file descriptors may be free again
-
-
-class VersionLoads(Protocol):
-    """Makes live versions of staged ones, and releases them."""
-
-    def load(self, version: ModelVersion) -> LiveVersion:
-        """Load and warm a version. Called in a thread."""
-
-    def close(self, live: LiveVersion) -> None:
-        """Release a version. Called on the event loop."""
 
 
 class ConfiguredModels(Protocol):
@@ -51,14 +42,14 @@ class Reloader:
         self,
         manifest: Path,
         current: Current,
-        loader: VersionLoads,
+        loads: Loads,
         metrics: Metrics,
         config: ConfiguredModels,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._manifest = manifest
         self._current = current
-        self._loader = loader
+        self._loads = loads
         self._metrics = metrics
         self._config = config
         self._anew = set[str]()
@@ -109,8 +100,11 @@ class Reloader:
 
     async def catch_up(self) -> None:
         """Make the versions of the manifest live, one after the other."""
-        self._anew.update(self._config.look())
+        anew = self._config.look()
+        self._anew.update(anew)
         manifest = Manifest.read(self._manifest)
+        every = manifest.every.items()
+        self._loads.keep(v.digest for name, v in every if model_of(name) not in anew)
         for name, reason in manifest.failures.items():
             if name not in manifest.versions and self._current.is_configured(name):
                 self._current.reasons[name] = reason
@@ -156,8 +150,7 @@ class Reloader:
         if self._clock() < self._retry_at.get(version.digest, 0):
             return None
         try:
-            # TensorFlow releases the GIL meanwhile: the event loop runs on.
-            return await asyncio.to_thread(self._loader.load, version)
+            return await self._loads.load(version)
         except Exception as error:
             self._fail(version, error)
             return None
@@ -177,7 +170,7 @@ class Reloader:
             for name, live in (gone | dict(new)).items()
             if current.get(name) is not live
         }
-        current.swap(changed, self._loader.close)
+        current.swap(changed, self._loads.close)
         failed = [name for name, live in new.items() if live is None]
         for name in [*current.reasons]:
             if model_of(name) == version.name and name not in failed:

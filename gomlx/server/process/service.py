@@ -51,7 +51,7 @@ from gomlx.server.process.configuring import (
 from gomlx.server.process.hooks import WorkerHooks
 from gomlx.server.process.isolated import isolated_loads
 from gomlx.server.process.load import WorkerLoad, watch_loop_lag
-from gomlx.server.process.loading import VersionLoader, import_tensorflow
+from gomlx.server.process.loading import Loads, VersionLoader, import_tensorflow
 from gomlx.server.process.reload import Reloader
 from gomlx.server.process.run_watch import RunWatch
 from gomlx.server.process.stores import (
@@ -100,9 +100,8 @@ class Service:
         answer = partial(self._answer, rundir, parts)
         configured = ConfiguredParts(parts, self.connections, models, answer)
         follower = ConfigFollower(rundir.config, config, configured)
-        self._reloader = Reloader(
-            rundir.manifest, current, models.loader, metrics, follower
-        )
+        loads = Loads(models.loader, config.watch.stage_seconds)
+        self._reloader = Reloader(rundir.manifest, current, loads, metrics, follower)
         self._announcement = Announcement(rundir.workers / str(os.getpid()))
         self._background = self._tasks_beside(slot, models.run_watch, parts, loop_lag)
         if accesses.files:

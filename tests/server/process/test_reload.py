@@ -1,10 +1,11 @@
 """The live versions of a worker follow the manifest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from gomlx.metrics.instruments import Counter, Gauge
 from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.models.version import Manifest, ModelVersion
+from gomlx.server.process.loading import Loads
 from gomlx.server.process.reload import Reloader
 
 pytestmark = pytest.mark.asyncio
@@ -48,13 +50,13 @@ class Loader:
 
 
 class Worker:
-    """A reloader over a manifest in a folder, and its clock."""
+    """A reloader over a manifest in a folder, and its clock. seconds: for a load."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seconds: float = 60, loader: Any = None) -> None:
         self.folder = folder
         self.now = 0.0
         self.current = Current(["m", "n"])
-        self.loader = Loader()
+        self.loader: Any = loader or Loader()
         self.counts: dict[tuple[str, ...], Counter] = {}
         self.admitted: list[str] = []
         self.anew: set[str] = set()
@@ -62,7 +64,7 @@ class Worker:
         self.reloader = Reloader(
             folder / "manifest",
             self.current,
-            self.loader,
+            Loads(self.loader, seconds),
             metrics,
             self,
             lambda: self.now,
@@ -219,13 +221,13 @@ async def test_all_signatures_of_a_version_are_swapped_together(
     assert worker.admitted == ["m:s"]
     with_signatures(worker, "c" * 32, s="d" * 32, t="e" * 32)
     seen: list[list[str]] = []
-    load = worker.loader.load
+    load: Callable[[ModelVersion], LiveVersion] = worker.loader.load
 
     def watched(version: ModelVersion) -> LiveVersion:
         seen.append([worker.live("m"), worker.live("m:s"), worker.live("m:t")])
         return load(version)
 
-    worker.loader.load = watched  # type: ignore[method-assign]
+    worker.loader.load = watched
     await worker.reloader.catch_up()
     assert seen == [["a" * 32, "b" * 32, ""]] * 3
     assert worker.current.names == ["m", "n", "m:s", "m:t"]
@@ -374,3 +376,78 @@ async def test_a_model_that_is_gone_is_not_loaded(worker: Worker) -> None:
     assert worker.current.reasons == {}
     assert worker.loader.closed == ["b" * 32]
     assert slot.not_ready().status == 404  # for who has it still
+
+
+@dataclass
+class HangingLoader(Loader):
+    """Loads of b hang until they may end."""
+
+    may_end: Event = field(default_factory=Event)
+
+    def load(self, version: ModelVersion) -> LiveVersion:
+        if version.digest == "b" * 32:
+            self.may_end.wait(60)
+        return super().load(version)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[Worker]:
+    """A worker in which loads of b hang."""
+    loader = HangingLoader()
+    yield Worker(tmp_path, 0.3, loader)
+    loader.may_end.set()
+
+
+async def caught_up(worker: Worker, condition: Callable[[], object]) -> None:
+    """Follow the manifest until a condition is true, and try failures again."""
+    async with asyncio.timeout(60):
+        while not condition():
+            worker.now += 31
+            await worker.reloader.catch_up()
+            await asyncio.sleep(0.01)
+
+
+async def test_a_load_that_hangs_fails_and_keeps_no_other_from_loading(
+    hanging: Worker,
+) -> None:
+    hanging.publish(m="a" * 32)
+    await caught_up(hanging, lambda: hanging.live("m"))
+    hanging.publish(m="b" * 32, n="c" * 32)
+    await caught_up(hanging, lambda: hanging.live("n"))
+    assert hanging.live("m") == "a" * 32
+    assert "over 0.3 s to load and warm" in hanging.current.reasons["m"]
+    assert hanging.counter("gomlx_loads", "m", "failed").n >= 1
+
+
+async def test_a_load_that_is_late_is_not_done_again(hanging: Worker) -> None:
+    hanging.publish(m="b" * 32)
+    await caught_up(
+        hanging, lambda: hanging.counter("gomlx_loads", "m", "failed").n > 2
+    )
+    assert hanging.live("m") == ""
+    hanging.loader.may_end.set()
+    await caught_up(hanging, lambda: hanging.live("m"))
+    assert hanging.loader.loaded == ["b" * 32]
+    assert not hanging.current.reasons
+
+
+async def test_a_late_version_that_is_wanted_no_more_is_released(
+    hanging: Worker,
+) -> None:
+    hanging.publish(m="b" * 32)
+    await hanging.reloader.catch_up()
+    hanging.publish(m="a" * 32)
+    await caught_up(hanging, lambda: hanging.live("m"))
+    hanging.loader.may_end.set()
+    await caught_up(hanging, lambda: hanging.loader.closed)
+    assert hanging.loader.closed == ["b" * 32]
+    assert hanging.live("m") == "a" * 32
+
+
+async def test_a_late_load_with_an_older_config_is_done_again(hanging: Worker) -> None:
+    hanging.publish(m="b" * 32)
+    await hanging.reloader.catch_up()
+    hanging.anew = {"m"}
+    hanging.loader.may_end.set()
+    await caught_up(hanging, lambda: hanging.live("m") and hanging.loader.closed)
+    assert hanging.loader.loaded == ["b" * 32] * 2
