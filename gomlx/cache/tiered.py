@@ -60,10 +60,13 @@ class Tiered:
         skipped = [one for one in self.remotes if one.worth.skips(model, run_seconds)]
         if not skipped:
             return self
-        used = [one for one in self.remotes if one not in skipped]
-        fewer = Tiered(self._local, used, self._ttl_seconds)
-        fewer._tasks = self._tasks
-        return fewer
+        return self.with_remotes([one for one in self.remotes if one not in skipped])
+
+    def with_remotes(self, remotes: Sequence[Remote]) -> "Tiered":
+        """Return the same tiers with others in place of the shared ones."""
+        others = Tiered(self._local, remotes, self._ttl_seconds)
+        others._tasks = self._tasks
+        return others
 
     def can_fetch(self, rows: int) -> bool:
         """Return True when `fetch` may find rows; otherwise count them as skipped."""

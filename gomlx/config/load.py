@@ -82,6 +82,8 @@ def masked_config(config: Config) -> dict[str, Any]:
     for connection in shown["connections"]:
         if connection["password"] is not None:
             connection["password"] = "***"
+    if (tracing := shown["tracing"]) and tracing["endpoint"]:
+        tracing["endpoint"] = masked(tracing["endpoint"])
     tls = shown["endpoint"]["tls"]
     if tls and tls["key_password"] is not None:
         tls["key_password"] = "***"

@@ -1,7 +1,9 @@
 """Checks what types cannot say: names that lead nowhere, contradictions."""
 
 import re
+from importlib.util import find_spec
 from itertools import chain
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,7 +18,9 @@ from gomlx.config.schema import (
     Endpoint,
     Model,
     Tls,
+    Tracing,
 )
+from gomlx.runtime.masking import masked
 from gomlx.runtime.networks import network_of
 
 _DEFAULT_SIGNATURE = "serving_default"
@@ -41,6 +45,7 @@ def reference_problems(config: Config) -> Problems:
     yield from _endpoint_problems(config.endpoint)
     yield from access_problems(config.endpoint, models)
     yield from _encoding_problems(config)
+    yield from _tracing_problems(config.tracing)
 
 
 def _repeated_ids(section: str, ids: list[str]) -> Problems:
@@ -48,6 +53,28 @@ def _repeated_ids(section: str, ids: list[str]) -> Problems:
         if name in ids[:i]:
             first = f"{section}[{ids.index(name)}]"
             yield Problem.at(f"{section}[{i}].id", f"{name!r} is used by {first}")
+
+
+def _tracing_problems(tracing: Tracing | None) -> Problems:
+    if tracing is None:
+        return
+    if not _has_opentelemetry():
+        reason = "needs OpenTelemetry's SDK: pip install 'gomlx[otel]'"
+        yield Problem.at("tracing", reason)
+    endpoint = urlsplit(tracing.endpoint or "http://localhost")
+    if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
+        reason = (
+            f"expected the URL of a collector, such as http://localhost:4318, got "
+            f"{masked(tracing.endpoint or '')!r}"
+        )
+        yield Problem.at("tracing.endpoint", reason)
+
+
+def _has_opentelemetry() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _model_problems(config: Config, model: Model, path: str) -> Problems:

@@ -273,6 +273,15 @@ class Watch(Struct, frozen=True, kw_only=True):
     stage_cpu_seconds: Positive | None = None  # None: what stage_seconds allow
 
 
+class Tracing(Struct, frozen=True, kw_only=True):
+    """Traces for OpenTelemetry; what is not given, the variables OTEL_… say."""
+
+    endpoint: str | None = None  # of a collector: OTLP over HTTP
+    # Of the requests without a traceparent, which says it itself.
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] | None = None
+    service_name: str | None = None  # None: gomlx
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """A whole config file."""
 
@@ -288,6 +297,7 @@ class Config(Struct, frozen=True, kw_only=True):
     models: Annotated[tuple[Model, ...], Meta(min_length=1)]
     datastores: tuple[Datastore, ...] = ()
     connections: tuple[Connection, ...] = ()
+    tracing: Tracing | None = None  # None: no request is recorded
 
     @property
     def workers(self) -> int:

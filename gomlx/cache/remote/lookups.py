@@ -8,6 +8,7 @@ skipped and cost nothing.
 import asyncio
 from collections.abc import Collection, Mapping
 from time import perf_counter
+from typing import Protocol
 
 from gomlx.cache.queue import ByteBoundedQueue
 from gomlx.cache.remote.commands import Commands, completes_within
@@ -17,6 +18,18 @@ from gomlx.cache.remote.validation import IsAnswer, Validator
 from gomlx.errors import TierFailed
 
 _MAX_RUNNING = 8
+
+
+class FindsNames(Protocol):
+    """Look-ups in one shared tier."""
+
+    async def get_many(
+        self, names: Collection[bytes], is_answer: IsAnswer, /
+    ) -> Mapping[bytes, bytes]:
+        """Return the values of names (and of others) that come before the deadline."""
+
+    def skip(self, rows: int, /) -> None:
+        """Count rows that are not looked up."""
 
 
 class _Lookup:

@@ -15,7 +15,7 @@ from gomlx.cache.remote.counts import RemoteCounts
 from gomlx.cache.remote.health import TierHealth
 from gomlx.cache.remote.leases import TierLeases
 from gomlx.cache.remote.limits import TierLimits
-from gomlx.cache.remote.lookups import Lookups, Polls
+from gomlx.cache.remote.lookups import FindsNames, Lookups, Polls
 from gomlx.cache.remote.validation import Validator
 from gomlx.cache.remote.worth import Worth, lookup_cpu_seconds
 from gomlx.cache.remote.writebehind import WriteBehind
@@ -45,7 +45,8 @@ class Remote:
         commands = Commands(name, tier, limits.deadline_seconds, self.health)
         validator = Validator(commands, limits)
         self.writes = WriteBehind(name, tier, limits, counts.writes, clock)
-        self.lookups = Lookups(commands, validator, self.writes.queue, counts)
+        queue = self.writes.queue
+        self.lookups: FindsNames = Lookups(commands, validator, queue, counts)
         self.polls = Polls(commands, validator)
         self.leases = TierLeases(commands)
         self._commands = commands

@@ -20,6 +20,7 @@ from gomlx.errors import (
     NotReady,
     Overloaded,
 )
+from gomlx.tracing.current import trace_headers
 
 log = logging.getLogger("gomlx.client")
 
@@ -108,7 +109,7 @@ class Attempts:
     async def _response(self, request: Request, host: Host, seconds: float) -> Response:
         milliseconds = int(min(seconds, _LONGEST_TIMEOUT) * 1000)
         timeout = {"Request-Timeout-Ms": str(max(milliseconds, 1))}
-        headers = {**request.headers, **timeout}
+        headers = {**request.headers, **timeout, **trace_headers()}
         whole = Request(f"{host.url}{request.url}", headers, request.body)
         try:
             async with asyncio.timeout(seconds):

@@ -8,11 +8,12 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from gomlx.server.http.cors import CorsRules, as_lines
-from gomlx.server.http.head import HEAD_END, HeadParser, may_begin_hot_request
+from gomlx.server.http.head import HEAD_END, may_begin_hot_request
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
+from gomlx.server.recording.heads import TracingHeadParser
 
 _LAST_LOOK_SECONDS = 0.1
 
@@ -56,7 +57,7 @@ class Connections:
         cors: CorsRules,
     ) -> None:
         """routes: path → model. Made on the event loop."""
-        self.parse = HeadParser(
+        self.parse = TracingHeadParser(
             routes, limits.body_bytes, limits.request_seconds, not cors.varies
         )
         self.limits = limits
@@ -98,7 +99,9 @@ class Connections:
         end = data.find(HEAD_END) + len(HEAD_END)
         if end < len(HEAD_END):
             return may_begin_hot_request(data)
-        return self.parse.certified(names)(data[:end]) is not None
+        parser = self.parse.certified(names)
+        head = data[:end]
+        return parser(head) is not None or parser.read(head) is not None
 
     def configure(self, limits: HttpLimits, is_served: Callable[[str], bool]) -> None:
         """Have other limits for new connections, and hot routes of these models."""

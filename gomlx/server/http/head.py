@@ -7,7 +7,7 @@ again and again, and then the strict parser (llhttp) runs once.
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import httptools
 
@@ -17,8 +17,11 @@ from gomlx.server.predict import deadlines
 
 _METHODS = (b"POST", b"GET")
 _HOT_PREFIXES = (b"POST /v1/api/model/", b"GET /v1/api/model/")
+TRACEPARENT = b"traceparent"  # is unusual, but server/recording takes it out
 # A request with one of these headers is unusual: Gunicorn knows what to do.
-_UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_UNUSUAL = frozenset(
+    {b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", TRACEPARENT}
+)
 _ORIGIN = frozenset({b"origin"})
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", b"authorization", _TIMEOUT})
@@ -52,6 +55,26 @@ class Head:
     connection: str
     timeout_seconds: float
     is_http_1_0: bool = False
+
+
+ParseHead = Callable[[bytes], Head | None]
+
+
+class ParsesHeads(Protocol):
+    """What parses the heads of one connection."""
+
+    @property
+    def short(self) -> ParseHead:
+        """Parses short heads, and keeps what it returns."""
+
+    def __call__(self, head: bytes, /) -> Head | None:
+        """Return what a head says, unless its request is unusual."""
+
+    def short_for(self, head: bytes, /) -> ParseHead | None:
+        """Return what parses short heads like this one, which `short` does not."""
+
+    def read(self, head: bytes, /) -> Head | None:
+        """Return what a head says, which others may not have in common with it."""
 
 
 class HeadParser:
@@ -111,13 +134,28 @@ class HeadParser:
             return self
         parser = self._certified.get(names)
         if parser is None:
-            parser = HeadParser(self._routes, self.max_body, self.max_seconds)
+            parser = self._anew()
             parser.unusual = self.unusual
             parser._admits = self._admits
             parser._names = names
             self._certified[names] = parser
             self.when_forgotten(parser.forget)
         return parser
+
+    def _anew(self) -> "HeadParser":
+        return HeadParser(self._routes, self.max_body, self.max_seconds)
+
+    def for_connection(self) -> "ParsesHeads":
+        """Return what parses the heads of a new connection."""
+        return self
+
+    def short_for(self, head: bytes) -> "ParseHead | None":
+        """Return what parses short heads like this one, which `short` does not."""
+        return None
+
+    def read(self, head: bytes) -> Head | None:
+        """Return what a head says, which others may not have in common with it."""
+        return None
 
     def admits(self, model: str, authorization: str | None) -> bool:
         """Whether a request for a model is admitted."""

@@ -30,6 +30,8 @@ blocked, an IDLE connection begins no request.
 
 import asyncio
 from enum import Enum
+from functools import partial
+from time import perf_counter
 from typing import Final, cast
 
 from gomlx.errors import GomlxError, InternalError
@@ -45,6 +47,7 @@ from gomlx.server.http.response import (
 )
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
+from gomlx.server.recording.heads import RecordedHead
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Who was active just now may have sent a request, and gets an answer that closes the
@@ -86,7 +89,8 @@ class HotProtocol(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._turn = connections.turn
-        self._reader = Reader(connections.parse, connections.limits)
+        parser = connections.parse.for_connection()
+        self._reader = Reader(parser, connections.limits)
         self._state = _IDLE
         # When the last request was answered, or an incomplete one began.
         self._since = connections.now
@@ -136,7 +140,7 @@ class HotProtocol(asyncio.Protocol):
         parse = self._connections.parse
         if parse.tells_certificates:
             names = self._peer.caller.certificate.valid_names
-            self._reader.use(parse.certified(names))
+            self._reader.use(parse.certified(names).for_connection())
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -189,7 +193,10 @@ class HotProtocol(asyncio.Protocol):
         if self._state is _IDLE and reader.buffer and not peer.is_blocked:
             event = reader.next_event()
             if isinstance(event, tuple):
-                self._begin(event)
+                if type(event[0]) is RecordedHead:
+                    self._begin_recorded(event[0], event[1])
+                else:
+                    self._begin(event)
             elif event is NOT_OURS:
                 self._hand_over()
             elif event is not NEED_DATA:
@@ -204,6 +211,14 @@ class HotProtocol(asyncio.Protocol):
         self.text = body if head.query is None else head.query
         self._state = _ANSWERING
         self._turn.add(self)
+
+    def _begin_recorded(self, head: RecordedHead, body: bytes | BodyParts) -> None:
+        """Have a request answered at the end of this turn, and recorded."""
+        self.head = head
+        self.text = body if head.query is None else head.query
+        self._state = _ANSWERING
+        self.arrived = perf_counter()
+        self._turn.call_at_end(partial(head.predict, self))
 
     def reply(self, reply: Reply) -> None:
         """Send the answer, and begin the next request."""

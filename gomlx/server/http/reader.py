@@ -27,7 +27,7 @@ from gomlx.server.http.head import (
     HEAD_END,
     KEPT_BYTES,
     Head,
-    HeadParser,
+    ParsesHeads,
     may_begin_hot_request,
 )
 from gomlx.server.http.limits import HttpLimits
@@ -74,7 +74,7 @@ class Reader:
     buffer: b"" between requests. state: what it expects.
     """
 
-    def __init__(self, parser: HeadParser, limits: HttpLimits) -> None:
+    def __init__(self, parser: ParsesHeads, limits: HttpLimits) -> None:
         self.buffer = b""
         self.state = _HEAD
         self._at = 0  # where the next request begins in the buffer; in BODY, its body
@@ -84,7 +84,7 @@ class Reader:
         self.use(parser)
         self._short_bytes = min(KEPT_BYTES, limits.header_bytes)
 
-    def use(self, parser: HeadParser) -> None:
+    def use(self, parser: ParsesHeads) -> None:
         """Parse further heads by another parser."""
         self._parse = parser
         self._parse_short = parser.short
@@ -165,11 +165,16 @@ class Reader:
             return ReaderState.FAILED
         if end < 0:
             return _HEAD if may_begin_hot_request(head) else ReaderState.REST
-        self._head = self._parse(head)
+        self._head = self._parse(head) or self._read_traced(head)
         if self._head is None:
             return ReaderState.REST
         self._at = body_at
         return _BODY
+
+    def _read_traced(self, head: bytes) -> Head | None:
+        """Return a head with a traceparent; further ones are expected to have one."""
+        self._parse_short = self._parse.short_for(head) or self._parse_short
+        return self._parse.read(head)
 
     def _body_of(self, head: Head) -> bytes | BodyParts | None:
         """Return the body and pass it, or None while bytes of it are missing."""

@@ -16,11 +16,11 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
-from gomlx.server.body import BodyParts
+from gomlx.server.body import LARGE_BYTES, BodyParts
 from gomlx.server.parsing import COLLECTOR, RestingThread
 from gomlx.server.predict.counts import ModelCounts
 from gomlx.server.predict.lookup import VersionLookup
@@ -33,6 +33,19 @@ from gomlx.server.predict.request import ParsingRequest, PendingRequest, Request
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+
+class Watches(Protocol):
+    """Watches the steps of one request."""
+
+    def looked_up(self, tier: str, started: float, rows: int, hits: int) -> None:
+        """Note a look-up in this host's memory, which has just ended."""
+
+    def version(self, live: LiveVersion) -> LiveVersion:
+        """Return a version whose runs are noted."""
+
+    def lookup(self, lookup: VersionLookup) -> VersionLookup:
+        """Return a look-up whose shared tiers are watched."""
 
 
 class ModelPredictor:
@@ -78,6 +91,30 @@ class ModelPredictor:
             return
         pairs = zip(requesters, parsed, strict=True)
         self._answer(live, lookup, pairs, cached)
+
+    def predict_watched(self, requester: Requester, watch: Watches) -> None:
+        """Answer one request, and have its steps watched.
+
+        Of a large text, which a thread parses, only the end is.
+        """
+        if len(requester.text) >= LARGE_BYTES:
+            self.predict_large(requester)
+            return
+        try:
+            live = self._slot.live
+            if live is None:
+                raise self._slot.not_ready()
+            lookup = self._live_lookup()
+            (one,) = lookup.parser.parse([requester.text])  # type: ignore[list-item]
+            started = perf_counter()
+            cached = lookup.cached([one])
+        except Exception as error:
+            self._refuse(requester, error)
+            return
+        if isinstance(one, ParsedRequest) and one.keys:
+            watch.looked_up(lookup.detail, started, len(one.keys), len(cached))
+        pairs = [(requester, one)]
+        self._answer(watch.version(live), watch.lookup(lookup), pairs, cached)
 
     def predict_large(self, requester: Requester) -> None:
         """Answer a request whose text would block the event loop for milliseconds."""

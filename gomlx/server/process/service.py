@@ -60,6 +60,7 @@ from gomlx.server.process.stores import (
     measure_tiers,
     open_stores,
 )
+from gomlx.server.recording.worker import recording_of
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,8 @@ class Service:
         handlers = build_handlers(config, rundir, parts)
         maker = DoorMaker(hooks, parts, handlers, logs)
         self.doors = maker.doors(accesses, config)
+        for door in self.doors:
+            door.connections.parse.record(parts.recording)
         current = parts.current
         models = ModelParts(
             _version_loader(config, hooks, metrics, self.connections.turn),
@@ -210,7 +213,8 @@ class Service:
         for task in self._tasks:
             task.cancel()
         closing = [store.tiers.close() for store in self._stores.values()]
-        await asyncio.gather(*closing)  # each may wait for a Redis that hangs
+        closing.append(self.connections.parse.recording.close())
+        await asyncio.gather(*closing)  # each may wait for a host that hangs
         await asyncio.to_thread(self.logs.close)
         self.logs.tick()
         self._metrics.close()
@@ -261,7 +265,10 @@ def _parts(
     )
     limits = http_limits(config.endpoint)
     certificates = hooks.certificates
-    return WorkerParts(current, predictor, stores, metrics, certificates, limits)
+    recording = recording_of(config, predictor)
+    return WorkerParts(
+        current, predictor, stores, metrics, certificates, limits, recording
+    )
 
 
 def _version_loader(

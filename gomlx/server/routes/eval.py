@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from time import perf_counter
 
 import falcon.asgi
 
@@ -13,6 +14,8 @@ from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
+from gomlx.server.predict.request import CallbackRequester
+from gomlx.server.recording.heads import Asked, Recording
 from gomlx.server.routes.response import send
 
 # A packed body up to this size is unpacked at once: it holds a thousand times as much
@@ -23,9 +26,13 @@ _MAX_INLINE_BYTES = 1024
 class EvalRoute:
     """A prediction: rows in a JSON body or a query string, answers in the reply."""
 
-    def __init__(self, predictor: Predictor, limits: HttpLimits) -> None:
+    def __init__(
+        self, predictor: Predictor, limits: HttpLimits, recording: Recording
+    ) -> None:
+        """recording: decides which requests are recorded."""
         self._predictor = predictor
         self._limits = limits
+        self._recording = recording
 
     async def on_get(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
@@ -47,13 +54,26 @@ class EvalRoute:
         header = request.get_header(deadlines.HEADER)
         seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        pending = self._predictor.submit(name, text, partial(_resolve, reply), seconds)
+        on_reply = partial(_resolve, reply)
+        asked = self._asked(request)
+        if asked is None or name not in self._predictor.models:
+            pending = self._predictor.submit(name, text, on_reply, seconds)
+        else:
+            one = CallbackRequester(text, on_reply, perf_counter(), seconds)
+            asked.predict(name, one, request.method)
+            pending = one.pending
         try:
             return await reply
         except asyncio.CancelledError:  # the client has disconnected
             if pending:
                 self._predictor.abandon(pending)
             raise
+
+    def _asked(self, request: falcon.asgi.Request) -> Asked | None:
+        """Return who asks for the request to be recorded, if anybody does."""
+        value = request.get_header("traceparent", default="").encode("latin-1")
+        version = request.scope["http_version"]
+        return self._recording.asked_by(value, version)
 
 
 async def read_body(

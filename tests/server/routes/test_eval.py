@@ -10,6 +10,7 @@ import pytest
 
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
+from gomlx.server.recording.heads import Recording
 from gomlx.server.routes.eval import EvalRoute
 from tests.server.http.conftest import LIMITS
 
@@ -34,7 +35,7 @@ class Waiting:
 async def test_a_reply_in_the_turn_of_a_disconnect() -> None:
     """It reaches nobody, and does not fail: others may wait for the same run."""
     predictor = Waiting()
-    route = EvalRoute(cast(Predictor, predictor), LIMITS)
+    route = EvalRoute(cast(Predictor, predictor), LIMITS, Recording())
     request: Any = falcon.testing.create_asgi_req(query_string="x=1")
     call = asyncio.create_task(route.on_get(request, falcon.asgi.Response(), "m"))
     await asyncio.sleep(0)

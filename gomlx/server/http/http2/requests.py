@@ -32,12 +32,13 @@ from gomlx.server.http.http2.fields import (
     response_fields,
     size_of,
 )
-from gomlx.server.http.http2.stream import HotStream
+from gomlx.server.http.http2.stream import HotStream, RecordedStream
 from gomlx.server.http.http2.traffic import Traffic
 from gomlx.server.http.peer import Peer
 from gomlx.server.http.response import HeadTooLarge
 from gomlx.server.pace import Pace
 from gomlx.server.predict.reply import Reply
+from gomlx.server.recording.heads import RecordedHead
 
 
 class Http2Routes:
@@ -159,7 +160,11 @@ class Requests:
         if head is None or (head.query is not None and not is_whole):
             self._bridge(number, fields, is_whole)
             return
-        stream = HotStream(self, number, head)
+        recording = self.connections.parse.recording
+        if recording.is_by_chance and recording.is_next():
+            head = recording.taken(head, "2")
+        kind = RecordedStream if type(head) is RecordedHead else HotStream
+        stream = kind(self, number, head)
         self.streams[number] = stream
         if is_whole:
             stream.complete(head.query if head.query is not None else b"")

@@ -1,5 +1,7 @@
 """One request for a hot route, over HTTP/2: a stream."""
 
+from functools import partial
+from time import perf_counter
 from typing import Protocol
 
 from gomlx.errors import GomlxError, InternalError, TooLarge
@@ -10,6 +12,7 @@ from gomlx.server.http.http2.engine import Engine
 from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
+from gomlx.server.recording.heads import RecordedHead
 
 
 class StreamOwner(Protocol):
@@ -123,3 +126,18 @@ class HotStream:
         self._body = None
         self._owner.respond(self, predictor.refusal(self.head.model, error))
         self._owner.leaves_body(self.number)
+
+
+class RecordedStream(HotStream):
+    """A HotStream whose request is recorded."""
+
+    __slots__ = ()
+
+    head: RecordedHead
+
+    def complete(self, text: bytes | str | BodyParts) -> None:
+        """Have the request answered at the end of this turn, and recorded."""
+        self.text = text
+        self.is_complete = True
+        self.arrived = perf_counter()
+        self._owner.connections.turn.call_at_end(partial(self.head.predict, self))

@@ -19,6 +19,7 @@ from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.process.stores import Store, memory_metrics
+from gomlx.server.recording.heads import Recording
 from gomlx.server.routes.app import Handlers
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.health import Health
@@ -45,6 +46,7 @@ class WorkerParts:
     metrics: Metrics
     certificates: Certificates | None
     limits: HttpLimits
+    recording: Recording
 
 
 def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
@@ -68,7 +70,7 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
     return Handlers(
         current=parts.current,
         predictor=parts.predictor,
-        eval=EvalRoute(parts.predictor, parts.limits),
+        eval=EvalRoute(parts.predictor, parts.limits, parts.recording),
         stream=StreamRoute(
             parts.predictor, _stream_limits(config.endpoint, parts.limits.bodies)
         ),

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gomlx.errors import Overloaded
-from gomlx.server.http.head import HeadParser
 from gomlx.server.http.http2.fields import FieldsParser, date_of, response_fields
 from gomlx.server.http.response import response
 from gomlx.server.predict.reply import Reply, refusal
+from gomlx.server.recording.heads import TracingHeadParser
 
 ROUTES = {
     b"/v1/api/model/m/eval": "m",
@@ -64,7 +64,7 @@ def test_both_protocols_decide_alike(
     names = [name for name, _ in headers]
     if names.count(b"content-length") > 1:
         return  # the engine refuses it
-    parser = HeadParser(ROUTES, 1000, 5, is_origin_usual)
+    parser = TracingHeadParser(ROUTES, 1000, 5, is_origin_usual)
     lines = [b"%b %b HTTP/1.1" % (method, target), b"host: " + host]
     lines += [b"%b: %b" % pair for pair in headers]
     expected = parser(b"\r\n".join([*lines, b"", b""]))
@@ -76,7 +76,7 @@ def test_both_protocols_decide_alike(
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    parse = FieldsParser(HeadParser(ROUTES, 1000, 5), 10_000)
+    parse = FieldsParser(TracingHeadParser(ROUTES, 1000, 5), 10_000)
     for n in range(3000):
         target = b"/v1/api/model/m/eval?x=%d" % n
         head = parse(((b":method", b"GET"), (b":path", target)))
@@ -105,7 +105,7 @@ def test_responses_have_the_fields_of_http_1() -> None:
 
 def test_who_is_admitted_is_kept_with_the_fields_until_that_changes() -> None:
     tokens = {"Bearer one"}
-    parser = HeadParser(ROUTES, 1000, 5)
+    parser = TracingHeadParser(ROUTES, 1000, 5)
     parser.restrict(lambda model, given, names: given in tokens, None)
     parse = FieldsParser(parser, 2000)
     start = ((b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"x"))

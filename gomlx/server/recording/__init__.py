@@ -1,0 +1,1 @@
+"""Requests whose steps are recorded for a trace: which, and what they do."""

@@ -1,0 +1,1 @@
+"""Traces of requests, for OpenTelemetry: what is recorded, and how it is exported."""
