@@ -120,7 +120,9 @@ ATTEMPTS = {
     "predictions there, as a client": Attempt(EVAL, 401, token=CLIENT),
     "probes from elsewhere": Attempt("/livez", 200, token=None, source=FAR),
     "readiness from elsewhere": Attempt("/readyz", 200, token=None, source=FAR),
+    "the page, which asks for a token": Attempt("/ui", 200, token=None),
     # The endpoint's own: no details, whoever asks.
+    "the public page": Attempt("/ui", 404, False),
     **{f"public {path}": Attempt(path, 404, False) for path in DETAILS},
     "details, hidden in a path": Attempt("/v1/api/%63onfig", 404, False),
     "details, as an absolute target": Attempt("//v1/api/config", 404, False),
