@@ -108,7 +108,7 @@ def _check_pip(arguments: list[str]) -> None:
 
 
 def _check_make(arguments: list[str]) -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
     assert arguments[0] in targets, arguments
 
 
