@@ -5,7 +5,8 @@ ways      bytes and requests over HTTP/1.1 and HTTP/2, by two implementations of
 frames    sequences of HTTP/2's frames that are changed: errors have a code, and other
           connections are answered
 bodies    JSON for models of tests/models/zoo, damaged or not: answered as by
-          TensorFlow, cold and warm, or refused with a message
+          TensorFlow, cold and warm, or refused with a message; posted, packed, as a
+          line of a stream and as a query alike
 models    SavedModels and .keras files whose bytes and values are changed: staging ends
           with a reason, or what is served answers as TensorFlow does
 

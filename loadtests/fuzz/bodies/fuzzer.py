@@ -1,7 +1,8 @@
 """Bodies of any kind for models of the zoo; the answers are TensorFlow's.
 
-A service answers each body twice, cold and warm, and its rows once more in a batch of
-another order. An error must be the client's, unless TensorFlow refuses the row, too.
+A service answers each body three times: cold, warm, and sent another way (ways.py); and
+its rows once more in a batch of another order. An error must be the client's, unless
+TensorFlow refuses the row, too.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 
 from loadtests.fuzz.bodies import texts
+from loadtests.fuzz.bodies.ways import WAYS, Told, Way, told
 from loadtests.fuzz.cases import Case, Finding
 from tests.support.service import Service, running
 
@@ -67,13 +69,17 @@ class Served:
 
         self.situation = SITUATIONS[name]
         self._reference = Reference(self.situation, folder)
-        self._path = f"/v1/api/model/{folder.name}/eval"
+        self._path = f"/v1/api/model/{folder.name}"
         self._service = service
         self.shared = self._reference.of_requests
 
     def post(self, text: bytes) -> httpx.Response:
         """Send a body."""
-        return self._service.client.post(self._path, content=text)
+        return self._service.client.post(f"{self._path}/eval", content=text)
+
+    def send(self, way: Way, text: texts.Text) -> Told | None:
+        """Send a body on another way, if that can be done."""
+        return way(self._service.client, self._path, text)
 
     def expected(self, body: Any) -> Any:
         """Return what TensorFlow answers to a body; raises what it raises."""
@@ -137,8 +143,12 @@ class Bodies:
     def _try(self, model: Served, text: texts.Text, rng: random.Random) -> str:
         cold = model.post(text.data)
         warm = model.post(text.data)
-        if _told(cold) != _told(warm):
-            raise Finding(f"cold {_told(cold)}, warm {_told(warm)}")
+        if told(cold) != told(warm):
+            raise Finding(f"cold {told(cold)}, warm {told(warm)}")
+        way = rng.choice(WAYS)
+        other = model.send(way, text)
+        if other not in (None, told(cold)):
+            raise Finding(f"posted {told(cold)}, {way.__name__} {other}")
         if self._service.worker_pids() != self._pids:
             raise Finding(f"a worker has ended: {self._service.text()[-5000:]}")
         if cold.status_code != 200:
@@ -151,11 +161,6 @@ class Bodies:
             again = texts.batch(rows, model.shared)
             _compare(model, model.post(json.dumps(again).encode()), again)
         return "answered, as by TensorFlow"
-
-
-def _told(response: httpx.Response) -> tuple[int, Any]:
-    """Return what two responses must have in common: not which row failed first."""
-    return response.status_code, response.json().get("data")
 
 
 def _refused(model: Served, response: httpx.Response, text: texts.Text) -> str:

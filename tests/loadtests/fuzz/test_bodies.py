@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.fuzz.bodies import fuzzer, texts
+from loadtests.fuzz.bodies import fuzzer, texts, ways
 from loadtests.fuzz.cases import Case, Finding, Plan
 
 NAME = "a scalar for the request, with a default"
@@ -44,6 +44,39 @@ def test_bodies_are_answered_or_refused(case: Case) -> None:
     outcomes = Plan("", 0, seconds=60, count=1000).run(case)
     assert outcomes["answered, as by TensorFlow"] > 200
     assert outcomes["refused, as the client's error"] > 200
+
+
+def test_a_body_can_be_sent_on_each_way(case: Case) -> None:
+    model = served(case)
+    row = texts.Text(b'{"x": 1.5}', True)
+    posted = ways.told(model.post(row.data))
+    assert posted.code == 200
+    assert [model.send(way, row) for way in ways.WAYS] == [posted] * 3
+    wrong = texts.Text(b'{"x": "a"}', False)
+    posted = ways.told(model.post(wrong.data))
+    assert posted == ways.Told(400, None)
+    sent = [model.send(way, wrong) for way in ways.WAYS]
+    assert sent == [posted, posted, None]
+    lines = texts.Text(b'{"x":\n[1, 2], "batch_size": 2}', True)
+    assert [bool(model.send(way, lines)) for way in ways.WAYS] == [True, False, False]
+
+
+def served(case: Case) -> fuzzer.Served:
+    """Return the only model that is tried."""
+    (model,) = case.__self__._models  # type: ignore[attr-defined]
+    assert isinstance(model, fuzzer.Served)
+    return model
+
+
+def test_a_way_that_differs_is_found(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shouted(*_: object) -> ways.Told:
+        return ways.Told(200, "loud")
+
+    monkeypatch.setattr(fuzzer, "WAYS", [shouted])
+    with pytest.raises(Finding, match=r"posted .*, shouted .*loud"):
+        case(0)
 
 
 def test_a_wrong_answer_is_found(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
