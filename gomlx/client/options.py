@@ -29,9 +29,8 @@ class Options:
     ca_file: str | None = None  # authorities to trust, instead of the system's
     cert_file: str | None = None  # this client's certificate,
     key_file: str | None = None  # and its key
-    # What the service's endpoint.auth asks for; in a file it can be changed meanwhile.
-    token: str | None = field(default=None, repr=False)
-    token_file: str | None = None
+    token: str | None = field(default=None, repr=False)  # that endpoint.auth asks for
+    token_file: str | None = None  # a file of it, read again when it changes
     sign_key_file: str | None = None  # the service's keys of its shared tier
 
     def __post_init__(self) -> None:

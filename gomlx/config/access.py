@@ -1,11 +1,13 @@
 """Who may do what, by the config: what contradicts itself, and what is open to all."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from gomlx.config.problem import Problem, Problems, nearest
 from gomlx.config.schema import Admin, AuthClient, Endpoint
 from gomlx.runtime.networks import is_loopback
 
+_is_subject = re.compile(r"\s*[A-Za-z][A-Za-z0-9.-]*=[^,]+(,.+)?").fullmatch
 _DETAILS = "metrics, the config, statistics and why a model is not ready"
 
 
@@ -30,6 +32,10 @@ def _client_problems(
         yield Problem.at(path, "expected a token_file, or subjects of certificates")
     if client.subjects and (endpoint.tls is None or endpoint.tls.client_ca is None):
         yield Problem.at(f"{path}.subjects", "expected endpoint.tls with a client_ca")
+    for i, subject in enumerate(client.subjects):
+        if not _is_subject(subject):
+            reason = f"expected names such as CN=batch, got {subject!r}"
+            yield Problem.at(f"{path}.subjects[{i}]", reason)
     for i, model in enumerate(client.models or ()):
         if model not in models:
             hint = nearest(model, models, "it must be in models")

@@ -17,7 +17,6 @@ _SignatureName = Annotated[
     str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\Z", max_length=128)
 ]
 _REFERENCE = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # package.module:function
-_SUBJECT = r"^\s*[A-Za-z][A-Za-z0-9.-]*=[^,]"  # CN=batch
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"  # package.module
 Positive = Annotated[int, Meta(ge=1)]
 _YEAR = 366 * 86400.0
@@ -55,7 +54,7 @@ class AuthClient(Struct, frozen=True, kw_only=True):
     token_file: str | None = None  # one token a line; read again when it changes
     # Of its certificates: CN=batch, or all of several, O=Example,CN=batch; or an
     # alternative name, URI=spiffe://example/batch, DNS=batch.example.
-    subjects: tuple[Annotated[str, Meta(pattern=_SUBJECT)], ...] = ()
+    subjects: tuple[str, ...] = ()
     models: tuple[str, ...] | None = None  # None: all
 
 

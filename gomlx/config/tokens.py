@@ -21,15 +21,17 @@ _EXPECTED = "expected a token a line, of 16 characters or more: `openssl rand -h
 class TokenFile:
     """The tokens of a file. If it changes and is not valid then, those in use stay.
 
-    option: where the config names it.
+    None are known while it has never been valid: a start of the service refuses such a
+    file, but a worker may be replaced while it is being written. option: where the
+    config names it.
     """
 
     def __init__(self, option: str, path: str) -> None:
-        """Raises ConfigInvalid."""
         self._option = option
         self._path = path
         self._seen = self._tried = stamp(path)
-        self._digests = self._read()
+        self._digests: list[bytes] = []
+        self._read()
 
     def has(self, token: str) -> bool:
         """Return whether a token is one of them; an empty one is none."""
@@ -49,16 +51,20 @@ class TokenFile:
         if not has_settled or now == self._tried:
             return False
         self._tried = now
+        if self._read():
+            log.info("%s: the tokens of the file are read again", self._option)
+            return True
+        return False
+
+    def _read(self) -> bool:
+        """Read the file; return whether it is valid."""
         try:
-            self._digests = self._read()
+            tokens = read_tokens(self._option, self._path)
         except ConfigInvalid as error:
             log.error("the tokens in use stay: %s", error)
             return False
-        log.info("%s: the tokens of the file are read again", self._option)
+        self._digests = [_digest(token) for token in tokens]
         return True
-
-    def _read(self) -> list[bytes]:
-        return [_digest(token) for token in read_tokens(self._option, self._path)]
 
 
 def read_tokens(option: str, path: str) -> list[str]:

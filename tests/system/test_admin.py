@@ -198,7 +198,12 @@ def test_a_file_without_tokens_or_that_others_may_read_is_refused(
     path = tmp_path / "tokens"
     path.write_text(text)
     path.chmod(mode)
-    for read in (read_tokens, TokenFile):
-        with pytest.raises(ConfigInvalid, match=problem) as caught:
-            read("endpoint.admin", str(path))
-        assert TOKEN not in str(caught.value)
+    with pytest.raises(ConfigInvalid, match=problem) as caught:
+        read_tokens("endpoint.admin", str(path))
+    assert TOKEN not in str(caught.value)
+    tokens = TokenFile("endpoint.admin", str(path))  # of a worker that is replaced
+    assert not tokens.has(TOKEN)
+    path.write_text(f"# mine\n{TOKEN}\n")
+    path.chmod(0o600)
+    assert [tokens.look(), tokens.look(), tokens.look()] == [False, True, False]
+    assert tokens.has(TOKEN)

@@ -350,8 +350,8 @@ def test_a_preflight_of_an_allowed_page(ask: Ask) -> None:
     assert cors_of(reply) == {
         "allow-origin": SHOP,
         "allow-methods": "GET, HEAD, POST, OPTIONS",
-        "allow-headers": "Content-Encoding, Content-Type, If-None-Match, "
-        "Request-Timeout-Ms, X-Request-Id",
+        "allow-headers": "Authorization, Content-Encoding, Content-Type, "
+        "If-None-Match, Request-Timeout-Ms, X-Request-Id",
         "max-age": "600",
     }
     assert "Origin" in reply.headers["vary"]

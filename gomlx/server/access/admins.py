@@ -13,7 +13,6 @@ class Admins:
     """
 
     def __init__(self, admin: Admin) -> None:
-        """Raises ConfigInvalid for a file of tokens that is not valid."""
         path = admin.token_file
         self.tokens = TokenFile("endpoint.admin", path) if path else None
         self._networks = Networks(admin.allow) if admin.allow else None

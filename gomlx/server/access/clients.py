@@ -9,10 +9,7 @@ from gomlx.server.access.certificate import names_in
 
 
 class KnownClient:
-    """One client: its tokens, the subjects of its certificates, its models.
-
-    Raises ConfigInvalid for a file of tokens that is not valid.
-    """
+    """One client: its tokens, the subjects of its certificates, its models."""
 
     def __init__(self, client: AuthClient, option: str) -> None:
         path = client.token_file
@@ -37,7 +34,6 @@ class KnownClients:
     """All clients that may ask for predictions."""
 
     def __init__(self, clients: tuple[AuthClient, ...]) -> None:
-        """Raises ConfigInvalid."""
         self._clients = [
             KnownClient(client, f"endpoint.auth.clients[{i}]")
             for i, client in enumerate(clients)

@@ -57,8 +57,6 @@ class ServicePermissions:
     """What a config allows at its listeners, and the files of tokens that say so.
 
     public: at the endpoint's own. admin: at that of admins, if there is one.
-
-    Raises ConfigInvalid for a file of tokens that is not valid.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:

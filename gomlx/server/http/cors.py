@@ -11,6 +11,7 @@ from gomlx.config.schema import Cors
 HeaderPairs = list[tuple[bytes, bytes]]
 
 _REQUEST_HEADERS = (
+    "Authorization",
     "Content-Encoding",
     "Content-Type",
     "If-None-Match",
