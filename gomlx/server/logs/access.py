@@ -1,6 +1,8 @@
 """The access log: one JSON object for each sampled request."""
 
 import re
+from collections.abc import Callable
+from functools import lru_cache
 from time import time
 from typing import NamedTuple
 
@@ -66,6 +68,8 @@ class AccessRecorder:
     PERF: the protocols count the gap down themselves.
     """
 
+    __slots__ = ("_sampler", "_shows_queries", "_writer", "counts", "gap")
+
     def __init__(
         self,
         sampler: Sampler,
@@ -83,19 +87,25 @@ class AccessRecorder:
         """Begin the next gap: a request is chosen."""
         self.gap = self._sampler.next()
 
-    def record(self, access: Access) -> None:
-        """Log a request that was chosen."""
+    def record(self, make: Callable[[], Access], size: int = 0) -> None:
+        """Log a request that was chosen, and that make returns in another thread.
+
+        size: of its target, if that may be large.
+        """
         ended = time()
         self._writer.put(
-            lambda: [access_line(access, ended, self._shows_queries)],
-            _LINE_BYTES + len(access.target),
+            lambda: [access_line(make(), ended, self._shows_queries)],
+            _LINE_BYTES + size,
             self.counts,
         )
 
 
+_origin = lru_cache(256)(Origin.of)
+
+
 def access_line(access: Access, ended: float, shows_query: bool) -> bytes:
     """Return the line of a request that was answered at a time since the epoch."""
-    origin = Origin.of(access.cache_status)
+    origin = _origin(access.cache_status)
     path, _, query = access.target.partition("?")
     fields = {
         "time": rfc_3339(ended),

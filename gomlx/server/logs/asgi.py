@@ -36,7 +36,8 @@ class LoggedApp:
         finally:
             if response.status:  # else the peer has disconnected before
                 seconds = perf_counter() - began
-                access.record(_access_of(scope, response, seconds))
+                made = _access_of(scope, response, seconds)
+                access.record(lambda: made, len(made.target))
 
 
 class _ObservedResponse:

@@ -1,5 +1,6 @@
 """The hot routes over HTTP/2 with an access log."""
 
+from functools import partial
 from time import perf_counter
 
 from gomlx.server.http.http2.requests import Http2Routes, Requests, RequestsOwner
@@ -28,5 +29,7 @@ class LoggedRequests(Requests):
                 address = self._owner.peer.address
                 # 0: it is refused before it has arrived.
                 seconds = perf_counter() - stream.arrived if stream.arrived else 0.0
-                access.record(access_of(address, stream.head, reply, seconds))
+                head = stream.head
+                make = partial(access_of, address, head, reply, seconds)
+                access.record(make, len(head.query or ""))
         super().respond(stream, reply)

@@ -18,6 +18,8 @@ from gomlx.server.predict.request import PendingRequest, Requester
 
 log = logging.getLogger(__name__)
 
+_hit = VersionLookup.hit  # PERF: super() makes an object for each call
+
 
 class RecordingPredictor(Predictor):
     """Answers the requests of one worker, and logs rows of some models."""
@@ -47,13 +49,12 @@ class RecordingModelPredictor(ModelPredictor):
         super().ended(pending, error)
         if error is None:
             answers: list[bytes] = pending.answers  # type: ignore[assignment] # none is None
-            self._recorder.record(
-                VersionFacts.of(pending.live),
-                text,
-                pending.parsed,
-                answers,
-                pending.cache_status(),
-            )
+            recorder = self._recorder
+            recorder.gap -= len(answers)
+            if recorder.gap < 0:
+                facts = VersionFacts.of(pending.live)
+                status = pending.cache_status()
+                recorder.record(facts, text, pending.parsed, answers, status)
 
     def _version_lookup(self, live: LiveVersion, policy: CachePolicy) -> VersionLookup:
         return RecordingLookup(self._recorder, live, policy, self._max_rows)
@@ -88,6 +89,9 @@ class RecordingLookup(VersionLookup):
         answers: Sequence[bytes],
     ) -> Reply:
         """Return the reply where all rows are cached; log rows of it."""
-        reply = super().hit(text, parsed, seconds, answers)
-        self._recorder.record(self._facts, text, parsed, answers, reply.cache_status)
+        reply = _hit(self, text, parsed, seconds, answers)
+        recorder = self._recorder
+        recorder.gap -= len(answers)
+        if recorder.gap < 0:
+            recorder.record(self._facts, text, parsed, answers, reply.cache_status)
         return reply

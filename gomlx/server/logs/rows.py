@@ -53,7 +53,12 @@ class AnsweredRequest(NamedTuple):
 
 
 class RowRecorder:
-    """Logs sampled rows of one model, each with the same probability."""
+    """Logs sampled rows of one model, each with the same probability.
+
+    gap: how many rows come before the next that is logged.
+
+    PERF: who answers requests counts the gap down itself.
+    """
 
     def __init__(
         self,
@@ -64,7 +69,7 @@ class RowRecorder:
     ) -> None:
         """fields: the inputs and outputs that are logged; None: all."""
         self._sampler = sampler
-        self._gap = sampler.gap
+        self.gap = sampler.gap
         self._writer = writer
         self._counts = counts
         self._fields = fields
@@ -85,17 +90,14 @@ class RowRecorder:
         answers: Sequence[bytes],
         cache_status: str,
     ) -> None:
-        """Log those rows of a request that the sample has."""
+        """Log rows of a request, for whose rows the gap was counted down below 0."""
         rows = len(answers)
-        self._gap -= rows
-        if self._gap >= 0:
-            return
-        place = rows + self._gap
+        place = rows + self.gap
         places = []
         while place < rows:
             places.append(place)
             place += 1 + self._sampler.next()
-        self._gap = place - rows
+        self.gap = place - rows
         whole = text.joined() if isinstance(text, BodyParts) else text
         request = AnsweredRequest(version, whole, parsed, answers, cache_status)
         answered = time()

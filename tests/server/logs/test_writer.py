@@ -58,7 +58,7 @@ def test_lines_are_written_in_order_and_counted(sink: GatedSink) -> None:
 
 
 def test_what_a_slow_disk_does_not_take_is_dropped(sink: GatedSink) -> None:
-    writer = LineWriter(sink, most_bytes=1000, most_items=10)
+    writer = LineWriter(sink, most_bytes=110)
     counted = Counted()
     writer.put(lambda: [b"first\n"], 10, counted.counts)
     assert sink.entered.wait(30)  # and waits
