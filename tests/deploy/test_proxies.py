@@ -1,16 +1,47 @@
 """The proxies' configs of deploy/: valid, and no request fails while a host does."""
 
+import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 
 import httpx
 import pytest
 
+from loadtests.load.services import free_port
 from loadtests.proxies.hosts import FACTORS, Hosts, kill, two_hosts
 from loadtests.proxies.load import Load
 from loadtests.proxies.proxy import DEPLOY, HOSTS, PROXIES, Proxy, in_front
 from tests.support.service import wait_for
+
+
+class Breaking(BaseHTTPRequestHandler):
+    """A host, y = 2 x, that ends each fortieth connection instead of an answer."""
+
+    protocol_version = "HTTP/1.1"
+    numbers = count(1)
+
+    def do_GET(self) -> None:
+        self._answer(b"{}")
+
+    def do_POST(self) -> None:
+        row = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if next(self.numbers) % 40:
+            self._answer(json.dumps({"data": {"y": 2 * row["x"]}}).encode())
+        else:
+            self.close_connection = True
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Log nothing."""
 
 
 def named(proxy: Proxy) -> str:
@@ -66,14 +97,10 @@ def test_a_config_says_how_the_service_is_to_be_set(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("proxy", PROXIES, ids=named)
 def test_what_passes(proxy: Proxy, ports: dict[str, int]) -> None:
-    base = f"http://127.0.0.1:{port_of(proxy, ports)}"
+    port = port_of(proxy, ports)
     path = "/v1/api/model/m"
-
-    def answers() -> bool:
-        return httpx.post(f"{base}{path}/eval", json={"x": 2}).status_code == 200
-
-    wait_for(answers, 30)  # once health checks have passed
-    with httpx.Client(base_url=base, timeout=30) as client:
+    wait_for(lambda: _predicts(port), 30)  # once health checks have passed
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
         for x in range(5):
             found = client.post(f"{path}/eval", json={"x": x})
             assert found.json()["data"] == {"y": 2.0 * x}
@@ -95,3 +122,27 @@ def test_no_request_fails_when_a_host_does(hosts: Hosts, ports: dict[str, int]) 
             30,
         )
     assert [one.failures for one in load.results.values()] == [{}] * len(ports)
+
+
+def test_a_host_is_gone_and_the_other_one_breaks_connections(tmp_path: Path) -> None:
+    installed = [proxy for proxy in PROXIES if proxy.executable]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Breaking) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            hosts = [free_port(), server.server_address[1]]
+            with in_front(installed, tmp_path, hosts) as ports:
+                for port in ports.values():
+                    wait_for(lambda port=port: _predicts(port), 30)  # type: ignore[misc]
+                with Load(ports, FACTORS[:1]) as load:
+                    results = load.results.values()
+                    wait_for(lambda: all(one.requests > 200 for one in results), 60)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert [one.failures for one in results] == [{}] * len(installed)
+
+
+def _predicts(port: int) -> bool:
+    url = f"http://127.0.0.1:{port}/v1/api/model/m/eval"
+    return httpx.post(url, json={"x": 2}).status_code == 200
