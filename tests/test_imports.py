@@ -163,7 +163,15 @@ ARROWS = {
         "runtime.networks",
         "config.tokens",
     },
+    "server.peers": {
+        "server.peers",
+        "server.http",
+        "server.access",
+        "runtime.networks",
+    },
+    "server.peers.transport": set[str](),
     "server.http": {
+        "server.peers.transport",
         "server.access",
         "server.body",
         "server.http",

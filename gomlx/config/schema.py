@@ -110,6 +110,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     worker_timeout_seconds: Positive = 60  # a worker without a heartbeat is replaced
     max_requests: Annotated[int, Meta(ge=0)] = 0  # then a worker is recycled; 0: never
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
+    # Whether they may tell whose connection it is, with the PROXY protocol.
+    proxy_protocol: bool = False
     tls: Tls | None = None  # None: cleartext
     cors: Cors | None = None  # None: no page of another site reads an answer
     auth: Auth | None = None  # None: all who reach the port may ask for predictions

@@ -1,5 +1,7 @@
 """The admins of `endpoint.admin`: who may see the details of the service."""
 
+from collections.abc import Sequence
+
 from gomlx.config.schema import Admin
 from gomlx.config.tokens import TokenFile, bearer_token
 from gomlx.errors import Forbidden, Unauthorized
@@ -9,7 +11,7 @@ from gomlx.runtime.networks import Networks
 class Admins:
     """Who has one of the tokens, if there are any, and is in one of the networks.
 
-    The address is that of the connection's peer, whatever a header says.
+    An address is that of the connection's peer, or one that a trusted proxy tells.
     """
 
     def __init__(self, admin: Admin) -> None:
@@ -23,10 +25,11 @@ class Admins:
         has_token = self.tokens is None or self.tokens.has(token)
         return has_token and self._is_near(address)
 
-    def refusal(self, path: str, address: str) -> Forbidden | Unauthorized:
+    def refusal(self, path: str, addresses: Sequence[str]) -> Forbidden | Unauthorized:
         """Return the error for a request of others."""
-        if not self._is_near(address):
-            return Forbidden.of_address(path, address)
+        for address in addresses:
+            if not self._is_near(address):
+                return Forbidden.of_address(path, address)
         return Unauthorized.of_admins(path)
 
     def _is_near(self, address: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who calls the ASGI application: the peer of the connection, whatever headers say."""
+"""Who calls the ASGI application: the peer of the connection, or a client of it."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -11,11 +11,18 @@ _CALLER = "gomlx.caller"  # in a scope
 class Caller(NamedTuple):
     """The peer of a connection.
 
-    address: without the port; "" if it has none, or has disconnected.
+    address: without the port; "" if it has none, or has disconnected. client: whose
+    request it is, where a trusted proxy says so.
     """
 
     address: str
     certificate: Certificate
+    client: str = ""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Those by which a request is judged: each has to be allowed."""
+        return [self.address, self.client] if self.client else [self.address]
 
 
 def caller_at(transport: asyncio.BaseTransport) -> Caller:

@@ -30,6 +30,7 @@ from gomlx.config.schema import Config
 from gomlx.models.isolation.spawner import Spawner
 from gomlx.runtime.listeners import BACKLOG, allow_reuse
 from gomlx.runtime.logs import STDERR, log_to_stderr
+from gomlx.runtime.networks import Networks
 from gomlx.runtime.process import (
     die_with_parent,
     most_connections,
@@ -44,6 +45,11 @@ from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.http.tls.handshake import Handshake
+from gomlx.server.peers.proxied import (
+    ProxiedConnection,
+    begin_in_the_clear,
+    begin_with_tls,
+)
 from gomlx.server.process.answering.doors import Door
 from gomlx.server.process.answering.handlers import http_limits
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
@@ -204,6 +210,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
     def init_process(self) -> None:
         """Serve until this process has to stop."""
         self.config = self.app.current_config()
+        self.proxies = Networks(self.config.endpoint.trusted_proxies)
         timeout = self.config.endpoint.worker_timeout_seconds
         self.heartbeat = Heartbeat(self.notify, timeout)
         if any(model.isolate for model in self.config.models):
@@ -262,10 +269,17 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         self, door: Door, hot: Callable[[Connections], asyncio.Protocol]
     ) -> Callable[[], asyncio.Protocol]:
         """Return what makes the first protocol of each connection."""
-        certificates = self.app.certificates
-        if certificates is None or not door.speaks_tls:
-            return partial(hot, door.connections)
-        return partial(Handshake, door.connections, certificates.context, hot)
+        connections = door.connections
+        certificates = self.app.certificates if door.speaks_tls else None
+        first: Callable[[], asyncio.Protocol] = partial(hot, connections)
+        if certificates is not None:
+            first = partial(Handshake, connections, certificates.context, hot)
+        if door.is_for_admins or not self.config.endpoint.proxy_protocol:
+            return first
+        begin = begin_with_tls if certificates else begin_in_the_clear
+        return partial(
+            ProxiedConnection, connections, self._is_proxy, partial(begin, first)
+        )
 
     async def _start_service(self) -> Service:
         try:
@@ -308,6 +322,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             hand_over=handed_over.protocol,
             check_handed_over=handed_over.check,
             change_limits=handed_over.change_limits,
+            proxies=self.proxies,
             places=places,
             may_use_h2c=partial(negotiation.prior_knowledge_allowed, self.cfg),
             replace=self._leave,
@@ -324,8 +339,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
 
         Those of a unix socket have none.
         """
-        is_trusted = negotiation.peer_trusted_for_h2c
-        return not address or bool(is_trusted(self.cfg, (address,)))
+        return not address or address in self.proxies
 
     def _leave(self) -> None:
         self.alive = False

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gomlx.models.isolation.spawner import Spawner
+from gomlx.runtime.networks import Networks
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import Places
@@ -23,6 +24,7 @@ class WorkerHooks:
     the worker stop gracefully, and another one take its place. spawner makes the
     processes of isolated models, if there are any. is_draining tells whether the
     service is about to stop. change_limits: of what hand_over makes from now on.
+    proxies: those whose headers are believed.
     """
 
     certificates: Certificates | None
@@ -34,3 +36,4 @@ class WorkerHooks:
     spawner: Spawner | None = None
     is_draining: Callable[[], bool] = lambda: False
     change_limits: Callable[[HttpLimits], None] = lambda _: None
+    proxies: Networks = field(default_factory=lambda: Networks(()))

@@ -40,7 +40,7 @@ class Gate:
             return
         caller = caller_of(request.scope)
         if is_detail and access.admins:
-            raise access.admins.refusal(request.path, caller.address)
+            raise access.admins.refusal(request.path, caller.addresses)
         if access.clients and "name" in params and not is_detail:
             access.clients.check(
                 params["name"],
@@ -72,5 +72,6 @@ def is_admin(request: falcon.asgi.Request, access: Permissions) -> bool:
     admins = access.admins
     if admins is None:
         return False
-    address = caller_of(request.scope).address
-    return admins.admits(request.get_header("Authorization"), address)
+    authorization = request.get_header("Authorization")
+    addresses = caller_of(request.scope).addresses
+    return all(admins.admits(authorization, address) for address in addresses)

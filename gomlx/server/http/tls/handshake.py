@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.peer import address_of
+from gomlx.server.peers.transport import proxied_as, raw_of
 
 # How long a stop waits for a peer that does not read, and so confirms no end.
 _SHUTDOWN_SECONDS = 5.0
@@ -43,9 +44,9 @@ class Handshake(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        raw = cast(asyncio.Transport, transport)
-        self._transport = raw
-        self.address = address_of(raw)
+        self._transport = cast(asyncio.Transport, transport)
+        self.address = address_of(transport)
+        raw = raw_of(self._transport)
         connections = self._connections
         if connections.places.has_room(connections.join(self), self):
             # Begun at once: what the peer has sent would be read in the clear before
@@ -106,7 +107,7 @@ class Handshake(asyncio.Protocol):
             return
         protocol = self._successor(self._connections)
         secure.set_protocol(protocol)
-        protocol.connection_made(secure)
+        protocol.connection_made(proxied_as(secure, self._transport))
         if self._received:
             protocol.data_received(self._received)
 

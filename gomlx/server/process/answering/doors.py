@@ -15,6 +15,7 @@ from gomlx.server.http.head import NameFilter
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import admin_places
 from gomlx.server.logs.worker import WorkerLogs
+from gomlx.server.peers.forwarded import BehindProxies
 from gomlx.server.process.answering.handlers import WorkerParts
 from gomlx.server.process.configuring import route_of
 from gomlx.server.process.hooks import WorkerHooks
@@ -80,7 +81,7 @@ class DoorMaker:
         make = partial(_application, access, cors, counts)
 
         def answering(handlers: Handlers) -> Asgi:
-            return self._logs.logged(make(handlers))
+            return BehindProxies(self._logs.logged(make(handlers)), hooks.proxies)
 
         app = PacedApp(answering(self._handlers))
         http2 = _http2_protocols(app, self._logs)
