@@ -39,6 +39,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             assert service.post("m", {"x": n + 0.5}).status_code == 200
         body = {"batch_size": 2, "x": [1.5, 2.5]}
         assert service.post("list", body).status_code == 200
+        wait_for(log_of(service).exists)
         wait_for(lambda: len(log_of(service).read_bytes().splitlines()) == ROWS + 1)
         yield service
 
