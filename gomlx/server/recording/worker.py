@@ -1,5 +1,6 @@
 """What records the requests of a worker: made from the config, after the fork."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,11 @@ from gomlx.tracing.trace import Attributes
 if TYPE_CHECKING:
     from gomlx.server.predict.predictor import Predictor
 
+log = logging.getLogger(__name__)
+
 
 def recording_of(config: Config, predictor: "Predictor") -> Recording:
-    """Return what decides which requests are recorded, and records them.
-
-    Raises ValueError if the environment's ratio is not valid.
-    """
+    """Return what decides which requests are recorded, and records them."""
     tracing = config.tracing
     if tracing is None:
         return Recording()
@@ -30,7 +30,12 @@ def recording_of(config: Config, predictor: "Predictor") -> Recording:
     )
     tiers = {one.id: _attributes(one) for one in config.connections}
     recorder = Recorder(exporter, predictor.models, tiers)
-    return Recording(recorder, sample_ratio(tracing.sample_ratio, os.environ))
+    try:
+        ratio = sample_ratio(tracing.sample_ratio, os.environ)
+    except ValueError as error:
+        log.error("%s: no request is recorded by chance", error)
+        ratio = 0.0
+    return Recording(recorder, ratio)
 
 
 def _attributes(connection: Connection) -> Attributes:
