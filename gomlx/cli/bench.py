@@ -43,7 +43,8 @@ Without --rows, rows are made from the model's dictionary; the values of each in
 Zipf distributed. A call counts for the furthest tier that one of its rows came from:
 local (this process), redis, L1 (the service's shared memory), model (it ran); in
 batches also server: L1 or model. The client's own cache is cold at first; --option
-ttl_seconds=0 switches it off. The environment variable GOMLX_HOST can replace --host.
+ttl_seconds=0 switches it off. The environment variable GOMLX_HOST can replace --host;
+GOMLX_TOKEN may have a token.
 
 Exit codes: 0 done, 1 no answer or some calls failed, 2 wrong arguments.
 """

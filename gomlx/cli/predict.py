@@ -41,7 +41,7 @@ The file needs a column for each input that no NAME=VALUE gives; other columns a
 copied. Inputs of more than one element are written as JSON. An interrupted run leaves
 OUTPUT.part and OUTPUT.position; the same command continues it. If the service is slow
 or overloaded, requests get smaller; requests that fail are repeated for two timeouts.
-The environment variable GOMLX_HOST can replace --host.
+The environment variable GOMLX_HOST can replace --host; GOMLX_TOKEN may have a token.
 
 Exit codes: 0 done, 1 failed (the same command continues), 2 wrong arguments.
 """

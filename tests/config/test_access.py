@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.config.access import exposures, hidden
+from tests.cli.test_cli import gomlx
 from tests.config.conftest import MINIMAL, loaded, problems
 
 TLS = "tls: {certificate: c.pem, client_ca: ca.pem, client_certificate: optional}"
@@ -79,3 +80,20 @@ def test_files_are_relative_to_the_config(path: Path) -> None:
     assert config.endpoint.auth
     (known,) = config.endpoint.auth.clients
     assert known.token_file == str(path.parent / "secrets/t")
+
+
+def test_check_says_what_is_open(path: Path) -> None:
+    path.write_text(text("host: 0.0.0.0"))
+    done = gomlx("check", path, "--quick", cwd=path.parent)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "whoever reaches 0.0.0.0:8080 may ask for predictions" in said
+    assert "set endpoint.admin" in said
+
+
+def test_check_reads_the_files_of_tokens(path: Path) -> None:
+    path.write_text(text(client("token_file: tokens")))
+    (path.parent / "tokens").write_text("0123456789abcdef\n")
+    (path.parent / "tokens").chmod(0o644)
+    done = gomlx("check", path, "--quick", cwd=path.parent)
+    assert done.returncode == 2
+    assert "its mode is 0644" in done.stdout + done.stderr
