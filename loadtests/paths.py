@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import gomlx
+from gomlx.server.access.caller import Caller, with_caller
+from gomlx.server.access.certificate import NOBODY
 from loadtests.code.tracer import Trace, Tracer
 
 ROOT = Path(gomlx.__file__).parent
@@ -42,7 +44,7 @@ _BEHIND_SECONDS = 0.3  # until work that follows a response has ended
 _RELOAD_SECONDS = 3.0
 _PATH = "/v1/api/model/S"
 _INPUTS = ("sa", "sl")  # of S
-_SCOPE = {
+_SCOPE: dict[str, Any] = {
     "type": "http",
     "asgi": {"version": "3.0", "spec_version": "2.3"},
     "http_version": "1.1",
@@ -118,7 +120,8 @@ class _Caller:
         async def send(message: dict[str, Any]) -> None:
             """Drop it."""
 
-        await self._service.app(_SCOPE, receive, send)
+        scope = with_caller(_SCOPE, Caller("127.0.0.1", NOBODY))
+        await self._service.app(scope, receive, send)
 
 
 class _Served:
