@@ -305,7 +305,8 @@ def test_metrics_of_all_workers(service: Service) -> None:
     assert samples(text, "gomlx_model_runs_total")['{model="counted"}'] == 10
     lookups = samples(text, "gomlx_cache_lookups_total")
     assert lookups['{datastore="answers",outcome="hit",tier="L1"}'] > 0
-    assert samples(text, "gomlx_store_bytes")['{datastore="answers",tier="L1"}'] > 0
+    # Answers are found before they are written.
+    wait_for(lambda: service.metric("gomlx_store_bytes", datastore="answers") > 0)
     assert samples(text, "gomlx_store_evicted_bytes_total") == {
         '{datastore="answers",tier="L1"}': 0
     }
