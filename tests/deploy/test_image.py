@@ -105,10 +105,14 @@ def base(buildah: Buildah) -> str:
     )
     if made.returncode:
         pytest.skip(f"no Debian packages: {made.stderr.strip().splitlines()[-1]}")
-    container = buildah.run("from", "scratch")
-    buildah.run("add", "-q", container, str(archive), "/")
-    archive.unlink()
-    buildah.run("commit", "-q", "--rm", container, "localhost/base")
+    try:
+        container = buildah.run("from", "scratch")
+        buildah.run("add", "-q", container, str(archive), "/")
+        archive.unlink()
+        buildah.run("run", "--isolation=chroot", container, "--", "true")
+        buildah.run("commit", "-q", "--rm", container, "localhost/base")
+    except AssertionError as error:  # a sandbox that lets nobody mount, for one
+        pytest.skip(f"this machine runs no containers: {str(error)[-500:]}")
     return "localhost/base"
 
 
