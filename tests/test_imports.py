@@ -286,7 +286,7 @@ HOMES = {
     "tensorflow": ("models/", "demo/flights.py", "conformance/formats/savedmodel.py"),
     "keras": ("demo/flights.py", "models/staging/keras_file.py"),
     "falcon": ("server/routes/",),
-    "gunicorn": ("server/process/gunicorn.py", "server/http/idle.py"),
+    "gunicorn": ("server/process/gunicorn/", "server/http/idle.py"),
     "httptools": ("server/http/head.py",),
     "ngh2": ("server/http/http2/engine.py", "client/transports/http2_connection.py"),
     "fsspec": ("models/source.py",),
@@ -297,7 +297,7 @@ HOMES = {
     "msgspec": (
         "config/",
         "cli/service.py",
-        "server/process/gunicorn.py",
+        "server/process/gunicorn/",
         "metrics/tally.py",
     ),
     "typer": ("cli/",),
@@ -400,4 +400,4 @@ def test_the_event_loop_starts_before_tensorflow_is_imported() -> None:
 
 def test_tensorflow_is_imported_after_the_fork() -> None:
     late = {"tensorflow", "numpy"}
-    assert not late & loaded_by("import gomlx.server.process.gunicorn")
+    assert not late & loaded_by("import gomlx.server.process.gunicorn.application")
