@@ -1,10 +1,10 @@
-"""What systemd is told of this service: sd_notify(3), without its library.
+"""What systemd learns of this service: sd_notify(3), without its library.
 
     STATUS… ─► READY ─► (RELOADING ─► READY …) ─► STOPPING
        └─ WATCHDOG, as long as the supervisor's event loop runs
 
 Each message is one datagram to the socket that NOTIFY_SOCKET names: lines NAME=value.
-Only the supervisor sends any (NotifyAccess=main), so its children are not told of it.
+Only the supervisor sends any (NotifyAccess=main), so its children have no part in it.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Notifier:
     """Tells a process manager where this service is between its start and its stop.
 
-    address: a path, or @ and the name of an abstract socket; empty: nobody is told.
+    address: a path, or @ and an abstract name; empty: there is no systemd.
     watchdog_seconds: a service that says nothing for longer is killed; 0: none is.
     """
 

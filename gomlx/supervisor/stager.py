@@ -112,14 +112,14 @@ class Stager:
 
 
 def _fate(code: int, limits: StageLimits) -> str:
-    """Say how a process has ended that has told nothing, and of which limit."""
+    """Say how a process has ended that has said nothing, and of which limit."""
     if code == -signal.SIGXCPU:
         return (
             f"staging took over {limits.cpu_seconds} s of CPU time "
             "(watch.stage_cpu_seconds)"
         )
-    told = f"the staging process ended with code {code}"
-    return told + _memory(limits) if code < 0 else told
+    end = f"the staging process ended with code {code}"
+    return end + _memory(limits) if code < 0 else end
 
 
 def _memory(limits: StageLimits) -> str:

@@ -105,7 +105,7 @@ ENVOY = Proxy(
     others=(),
     check=lambda config: ["--mode", "validate", "-c", str(config)],
     serve=lambda config: [
-        *("-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"),
+        *("-c", str(config), "--disable-hot-restart", "--concurrency", "1"),
         *("--log-level", "warning"),
     ],
     version="--version",

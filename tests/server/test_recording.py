@@ -63,9 +63,9 @@ def test_a_sampled_request_is_recorded() -> None:
     made = parser(Recording(Recorder()))
     head = parsed(made, with_field(b"traceparent: " + SAMPLED))
     assert isinstance(head, RecordedHead)
-    assert head.asked
-    assert head.asked.parent == PARENT
-    assert replace(head, asked=None) == RecordedHead("m", None, 3, "", 5.0)
+    assert head.start
+    assert head.start.parent == PARENT
+    assert replace(head, start=None) == RecordedHead("m", None, 3, "", 5.0)
     assert parsed(made, with_field(b"traceparent: " + UNSAMPLED)) == HEAD
     assert parsed(made, PLAIN) == HEAD
 
@@ -103,8 +103,8 @@ def test_all_are_chosen_where_all_should_be() -> None:
     for _ in range(10):
         head = parsed(made, PLAIN)
         assert isinstance(head, RecordedHead)
-        assert head.asked
-        assert head.asked.parent is None
+        assert head.start
+        assert head.start.parent is None
 
 
 def test_a_traceparent_overrules_chance() -> None:

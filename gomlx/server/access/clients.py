@@ -46,8 +46,8 @@ class KnownClients:
 
     def known(self, names: frozenset[str]) -> frozenset[str]:
         """Return those of a certificate's names that decide who it is."""
-        asked = (subject for one in self._clients for subject in one.subjects)
-        return names.intersection(frozenset().union(*asked))
+        subjects = (subject for one in self._clients for subject in one.subjects)
+        return names.intersection(frozenset().union(*subjects))
 
     @property
     def token_files(self) -> Iterator[TokenFile]:

@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.5  # between looks at the files
 class Permissions:
     """Who may do what at one listener.
 
-    admins: they may do everything; None: nobody is one, so that details are for all.
+    admins: they may do everything; None: there are none, so that details are for all.
     clients: they may predict; None: all may. has_details: whether there are routes of
     details. is_for_admins: whether all but the probes is. open_meta: whether the words
     of models are for who may predict. shows_page: whether there is a page for people,

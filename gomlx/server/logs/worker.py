@@ -33,7 +33,7 @@ class LogCounters(Protocol):
 class WorkerLogs:
     """The access log, if there is one, and the logs of models.
 
-    What has no log is what it is without: not even asked whether it has one.
+    What has no log is what it is without: not even a test whether it has one.
     """
 
     def __init__(

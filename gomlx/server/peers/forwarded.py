@@ -1,6 +1,6 @@
 """Whose request a trusted proxy passes on: Forwarded (RFC 7239), or X-Forwarded-For.
 
-Each proxy adds whom it was asked by at the end, so the list is read from there, and no
+Each proxy adds its own peer at the end, so the list is read from there, and no
 further than to the first address that is no trusted proxy's: what stands before it may
 be made up.
 """
@@ -19,7 +19,7 @@ _Asgi = Callable[..., Awaitable[None]]
 
 
 class BehindProxies:
-    """An ASGI application that is told whose requests trusted proxies pass on."""
+    """An ASGI application that learns whose requests trusted proxies pass on."""
 
     def __init__(self, app: _Asgi, trusted: Networks) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Which requests are recorded: told by their traceparent, or chosen by chance.
+"""Which requests are recorded: those of a sampled traceparent, or chosen by chance.
 
 No two requests have the same traceparent, so a head with one is never among the heads
 that are kept. It is taken out: what remains is parsed once. Of a request that is not
@@ -51,21 +51,21 @@ class RecordsRequests(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecordedHead(Head):
-    """The head of a request that is recorded. asked: by whom."""
+    """The head of a request that is recorded. start: what its span begins with."""
 
-    asked: "Asked | None" = None
+    start: "SpanStart | None" = None
 
     def predict(self, requester: Requester) -> None:
         """Have the request answered, and recorded."""
-        assert self.asked is not None
-        self.asked.predict(
+        assert self.start is not None
+        self.start.predict(
             self.model, requester, "POST" if self.query is None else "GET"
         )
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Why a request is recorded: the span that it belongs to has asked, or chance.
+class SpanStart:
+    """What the span of a recorded request begins with. parent: None: chance chose it.
 
     protocol: the version of HTTP.
     """
@@ -119,19 +119,19 @@ class Recording:
         """Return the head of a request that chance has chosen, for that."""
         assert self.recorder is not None
         self._draw()
-        return _recorded(head, Asked(self.recorder, None, protocol))
+        return _recorded(head, SpanStart(self.recorder, None, protocol))
 
-    def asked_by(self, value: bytes, protocol: str) -> Asked | None:
-        """Return who asks for a recording in a traceparent; None: nobody does."""
+    def start_of(self, value: bytes, protocol: str) -> SpanStart | None:
+        """Return what a traceparent has recorded; None: it has nothing recorded."""
         if self.recorder is None:
             return None
         parent = sampled_parent(value.decode("latin-1"))
-        return Asked(self.recorder, parent, protocol) if parent else None
+        return SpanStart(self.recorder, parent, protocol) if parent else None
 
     def head(self, head: Head, value: bytes, protocol: str) -> Head:
         """Return the head of a request with a traceparent, whether recorded or not."""
-        asked = self.asked_by(value, protocol)
-        return _recorded(head, asked) if asked else head
+        start = self.start_of(value, protocol)
+        return _recorded(head, start) if start else head
 
     async def close(self) -> None:
         """Send what is recorded, for a moment: this process is about to end."""
@@ -259,6 +259,6 @@ class _RecordedHeads:
         return self.parser.read(head)
 
 
-def _recorded(head: Head, asked: Asked) -> RecordedHead:
+def _recorded(head: Head, start: SpanStart) -> RecordedHead:
     options = {one.name: getattr(head, one.name) for one in fields(Head)}
-    return RecordedHead(**options, asked=asked)
+    return RecordedHead(**options, start=start)

@@ -48,7 +48,7 @@ class ExportsTraces(Protocol):
 class Recorder:
     """Answers requests, and records what they do.
 
-    models: by name. tiers: what is told of each shared tier, by name.
+    models: by name. tiers: what its span says of each shared tier, by name.
     """
 
     exporter: ExportsTraces
@@ -122,7 +122,7 @@ class RecordedRequester:
 class Watch:
     """Watches the steps of one request.
 
-    tiers: what is told of each shared tier, by name.
+    tiers: what its span says of each shared tier, by name.
     """
 
     trace: Trace
@@ -180,7 +180,7 @@ class WatchedVersion(_Delegate):
 
 
 class WatchedBatcher(_Delegate):
-    """A Batcher that is told of the jobs of one request."""
+    """A Batcher that notes the jobs of one request."""
 
     def __init__(self, batcher: Batcher, trace: Trace) -> None:
         super().__init__(batcher)

@@ -15,7 +15,7 @@ from gomlx.server.predict import deadlines
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import CallbackRequester
-from gomlx.server.recording.heads import Asked, Recording
+from gomlx.server.recording.heads import Recording, SpanStart
 from gomlx.server.routes.response import send
 
 # A packed body up to this size is unpacked at once: it holds a thousand times as much
@@ -55,12 +55,12 @@ class EvalRoute:
         seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         on_reply = partial(_resolve, reply)
-        asked = self._asked(request)
-        if asked is None or name not in self._predictor.models:
+        start = self._start_of(request)
+        if start is None or name not in self._predictor.models:
             pending = self._predictor.submit(name, text, on_reply, seconds)
         else:
             one = CallbackRequester(text, on_reply, perf_counter(), seconds)
-            asked.predict(name, one, request.method)
+            start.predict(name, one, request.method)
             pending = one.pending
         try:
             return await reply
@@ -69,11 +69,11 @@ class EvalRoute:
                 self._predictor.abandon(pending)
             raise
 
-    def _asked(self, request: falcon.asgi.Request) -> Asked | None:
+    def _start_of(self, request: falcon.asgi.Request) -> SpanStart | None:
         """Return who asks for the request to be recorded, if anybody does."""
         value = request.get_header("traceparent", default="").encode("latin-1")
         version = request.scope["http_version"]
-        return self._recording.asked_by(value, version)
+        return self._recording.start_of(value, version)
 
 
 async def read_body(

@@ -87,7 +87,7 @@ class PassingConnection(WatchedConnection):
         target = request.raw_path
         if request.query:
             target += b"?" + request.query.encode("latin-1")
-        asked = UpgradeRequest(
+        upgrade = UpgradeRequest(
             settings_of(self._h2c_upgrade_settings),
             fields_of(request.method, target, request.headers_bytes),
             bytes(self._h2c_upgrade_body),
@@ -97,7 +97,7 @@ class PassingConnection(WatchedConnection):
         transport = self._give_up_transport()
         transport.write(negotiation.UPGRADE_101)
         protocol: Any = http2(self.connections)
-        protocol.upgrade(transport, asked)
+        protocol.upgrade(transport, upgrade)
         if received:
             protocol.data_received(received)
 
