@@ -62,7 +62,8 @@ def test_requests_are_answered_and_counted(service: Service) -> None:
 
 
 def is_counted(service: Service, code: str, times: int) -> bool:
-    return service.metric("gomlx_requests_total", code=code) == times
+    kind = "unrouted_requests" if code == "404" else "requests"
+    return service.metric(f"gomlx_{kind}_total", code=code) == times
 
 
 def refused_and_answered(service: Service) -> None:
