@@ -53,6 +53,16 @@ class GomlxError(Exception):
         """Pickle the message: not every class has it as its constructor's argument."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # documented by pickle
 
+    def without_frames(self) -> Self:
+        """Return the error without the stack that raised it, to be kept.
+
+        The stack's variables keep the request, and, where one of them keeps the error,
+        themselves: until a garbage collection, which then takes long.
+        """
+        self.__context__ = None
+        self.__cause__ = None
+        return self.with_traceback(None)
+
     @classmethod
     def from_message(cls, message: str, retry_after: int | None = None) -> Self:
         """Rebuild an error that a service reported, or that another call had."""

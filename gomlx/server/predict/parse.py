@@ -21,7 +21,7 @@ from gomlx.contract.signature import RESERVED, Signature
 from gomlx.contract.tensor import Row
 from gomlx.contract.values import arrays
 from gomlx.contract.values.members import too_many_names
-from gomlx.errors import InvalidInput
+from gomlx.errors import GomlxError, InvalidInput
 from gomlx.server.predict.recent import RecentTexts
 
 # A list or object of a text that is no plain row takes up to 7 us to check, and so many
@@ -134,7 +134,9 @@ class RequestParser:
                         plain[i] = row
                     else:
                         parsed[i] = self._request([row], False)
-                except Exception as error:
+                except GomlxError as error:
+                    parsed[i] = error.without_frames()
+                except Exception as error:  # a bug, whose stack is logged
                     parsed[i] = error
         if plain:
             self._fill_plain(parsed, plain)
@@ -150,7 +152,8 @@ class RequestParser:
             joined = self._request(list(plain.values()), False)
         except Exception as error:
             if len(plain) == 1:
-                parsed[next(iter(plain))] = error
+                is_bug = not isinstance(error, GomlxError)
+                parsed[next(iter(plain))] = error if is_bug else error.without_frames()
                 return
             for i, row in plain.items():
                 self._fill_plain(parsed, {i: row})

@@ -1,5 +1,6 @@
 """Texts become canonical rows and keys; what is wrong with one hurts no other."""
 
+import gc
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,6 +173,22 @@ def test_each_text_has_its_own_error() -> None:
     for error, (_, kind, message) in zip(parsed[::2], WRONG, strict=True):
         assert isinstance(error, kind)
         assert message in str(error)
+
+
+def test_what_is_refused_is_gone_with_its_error() -> None:
+    """Else texts and values stay in memory until a garbage collection."""
+    parser = parser_of()
+    texts = [text for text, _, _ in WRONG]
+    gc.collect()
+    gc.disable()
+    try:
+        parser.parse(texts)
+        for text in texts:
+            parser.parse([text])
+            parser.parse_large(text)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_row_without_a_key_hurts_no_other() -> None:
