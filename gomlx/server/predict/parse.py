@@ -152,8 +152,11 @@ class RequestParser:
             joined = self._request(list(plain.values()), False)
         except Exception as error:
             if len(plain) == 1:
-                is_bug = not isinstance(error, GomlxError)
-                parsed[next(iter(plain))] = error if is_bug else error.without_frames()
+                (place,) = plain
+                known = (
+                    error.without_frames() if isinstance(error, GomlxError) else None
+                )
+                parsed[place] = known or error
                 return
             for i, row in plain.items():
                 self._fill_plain(parsed, {i: row})
