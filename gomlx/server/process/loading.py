@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 _SERVABLE = "gomlx.models.serving.servable"
 # PERF: A request of 4,096 rows makes some 20,000 lists, tuples and jobs, none of them
 # in a cycle. With Python's 700 it brings a collection of all that models hold, which
-# keeps the loop for 20 to 100 ms (python -m loadtests.blocking).
-_YOUNG_OBJECTS = 50_000
+# keeps the loop for 20 to 100 ms (python -m loadtests.blocking). With 50,000, what
+# Falcon and Gunicorn leave of rare requests is collected for 20 ms at once
+# (python -m loadtests.attack --only readiness).
+_YOUNG_OBJECTS = 25_000
 # Or all sessions of the process would use the threads of the first one.
 _THREADS_OF_SESSIONS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
 
