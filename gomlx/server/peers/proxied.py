@@ -93,13 +93,21 @@ class ProxiedConnection(asyncio.Protocol):
             self._connections.leave(self)
 
 
+def _begun(
+    make: Callable[[], asyncio.Protocol], transport: asyncio.Transport
+) -> asyncio.Protocol:
+    """Return a new protocol, which has the connection."""
+    protocol = make()
+    transport.set_protocol(protocol)
+    protocol.connection_made(transport)
+    return protocol
+
+
 def begin_in_the_clear(
     make: Callable[[], asyncio.Protocol], transport: asyncio.Transport, first: bytes
 ) -> None:
     """Have a protocol go on; first: what it has to read."""
-    protocol = make()
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
+    protocol = _begun(make, transport)
     if first:
         protocol.data_received(first)
 
@@ -108,11 +116,9 @@ def begin_with_tls(
     make: Callable[[], asyncio.Protocol], transport: asyncio.Transport, first: bytes
 ) -> None:
     """Have a protocol go on that begins with TLS; first: of its handshake."""
-    protocol = make()
-    transport.set_protocol(protocol)
-    protocol.connection_made(transport)
+    _begun(make, transport)
     if first:
-        # Once asyncio has told TLS of the connection, which it does in the next turn.
+        # Once asyncio has set up TLS, which it does in the next turn.
         asyncio.get_running_loop().call_soon(_feed, transport, first)
 
 

@@ -134,10 +134,8 @@ class RequestParser:
                         plain[i] = row
                     else:
                         parsed[i] = self._request([row], False)
-                except GomlxError as error:
-                    parsed[i] = error.without_frames()
-                except Exception as error:  # a bug, whose stack is logged
-                    parsed[i] = error
+                except Exception as error:
+                    parsed[i] = _to_keep(error)
         if plain:
             self._fill_plain(parsed, plain)
 
@@ -153,10 +151,7 @@ class RequestParser:
         except Exception as error:
             if len(plain) == 1:
                 (place,) = plain
-                known = (
-                    error.without_frames() if isinstance(error, GomlxError) else None
-                )
-                parsed[place] = known or error
+                parsed[place] = _to_keep(error)
                 return
             for i, row in plain.items():
                 self._fill_plain(parsed, {i: row})
@@ -226,6 +221,11 @@ def _is_lengthy(text: bytes | str, value: Any) -> bool:
     columns = (value[name] for name in value.keys() - RESERVED)
     # One value for all rows is in a list of its own, or in none.
     return any(type(one) is not list or len(one) == 1 < size for one in columns)
+
+
+def _to_keep(error: Exception) -> Exception:
+    """Return an error without its stack, unless it is a bug, whose stack is logged."""
+    return error.without_frames() if isinstance(error, GomlxError) else error
 
 
 def _let_others_run() -> None:
