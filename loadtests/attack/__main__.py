@@ -23,6 +23,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -40,6 +41,7 @@ ATTACKS = [*slow.ATTACKS, *floods.ATTACKS, *bodies.ATTACKS]
 _RESULTS = Path(__file__).parents[1] / "results" / "attack.md"
 _BEFORE_SECONDS = 1.0
 _AFTER_SECONDS = 1.0
+_POLL_SECONDS = 0.01
 _NICENESS = 10  # of the attackers
 _LATE_SECONDS = 60.0  # then a process has not stopped by itself
 _FEW = 25  # times as many connections where many take part
@@ -73,14 +75,21 @@ class Processes:
     def measure(self, target: Target, attack: Attack, bounds: Bounds) -> Measured:
         """Attack once, and ask for hits before, meanwhile and afterwards."""
         count = bounds.connections_of(attack)
-        seconds = _BEFORE_SECONDS + bounds.seconds + _AFTER_SECONDS
-        asking = self._clients.submit(hits.measure, target, seconds, self._cores)
-        time.sleep(_BEFORE_SECONDS)
-        attacking = self._attackers.submit(
-            attacker.run, target, attack, count, bounds.seconds, self._cores
-        )
-        done = attacking.result(bounds.seconds + _LATE_SECONDS)
-        found = asking.result(bounds.seconds + _LATE_SECONDS)
+        longest = bounds.seconds + _LATE_SECONDS
+        with TemporaryDirectory() as folder:
+            span = hits.Span(Path(folder), _AFTER_SECONDS, longest)
+            asking = self._clients.submit(hits.measure, target, span, self._cores)
+            try:
+                while not (span.begun.exists() or asking.done()):
+                    time.sleep(_POLL_SECONDS)
+                time.sleep(_BEFORE_SECONDS)
+                attacking = self._attackers.submit(
+                    attacker.run, target, attack, count, bounds.seconds, self._cores
+                )
+                done = attacking.result(longest)
+            finally:
+                span.over.touch()
+            found = asking.result(longest)
         return Measured(attack.name, count, done, found)
 
     def close(self) -> None:

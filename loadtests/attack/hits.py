@@ -15,6 +15,9 @@ import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from loadtests.attack.target import Target
@@ -33,6 +36,28 @@ class Hit(NamedTuple):
     seconds: float
     problem: str
     is_second_try: bool
+
+
+@dataclass(frozen=True)
+class Span:
+    """How long hits go on: so many seconds after the file `over` is there, or at most.
+
+    Another process makes it, in a folder where the first hit has made the file `begun`.
+    """
+
+    folder: Path
+    more: float
+    most: float
+
+    @property
+    def begun(self) -> Path:
+        """There once hits are sent."""
+        return self.folder / "begun"
+
+    @property
+    def over(self) -> Path:
+        """There once the attack has ended."""
+        return self.folder / "over"
 
 
 class _Unanswered(ConnectionError):
@@ -78,16 +103,25 @@ class Hits:
         self._expected: Any = None
         self._done: list[Hit] = []
 
-    async def run(self, seconds: float) -> Sequence[Hit]:
+    async def run(self, span: Span) -> Sequence[Hit]:
         """Ask for so long; return every request, in the order of their ends."""
         for _ in range(_KEPT):
             self._free.put_nowait(None)
         await self._warm()
+        span.begun.touch()
         started = time.monotonic()
+        end = started + span.most
+        is_over = False
         async with asyncio.TaskGroup() as tasks:
-            for n in range(int(seconds * RATE)):
+            for n in count():
                 await asyncio.sleep(started + n / RATE - time.monotonic())
-                tasks.create_task(self._one(time.monotonic(), n % _NEW == 0))
+                now = time.monotonic()
+                if now >= end:
+                    break
+                tasks.create_task(self._one(now, n % _NEW == 0))
+                if not is_over and span.over.exists():
+                    is_over = True
+                    end = min(end, now + span.more)
         while not self._free.empty():
             if kept := self._free.get_nowait():
                 kept.close()
@@ -159,8 +193,8 @@ class Hits:
         return _Connection(*await self._target.connect(self._context))
 
 
-def measure(target: Target, seconds: float, cores: Sequence[int]) -> Sequence[Hit]:
+def measure(target: Target, span: Span, cores: Sequence[int]) -> Sequence[Hit]:
     """Ask for hits for so long, in this process; cores: that it may use."""
     with suppress(OSError):
         os.sched_setaffinity(0, cores)
-    return asyncio.run(Hits(target).run(seconds))
+    return asyncio.run(Hits(target).run(span))

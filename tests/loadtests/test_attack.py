@@ -40,6 +40,7 @@ def test_an_attack_fails_no_hit(
     assert found.done.opened >= least
     assert found.before
     assert found.during
+    assert found.after
     assert not verdict.delays(found.hits).failed
 
 
