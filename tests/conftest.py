@@ -1,16 +1,19 @@
 """Fixtures over real models and real services."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from gomlx.models.version import ModelVersion, StageRequest
 from tests.client.flights import flights
-from tests.support import redis_servers, saved_models
-from tests.support.service import Service, running
+from tests.support import leftovers, redis_servers, saved_models
+from tests.support.service import Service, running, wait_for
 
 # How long an example takes, or to make one, is no test's business.
 settings.register_profile(
@@ -57,6 +60,27 @@ RANKS = {Path(__file__).parent / file: rank for rank, file in enumerate(LONGEST)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: RANKS.get(item.path, len(RANKS)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail at the end if tests have left processes or network namespaces."""
+    folder = tmp_path_factory.getbasetemp()
+    leftovers.remove_those_of_killed_runs(Path(gettempdir()))
+    mark = leftovers.mark_of(os.getpid())
+    os.environ[leftovers.VARIABLE] = mark
+    (folder / leftovers.VARIABLE).write_text(mark)
+    yield
+    with suppress(AssertionError):  # some may be ending
+        wait_for(lambda: not leftovers.marked(mark.__eq__), 30)
+    processes = leftovers.marked(mark.__eq__)
+    leftovers.kill(processes)
+    namespaces = leftovers.namespaces(os.getpid().__eq__)
+    leftovers.remove(namespaces)
+    leftovers.remove_stores(folder)
+    (folder / leftovers.VARIABLE).unlink()
+    assert not processes
+    assert not namespaces
 
 
 @pytest.fixture(scope="session")
