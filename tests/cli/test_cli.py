@@ -14,6 +14,7 @@ from gomlx.config.load import load_config
 from gomlx.config.schema import Config, Datastore
 from gomlx.runtime.rundir import RunDir
 from tests.support import saved_models
+from tests.support.absent import without_them
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +23,7 @@ def gomlx(*arguments: str | Path, cwd: Path) -> "subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-m", "gomlx", *map(str, arguments)],
         cwd=cwd,
+        env=without_them(os.environ),
         capture_output=True,
         text=True,
         timeout=180,

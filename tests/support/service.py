@@ -19,10 +19,12 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 
-from gomlx.cli.service import request_of
+from gomlx.cli.service import stage_request
 from gomlx.config.load import load_config
+from gomlx.config.schema import Model
 from gomlx.errors import StageFailed
 from gomlx.runtime.rundir import RunDir
+from tests.support.absent import without_them
 from tests.support.processes import is_running, is_suspended, parent_of
 
 T = TypeVar("T")
@@ -74,7 +76,7 @@ class Service:
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(document))
         self.workers: int = document["endpoint"]["workers"]
-        self._environment = dict(os.environ)
+        self._environment = without_them(os.environ)
         if "drain_seconds" not in document["endpoint"]:
             # Not in the config: a tree of an older commit may read it.
             self._environment["GOMLX_ENDPOINT__DRAIN_SECONDS"] = "0"
@@ -88,21 +90,23 @@ class Service:
         """Stage every model, as an earlier run of the service would have done."""
         self.run_dir.mkdir(mode=0o700)
         (self.run_dir / "lock").touch()  # the folder is a run directory
-        for model in load_config(self.folder / "config.yaml").models:
+        for model in self._models():
             with suppress(StageFailed):  # the service will report it
-                self.stage(model.id)
+                self._stage(model, model.url)
 
-    def stage(self, model: str, source: Path | None = None) -> None:
-        """Stage a model from its source, or another, in place of the service.
+    def stage(self, name: str, source: Path) -> None:
+        """Stage a model from another source, in place of the service."""
+        (model,) = (one for one in self._models() if one.id == name)
+        self._stage(model, str(source))
 
-        This process has already imported TensorFlow, which takes seconds.
-        """
+    def _models(self) -> Sequence[Model]:
+        return load_config(self.folder / "config.yaml").models
+
+    def _stage(self, model: Model, url: str) -> None:
+        # This process has already imported TensorFlow, which takes seconds.
         from gomlx.models.staging.stage import stage
 
-        request = request_of(model, self.folder / "config.yaml")
-        url = str(source or request.url)
-        into = self.files.models / model
-        stage(replace(request, url=url, into=into))
+        stage(replace(stage_request(model, self.files.models / model.id), url=url))
 
     def launch(self) -> None:
         """Start its first process, and wait for nothing."""

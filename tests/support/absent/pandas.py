@@ -1,0 +1,3 @@
+"""Is not here."""
+
+raise ModuleNotFoundError("tests run services without it", name="pandas")
