@@ -175,6 +175,7 @@ ARROWS = {
         "server.access",
         "server.body",
         "server.http",
+        "server.order",
         "server.pace",
         "server.predict",
         "config.schema",

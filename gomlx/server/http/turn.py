@@ -15,6 +15,7 @@ from typing import Protocol
 
 from gomlx.server.body import LARGE_BYTES
 from gomlx.server.http.head import Head
+from gomlx.server.order import preferred_first
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.request import Requester
 
@@ -159,19 +160,27 @@ class Turn:
         requests = 0
         size = 0
         while self._requesters and requests < _MAX_REQUESTS and size < _MAX_BYTES:
-            batch = self._requesters[: _MAX_REQUESTS - requests]
+            room = _MAX_REQUESTS - requests
+            if len(self._requesters) > room:  # the loop is behind
+                is_hit = self._is_likely_hit
+                self._requesters = preferred_first(self._requesters, is_hit, room)
+            batch = self._requesters[:room]
             for requester in batch:
                 size += len(requester.text)
             if size < _MAX_BYTES:
                 del self._requesters[: len(batch)]
             else:
-                batch = self._short_first(_MAX_REQUESTS - requests)
+                batch = self._short_first(room)
             requests += len(batch)
             self._predict(batch if size < LARGE_BYTES else self._small(batch))
         self.brought = requests
         self.carried.requests += requests
         self.carried.received_bytes += size
         self._arrived = 0.0
+
+    def _is_likely_hit(self, requester: HotRequester) -> bool:
+        """Whether a request is to be answered before others, most of them refused."""
+        return self._models[requester.head.model].recognizes(requester.text)
 
     def _short_first(self, most: int) -> list[HotRequester]:
         """Take requests with short texts, and then as many others as a turn has.

@@ -142,6 +142,10 @@ class ModelPredictor:
         else:
             requester.reply(counts.refusals.refusal(error, seconds))
 
+    def recognizes(self, text: bytes | str | BodyParts) -> bool:
+        """Whether the answers to a text were in this host's cache when it came last."""
+        return self._lookup is not None and text in self._lookup.parser.recent
+
     @property
     def is_gone(self) -> bool:
         """Whether the config has the model no longer."""

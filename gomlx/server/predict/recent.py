@@ -1,5 +1,6 @@
 """What was made of texts that came recently, in two generations."""
 
+from collections.abc import Sized
 from typing import Generic, TypeVar
 
 Made = TypeVar("Made")
@@ -22,6 +23,11 @@ class RecentTexts(Generic[Made]):
         self._max_length = max_length
         self.newer: dict[bytes | str, Made] = {}
         self.older: dict[bytes | str, Made] = {}
+
+    def __contains__(self, text: Sized) -> bool:
+        """Whether something is kept of a text. PERF: a long one is not hashed."""
+        is_short = len(text) <= self._max_length
+        return is_short and (text in self.newer or text in self.older)
 
     def remember(self, text: bytes | str, made: Made) -> None:
         """Keep what was made of a text, unless the text is long."""

@@ -57,6 +57,7 @@ class Predictor:
         self.sent: list[int] = []
         self.abandoned: list[Any] = []
         self.broken = ""  # this model's requests raise
+        self.recognized: set[bytes] = set()
         self.models = Models(self)
 
     def predict(self, model: str, requesters: Sequence[Any]) -> None:
@@ -95,6 +96,9 @@ class ModelPredictor:
 
     def predict(self, requesters: Sequence[Any]) -> None:
         self.predictor.predict(self.name, requesters)
+
+    def recognizes(self, text: bytes) -> bool:
+        return text in self.predictor.recognized
 
 
 class Site:
@@ -159,6 +163,29 @@ def test_a_turn_answers_no_more_than_128_requests(site: Site) -> None:
         assert site.turn.carried.requests == answered
         assert sum(len(one.sent) for one in requesters) == answered
     assert not site.scheduled
+
+
+def test_what_is_likely_to_hit_does_not_wait_behind_other_requests(site: Site) -> None:
+    """But a quarter of each turn is for the others, in their order."""
+    site.predictor.recognized = {b"hit"}
+    others = [site.requester("m", b"%d" % n) for n in range(200)]
+    hits = [site.requester("m", b"hit") for _ in range(100)]
+    site.end_turn()
+    assert [len(one.sent) for one in others] == [1] * 32 + [0] * 168
+    assert [len(one.sent) for one in hits] == [1] * 96 + [0] * 4
+    later = [site.requester("m", b"hit") for _ in range(20)]
+    site.end_turn()
+    assert all(one.sent for one in [*hits, *later])
+    assert sum(len(one.sent) for one in others) == 32 + 104
+    site.end_turn()
+    assert all(one.sent for one in others)
+    assert not site.scheduled
+
+
+def test_a_turn_without_hits_is_for_the_others(site: Site) -> None:
+    others = [site.requester("m", b"%d" % n) for n in range(150)]
+    site.end_turn()
+    assert [len(one.sent) for one in others] == [1] * 128 + [0] * 22
 
 
 def test_a_pipeline_goes_on_in_the_next_turn(site: Site) -> None:

@@ -79,6 +79,19 @@ async def test_hits_are_answered_at_once_and_misses_later() -> None:
     assert model.counts.counter("gomlx_requests", "m", "400").n == 1
 
 
+async def test_the_texts_of_hits_are_recognized_while_their_version_is_live() -> None:
+    model = Model()
+    assert not model.predictor.recognizes(ONE)
+    model.store(1)
+    for text in (ONE, TWO):
+        model.predict(text)
+    assert model.predictor.recognizes(ONE)
+    assert not model.predictor.recognizes(TWO)
+    assert not model.predictor.recognizes(ONE.ljust(2000))
+    model.predictor.decide_again()
+    assert not model.predictor.recognizes(ONE)
+
+
 async def test_a_version_is_pinned_while_requests_wait() -> None:
     model = Model()
     live = model.current.require("m")

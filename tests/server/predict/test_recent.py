@@ -9,6 +9,8 @@ def test_a_generation_that_is_full_becomes_the_older_one() -> None:
         recent.remember(b"%d" % n, n)
     assert recent.newer == {b"2": 2}
     assert recent.older == {b"0": 0, b"1": 1}
+    assert b"0" in recent
+    assert b"2" in recent
     for n in range(3, 5):
         recent.remember(b"%d" % n, n)
     assert recent.newer == {b"4": 4}
@@ -28,3 +30,5 @@ def test_long_texts_are_not_kept() -> None:
     recent.remember("abc", 1)
     recent.remember("abcd", 2)
     assert recent.newer == {"abc": 1}
+    assert "abc" in recent
+    assert "abcd" not in recent
