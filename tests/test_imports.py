@@ -88,7 +88,12 @@ ARROWS = {
         "tracing.current",
     },
     "models": {"contract", "errors"},
-    "models.source": {"models.foreign", "runtime.masking", "errors"},
+    "models.source": {
+        "models.foreign",
+        "models.writing",
+        "runtime.masking",
+        "errors",
+    },
     "models.trust": {"models.graph", "errors"},
     "models.batching": {
         "models.batching",
@@ -140,6 +145,7 @@ ARROWS = {
         "models.source",
         "models.trust",
         "models.version",
+        "models.writing",
         "contract",
         "runtime.masking",
         "errors",

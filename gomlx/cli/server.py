@@ -248,8 +248,10 @@ def stage(
 ) -> None:
     """Stage a model (a StageRequest on standard input); print its version, as JSON.
 
-    Before that, print the name of each further signature that is tried.
+    Before that, print the name of each further signature that is tried, and what is
+    done from now on.
     """
+    from gomlx.models.staging.progress import Progress
     from gomlx.models.staging.stage import stage as stage_version
     from gomlx.models.version import StageRequest
     from gomlx.runtime.logs import log_to_stderr
@@ -265,7 +267,8 @@ def stage(
         # A transformer is the operator's own program, which may do anything.
         is_confined = request.confined and not request.settings.transformer
         forbid = _confined(request.into) if is_confined else None
-        version = stage_version(request, _print_begun, forbid or (lambda: None))
+        told = Progress(_print_begun, forbid or (lambda: None), _print_phase)
+        version = stage_version(request, told)
     except GomlxError as error:
         may_pass = isinstance(error, StageInterrupted)
         outcome = {"error": str(error), "may_pass": may_pass}
@@ -306,6 +309,10 @@ def _confined(into: Path) -> Callable[[], object]:
 
 def _print_begun(signature: str) -> None:
     print(json.dumps({"begun": signature}), flush=True)  # noqa: T201  # as above
+
+
+def _print_phase(phase: str) -> None:
+    print(json.dumps({"phase": phase}), flush=True)  # noqa: T201  # as above
 
 
 def _parse_row(row: str, signature: "Signature") -> Any:

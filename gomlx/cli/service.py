@@ -212,7 +212,13 @@ def _settings(config: LoadedConfig, rundir: RunDir) -> ServiceSettings:
     watch = config.watch
     endpoint = config.endpoint
     times = ServiceTimes(
-        WatchIntervals(watch.poll_seconds, watch.settle_seconds, watch.stage_seconds),
+        WatchIntervals(
+            watch.poll_seconds,
+            watch.settle_seconds,
+            watch.stage_seconds,
+            watch.stagings,
+            watch.patient_seconds,
+        ),
         endpoint.drain_seconds,
         endpoint.graceful_seconds,
     )
@@ -274,7 +280,9 @@ def inspection_of(model: str, config: Path | None, signature: str) -> StageReque
 
 def stage_limits(watch: Watch) -> StageLimits:
     """Return what the config lets a staging use."""
-    return StageLimits(watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0)
+    return StageLimits(
+        watch.stage_memory_mb or 0, watch.stage_cpu_seconds or 0, watch.trial_seconds
+    )
 
 
 def stage_request(model: Model, into: Path) -> StageRequest:

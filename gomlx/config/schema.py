@@ -270,6 +270,9 @@ class Watch(Struct, frozen=True, kw_only=True):
     poll_seconds: Seconds = 5.0
     settle_seconds: Annotated[float, Meta(ge=0, le=_YEAR)] = 1.0
     stage_seconds: Seconds = 600.0
+    stagings: Positive = 1
+    patient_seconds: Seconds = 60.0
+    trial_seconds: Seconds = 60.0
     stage_memory_mb: Positive | None = None  # None: as much as there is
     stage_cpu_seconds: Positive | None = None  # None: what stage_seconds allow
 

@@ -17,12 +17,13 @@ import fsspec
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.foreign import advice
+from gomlx.models.writing import PIECE_BYTES, FlushedFile
 from gomlx.runtime.masking import masked
 
 _SERVED = re.compile(r"saved_model\.pb(txt)?|(variables|assets)/.+")
 _KERAS = re.compile(r"[^/]+\.keras")
+_LARGE = re.compile(r"variables/.+|[^/]+\.keras")
 _SAVED_MODEL = {"saved_model.pb", "saved_model.pbtxt"}
-_CHUNK_BYTES = 4 << 20
 # What local files have, and what the stores of fsspec have, each its own.
 _STAMP_KEYS = (
     "size",
@@ -93,10 +94,20 @@ class Source:
     def fetch(self, snapshot: Snapshot, into: Path) -> str:
         """Copy a snapshot's files, and return the digest of their names and bytes.
 
+        Of what is on this machine, the large files are not copied: there are links to
+        them. Whoever reads them looks at the source again afterwards.
+
         Raises StageInterrupted if the source cannot be read, StageFailed if one of its
         files is a link to one outside.
         """
-        return self._digest(snapshot, into.joinpath)
+        linked = self._linked(snapshot)
+        content = self._digest(
+            snapshot, lambda name: None if name in linked else into / name
+        )
+        for name in linked:
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            (into / name).symlink_to((Path(snapshot.root) / name).resolve())
+        return content
 
     def digest(self, snapshot: Snapshot) -> str:
         """Return what `fetch` returns, without copying.
@@ -113,6 +124,12 @@ class Source:
                 content = self._read(f"{snapshot.root}/{name}", target(name))
                 digest.update(f"{len(name.encode())}:{name}:{content}\n".encode())
         return digest.hexdigest()
+
+    def _linked(self, snapshot: Snapshot) -> set[str]:
+        """Return the names of the files that need not be copied."""
+        if self.local_path is None:
+            return set()
+        return {*filter(_LARGE.fullmatch, snapshot.names)}
 
     def _check_links(self, snapshot: Snapshot) -> None:
         """Raise StageFailed for a link out of the model's folder.
@@ -135,9 +152,9 @@ class Source:
         digest = blake2b(digest_size=32)
         if target:
             target.parent.mkdir(parents=True, exist_ok=True)
-        copying = target.open("wb") if target else nullcontext()
+        copying = FlushedFile(target) if target else nullcontext()
         with self._files.open(path, "rb") as source, copying as copy:
-            while chunk := source.read(_CHUNK_BYTES):
+            while chunk := source.read(PIECE_BYTES):
                 digest.update(chunk)
                 if copy:
                     copy.write(chunk)

@@ -221,10 +221,12 @@ class StageLimits:
     """What a staging process may use; 0: as much as there is.
 
     memory_mb: what it may allocate. cpu_seconds: of all its threads together.
+    trial_seconds: of trying rows; beyond it no more rows are tried.
     """
 
     memory_mb: int = 0
     cpu_seconds: int = 0
+    trial_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ per model: watch ─► stage ─► publish, or report why not ─► watch …
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from gomlx.models.version import StageRequest
 from gomlx.runtime.masking import masked
 from gomlx.supervisor.backoff import Backoff
 from gomlx.supervisor.publisher import Publisher
-from gomlx.supervisor.stager import Stager
+from gomlx.supervisor.stager import Guests, Stager
 from gomlx.supervisor.watcher import Observation, Watcher, differ, in_thread
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,13 @@ _LAST_RETRY_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class WatchIntervals:
-    """Durations that the config options of these names give (`gomlx.config.schema`)."""
+    """What the config options of these names give (`gomlx.config.schema`)."""
 
     poll_seconds: float
     settle_seconds: float
     stage_seconds: float
+    stagings: int = 1
+    patient_seconds: float = 60.0
 
 
 @dataclass
@@ -51,17 +53,22 @@ class _Followed:
 
 
 class FollowedModels:
-    """The models whose sources are followed, each by a task of its own."""
+    """The models whose sources are followed, each by a task of its own.
+
+    is_serving: whether there are requests that a staging might delay.
+    """
 
     def __init__(
         self,
         requests: Sequence[StageRequest],
         publisher: Publisher,
         intervals: WatchIntervals,
+        is_serving: Callable[[], bool],
     ) -> None:
         self._publisher = publisher
         self._intervals = intervals
-        self._stager = Stager(intervals.stage_seconds)
+        guests = Guests(is_serving, intervals.stagings, intervals.patient_seconds)
+        self._stager = Stager(intervals.stage_seconds, guests=guests)
         self._models = {one.name: self._followed(one) for one in requests}
         self._changed = asyncio.Event()
 

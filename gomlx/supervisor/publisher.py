@@ -33,6 +33,11 @@ class Publisher:
         """Write an empty manifest: workers may start before any model is staged."""
         self._manifest.write(self._path)
 
+    @property
+    def has_versions(self) -> bool:
+        """Whether a model is live, or about to be."""
+        return bool(self._manifest.versions)
+
     def publish(self, version: ModelVersion) -> None:
         """Make a staged version the live one. Raises OSError."""
         name = version.name

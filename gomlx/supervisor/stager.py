@@ -7,29 +7,45 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.version import NOTHING_THERE, ModelVersion, StageLimits, StageRequest
 from gomlx.runtime.logs import log_descriptor, log_options
+from gomlx.supervisor.guest import ONE_THREAD, make_guest, relieve
+from gomlx.supervisor.phases import Phases
 from gomlx.supervisor.watcher import Observation
 
 _SHARE_SECONDS = 60.0
 _OUT_OF_MEMORY = re.compile(r"OOM when allocating|MemoryError|bad_alloc")
 _LONGEST_LINE = 1 << 24  # that a staging process prints
+_KEYS = {"begun", "phase", "version", "error"}  # each the first of a line of ours
+
+
+@dataclass(frozen=True)
+class Guests:
+    """When stagings are guests beside a service that answers, and how many at once.
+
+    are_due: whether there is somebody to disturb. After patient_seconds, one that is
+    not finished gets a little more of the processors.
+    """
+
+    are_due: Callable[[], bool] = lambda: False
+    at_once: int = 1
+    patient_seconds: float = 60.0
 
 
 class Stager:
     """Runs `gomlx stage` processes, each for at most timeout_seconds a signature.
 
     A process that ends while it tries a further signature is repeated without it. A
-    staging keeps a core busy and holds a whole model in memory, so at most as many
-    run at the same time as there are cores. One that has taken share_seconds leaves its
-    place to models that wait: it may hang. is_quiet: what they log is not shown.
+    staging keeps a core busy, so at most as many run at the same time as there are
+    cores, and of guests as many as they may be. One that has taken share_seconds leaves
+    its place to models that wait: it may hang. is_quiet: what they log is not shown.
     """
 
     def __init__(
@@ -37,11 +53,14 @@ class Stager:
         timeout_seconds: float,
         is_quiet: bool = False,
         share_seconds: float = _SHARE_SECONDS,
+        guests: Guests | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
         self._share_seconds = share_seconds
         self._is_quiet = is_quiet
+        self._guests = guests or Guests()
         self._cores = asyncio.Semaphore(os.cpu_count() or 1)
+        self._guest_places = asyncio.Semaphore(self._guests.at_once)
 
     async def stage(
         self, request: StageRequest, observation: Observation
@@ -63,9 +82,10 @@ class Stager:
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """Hold one of the places, but no longer than share_seconds."""
-        await self._cores.acquire()
+        places = self._guest_places if self._guests.are_due() else self._cores
+        await places.acquire()
         held = ExitStack()
-        held.callback(self._cores.release)
+        held.callback(places.release)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._share_seconds, held.close)
         try:
@@ -78,12 +98,27 @@ class Stager:
         """Run a process, and return what it has printed last."""
         process = await _start(self._is_quiet)
         try:
-            return await self._result(process, request)
+            with self._as_guest(process.pid):
+                return await self._result(process, request)
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
             remove_unfinished(request.into)
+
+    @contextmanager
+    def _as_guest(self, group: int) -> Iterator[None]:
+        """Have a process disturb nobody, if there is somebody."""
+        if not self._guests.are_due():
+            yield
+            return
+        make_guest(group)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._guests.patient_seconds, relieve, group)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def _result(
         self, process: asyncio.subprocess.Process, request: StageRequest
@@ -94,16 +129,20 @@ class Stager:
         process.stdin.write(request.to_json().encode())
         process.stdin.close()
         try:
-            async with asyncio.timeout(self._timeout_seconds) as limit:
-                async for line in process.stdout:
-                    if ours := _parsed(line):
-                        last = ours
-                        now = asyncio.get_running_loop().time()
-                        limit.reschedule(now + self._timeout_seconds)
-                code = await process.wait()
+            with Phases(request.name) as phases:
+                async with asyncio.timeout(self._timeout_seconds) as limit:
+                    async for line in process.stdout:
+                        ours = _parsed(line)
+                        if "phase" in ours:
+                            phases.begin(ours["phase"])
+                        elif ours:
+                            last = ours
+                            now = asyncio.get_running_loop().time()
+                            limit.reschedule(now + self._timeout_seconds)
+                    code = await process.wait()
             problem = _fate(code, request.limits)
         except TimeoutError:
-            problem = f"staging took over {self._timeout_seconds:.0f} s"
+            problem = f"staging took over {self._timeout_seconds:.0f} s{phases.where}"
         if "error" in last and _OUT_OF_MEMORY.search(last["error"]):
             return last | {"error": f"{last['error']}{_memory(request.limits)}"}
         if last.keys() & {"version", "error"}:
@@ -139,6 +178,7 @@ async def _start(is_quiet: bool) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *command,
         *log_options(),
+        env=os.environ | ONE_THREAD,
         stdin=asyncio.subprocess.PIPE,  # not an argument: a URL may hold a secret
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL if is_quiet else None,
@@ -154,7 +194,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
         found = json.loads(line)
     except ValueError:
         return {}
-    is_ours = isinstance(found, dict) and found.keys() & {"begun", "version", "error"}
+    is_ours = isinstance(found, dict) and found.keys() & _KEYS
     return found if is_ours else {}
 
 

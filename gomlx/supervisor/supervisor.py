@@ -107,7 +107,9 @@ class Supervisor:
             timing.graceful_seconds,
         )
         self._publisher = Publisher(rundir.manifest, self._master.signal_workers)
-        self._models = FollowedModels(settings.requests, self._publisher, timing.watch)
+        self._models = FollowedModels(
+            settings.requests, self._publisher, timing.watch, self._is_serving
+        )
 
     async def run(self) -> None:
         """Serve until `stop` is called, or SIGTERM or SIGINT arrives."""
@@ -134,6 +136,9 @@ class Supervisor:
     async def stopped(self) -> None:
         """Wait until `stop` is called."""
         await self._stopping.wait()
+
+    def _is_serving(self) -> bool:
+        return self._listeners.are_listening and self._publisher.has_versions
 
     def _startup(self) -> None:
         loop = asyncio.get_running_loop()

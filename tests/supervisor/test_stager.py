@@ -13,7 +13,7 @@ import tensorflow as tf
 from gomlx.errors import StageFailed, StageInterrupted
 from gomlx.models.source import Snapshot
 from gomlx.models.version import Settings, StageLimits, StageRequest
-from gomlx.supervisor.stager import Stager, remove_unfinished
+from gomlx.supervisor.stager import Guests, Stager, remove_unfinished
 from tests.support.saved_models import save, spec
 
 SOMETHING = Snapshot("/nowhere", ())
@@ -21,7 +21,7 @@ SOMETHING = Snapshot("/nowhere", ())
 
 def request_in(folder: Path) -> StageRequest:
     into = folder / "staged"
-    into.mkdir()
+    into.mkdir(parents=True)
     return StageRequest("m", str(folder / "model"), into, "serving_default", {})
 
 
@@ -160,3 +160,55 @@ async def test_a_staging_that_hangs_leaves_its_place_to_others(
     stuck.cancel()
     with suppress(asyncio.CancelledError):
         await stuck
+
+
+def children() -> list[int]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for task in tasks for pid in task.read_text().split()]
+
+
+def nice_of(pid: int) -> int:
+    with suppress(OSError):
+        return os.getpriority(os.PRIO_PROCESS, pid)
+    return 0  # it has ended
+
+
+@pytest.mark.asyncio
+async def test_a_staging_is_a_guest_beside_what_answers(tmp_path: Path) -> None:
+    """It may take long then, so the test ends before it."""
+    stager = Stager(100, guests=Guests(lambda: True))
+    staging = asyncio.create_task(stager.stage(request_in(tmp_path), SOMETHING))
+    while 19 not in map(nice_of, children()):
+        assert not staging.done()
+        await asyncio.sleep(0.001)
+    staging.cancel()
+    with suppress(asyncio.CancelledError):
+        await staging
+
+
+@pytest.mark.asyncio
+async def test_a_staging_is_no_guest_where_nothing_answers(tmp_path: Path) -> None:
+    staging = asyncio.create_task(Stager(100).stage(request_in(tmp_path), SOMETHING))
+    seen = set[int]()
+    while not staging.done():
+        seen |= set(map(nice_of, children()))
+        await asyncio.sleep(0.01)
+    assert isinstance(staging.exception(), StageInterrupted)
+    assert 19 not in seen
+
+
+@pytest.mark.asyncio
+async def test_one_guest_at_a_time(tmp_path: Path) -> None:
+    """Two models that have no files: the second begins when the first has failed."""
+    stager = Stager(100, guests=Guests(lambda: True, patient_seconds=0.0))
+    requests = [request_in(tmp_path / name) for name in ("a", "b")]
+    stagings = [
+        asyncio.create_task(stager.stage(request, SOMETHING)) for request in requests
+    ]
+    most = 0
+    while not all(staging.done() for staging in stagings):
+        most = max(most, len(children()))
+        await asyncio.sleep(0.01)
+    for staging in stagings:
+        assert isinstance(staging.exception(), StageInterrupted)
+    assert most == 1

@@ -80,6 +80,9 @@ class Service:
         if "drain_seconds" not in document["endpoint"]:
             # Not in the config: a tree of an older commit may read it.
             self._environment["GOMLX_ENDPOINT__DRAIN_SECONDS"] = "0"
+        # Other tests keep all processors busy: a guest would get next to nothing.
+        if "patient_seconds" not in document["watch"]:
+            self._environment["GOMLX_WATCH__PATIENT_SECONDS"] = "0.01"
         self._headers: dict[str, str] = {}
         admin = document["endpoint"].get("admin")
         if admin and "token_file" in admin:

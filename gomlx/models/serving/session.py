@@ -90,7 +90,7 @@ def load_objects(saved_model: Path) -> Any:
 def imported(saved_model: Path) -> Iterator["GraphLoader"]:
     """Yield the loader of a session in which nothing has run. Raises StageFailed."""
     with closing(open_session(tf.Graph())) as session:
-        with _translated():
+        with translated():
             loader = import_graph(session, saved_model)
         yield loader
 
@@ -104,9 +104,12 @@ def loaded(saved_model: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise StageFailed for whatever is raised while a model is loaded."""
     try:
         yield
+    except StageFailed:
+        raise
     except Exception as error:
         raise StageFailed(f"cannot be loaded: {first_line(error)}") from error
 
@@ -143,7 +146,7 @@ class GraphLoader:
 
     def fill(self) -> None:
         """Restore and initialize all. Raises StageFailed."""
-        with _translated():
+        with translated():
             self.restore()
             self.run_init_ops()
 

@@ -11,10 +11,11 @@ try       the model as TensorFlow loads it, alone and in     samples.py, trial.p
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gomlx.contract.canonical import Kind, dump
 from gomlx.contract.signature import Signature
@@ -31,13 +32,17 @@ from gomlx.models.staging.check import check_bound, check_callbacks, example_row
 from gomlx.models.staging.echoes import without_echoes
 from gomlx.models.staging.effort import deciding_operation, is_compiled
 from gomlx.models.staging.kinds import Walk
-from gomlx.models.staging.objects import Objects, unfilled_nodes
+from gomlx.models.staging.progress import Progress
 from gomlx.models.staging.prune import keep_graph, prune
 from gomlx.models.staging.rows import examine_rows, rows_apart, without_rows
 from gomlx.models.staging.samples import Samples, constants, samples
 from gomlx.models.staging.signature.bind import BoundSignature, bound_signature
 from gomlx.models.staging.signature.missing import asked_for
-from gomlx.models.staging.trial import Trial, example_values
+from gomlx.models.staging.trial import Call, Trial, TrialTime, example_values
+from gomlx.models.staging.variables.direct import Direct, opened
+from gomlx.models.staging.variables.export import export
+from gomlx.models.staging.variables.files import KnownFiles, StateFiles
+from gomlx.models.staging.variables.objects import Objects, unfilled_nodes
 from gomlx.models.steadiness.proof import may_write, unsteady_ops
 from gomlx.models.version import TOGETHER, ModelVersion, StageRequest
 
@@ -77,23 +82,34 @@ class _Proof:
     verdict: Verdict
 
 
-def prepare(work: Path, request: StageRequest) -> None:
+class _Loaded(NamedTuple):
+    """A model as TensorFlow loads it, and its state in files."""
+
+    call: Call
+    state: SavedState
+
+
+def prepare(work: Path, request: StageRequest, progress: Progress) -> None:
     """Turn a work folder with a SavedModel into a version. Raises StageFailed."""
+    told = partial(_tell, progress, request.signature)
+    told("its graph is imported and checked")
     libraries.load(work)
     model = _checked(work, request)
     with tf_session.imported(model.saved_model) as loader:
         session = loader.session
         reached = _reached(model, session)
         trust.check_reached(reached, request.settings.allow_operations)
-        loader.fill()  # what runs from here on is known
+        # What runs from here on is known.
         model = _examined(_without_echoes(model, session), session, reached)
-        call = _callable(model, session)
-        state = _export_weights(model, session)
+        told("its variables are written to files")
+        call, state = _loaded(model, loader)
+        told("what its answers depend on is proved")
         proof = _proof(model, session)
         described = replace(model.description, signature=proof.signature)
         values = example_values(described, call, proof.samples.example)
         description = without_rows(described, proof.verdict.same, values)
-        trial = Trial(description, call, proof.samples, values)
+        told("rows are tried")
+        trial = _trial(request, description, call, proof.samples, values)
         setting = request.settings.rows
         apart = rows_apart(request.name, setting, proof.verdict, trial.agrees)
         with session.graph.as_default():
@@ -110,8 +126,13 @@ def prepare(work: Path, request: StageRequest) -> None:
         shutil.rmtree(model.saved_model / "variables", ignore_errors=True)
         tensors = [*binding.feeds, *binding.fetches]
         prune(model.saved_model, model.meta_graph, model.bound.name, tensors)
+    told("it is tried as workers load it")
     effort = replace(effort, row_seconds=_try_as_served(model, trial))
     replace(exported, effort=effort).write(work)
+
+
+def _tell(progress: Progress, signature: str, phase: str) -> None:
+    progress.on_phase(f"{phase} (signature {signature})" if signature else phase)
 
 
 def _checked(work: Path, request: StageRequest) -> _Model:
@@ -188,12 +209,56 @@ def _examined(model: _Model, session: Any, reached: set[str]) -> _Model:
     return replace(model, description=description)
 
 
-def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
+def _loaded(model: _Model, loader: tf_session.GraphLoader) -> _Loaded:
+    """Fill the session's graph, and write its state to files.
+
+    By way of these files where that is possible: TensorFlow would read all of the
+    checkpoint into memory at once.
+    """
+    session = loader.session
+    files = StateFiles(model.folder / "weights")
+    can_map = not may_write(model.description.unsteady)
+    unfilled = unfilled_nodes(model.meta_graph, model.needed)
+    if can_map and not unfilled and (direct := _direct(model, session)):
+        state = _from_files(model, loader, direct, files)
+        return _Loaded(_callable(model, session), state)
+    loader.fill()
+    call = _objects(model, session, unfilled) or _callable(model, session)
+    return _Loaded(call, export(session, files, model.needed, can_map))
+
+
+def _direct(model: _Model, session: Any) -> Direct | None:
+    return opened(model.saved_model, model.meta_graph, session.graph, model.needed)
+
+
+def _from_files(
+    model: _Model, loader: tf_session.GraphLoader, direct: Direct, files: StateFiles
+) -> SavedState:
+    """Write what the checkpoint holds, load that, and write what is filled otherwise.
+
+    Raises StageFailed.
+    """
+    with tf_session.translated():
+        state = direct.export(files, KnownFiles(model.request.into))
+        weights.load(loader.session, loader, model.folder / "weights", state)
+    others = export(loader.session, files, model.needed - direct.names, True)
+    return SavedState(
+        (*state.variables, *others.variables),
+        (*state.tables, *others.tables),
+        others.restores,
+    )
+
+
+def _callable(model: _Model, session: Any) -> Call:
     """Return the model as TensorFlow loads it, from arrays to arrays."""
     binding = model.bound.binding
-    unfilled = unfilled_nodes(model.meta_graph, model.needed)
+    return tf_session.make_callable(session, binding.feeds, binding.fetches)
+
+
+def _objects(model: _Model, session: Any, unfilled: Sequence[Any]) -> Call | None:
+    """Fill nodes that restoring does not; return the model as TensorFlow 2 loads it."""
     if not unfilled:
-        return tf_session.make_callable(session, binding.feeds, binding.fetches)
+        return None
     objects = Objects(
         model.saved_model,
         model.meta_graph,
@@ -202,13 +267,6 @@ def _callable(model: _Model, session: Any) -> Callable[..., list[Any]]:
     )
     objects.fill(session, unfilled)
     return objects.call
-
-
-def _export_weights(model: _Model, session: Any) -> SavedState:
-    folder = model.folder / "weights"
-    folder.mkdir()
-    can_map = not may_write(model.description.unsteady)
-    return weights.export(session, folder, model.needed, can_map)
 
 
 def _proof(model: _Model, session: Any) -> _Proof:
@@ -231,6 +289,27 @@ def _proof(model: _Model, session: Any) -> _Proof:
         verdict = examine_rows(flow, description)
     tried = samples(signature.fields, kinds, distinguished, compared, example)
     return _Proof(signature, kinds, tried, verdict)
+
+
+def _trial(
+    request: StageRequest,
+    description: Description,
+    call: Call,
+    samples: Samples,
+    values: Sequence[Any],
+) -> Trial:
+    """Try rows alone, as many as there is time for. Raises StageFailed."""
+    time = TrialTime(request.limits.trial_seconds)
+    trial = Trial(description, call, samples, values, time)
+    if time.is_cut:
+        rows = "1 row was" if trial.count == 1 else f"{trial.count} rows were"
+        log.warning(
+            "model %s is slow: %s tried alone, of more (watch.trial_seconds: %g)",
+            request.name,
+            rows,
+            request.limits.trial_seconds,
+        )
+    return trial
 
 
 def _try_as_served(model: _Model, trial: Trial) -> float:

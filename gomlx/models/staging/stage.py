@@ -1,6 +1,6 @@
 """Stages one version of a model, in a process of its own.
 
-fetch      copy the newest files of the source; digest names, bytes and settings
+fetch      digest names, bytes and settings; copy what is not on this machine
 prepare    check, prove, export, try (prepare.py), unless the version exists
 rename     the finished work folder becomes DIRECTORY/DIGEST, complete or not at all
 further    the same for its other signatures, below that (signature/further.py)
@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from gomlx.contract.dictionary import digest
 from gomlx.errors import StageInterrupted
@@ -19,6 +20,7 @@ from gomlx.models import files, libraries
 from gomlx.models.serving.transformer import NO_CODE, Code, code
 from gomlx.models.source import Snapshot, Source
 from gomlx.models.staging.failures import translated
+from gomlx.models.staging.progress import QUIET, Progress
 from gomlx.models.version import (
     NOTHING_THERE,
     ModelVersion,
@@ -30,22 +32,14 @@ from gomlx.models.version import (
 FORMAT = 21
 
 
-def stage(
-    request: StageRequest,
-    on_begun: Callable[[str], None] = lambda _: None,
-    on_fetched: Callable[[], object] = lambda: None,
-) -> ModelVersion:
-    """Stage a source's newest version and return it. Raises StageFailed.
-
-    on_begun is called with the name of each further signature, before it is tried;
-    on_fetched when all files are there, before anything of them is loaded.
-    """
+def stage(request: StageRequest, progress: Progress = QUIET) -> ModelVersion:
+    """Stage a source's newest version and return it. Raises StageFailed."""
     source = Source(request.url)
     snapshot = source.snapshot()
     if snapshot is None:
         raise StageInterrupted(NOTHING_THERE)
     try:
-        return _stage_snapshot(source, snapshot, request, on_begun, on_fetched)
+        return _stage_snapshot(source, snapshot, request, progress)
     except (StageInterrupted, OSError):
         # A full disk has no room for a copy, but what is staged already can be served.
         if any(request.into.glob("[!.]*")):
@@ -57,34 +51,51 @@ def stage(
 
 
 def _stage_snapshot(
-    source: Source,
-    snapshot: Snapshot,
-    request: StageRequest,
-    on_begun: Callable[[str], None],
-    on_fetched: Callable[[], object],
+    source: Source, snapshot: Snapshot, request: StageRequest, progress: Progress
 ) -> ModelVersion:
     request.into.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=".staging-", dir=request.into))
     try:
         with translated(request.name):
+            progress.on_phase("its files are read")
             content = source.fetch(snapshot, work / "saved_model")
-            if source.snapshot() != snapshot:
-                raise StageInterrupted("the files changed while they were copied")
-            on_fetched()
-            return _stage_content(content, work, request, on_begun)
+            check = partial(_check, source, snapshot)
+            check()
+            progress.on_fetched()
+            # What is on this machine is read again, and may change again.
+            is_local = source.local_path is not None
+            fetched = _Fetched(work, content, check if is_local else lambda: None)
+            return _stage_content(fetched, request, progress)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def _check(source: Source, snapshot: Snapshot) -> None:
+    """Raise StageInterrupted if the source is another one by now."""
+    if source.snapshot() != snapshot:
+        raise StageInterrupted("the files changed while they were read")
+
+
+class _Fetched(NamedTuple):
+    """A work folder with fetched files, their digest, and `_check` of their source."""
+
+    work: Path
+    content: str
+    check: Callable[[], None]
+
+
 def _stage_content(
-    content: str, work: Path, request: StageRequest, on_begun: Callable[[str], None]
+    fetched: _Fetched, request: StageRequest, progress: Progress
 ) -> ModelVersion:
-    """Make a version of the fetched files. content: their digest."""
+    """Make a version of the fetched files."""
+    work = fetched.work
+    content = fetched.content
     transformer = code(request.settings.transformer, request.name)
     if found := _staged(content, transformer, request):
         return found
     directory = request.into / _digest(content, transformer, request)
     is_there = directory.exists()
+    progress.on_phase("TensorFlow is imported")
     # TensorFlow is imported only for a version that does not exist yet.
     from gomlx.models.staging.keras_file import export_keras_file
     from gomlx.models.staging.signature.further import Fetched, Further
@@ -92,12 +103,13 @@ def _stage_content(
     libraries.write(work, request.settings.libraries)
     libraries.load(work)
     export_keras_file(work / "saved_model")
-    fetched = Fetched(work / "saved_model", partial(_digest, content, NO_CODE))
+    digests = partial(_digest, content, NO_CODE)
+    model = Fetched(work / "saved_model", digests, fetched.check)
     if not is_there:
-        fetched.stage(request, work / "version", transformer)
+        model.stage(request, work / "version", progress, transformer)
         (work / "version").rename(directory)
     version = staged_version(request.name, directory)
-    return Further(version, fetched, request, on_begun).staged()
+    return Further(version, model, request, progress).staged()
 
 
 def _staged(

@@ -3,7 +3,9 @@
 They also show whether a row gets the same answer in a batch as alone.
 """
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
@@ -19,6 +21,9 @@ from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.staging.samples import Samples
 
 Call = Callable[..., list[Any]]  # from one array per input
+# The shares of a trial's time after which no more rows are tried alone, and together.
+_ALONE = 0.4
+_TOGETHER = 0.7
 
 
 def example_values(description: Description, call: Call, example: Row) -> list[Any]:
@@ -34,6 +39,25 @@ def example_values(description: Description, call: Call, example: Row) -> list[A
         ) from None
 
 
+class TrialTime:
+    """How long rows are tried for. seconds: 0 for as long as that takes.
+
+    What is proved does not depend on a trial, so a slow model has a shorter one: the
+    example is always tried, and others while there is time.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds or math.inf
+        self._started = time.monotonic()
+        self.is_cut = False  # until something is left out
+
+    def is_over(self, share: float) -> bool:
+        """Whether this share of the time has passed, and something is left out."""
+        is_over = time.monotonic() - self._started > share * self._seconds
+        self.is_cut = self.is_cut or is_over
+        return is_over
+
+
 class Trial:
     """The outputs for an example row, and for others that the model accepts.
 
@@ -46,7 +70,9 @@ class Trial:
         call: Call,
         samples: Samples,
         values: Sequence[Any],
+        time: TrialTime,
     ) -> None:
+        self._time = time
         self._outputs = description.signature.outputs
         self._call = call
         self._samples = samples
@@ -56,9 +82,16 @@ class Trial:
         self._rows = [samples.example]
         self._alone = [self._of_example(values)]  # the outputs of each row, run alone
         for other in samples.rows():
+            if time.is_over(_ALONE):
+                break
             if not self._accepts(other):
                 for half in _halves(samples.example, other):
                     self._accepts(half)
+
+    @property
+    def count(self) -> int:
+        """How many rows are tried."""
+        return len(self._rows)
 
     def agrees(self) -> bool:
         """False if a row of the trial gets another answer in a batch than alone.
@@ -71,13 +104,18 @@ class Trial:
         groups = [[*order, *reversed(order)]]
         groups += [[i, i - 1] for i in order]
         if self._most < 2 * len(order):
-            return all(self._agree(group[: self._most]) for group in groups)
-        crowd = self._samples.crowd()
-        return all(map(self._agree, groups)) and self._agree(order, crowd)
+            return self._all_agree([group[: self._most] for group in groups])
+        if not self._all_agree(groups):
+            return False
+        return self._time.is_over(_TOGETHER) or self._agree(
+            order, self._samples.crowd()
+        )
 
     def compare(self, servable: Servable) -> None:
         """Raise StageFailed unless the mapped model gives the same outputs."""
         for i, (row, alone) in enumerate(zip(self._rows, self._alone, strict=True)):
+            if i and self._time.is_over(1.0):
+                return
             mapped = servable.outputs([row])
             for tensor, theirs, our in zip(self._outputs, alone, mapped, strict=True):
                 if not self._is_alike(i, theirs, our):
@@ -125,6 +163,13 @@ class Trial:
             return False
         self._rows.append(row)
         return True
+
+    def _all_agree(self, groups: Sequence[Sequence[int]]) -> bool:
+        """True if the first group agrees, and each other for which there is time."""
+        return all(
+            (place and self._time.is_over(_TOGETHER)) or self._agree(group)
+            for place, group in enumerate(groups)
+        )
 
     def _agree(self, group: Sequence[int], crowd: Sequence[Row] = ()) -> bool:
         """True if the rows of a group get the same answers in one batch as alone."""

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from gomlx.errors import StageFailed
 from gomlx.models.serving.servable import Description, Servable
+from gomlx.models.staging.progress import Progress
 from gomlx.models.staging.stage import stage
 from gomlx.models.version import InputSettings, ModelVersion, Settings, StageRequest
 from tests.support.saved_models import spec
@@ -152,7 +153,7 @@ def test_what_ended_an_earlier_process_is_not_tried_again(tmp_path: Path) -> Non
     source = several(tmp_path / "m")
     begun: list[str] = []
     refused = {"twice": "the staging process ended with code -6"}
-    version = stage(request(source, refused=refused), begun.append)
+    version = stage(request(source, refused=refused), Progress(begun.append))
     assert begun == ["serve"]
     assert names(version) == ["m:serve"]
     assert version.refused == {"m:twice": refused["twice"]}

@@ -12,7 +12,7 @@ from gomlx.errors import StageFailed
 from gomlx.models.serving import session as tf_session
 from gomlx.models.serving.servable import Description, Servable
 from gomlx.models.staging.samples import Samples
-from gomlx.models.staging.trial import Trial, example_values
+from gomlx.models.staging.trial import Trial, TrialTime, example_values
 from gomlx.models.version import ModelVersion, Settings
 from tests.support.saved_models import save, spec
 
@@ -144,7 +144,7 @@ def test_the_rows_of_a_request_are_compared_together(
         binding = one.description.binding
         call = tf_session.make_callable(session, binding.feeds, binding.fetches)
         values = example_values(one.description, call, example)
-        trial = Trial(one.description, call, tried, values)
+        trial = Trial(one.description, call, tried, values, TrialTime(0))
         trial.compare(two)
         trial.compare_together(one)
         with pytest.raises(StageFailed, match="run together"):

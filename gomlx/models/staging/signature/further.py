@@ -24,6 +24,7 @@ from gomlx.models.serving.transformer import NO_CODE, Code
 from gomlx.models.staging.check import example_row
 from gomlx.models.staging.failures import translated
 from gomlx.models.staging.prepare import prepare
+from gomlx.models.staging.progress import Progress
 from gomlx.models.staging.signature.bind import (
     BoundSignature,
     bound_signature,
@@ -31,6 +32,7 @@ from gomlx.models.staging.signature.bind import (
 )
 from gomlx.models.staging.signature.computation import computation
 from gomlx.models.version import ModelVersion, StageRequest
+from gomlx.models.writing import copy_links
 from gomlx.runtime.masking import masked
 
 _is_name = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}").fullmatch
@@ -38,38 +40,50 @@ _is_name = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}").fullmatch
 
 @dataclass(frozen=True)
 class Fetched:
-    """A fetched SavedModel. digest: that of the version which a request asks for."""
+    """A fetched SavedModel, of which large files may be links to the source's.
+
+    digest: that of the version which a request asks for. check: raises StageFailed if
+    the source's files are others by now.
+    """
 
     saved_model: Path
     digest: Callable[[StageRequest], str]
+    check: Callable[[], None]
 
     def stage(
-        self, request: StageRequest, work: Path, transformer: Code = NO_CODE
+        self,
+        request: StageRequest,
+        work: Path,
+        progress: Progress,
+        transformer: Code = NO_CODE,
     ) -> None:
         """Stage a signature into a new folder. Raises StageFailed."""
         shutil.copytree(self.saved_model, work / "saved_model", copy_function=_linked)
         transformer.write(work)
         libraries.write(work, request.settings.libraries)
-        prepare(work, request)
+        try:
+            prepare(work, request, progress)
+            copy_links(work / "saved_model")  # which workers restore
+        except StageFailed:
+            self.check()  # what was read may be of two exports
+            raise
+        self.check()
         files.list_files(work)
 
 
 class Further:
-    """The stagings of a version's further signatures.
-
-    on_begun is called with the name of each, before it is tried.
-    """
+    """The stagings of a version's further signatures."""
 
     def __init__(
         self,
         version: ModelVersion,
         fetched: Fetched,
         request: StageRequest,
-        on_begun: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._fetched = fetched
         self._request = request
-        self._on_begun = on_begun
+        self._progress = progress
         self._meta_graph = tf_session.parse(fetched.saved_model, request.settings.tags)
         self._own = bound_signature(self._meta_graph, request)
         self._version = replace(version, signature=self._own.name)
@@ -111,7 +125,7 @@ class Further:
             )
         if name in self._request.refused:
             raise StageInterrupted(self._request.refused[name])
-        self._on_begun(name)
+        self._progress.on_begun(name)
         with translated(f"{self._request.name}:{name}"):
             return self._staged(name)
 
@@ -136,7 +150,7 @@ class Further:
         directory = folder / digest
         if not files.keep_intact(directory):
             work = self._fetched.saved_model.with_name(digest)
-            self._fetched.stage(request, work)
+            self._fetched.stage(request, work, self._progress)
             _link_equal_weights(work, self._version.directory)
             folder.mkdir(exist_ok=True)
             work.rename(directory)
@@ -184,6 +198,8 @@ def _link_equal_weights(work: Path, version: Path) -> None:
     link = work / "link"
     for path in (work / "weights").iterdir():
         candidates = by_size.get(path.stat().st_size, [])
+        if any(map(path.samefile, candidates)):
+            continue
         equal = (one for one in candidates if filecmp.cmp(path, one, shallow=False))
         with suppress(OSError):  # where there are no links
             if (found := next(equal, None)) is not None:

@@ -18,16 +18,7 @@ from gomlx.models.dataflow.elements import inputs
 from gomlx.models.graph import init_op, needed_nodes, restore_op
 from gomlx.models.serving import session as tf_session
 from gomlx.models.staging.signature.bind import BoundSignature
-
-# Operations that hold state which a checkpoint fills. The graph fills static tables.
-_CHECKPOINTED = frozenset(
-    {
-        "MutableDenseHashTableV2",
-        "MutableHashTableOfTensorsV2",
-        "MutableHashTableV2",
-        "VarHandleOp",
-    }
-)
+from gomlx.models.staging.variables.restoring import FILLED
 
 
 def unfilled_nodes(meta_graph: Any, needed: Collection[str]) -> list[Any]:
@@ -40,9 +31,7 @@ def unfilled_nodes(meta_graph: Any, needed: Collection[str]) -> list[Any]:
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     filled = needed_nodes(meta_graph, [*restore_op(meta_graph), *init_op(meta_graph)])
     return [
-        nodes[name]
-        for name in sorted(set(needed) - filled)
-        if nodes[name].op in _CHECKPOINTED
+        nodes[name] for name in sorted(set(needed) - filled) if nodes[name].op in FILLED
     ]
 
 
