@@ -182,12 +182,12 @@ ARROWS = {
         "server.body",
         "server.http",
         "server.order",
-        "server.pace",
         "server.predict",
         "config.schema",
         "config.tls",
         "errors",
         "server.recording.heads",
+        "server.rounds",
     },
     "server.recording": {
         "server.body",

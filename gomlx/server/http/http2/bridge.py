@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.engine import Engine, ErrorCode, Header
 from gomlx.server.http.http2.fields import HeaderFields, date_of
+from gomlx.server.rounds import PeerCall
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ class BridgeOwner(Protocol):
     def will_flush(self) -> None:
         """Have what the engine has sent at the end of this turn."""
 
+    def at_its_turn(self, call: PeerCall) -> None:
+        """Call by turns with whatever else is not for the hot routes."""
+
     def ended(self, stream: "BridgedStream", is_whole: bool) -> None:
         """Forget a stream: its application has returned.
 
@@ -50,18 +54,19 @@ class BridgedStream:
     """One request, and the task that answers it.
 
     began: when, by the clock of the connections. is_complete: the request has arrived.
+    is_over: the response has ended, or no caller waits for it.
     """
 
     __slots__ = (
         "_changed",
         "_flushed",
-        "_is_over",
         "_owner",
         "_parts",
         "_start",
         "_task",
         "began",
         "is_complete",
+        "is_over",
         "number",
     )
 
@@ -71,7 +76,7 @@ class BridgedStream:
         self._owner = owner
         self._parts: deque[bytes] = deque()  # of the body; the last one is empty
         self.is_complete = False  # the last part has arrived
-        self._is_over = False  # the response has ended, or no caller waits for it
+        self.is_over = False
         self._start: Message | None = None  # of the response; {} once it is sent
         self._changed = asyncio.Event()  # what the application may receive
         self._flushed = asyncio.Event()
@@ -95,17 +100,23 @@ class BridgedStream:
 
     def closed(self) -> None:
         """End the call: the peer has reset the stream, or has disconnected."""
-        self._is_over = True
+        self.is_over = True
         self._drop_body()
         if self._task:
-            self._task.cancel()
+            # A hundred of one connection take 10 ms to end.
+            self._owner.at_its_turn(self._cancel)
 
     def flushed(self) -> None:
         """Look again whether there is room for more of the response."""
-        self._flushed.set()
+        if self._has_room:
+            self._flushed.set()
 
     def check(self, now: float) -> None:
         """Do nothing: how long a request may take is the route's business."""
+
+    def _cancel(self) -> None:
+        if self._task:
+            self._task.cancel()
 
     # --- the application's calls ---
 
@@ -119,12 +130,13 @@ class BridgedStream:
         except Exception:
             log.exception("the application failed")
         finally:
+            self._task = None  # which may keep an error, and that this stream
             self._end()
 
     async def _received(self) -> Message:
         """Return the next part of the body, or wait for the end of all."""
         while not self._parts:
-            if self._is_over:
+            if self.is_over:
                 return {"type": "http.disconnect"}
             self._changed.clear()
             await self._changed.wait()
@@ -148,22 +160,42 @@ class BridgedStream:
         elif is_last and not body:
             engine.send_data(self.number, b"", True)
         if body:
-            engine.send_data(self.number, body, is_last)
+            await self._send_body(body, is_last)
         self._owner.will_flush()
         if is_last:
-            self._is_over = True
+            self.is_over = True
             self._changed.set()
             return
-        while self._owner.is_blocked or engine.unsent(self.number) > _MAX_UNSENT:
+        await self._room()
+
+    async def _send_body(self, body: bytes, is_last: bool) -> None:
+        """Send a part of the body, piece by piece: the engine has copies of them."""
+        view = memoryview(body)
+        for start in range(0, len(view), _MAX_UNSENT):
+            if start:
+                self._owner.will_flush()
+                await self._room()
+            end = start + _MAX_UNSENT
+            is_end = is_last and end >= len(view)
+            self._owner.engine.send_data(self.number, view[start:end], is_end)
+
+    async def _room(self) -> None:
+        """Wait until the peer has taken most of what was sent."""
+        while not self._has_room:
             self._flushed.clear()
             await self._flushed.wait()
+
+    @property
+    def _has_room(self) -> bool:
+        owner = self._owner
+        return not owner.is_blocked and owner.engine.unsent(self.number) < _MAX_UNSENT
 
     def _end(self) -> None:
         """End the stream as the application has left it."""
         owner = self._owner
-        if not self._is_over and self._start != {}:
+        if not self.is_over and self._start != {}:
             owner.engine.start_response(self.number, _FAILED, True)
-        elif not self._is_over:
+        elif not self.is_over:
             owner.engine.reset(self.number, ErrorCode.INTERNAL_ERROR)
         self._drop_body()
         owner.ended(self, self.is_complete)

@@ -169,7 +169,7 @@ class Engine:
         except NGH2Error:
             return
 
-    def send_data(self, stream: int, data: bytes, is_last: bool) -> None:
+    def send_data(self, stream: int, data: bytes | memoryview, is_last: bool) -> None:
         """Send a part of a response's body."""
         try:
             self._connection.send_data(stream, data, end_stream=is_last)

@@ -1,13 +1,15 @@
 """The requests under way on one connection of HTTP/2.
 
     events ─► a request for a hot route ─► HotStream ─► Turn ─► …
-       │      any other ─► BridgedStream ─► the ASGI application
+       │      any other ─► BridgedStream ─► its turn ─► the ASGI application
        └ the answers of both ─► the engine
 
 Each stream ends on its own: answered, or reset by the peer, which abandons its request.
 """
 
 from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
 from typing import Any, Protocol
 
 from gomlx.server.access.caller import with_caller
@@ -36,16 +38,21 @@ from gomlx.server.http.http2.stream import HotStream, RecordedStream
 from gomlx.server.http.http2.traffic import Traffic
 from gomlx.server.http.peer import Peer
 from gomlx.server.http.response import HeadTooLarge
-from gomlx.server.pace import Pace
 from gomlx.server.predict.reply import Reply
 from gomlx.server.recording.heads import RecordedHead
+from gomlx.server.rounds import PeerCall, Rounds
+
+_READING_CALLS = 64
+_READING_SECONDS = 0.001
 
 
 class Http2Routes:
     """What answers the requests of all connections.
 
     parse: a request's fields → the Head of one for a hot route. Any other request is
-    the application's. requests: makes the requests of one connection.
+    the application's. requests: makes the requests of one connection. reading: when
+    connections read much that has come at once. rounds: when the application's requests
+    begin, and are cancelled.
     """
 
     def __init__(
@@ -58,7 +65,8 @@ class Http2Routes:
         self.parse = FieldsParser(connections.parse, limits.header_bytes)
         self.application = application
         self.requests = requests
-        self.pace = Pace()
+        self.reading = Rounds(_READING_CALLS, _READING_SECONDS)
+        self.rounds = Rounds()
 
 
 MakeRequests = Callable[["RequestsOwner", Http2Routes], "Requests"]
@@ -83,7 +91,7 @@ class Requests:
 
     parse: that of the routes, or of who the client is by its certificate. streams: not
     answered yet. unread: answered before all of the body had arrived.
-    pace: of what all connections read.
+    reading: when connections read much that has come at once.
     """
 
     def __init__(self, owner: RequestsOwner, routes: Http2Routes) -> None:
@@ -93,7 +101,7 @@ class Requests:
         self.parse = routes.parse
         self.streams: dict[int, HotStream | BridgedStream] = {}
         self.unread: set[int] = set()
-        self.pace = routes.pace
+        self.reading = routes.reading
         self.will_flush = owner.will_flush  # PERF: no second call for an answer
         self._owner = owner
         self._routes = routes
@@ -182,6 +190,16 @@ class Requests:
         self.streams[number] = stream
         if is_whole:
             stream.receive(b"", True)
+        self.at_its_turn(partial(self._begin, stream, fields))
+
+    def at_its_turn(self, call: PeerCall) -> None:
+        """Call by turns with whatever else is not for the hot routes."""
+        self._routes.rounds.call(self._owner.peer.address, call)
+
+    def _begin(self, stream: BridgedStream, fields: HeaderFields) -> None:
+        """Have the application answer a request, unless its stream has ended."""
+        if stream.is_over:
+            return
         peer = self._owner.peer
         scope = scope_of(fields, peer.tls is not None, peer.addresses)
         called = with_caller(scope, peer.caller)
@@ -225,6 +243,19 @@ class Requests:
             if not self.engine.unsent(number):
                 self.unread.discard(number)
                 self.engine.reset(number, ErrorCode.NO_ERROR)
+
+    def refuse_late(self, now: float) -> None:
+        """Refuse requests that take too long to arrive."""
+        begun = now - self.connections.limits.receive_seconds
+        # They have begun in their order.
+        streams = self.streams.values()
+        for stream in list(takewhile(lambda stream: stream.began < begun, streams)):
+            stream.check(now)
+
+    def wake(self) -> None:
+        """Have streams that wait for the peer look for room again."""
+        for stream in self.streams.values():
+            stream.flushed()
 
     def abandon_all(self) -> None:
         """Drop every request: no caller waits for the answers."""

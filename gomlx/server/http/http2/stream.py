@@ -98,6 +98,7 @@ class HotStream:
 
     def reply(self, reply: Reply) -> None:
         """Send the answer."""
+        self.pending = None  # it knows this stream: no cycle is left
         self._owner.respond(self, reply)
 
     def fail(self) -> None:
@@ -110,6 +111,7 @@ class HotStream:
         """Drop the request: the peer has reset the stream, or has disconnected."""
         if self.is_complete:
             self._owner.connections.turn.abandon(self)
+            self.pending = None
 
     def flushed(self) -> None:
         """Nothing waits for what was sent."""

@@ -33,6 +33,8 @@ _DATA_FRAME_BYTES = 1 << 14
 _RARE_EVENTS = 1000
 _RARE_EVENTS_A_SECOND = 100
 _MEANINGLESS_BYTES = 1 << 18
+_EVENT_BYTES = 16  # of frames with seven bytes or more
+_SILENT_BYTES = 1 << 15  # twice the largest frame: they have the end of one
 # Several times what well-behaved clients take.
 _LOOP_SECONDS = 0.25
 _LOOP_SHARE = 0.1
@@ -40,11 +42,32 @@ _REQUEST_SECONDS = 2e-4
 _BYTE_SECONDS = 2e-8
 
 
+class Noise:
+    """Frames that mean nothing, in what one connection sends faster than it is read."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._silent_bytes = 0  # since the last event
+
+    def is_flood(self, size: int, events: int) -> bool:
+        """Count so many bytes if they said nothing; return if that is a flood.
+
+        events: how many they brought.
+        """
+        self._silent_bytes = 0 if events else self._silent_bytes + size
+        if self._silent_bytes >= _SILENT_BYTES:
+            self._bytes += self._silent_bytes
+            self._silent_bytes = 0
+        elif events > size // _EVENT_BYTES:
+            self._bytes += size
+        return self._bytes > _MEANINGLESS_BYTES
+
+
 class Traffic:
     """What one connection has received and sent.
 
     since: when a stream began, moved or ended, by the clock of the connections.
-    last_stream: the highest number of a stream.
+    last_stream: the highest number of a stream. noise: what says nothing.
     """
 
     def __init__(self, now: float) -> None:
@@ -56,7 +79,7 @@ class Traffic:
         self._window_updates = 0
         self._rare = 0
         self._began = now
-        self._meaningless_bytes = 0
+        self.noise = Noise()
         self._loop_seconds = 0.0  # beyond what requests and bodies may take
 
     def opened(self, stream: int) -> None:
@@ -85,11 +108,6 @@ class Traffic:
         self._rare += 1
         allowed = 2 * self._opened + _RARE_EVENTS_A_SECOND * (now - self._began)
         return self._rare > _RARE_EVENTS + allowed
-
-    def meant_nothing(self, size: int) -> bool:
-        """Count so many bytes that said nothing; return if that is a flood."""
-        self._meaningless_bytes += size
-        return self._meaningless_bytes > _MEANINGLESS_BYTES
 
     def kept_loop(self, seconds: float, events: Sequence[Event], now: float) -> bool:
         """Count how long much at once took to read; return if that is a flood."""

@@ -16,8 +16,8 @@ from tests.server.http.http2.client import AsyncClient
 
 class Application:
     """An ASGI application. /echo sends what it reads, /large 300 kB a part, without
-    end; /wait waits for the end of all; /broken fails, /half in its response; any other
-    route answers with the request as JSON.
+    end, /megabyte one at once; /wait waits for the end of all; /broken fails, /half in
+    its response; any other route answers with the request as JSON.
 
     sent: how many parts of /large were taken. ended: how the calls ended.
     """
@@ -36,6 +36,10 @@ class Application:
                 case "/large":
                     await send(start)
                     await self._large(send)
+                case "/megabyte":
+                    await send(start)
+                    whole = bytes(range(250)) * 4000
+                    await send({"type": "http.response.body", "body": whole})
                 case "/wait":
                     while (await receive())["type"] != "http.disconnect":
                         pass

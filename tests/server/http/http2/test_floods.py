@@ -4,7 +4,12 @@ A flood comes from one connection; a second one is answered all the while.
 """
 
 import asyncio
+import gc
+import time
+import weakref
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -98,8 +103,13 @@ async def test_a_flood(site: Site, what: str) -> None:
     assert answer.document["data"] == {"y": 2.0}
     site.server.tick(1)
     await until(lambda: len(site.server.connections.open) == 1)
-    assert "cancelled" in site.application.ended
+    await until(lambda: "cancelled" in site.application.ended)
     writer.close()
+
+
+def spend_turn(connection: Any) -> None:
+    """Take all the time that a turn has to read much."""
+    connection._requests.reading.call("another", partial(time.sleep, 0.01))
 
 
 async def flood(writer: asyncio.StreamWriter, part: Callable[[int], bytes]) -> None:
@@ -178,6 +188,7 @@ async def test_a_flood_is_read_in_slices_and_not_beyond_its_end(site: Site) -> N
     await until(lambda: connection not in site.server.connections.open)
     (ours,) = site.server.connections.open
     unknown = frame(UNKNOWN, 0, 0, b"a" * 1000) * 900
+    spend_turn(ours)
     ours.data_received(unknown)  # type: ignore[attr-defined]
     assert not ours.peer._transport.is_reading()  # type: ignore[attr-defined]
     assert (await goaway_of(reader))[1] == CALM
@@ -211,9 +222,8 @@ async def test_two_floods_are_not_read_in_one_turn(site: Site) -> None:
     (first,) = site.server.connections.open
     await (await site.client()).ask("GET", "/")
     (second,) = site.server.connections.open - {first}
-    pace = first._requests.pace  # type: ignore[attr-defined]
     pings = frame(PING, 0, 0, bytes(8)) * 100
-    pace.spend(1.0)
+    spend_turn(first)
     first.data_received(pings)  # type: ignore[attr-defined]
     second.data_received(pings[:170])  # type: ignore[attr-defined]
     assert not first.peer._transport.is_reading()  # type: ignore[attr-defined]
@@ -228,3 +238,24 @@ async def test_large_bodies_arrive_in_slices(site: Site) -> None:
     client.flush()
     for number in numbers:
         assert (await client.answer(number)).document["data"] == {"y": 2.0}
+
+
+async def test_a_connection_that_ends_leaves_no_garbage(site: Site) -> None:
+    """Thousands that come and go would be collected together: hits would wait."""
+    client = await site.client()
+    for path in ("/", "/v1/api/model/m/eval?x=1"):
+        assert (await client.ask("GET", path)).is_complete
+    client.request("GET", "/wait")
+    client.flush()
+    (connection,) = site.server.connections.open
+    requests = connection._requests  # type: ignore[attr-defined]
+    await until(partial(bool, requests.streams))
+    (stream,) = requests.streams.values()
+    left = [weakref.ref(one) for one in (connection, requests, stream._task)]
+    del connection, requests, stream
+    gc.disable()
+    try:
+        client.writer.transport.abort()
+        await until(lambda: all(one() is None for one in left))
+    finally:
+        gc.enable()

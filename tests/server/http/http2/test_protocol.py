@@ -380,3 +380,35 @@ async def test_documents_are_those_of_http_1(site: Site) -> None:
     documents = (json.loads(body), found.document)
     assert documents[0]["data"] == documents[1]["data"]
     writer.close()
+
+
+async def test_a_whole_body_is_taken_piece_by_piece(site: Site) -> None:
+    """A hundred answers that a client does not read are not in memory as a whole."""
+    client = await site.client(reads=False)
+    number = client.request("GET", "/megabyte")
+    answer = client.answers[number]
+    await client.until(lambda: len(answer.body) == 65_535)
+    (connection,) = site.server.connections.open
+    await asyncio.sleep(0.05)
+    assert connection.engine.unsent(number) < 1 << 17  # type: ignore[attr-defined]
+    read = 65_535
+    while not answer.is_complete:
+        client.h2.acknowledge_received_data(read, number)
+        seen = len(answer.body)
+        await client.until(
+            lambda seen=seen: len(answer.body) > seen or answer.is_complete  # type: ignore[misc]
+        )
+        read = len(answer.body) - seen
+    assert answer.body == bytes(range(250)) * 4000
+
+
+async def test_requests_that_end_before_their_turn_do_not_begin(site: Site) -> None:
+    client = await site.client()
+    dropped = [client.request("GET", "/wait") for _ in range(50)]
+    client.flush()
+    for number in dropped:
+        client.h2.reset_stream(number)
+    client.flush()
+    assert (await client.ask("GET", "/")).status == 207
+    await until(lambda: site.application.ended)
+    assert len(site.application.ended) < 25
