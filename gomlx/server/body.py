@@ -2,9 +2,9 @@
 
 from gomlx.errors import GomlxError
 
-# Texts from here on take a millisecond or more (loadtests/parts/images.py): they are
-# joined and parsed in a thread.
-LARGE_BYTES = 1 << 16
+# Texts from here on take half a millisecond or more (loadtests/parts/images.py): they
+# are joined and parsed in a thread.
+LARGE_BYTES = 1 << 15
 _PIECE_BYTES = (
     1 << 14
 )  # parts below are joined as they come: a list entry costs as much

@@ -32,6 +32,14 @@ class Array(NamedTuple):
     shape: tuple[int, ...]
     values: list[int | float]
 
+    def lists(self) -> list[Any]:
+        """Return the nested lists."""
+        values: list[Any] = self.values
+        for size in reversed(self.shape[1:]):
+            starts = range(0, len(values), size)
+            values = [values[at : at + size] for at in starts]
+        return values
+
     def rows(self) -> list[Any]:
         """Return the elements of the outer list."""
         size, *inner = self.shape
@@ -52,6 +60,14 @@ def decoded(body: bytes, pause: Callable[[], object]) -> Any:
         return _decoded(body, pause)
     except orjson.JSONDecodeError:
         return None
+
+
+def as_lists(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a decoded body as any JSON decoder returns it: with lists, no Arrays."""
+    return {
+        name: value.lists() if isinstance(value, Array) else value
+        for name, value in body.items()
+    }
 
 
 def _decoded(body: bytes, pause: Callable[[], object]) -> Any:

@@ -93,10 +93,13 @@ class RequestParser:
     def parse_large(self, text: bytes | str) -> ParsedRequest | Exception:
         """Parse one large text, in a thread: others run between its pieces."""
         if isinstance(text, bytes):
+            body = None
             with suppress(Exception):  # the ordinary way says what is wrong
                 body = arrays.decoded(text, _let_others_run)
                 if body is not None:
                     return self._check(body)
+            if body is not None:
+                return self._looked_at_closely(arrays.as_lists(body))
             if too_many_names(text, len(self._signature.names) + len(RESERVED)):
                 names = ", ".join(self._signature.names)
                 return InvalidInput(f"too many names; the model takes: {names}")
@@ -163,6 +166,12 @@ class RequestParser:
         """Parse what is not a plain row: a batch, or values that need a closer look."""
         checked = self._signature.check_closely(value, self._max_rows)
         return self._request(checked.rows, checked.is_batch)
+
+    def _looked_at_closely(self, value: Any) -> ParsedRequest | Exception:
+        try:
+            return self._check(value)
+        except Exception as error:
+            return _to_keep(error)
 
     def _request(self, rows: Sequence[Row], is_batch: bool) -> ParsedRequest:
         """Make the rows canonical, and their keys."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gomlx.server.body import LARGE_BYTES
 from gomlx.server.http.head import Head
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.reply import Reply
@@ -197,16 +198,16 @@ def test_a_pipeline_goes_on_in_the_next_turn(site: Site) -> None:
 
 
 def test_a_turn_ends_once_it_has_answered_128_kib(site: Site) -> None:
-    requesters = [site.requester("m", b" " * (1 << 15)) for _ in range(6)]
+    requesters = [site.requester("m", b" " * (1 << 14)) for _ in range(10)]
     site.end_turn()
-    assert [len(one.sent) for one in requesters] == [1, 1, 1, 1, 0, 0]
+    assert [len(one.sent) for one in requesters] == [1] * 8 + [0] * 2
     site.end_turn()
-    assert [len(one.sent) for one in requesters] == [1] * 6
+    assert [len(one.sent) for one in requesters] == [1] * 10
 
 
 def test_short_texts_do_not_wait_for_long_ones(site: Site) -> None:
     """And one of the long ones at least is in every turn."""
-    long = [site.requester("m", b" " * ((1 << 16) - 1)) for _ in range(6)]
+    long = [site.requester("m", b" " * (LARGE_BYTES - 1)) for _ in range(6)]
     short = [site.requester("m", *[b"1"] * 1000) for _ in range(200)]
     site.end_turn()
     assert [len(one.sent) for one in long] == [1, 0, 0, 0, 0, 0]
@@ -220,7 +221,7 @@ def test_short_texts_do_not_wait_for_long_ones(site: Site) -> None:
     assert [len(one.sent) for one in long] == [1] * 6
 
 
-@given(st.lists(st.integers(0, (1 << 16) - 1), max_size=300))
+@given(st.lists(st.integers(0, LARGE_BYTES - 1), max_size=300))
 def test_every_request_is_answered_once(sizes: list[int]) -> None:
     site = Site()
     requesters = [site.requester("m", b" " * size) for size in sizes]

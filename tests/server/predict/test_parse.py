@@ -4,13 +4,14 @@ import gc
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import pytest
 
 from gomlx.contract.canonical import Exact
 from gomlx.contract.dictionary import Dictionary
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Tensor
-from gomlx.errors import InvalidInput, TooLarge
+from gomlx.errors import GomlxError, InvalidInput, TooLarge
 from gomlx.server.predict.parse import LENGTHY, ParsedRequest, RequestParser
 from tests.server.predict.fakes import DICTIONARY, SIGNATURE, parsed_of
 
@@ -258,3 +259,27 @@ def test_a_large_body_with_many_names_is_not_decoded() -> None:
     text = b'{"city":"rome","x":1,%b}' % b",".join(b'"k%d":1' % n for n in range(9))
     outcome = parser_of().parse_large(text)
     assert str(outcome) == "too many names; the model takes: city, x"
+
+
+def array(of: bytes, count: int) -> bytes:
+    return b"[%b]" % b",".join([of] * count)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        b'"x":%b' % array(b"1.5", 9000),
+        b'"city":%b,"x":1' % array(b"1", 20_000),
+        b'"city":"rome","x":%b,"batch_size":20000' % array(b"1", 20_000),
+        b'"city":"rome","x":%b' % array(b"[[1,2],[3,4]]", 4000),
+    ],
+)
+def test_a_large_array_is_refused_as_lists_are(members: bytes) -> None:
+    """It has been decoded in pieces, and is not decoded once more as a whole."""
+    text = b"{%b}" % members
+    outcome = parser_of().parse_large(text)
+    value = orjson.loads(text)
+    with pytest.raises(GomlxError) as refused:
+        SIGNATURE.check_closely(value, MAX_ROWS)
+    assert str(outcome) == str(refused.value)
+    assert type(outcome) is type(refused.value)
