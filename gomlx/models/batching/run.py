@@ -57,14 +57,21 @@ class RunMetrics:
 
 
 def attempt(
-    model: str, run: Callable[[Sequence[Row]], list[bytes]], rows: Sequence[Row]
+    model: str,
+    run: Callable[[Sequence[Row]], list[bytes]],
+    rows: Sequence[Row],
+    reads_cpu: bool = True,
 ) -> Run:
-    """Run rows together. An exception becomes the outcome of every row."""
+    """Run rows together. An exception becomes the outcome of every row.
+
+    reads_cpu: read the CPU time; else the wall time is in its place. PERF: it takes two
+    system calls.
+    """
     outcomes: Sequence[RowResult]
     is_rejected = False
     has_failed = False
     started = perf_counter()
-    cpu_started = thread_time()
+    cpu_started = thread_time() if reads_cpu else 0.0
     try:
         outcomes = run(rows)
     except Exception as error:
@@ -73,8 +80,9 @@ def attempt(
         outcomes = [failed] * len(rows)
         has_failed = True
         is_rejected = failed is error
-    timing = Timing(perf_counter() - started, thread_time() - cpu_started)
-    return Run(outcomes, timing, has_failed, is_rejected)
+    wall = perf_counter() - started
+    cpu = thread_time() - cpu_started if reads_cpu else wall
+    return Run(outcomes, Timing(wall, cpu), has_failed, is_rejected)
 
 
 def complete_jobs(model: str, batch: JobBatch, outcomes: Iterable[RowResult]) -> None:

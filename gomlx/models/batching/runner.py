@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gomlx.contract.halving import halves
 from gomlx.contract.tensor import Row
@@ -21,7 +21,12 @@ from gomlx.models.batching.cost import Cost
 from gomlx.models.batching.run import Complete, JobBatch, Run, RunMetrics
 from gomlx.models.batching.threads import Threads, spread
 
-Attempt = Callable[[Sequence[Row]], Run]
+
+class Attempt(Protocol):
+    """Runs rows together."""
+
+    def __call__(self, rows: Sequence[Row], reads_cpu: bool = True, /) -> Run:
+        """Return what has come of it; reads_cpu: and its CPU time."""
 
 
 @dataclass(eq=False)
@@ -80,7 +85,8 @@ class Runner:
             parts = spread(batch, self._threads.idle, self._cost.estimate)
             return [self._start(list(part)) for part in parts]
         rows = [row for row, _ in batch]
-        self._end(batch, count, self._attempt(rows), True)
+        is_due = self._cost.is_due(count, perf_counter())
+        self._end(batch, count, self._attempt(rows, is_due), True, is_due)
         return ()
 
     def finish(self, batch: JobBatch, run: Run) -> None:
@@ -89,7 +95,7 @@ class Runner:
         one = next(one for one in self._under_way if one.batch is batch)
         self._under_way.remove(one)
         if not one.is_given_up:
-            self._end(batch, self._cost.rows_of(batch), run, False)
+            self._end(batch, self._cost.rows_of(batch), run, False, True)
 
     def give_up(self, started_before: float, error: GomlxError) -> list[JobBatch]:
         """Complete the jobs of runs that began so early, and return their batches.
@@ -112,7 +118,9 @@ class Runner:
         self._under_way.append(UnderWay(batch, perf_counter()))
         return Started(batch, self._threads.start(self._attempt, rows))
 
-    def _end(self, batch: JobBatch, rows: int, run: Run, is_in_line: bool) -> None:
+    def _end(
+        self, batch: JobBatch, rows: int, run: Run, is_in_line: bool, is_due: bool
+    ) -> None:
         self.last_rows = rows
         metrics = self._metrics
         wall = run.timing.wall
@@ -120,7 +128,7 @@ class Runner:
         metrics.failures.n += run.has_failed
         metrics.seconds.add(wall)
         metrics.rows.add(rows)
-        if not run.has_failed or wall > self._cost.estimate(rows):
+        if is_due and (not run.has_failed or wall > self._cost.estimate(rows)):
             self._cost.observe(rows, run.timing, is_in_line)
         if run.is_rejected and len(batch) > 1:
             self._retry(halves(batch))

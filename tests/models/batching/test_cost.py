@@ -78,6 +78,17 @@ def test_a_very_long_run_counts_for_a_while(slow: Timing) -> None:
     assert not cost.is_expensive(4)
 
 
+def test_a_size_is_observed_again_after_a_moment() -> None:
+    """Or after a run that has kept the event loop for as long."""
+    cost = Cost(4, [cpu(0.0001)] * 3)
+    assert cost.is_due(1, 10.0)
+    assert not cost.is_due(1, 10.0019)
+    assert cost.is_due(3, 10.0)
+    assert not cost.is_due(4, 10.001)
+    assert cost.is_due(1, 10.0021)
+    assert not cost.is_due(1, 10.004)
+
+
 def test_a_single_longer_run_changes_nothing() -> None:
     cost = Cost(1, [cpu(0.0001)])
     for _ in range(10):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 
@@ -26,9 +27,11 @@ class Model:
     def __init__(self, *runs: Run) -> None:
         self._runs = list(runs)
         self.threads: list[int] = []
+        self.read_cpu: list[bool] = []
 
-    def attempt(self, rows: Sequence[Row]) -> Run:
+    def attempt(self, rows: Sequence[Row], reads_cpu: bool = True) -> Run:
         self.threads.append(threading.get_ident())
+        self.read_cpu.append(reads_cpu)
         return self._runs.pop(0)
 
 
@@ -122,12 +125,40 @@ def test_runs_are_counted() -> None:
 
 def test_a_run_that_fails_early_says_nothing_about_cost() -> None:
     quick = Timing(0.0, 0.0)
-    parts = Parts(Model(rejected(1, quick), Run([b"1"], quick, False, False)))
+    failing = Parts(Model(rejected(1, quick)))
+    before = failing.cost.estimate(1)
+    failing.runner.run(batch_of(1)[0])
+    assert failing.cost.estimate(1) == before
+    other = Parts(Model(Run([b"1"], quick, False, False)))
+    other.runner.run(batch_of(1)[0])
+    assert other.cost.estimate(1) < before
+
+
+def test_of_runs_of_one_size_in_a_moment_one_is_observed() -> None:
+    quick = Timing(0.0, 0.0)
+    model = Model(*[Run([b"1"] * n, quick, False, False) for n in (1, 2, 1)])
+    parts = Parts(model)
+    parts.cost.is_due(1, inf)  # the moment does not end
     before = parts.cost.estimate(1)
     parts.runner.run(batch_of(1)[0])
     assert parts.cost.estimate(1) == before
+    assert parts.metrics.runs.n == 1
+    parts.runner.run(batch_of(2)[0])
     parts.runner.run(batch_of(1)[0])
-    assert parts.cost.estimate(1) < before
+    assert parts.cost.estimate(2) < before
+    assert model.read_cpu == [False, True, False]
+
+
+@pytest.mark.asyncio
+async def test_every_run_in_a_thread_is_observed() -> None:
+    model = Model(Run([b"1"], CHEAP, False, False))
+    parts = Parts(model, EXPENSIVE)
+    parts.cost.is_due(1, inf)
+    (started,) = parts.runner.run(batch_of(1)[0])
+    parts.runner.finish(started.batch, await asyncio.wait_for(started.run, 60))
+    assert parts.cost.estimate(1) < EXPENSIVE.wall
+    assert model.read_cpu == [True]
+    parts.threads.close()
 
 
 def test_a_run_that_fails_late_counts() -> None:
