@@ -8,13 +8,14 @@ file of this worker's slot a few times a second. The files are named by slot, no
 process, so that they do not pile up as workers are recycled.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from gomlx.metrics.declarations import HISTOGRAMS
 from gomlx.metrics.exposition import ScrapedMetric, exposition
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from gomlx.metrics.processes import process_metrics
+from gomlx.metrics.states import GAUGES
 from gomlx.metrics.tally import NONE, Counts, Series, SeriesKey, Sums, Tally, read_all
 
 
@@ -49,8 +50,15 @@ class Metrics:
         return self._histograms[key]
 
     def gauge(self, name: str, *labels: str) -> Gauge:
-        """Return the gauge with these label values."""
+        """Return the gauge with these label values; of a model they begin with it."""
         return self._gauges.setdefault((name, *labels), Gauge())
+
+    def keep_models(self, models: Container[str]) -> None:
+        """Forget the gauges of all other models; what was counted of them stays."""
+        for key in [*self._gauges]:
+            if GAUGES[key[0]].labels[:1] == ("model",) and key[1] not in models:
+                del self._gauges[key]
+                self._tally.unset(key)
 
     def labels(self, name: str) -> list[SeriesKey]:
         """Return the label values that `counter` has had for a name, oldest first."""

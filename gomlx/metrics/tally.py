@@ -152,6 +152,11 @@ class Tally:
             self._counts.gauges[key] = float(value)  # a bool would not be read back
             self._is_changed = True
 
+    def unset(self, key: SeriesKey) -> None:
+        """Forget a gauge."""
+        if self._counts.gauges.pop(key, None) is not None:
+            self._is_changed = True
+
     def end(self) -> None:
         """Note that this worker leaves the slot, and has no state any more."""
         self._counts.gauges.clear()

@@ -91,6 +91,7 @@ class Publisher:
         manifest = self._manifest
         manifest.versions.pop(name, None)
         manifest.failures.pop(name, None)
+        manifest.stagings.pop(name, None)
         manifest.added[:] = [other for other in manifest.added if other != name]
         self._set_refused(name, False)
         self._is_unwritten = True

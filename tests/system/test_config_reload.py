@@ -140,6 +140,18 @@ def test_requests_of_a_model_that_goes_are_answered(service: Service) -> None:
         assert "comes" in client.get("/v1/api/model/goes/eval?x=1").json()["error"]
 
 
+def test_the_gauges_of_a_model_go_with_it(service: Service) -> None:
+    def shown() -> set[str]:
+        found = service.get("/metrics").text.splitlines()
+        names = {line.partition("{")[0] for line in found if 'model="goes"' in line}
+        return {name for name in names if not name.endswith(("_total", "_created"))}
+
+    everywhere(service, "goes", 404)
+    counted = ("_bucket", "_count", "_sum")
+    wait_for(lambda: not [one for one in shown() if not one.endswith(counted)])
+    assert service.metric("gomlx_requests_in_flight", model="stays") == 0
+
+
 def test_limits_and_settings_of_a_model_change(service: Service) -> None:
     def edit(document: dict[str, Any]) -> None:
         document["models"][0]["batch"] = {"max_queued_rows": 2}

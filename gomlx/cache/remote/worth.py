@@ -67,6 +67,10 @@ class Worth:
             self.skipped.discard(model)
         return is_skipped
 
+    def keep_models(self, is_kept: Callable[[str], bool]) -> None:
+        """Forget the models that are gone."""
+        self.skipped = set(filter(is_kept, self.skipped))
+
 
 async def lookup_cpu_seconds(lookups: Lookups, missed: Counter) -> float:
     """Return what a look-up of one key takes of this thread's CPU; 0 if one fails.

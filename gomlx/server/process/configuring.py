@@ -108,6 +108,8 @@ class ConfigFollower:
         models.run_watch.configure(new)
         ids = [model.id for model in new.models]
         worker.current.configure(ids, models.loader.close)
+        for store in worker.stores.values():
+            store.keep_models(worker.current.is_configured)
         changed = {model.id for model in new.models if model not in old.models}
         policies = policies_of(new, worker.stores)
         worker.predictor.configure(policies, row_limits_of(new), changed)

@@ -48,9 +48,11 @@ class WorkerLoad:
             await asyncio.sleep(_LOOK_SECONDS)
 
     def look(self) -> None:
-        """Set the gauges."""
-        for name in self._current.names:
+        """Set the gauges; those of models that are gone go as well."""
+        names = self._current.names
+        for name in names:
             self._look_at(name)
+        self._metrics.keep_models(names)
         self._open.value = self._connections.places.count(0)
         self._take_bytes()
         if self._looks % _LOOKS_PER_COUNT == 0:

@@ -92,6 +92,11 @@ class Store:
         if self._memory:
             self._overwritten.sample(self._memory.overwritten_bytes())
 
+    def keep_models(self, is_kept: Callable[[str], bool]) -> None:
+        """Forget the models that are gone."""
+        for remote in self._remotes:
+            remote.worth.keep_models(is_kept)
+
     def coalescer(self, model: Model) -> Coalescer | None:
         """Return what coalesces a model's missing rows; None: only its process does."""
         seconds = model.lease_ms / 1000

@@ -73,3 +73,11 @@ def test_decisions_are_shown() -> None:
         assert gauges["gomlx_tier_costs_more", "m"].value == costs_more
         assert gauges["gomlx_tier_skipped", "m"].value == is_skipped
         assert worth.skipped == ({"m"} if is_skipped else set())
+
+
+def test_a_model_that_is_gone_is_not_among_those_without_the_tier() -> None:
+    worth = Worth(lambda *_: True)
+    for model in ("a", "b"):
+        assert worth.skips(model, 0.001)
+    worth.keep_models({"b"}.__contains__)
+    assert worth.skipped == {"b"}
