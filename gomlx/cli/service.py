@@ -34,6 +34,7 @@ from gomlx.runtime.rundir import Lease, RunDir, replace_privately
 from gomlx.runtime.stray import stray_output_logged
 from gomlx.supervisor.followed import WatchIntervals
 from gomlx.supervisor.notify import Notifier, beside
+from gomlx.supervisor.orphans import when_free
 from gomlx.supervisor.supervisor import ServiceSettings, ServiceTimes, Supervisor
 
 log = logging.getLogger("gomlx")
@@ -42,6 +43,8 @@ _WHEN = {"ready": "once every model answers", "at_once": "as soon as a worker ru
 
 # Of all files that the service and its children make, TensorFlow's as well.
 _UMASK = 0o077
+
+_ENDING_SECONDS = 10.0  # of processes whose supervisor was killed, beyond their grace
 
 # What runs beside a service, with its URL.
 Visit = Callable[[str], Coroutine[Any, Any, bool]]
@@ -109,10 +112,13 @@ def _listeners(endpoint: Endpoint) -> Listeners:
         log.info("systemd passes sockets: host, port and socket are not used")
         return Listeners(lent, is_tls, admin)
     shares = endpoint.reuse_port
-    bound = [bound_to_port(endpoint.host, endpoint.port, shares)]
+    wait = endpoint.graceful_seconds + _ENDING_SECONDS
+    port = partial(bound_to_port, endpoint.host, endpoint.port, shares)
+    bound = [when_free(port, wait)]
     if endpoint.socket:
         mode = int(endpoint.socket_mode, 8)
-        bound.append(bound_to_path(Path(endpoint.socket), mode, shares))
+        path = partial(bound_to_path, Path(endpoint.socket), mode, shares)
+        bound.append(when_free(path, wait))
     return Listeners(bound, is_tls, admin)
 
 
@@ -121,7 +127,8 @@ def _admin_socket(endpoint: Endpoint) -> BoundSocket | None:
     admin = endpoint.admin
     if admin is None or admin.port is None:
         return None
-    bound = bound_to_port(admin.host, admin.port, endpoint.reuse_port)
+    port = partial(bound_to_port, admin.host, admin.port, endpoint.reuse_port)
+    bound = when_free(port, endpoint.graceful_seconds + _ENDING_SECONDS)
     url = url_of(bound.socket, endpoint.tls is not None and admin.tls)
     log.info("details are at %s, and for admins only", url)
     return bound

@@ -9,10 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gomlx.runtime.rundir import RunDir
 from tests.support import saved_models
-from tests.support.processes import processes_in
+from tests.support.processes import is_suspended, processes_in
 from tests.support.service import Service, wait_for
 
 _MOMENTS: dict[str, Callable[[Service], bool]] = {
@@ -74,3 +75,27 @@ def test_a_signal_ends_it(service: Service, moment: str, who: str) -> None:
     assert "it ends here" not in service.text()
     assert code in (0, -signal.SIGTERM), service.text()
     wait_for(lambda: not processes_in(service.folder), 10, "no process to remain")
+
+
+def test_a_start_waits_for_the_workers_of_a_supervisor_that_was_killed(
+    service: Service,
+) -> None:
+    config = service.folder / "config.yaml"
+    document = yaml.safe_load(config.read_text())
+    document["endpoint"]["graceful_seconds"] = 60
+    config.write_text(yaml.safe_dump(document))
+    service.stage_all()
+    service.start()
+    document["endpoint"]["port"] = int(service.url.rpartition(":")[2])
+    config.write_text(yaml.safe_dump(document))
+    (worker,) = service.worker_pids()
+    os.kill(worker, signal.SIGSTOP)  # it cannot end
+    wait_for(lambda: is_suspended(worker))
+    assert service.stop(signal.SIGKILL) == -signal.SIGKILL
+    service.launch()
+    wait_for(lambda: "A supervisor was killed" in service.text())
+    assert str(worker) in service.text()
+    os.kill(worker, signal.SIGCONT)
+    wait_for(lambda: f"listening at {service.url}" in service.text())
+    assert service.post_anew("m", {"x": 1.0}).json()["data"] == {"y": 2.0}
+    assert service.stop() == 0
