@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
+from gomlx.contract.agreement import check_agreement
 from gomlx.contract.canonical import Buckets, Kind, Vocabulary
 from gomlx.contract.dictionary import Dictionary
+from gomlx.contract.dtypes import FLOAT_LIMITS
 from gomlx.contract.key import request_key
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Row, Scalar, Tensor, Value
@@ -21,7 +23,16 @@ from gomlx.errors import InvalidInput
 
 _MAX_DISTINCT = 10**18
 _EXAMPLES = 12
-Question = list[Row]  # of one row, unless rows are answered together
+
+
+class Question(NamedTuple):
+    """The rows of a request for one answer, and the JSON values that it has for them.
+
+    One row, unless rows are answered together. given: of each row, in row order.
+    """
+
+    rows: list[Row]
+    given: list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -91,35 +102,41 @@ class Explainer:
         checked = self.signature.check(body, max_rows)
         if checked.is_batch and not self.rows_together:
             raise InvalidInput("expected one row, without batch_size")
-        return checked.rows
+        if self.rows_together:
+            check_agreement(self.signature, self.dictionary.canonical(checked.rows))
+        given = [self.signature.given(body, n) for n in range(len(checked.rows))]
+        return Question(checked.rows, given)
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Return the canonical row, the values that collapsed, and the key.
 
         The first two are those of each row if rows are answered together.
         """
-        canonical = self.dictionary.canonical(question)
+        canonical = self.dictionary.canonical(question.rows)
         keys = self.dictionary.keys(canonical)
-        rows = list(map(self._explained, question, canonical))
+        rows = list(map(self._explained, question.rows, question.given, canonical))
         if self.rows_together:
             return {"rows": rows, "key": request_key(keys).hex()}
         return rows[0] | {"key": keys[0].hex()}
 
-    def _explained(self, row: Row, canonical: Row) -> dict[str, Any]:
+    def _explained(
+        self, row: Row, given: tuple[Any, ...], canonical: Row
+    ) -> dict[str, Any]:
         pairs = zip(self.signature.fields, canonical, strict=True)
         return {
             "canonical": {
                 tensor.name: _plain(tensor, value) for tensor, value in pairs
             },
-            "collapsed": dict(self._collapsed(row, canonical)),
+            "collapsed": dict(self._collapsed(row, given, canonical)),
         }
 
     def differing(self, questions: Sequence[Question]) -> list[str]:
         """Return the names of the inputs that give questions different keys."""
-        if len({len(rows) for rows in questions}) > 1:
+        if len({len(question.rows) for question in questions}) > 1:
             return ["the number of rows"]
         columns = [
-            zip(*self.dictionary.canonical(rows), strict=True) for rows in questions
+            zip(*self.dictionary.canonical(question.rows), strict=True)
+            for question in questions
         ]
         return [
             tensor.name
@@ -129,16 +146,18 @@ class Explainer:
             if kind.distinct != 1 and len(set(map(_typed, values))) > 1
         ]
 
-    def _collapsed(self, row: Row, canonical: Row) -> Iterator[tuple[str, str]]:
-        pairs = zip(row, canonical, strict=True)
-        for (tensor, kind), (given, found) in zip(self._fields(), pairs, strict=True):
-            if given != found and not _is_nan(found):
-                leaves = zip(
-                    tensor.elements(given), tensor.elements(found), strict=True
-                )
-                reasons = "; ".join(_reasons(kind, leaves))
-                arrow = f"{_plain(tensor, given)!r} → {_plain(tensor, found)!r}"
-                yield tensor.name, f"{arrow} ({reasons})"
+    def _collapsed(
+        self, row: Row, given: tuple[Any, ...], canonical: Row
+    ) -> Iterator[tuple[str, str]]:
+        values = zip(row, given, canonical, strict=True)
+        for (tensor, kind), (value, raw, found) in zip(
+            self._fields(), values, strict=True
+        ):
+            elements = _elements(tensor, value, raw)
+            pairs = zip(elements, tensor.elements(found), strict=True)
+            if reasons := _reasons(kind, pairs):
+                arrow = f"{raw!r} → {_plain(tensor, found)!r}"
+                yield tensor.name, f"{arrow} ({'; '.join(reasons)})"
 
     def _fields(self) -> list[tuple[Tensor, Kind]]:
         return list(zip(self.signature.fields, self.dictionary.kinds, strict=True))
@@ -185,6 +204,18 @@ def _bounded_product(factors: Iterable[int]) -> int | None:
         if product > _MAX_DISTINCT:
             return None
     return product
+
+
+def _elements(tensor: Tensor, value: Value, raw: Any) -> Sequence[Any]:
+    """Return the elements of a checked value, numbers as its JSON value has them.
+
+    A block holds its floats as the dtype does, which may differ from what was given.
+    """
+    elements = tensor.elements(value)
+    if tensor.is_scalar or tensor.dtype not in FLOAT_LIMITS:
+        return elements
+    pairs = zip(tensor.leaves(raw), elements, strict=True)
+    return [a if type(a) in (int, float) else b for a, b in pairs]
 
 
 def _reasons(kind: Kind, pairs: Iterable[tuple[Scalar, Scalar]]) -> list[str]:

@@ -132,6 +132,15 @@ class Signature:
         columns = self._repeated(columns, size)
         return CheckedRows(list(zip(*columns, strict=True)), True)
 
+    def given(self, body: Mapping[str, Any], row: int) -> tuple[Any, ...]:
+        """Return the JSON values of a row of a body that `check` has found valid."""
+        is_row = body.get("batch_size") is None
+        body = self._defaults(is_row) | body
+        if is_row:
+            return tuple([body[name] for name in self.names])
+        columns = [_column(tensor, body[tensor.name]) for tensor in self.fields]
+        return tuple([one[row if len(one) > 1 else 0] for one in columns])
+
     def _repeated(
         self, columns: Sequence[Sequence[Value]], size: int
     ) -> list[Sequence[Value]]:
@@ -240,10 +249,7 @@ class Signature:
 
 def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
     """Check one input's column of a batch, or the one value that is for all rows."""
-    if tensor.is_shared and tensor.is_value(values):
-        values = [values]
-    if isinstance(values, Array):
-        values = values.rows()
+    values = _column(tensor, values)
     if not isinstance(values, list) or len(values) not in (1, size):
         is_list = isinstance(values, list)
         got = f"{len(values)} values" if is_list else json_excerpt(values)
@@ -252,6 +258,13 @@ def _check_column(tensor: Tensor, values: Any, size: int) -> Sequence[Value]:
             tensor.name,
         )
     return tensor.check_column(values)
+
+
+def _column(tensor: Tensor, values: Any) -> Any:
+    """Return an input's values in a batch as a list, if they are one."""
+    if tensor.is_shared and tensor.is_value(values):
+        return [values]
+    return values.rows() if isinstance(values, Array) else values
 
 
 def _approximate_bytes(value: Value) -> int:

@@ -185,6 +185,10 @@ class Tensor:
             return nest_sparse(value.shape, len(self.shape or ()), elements)
         return nest(value.shape, elements)
 
+    def leaves(self, value: Any) -> list[Any]:
+        """Return the elements of a valid JSON value of a block, as they are given."""
+        return self._parts(value, None)[1]
+
     def _value(self, value: Any, row: int | None) -> Value:
         if self.is_scalar:
             if isinstance(value, list) and len(value) == 1 and self.shape == (1,):
