@@ -29,6 +29,19 @@ class Tier(Protocol):
         """Close files and maps; nothing may be called afterwards."""
 
 
+class TierUsage(NamedTuple):
+    """What a shared tier holds, all that is not ours included.
+
+    size_bytes: how much it may; None: it has no limit. evicted_entries: dropped for
+    room, since it was started.
+    """
+
+    size_bytes: int | None
+    bytes: int
+    entries: int
+    evicted_entries: int
+
+
 class SharedTier(Protocol):
     """A level of the cache that hosts share. Every method may raise TierFailed."""
 
@@ -46,6 +59,9 @@ class SharedTier(Protocol):
 
     async def acquire(self, names: Sequence[bytes], milliseconds: int) -> list[bool]:
         """Acquire leases that expire; return True for each that was free."""
+
+    async def usage(self) -> TierUsage:
+        """Return how much it holds."""
 
     async def ping(self) -> None:
         """Connect, if need be, and check that the other side answers."""

@@ -132,7 +132,7 @@ class Signature:
         columns = self._repeated(columns, size)
         return CheckedRows(list(zip(*columns, strict=True)), True)
 
-    def given(self, body: Mapping[str, Any], row: int) -> tuple[Any, ...]:
+    def given(self, body: dict[str, Any], row: int) -> tuple[Any, ...]:
         """Return the JSON values of a row of a body that `check` has found valid."""
         is_row = body.get("batch_size") is None
         body = self._defaults(is_row) | body

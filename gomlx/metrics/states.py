@@ -87,22 +87,24 @@ SCRAPED = {
         ("model",),
     ),
     "gomlx_store_size_bytes": Declaration(
-        "Bytes that are reserved for a tier: of L1, memory_mb, a fifth of it "
-        "for the index.",
+        "Bytes that a tier may hold: of L1, memory_mb, a fifth of it for the index; "
+        "of a shared tier, its server's maxmemory, if it has one.",
         (
             "datastore",
             "tier",
         ),
     ),
     "gomlx_store_bytes": Declaration(
-        "Bytes of a tier that hold answers.",
+        "Bytes of a tier that hold answers; of a shared tier, all that its server "
+        "uses, or all servers of its cluster.",
         (
             "datastore",
             "tier",
         ),
     ),
     "gomlx_store_entries": Declaration(
-        "Answers in a tier; of L1, estimated from a sample.",
+        "Answers in a tier; of L1, estimated from a sample; of a shared tier, all "
+        "keys of its database.",
         (
             "datastore",
             "tier",
@@ -111,6 +113,13 @@ SCRAPED = {
     "gomlx_store_evicted_bytes_total": Declaration(
         "Bytes of answers in L1 that newer ones have overwritten; the rate says "
         "how soon those that are not requested again are gone.",
+        (
+            "datastore",
+            "tier",
+        ),
+    ),
+    "gomlx_store_evicted_entries_total": Declaration(
+        "Entries that the server of a shared tier has evicted for room.",
         (
             "datastore",
             "tier",

@@ -221,6 +221,8 @@ def test_the_users_that_come_with_gomlx(tmp_path: Path) -> None:
             one.login = (name, f"{name}-swordfish")
             for command in ("FLUSHALL", "KEYS *", "CONFIG GET *", "GET other:1"):
                 assert "NOPERM" in one.execute(*command.split()), command
+        one.login = ("gomlx", "gomlx-swordfish")
+        assert "used_memory" in one.execute("INFO")  # for its metrics
         one.login = ("admin", "admin-swordfish")
         assert one.execute("CONFIG", "GET", "maxmemory-policy")[1] == "allkeys-lru"
         assert one.execute("CONFIG", "GET", "save")[1] == ""

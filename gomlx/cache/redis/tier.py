@@ -19,6 +19,7 @@ from gomlx.cache.redis.client import Opened, open_client
 from gomlx.cache.redis.faults import explained
 from gomlx.cache.redis.options import ConfiguredConnection, RedisOptions
 from gomlx.cache.redis.signatures import Signer
+from gomlx.cache.tier import TierUsage
 from gomlx.errors import TierFailed
 from gomlx.runtime.masking import masked
 
@@ -128,6 +129,25 @@ class RedisTier:
         info: dict[str, Any] = await self._bounded(lambda client: client.info(**node))
         return info
 
+    async def usage(self) -> TierUsage:
+        """Return the memory that the server uses, and the keys of our database.
+
+        Of a cluster, the sums over its masters.
+        """
+
+        async def read(client: Any) -> list[dict[str, Any]]:
+            if self._address.kind != "cluster":
+                return [await client.info()]
+            await client.initialize()
+            nodes = client.get_primaries()
+            infos = (client.info(target_nodes=node) for node in nodes)
+            return [*await asyncio.gather(*infos)]
+
+        database = self._address.database
+        usages = [_usage(info, database) for info in await self._bounded(read)]
+        sizes, *others = zip(*usages, strict=True)
+        return TierUsage(sum(sizes) or None, *map(sum, others))
+
     async def close(self) -> None:
         """Close the connections; nothing may be called afterwards."""
         for client in self._opened or ():
@@ -187,6 +207,18 @@ class RedisTier:
                 reason = reason.replace(secret, "***")
         reason = masked(reason)[:_LONGEST_REASON]
         return TierFailed(f"{_place(address)}: {reason}", fault)
+
+
+def _usage(info: Mapping[str, Any], database: int) -> list[int]:
+    """Return the fields of a TierUsage from a reply to INFO.
+
+    What it does not have, or not as a number, is 0.
+    """
+    keys = info.get(f"db{database}")
+    found = {**info, "keys": keys.get("keys") if isinstance(keys, dict) else 0}
+    names = ("maxmemory", "used_memory", "keys", "evicted_keys")
+    numbers = [found.get(name) for name in names]
+    return [n if type(n) is int else 0 for n in numbers]
 
 
 def _unsigned(_: bytes, value: bytes) -> bytes:

@@ -10,6 +10,7 @@ worth     which models the tier costs more than it saves
 import time
 from collections.abc import Callable, Sequence
 
+from gomlx.cache.breaker import BreakerState
 from gomlx.cache.remote.commands import Commands, completes_within
 from gomlx.cache.remote.counts import RemoteCounts
 from gomlx.cache.remote.health import TierHealth
@@ -19,7 +20,8 @@ from gomlx.cache.remote.lookups import FindsNames, Lookups, Polls
 from gomlx.cache.remote.validation import Validator
 from gomlx.cache.remote.worth import Worth, lookup_cpu_seconds
 from gomlx.cache.remote.writebehind import WriteBehind
-from gomlx.cache.tier import SharedTier
+from gomlx.cache.tier import SharedTier, TierUsage
+from gomlx.errors import TierFailed
 
 _CONNECT_SECONDS = 0.25  # a worker does not start later than that
 
@@ -72,6 +74,12 @@ class Remote:
             lookups = Lookups(self._commands, self._validator, queue, counts)
             self.worth.note_lookup(await lookup_cpu_seconds(lookups, counts.miss))
         return self.worth.lookup_seconds > 0
+
+    async def usage(self) -> TierUsage:
+        """Return how much the tier holds. Raises TierFailed."""
+        if self.health.state is not BreakerState.CLOSED:
+            raise TierFailed(self.health.problem)
+        return await self._commands.tier.usage()
 
     async def close(self, timeout_seconds: float = 2) -> None:
         """Write the queue, for at most timeout_seconds, and close the tier."""

@@ -60,6 +60,7 @@ from gomlx.server.process.stores import (
     measure_tiers,
     open_stores,
 )
+from gomlx.server.process.tier_usage import TierUsages
 from gomlx.server.recording.worker import recording_of
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,8 @@ class Service:
             self._background.append(follow)
         if slot == 0 and accesses.shows_page:  # one worker, for all
             self._background.append(handlers.stats.keep)
+        if slot == 0 and any(one.tiers.remotes for one in self._stores.values()):
+            self._background.append(TierUsages(self._stores, rundir.metrics).keep)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

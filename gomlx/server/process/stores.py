@@ -1,7 +1,7 @@
 """Opens the datastores of the config: their tiers, and coalescing over them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from gomlx.cache.shared_memory.ring import Usage
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.cache.tiered import Tiered
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
-from gomlx.metrics.exposition import ScrapedMetric
 from gomlx.metrics.instruments import Counter
 from gomlx.metrics.metrics import Metrics
 from gomlx.metrics.rate import RecentRate
@@ -168,21 +167,6 @@ def open_stores(
         store.id: Store(store, connections, directory(store.id), metrics)
         for store in config.datastores
     }
-
-
-def memory_metrics(stores: Mapping[str, Store]) -> list[ScrapedMetric]:
-    """Return the metrics of the datastores' shared memory."""
-    size = ScrapedMetric("gomlx_store_size_bytes")
-    used = ScrapedMetric("gomlx_store_bytes")
-    entries = ScrapedMetric("gomlx_store_entries")
-    evicted = ScrapedMetric("gomlx_store_evicted_bytes_total")
-    for name, store in stores.items():
-        if usage := store.usage():
-            size.add(store.size_bytes, name, SharedMemory.name)
-            used.add(usage.bytes, name, SharedMemory.name)
-            entries.add(usage.entries, name, SharedMemory.name)
-            evicted.add(usage.overwritten_bytes, name, SharedMemory.name)
-    return [size, used, entries, evicted]
 
 
 async def measure_tiers(stores: Iterable[Store]) -> None:

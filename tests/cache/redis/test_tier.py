@@ -158,6 +158,30 @@ async def test_a_server_answers_and_describes_itself(opened: RedisTier) -> None:
 
 
 @each_kind
+async def test_a_server_tells_how_much_it_holds(opened: RedisTier) -> None:
+    before = await opened.usage()
+    await opened.set_many(dict.fromkeys(names(100), (b"x" * 1000, 60000)))
+    after = await opened.usage()
+    assert after.entries - before.entries == 100
+    assert after.bytes - before.bytes > 50_000
+    assert after.evicted_entries == 0
+    assert after.size_bytes is None
+    await opened.delete(names(100))
+
+
+async def test_what_a_server_may_hold_and_has_dropped(folder: Path) -> None:
+    options = ("maxmemory 3mb", "maxmemory-policy allkeys-lru")
+    with server(folder / "small", *options) as one:
+        opened = tier(one.url)
+        await opened.set_many(dict.fromkeys(names(500), (b"x" * 10000, 60000)))
+        usage = await opened.usage()
+        assert usage.size_bytes == 3 << 20
+        assert usage.evicted_entries > 0
+        assert usage.entries == 500 - usage.evicted_entries
+        await opened.close()
+
+
+@each_kind
 async def test_more_at_once_than_there_are_connections(opened: RedisTier) -> None:
     some = names(200)
     await asyncio.gather(*(opened.set_many({n: (n, 60_000)}) for n in some))

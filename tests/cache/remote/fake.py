@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+from gomlx.cache.tier import TierUsage
 from gomlx.errors import TierFailed
 
 
@@ -38,6 +39,10 @@ class FakeTier:
         free = [name not in self.values for name in names]
         self.values |= dict.fromkeys(names, b"lease")
         return free
+
+    async def usage(self) -> TierUsage:
+        await self._reply()
+        return TierUsage(None, sum(map(len, self.values.values())), len(self.values), 0)
 
     async def ping(self) -> None:
         await self._reply()

@@ -11,7 +11,8 @@ from gomlx.cache.shared_memory.store import create_store
 from gomlx.cache.shared_memory.tier import SharedMemory
 from gomlx.config.schema import CacheTier, Config, Connection, Datastore, Model
 from gomlx.metrics.instruments import Gauge
-from gomlx.server.process.stores import Store, memory_metrics, open_stores
+from gomlx.server.process.stores import Store, open_stores
+from gomlx.server.process.tier_usage import TierUsages
 from tests.cache.entries import entries
 from tests.server.conftest import Counts
 
@@ -78,7 +79,8 @@ async def test_metrics_tell_what_shared_memory_holds(
     for start in range(0, 40_000, 500):
         other.set_many(entries(range(start, start + 500)))
     other.close()
-    found = {one.name: dict(one.samples) for one in memory_metrics(stores)}
+    usages = TierUsages(stores, shared_folder)
+    found = {one.name: dict(one.samples) for one in usages.metrics()}
     memory = ("memory", "L1")
     both = ("both", "L1")
     sizes = {memory: 4 << 20, both: 4 << 20}

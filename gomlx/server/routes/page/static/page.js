@@ -855,13 +855,11 @@ function tierCard(key) {
     const isBroken = detail.problem && !detail.state;
     badge(state, ...STATES[isBroken ? "open" : detail.state || "closed"]);
     showTier(values, store, tier);
-    const used = tier === "L1" ? service.state.datastores[store]?.L1 : null;
-    memory.hidden = room.hidden = !used;
-    if (used) {
-      memory.value = used.bytes / used.size_bytes;
-      say(room, `${bytes(used.bytes)} of ${bytes(used.size_bytes)}, about ${count(used.entries)} answers; ` +
-        `${bytes(used.overwritten_bytes_per_second)} a second are overwritten by newer ones`);
-    }
+    const held = service.state.datastores[store]?.[tier];
+    room.hidden = !held;
+    memory.hidden = !held?.size_bytes;
+    if (held) say(room, heldBy(held));
+    if (held?.size_bytes) memory.value = held.bytes / held.size_bytes;
     const skipped = detail.skipped_by ? `${detail.skipped_by.join(", ")} does without it: a run costs less` : "";
     const said = [detail.problem, detail.writes && `writes: ${detail.writes}`, skipped].filter(Boolean).join("; ");
     problem.hidden = !said;
@@ -869,6 +867,15 @@ function tierCard(key) {
     say(problem, said);
   };
   return node;
+}
+
+/** Return what a tier holds, in words. */
+function heldBy(held) {
+  if (held.problem) return `How much it holds is not known: ${held.problem}`;
+  const room = held.size_bytes ? `${bytes(held.bytes)} of ${bytes(held.size_bytes)}` : bytes(held.bytes);
+  return "evicted_entries" in held
+    ? `${room}, ${count(held.entries)} keys, those of others included; ${count(held.evicted_entries)} were evicted`
+    : `${room}, about ${count(held.entries)} answers; ${bytes(held.overwritten_bytes_per_second)} a second are overwritten by newer ones`;
 }
 
 function showTier(values, store, tier) {
