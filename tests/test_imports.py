@@ -239,6 +239,7 @@ ARROWS = {
         "errors",
         "metrics",
         "server.recording.heads",
+        "server.recording.streams",
     },
     "server.process": {
         "server",

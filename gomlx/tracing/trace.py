@@ -11,6 +11,7 @@ Attributes = Mapping[str, str | int | float | bool]
 SpanKind = Literal["server", "client", "internal"]
 
 MOST_STEPS = 120  # of one request: one of thousands of rows has a run for each 64
+_MOST_RUNS = MOST_STEPS // 2  # each is two steps
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Trace:
         """Note that a row has waited for a run, and was in it."""
         run = self._runs.get(started)
         if run is None:
-            self._runs[started] = _Run(added, ended)
+            if len(self._runs) < _MOST_RUNS:  # a stream has no end of them
+                self._runs[started] = _Run(added, ended)
         else:
             run.rows += 1
             run.ended = max(run.ended, ended)

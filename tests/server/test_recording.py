@@ -8,6 +8,7 @@ import pytest
 from gomlx.server.http.head import Head
 from gomlx.server.predict.request import Requester
 from gomlx.server.recording.heads import (
+    AnswersLines,
     RecordedHead,
     Recording,
     TracingHeadParser,
@@ -26,6 +27,9 @@ class Recorder:
     """Answers nothing."""
 
     def predict(self, name: str, requester: Requester, *_: object) -> None:
+        raise AssertionError
+
+    def stream(self, *_: object) -> AnswersLines:
         raise AssertionError
 
     async def close(self) -> None:

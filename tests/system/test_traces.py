@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanContext
 
 import gomlx
+from gomlx.tracing.trace import MOST_STEPS
 from tests.support import redis_servers, saved_models
 from tests.support.collector import CollectedSpan, Collector, collecting
 from tests.support.service import Service, running, wait_for
@@ -175,6 +176,71 @@ def test_http2_and_unusual_requests(service: Service, collector: Collector) -> N
     response = service.client.post(path, content=parts, headers=sampled(trace))
     assert response.status_code == 200
     assert spans(collector, trace)[0].attributes["http.request.method"] == "POST"
+
+
+def test_a_large_request_has_its_steps_as_well(
+    service: Service, collector: Collector
+) -> None:
+    first = next(_NUMBERS)
+    rows = {"x": [first + n / 7 for n in range(5000)], "batch_size": 5000}
+    assert len(json.dumps(rows)) > 1 << 16
+    nested = {"x": [[first + n / 7] for n in range(300)], "batch_size": 300}
+    for body in (rows, nested):  # parsed in a thread for its size, or for its lists
+        trace = new_trace()
+        assert ask(service, "near", body, trace).status_code == 200
+        request, inside = spans(collector, trace)
+        assert request.attributes["gomlx.rows"] == body["batch_size"]
+        names = [one.name for one in inside]
+        assert names[:2] == ["parse", "look up L1"]
+        assert {*names[2:]} == {"queue", "run"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_stream_is_one_span_with_the_steps_of_its_lines(
+    service: Service, collector: Collector, version: int
+) -> None:
+    trace = new_trace()
+    lines = [{"x": next(_NUMBERS)} for _ in range(100)] + [{"y": 1}]
+    body = "".join(json.dumps(line) + "\n" for line in lines)
+    path = "/v1/api/model/far/stream"
+    with httpx.Client(
+        base_url=service.url, http1=version == 1, http2=version == 2, timeout=30
+    ) as client:
+        response = client.post(path, content=body, headers=sampled(trace))
+    answers = [json.loads(line) for line in response.text.splitlines()]
+    assert [one["data"]["y"] for one in answers[:-1]] == [
+        2.0 * line["x"] for line in lines[:-1]
+    ]
+    assert "error" in answers[-1]
+    request, inside = spans(collector, trace)
+    assert request.name == "POST /v1/api/model/{name}/stream"
+    assert request.attributes["gomlx.model"] == "far"
+    assert request.attributes["gomlx.lines"] == len(lines)
+    assert request.attributes["http.response.status_code"] == 200
+    names = [one.name for one in inside]
+    assert {*names} >= {"look up L1", "MGET redis"}
+    assert len(names) <= MOST_STEPS
+
+
+def test_a_stream_that_is_left_is_sent_too(
+    service: Service, collector: Collector
+) -> None:
+    trace = new_trace()
+    port = httpx.URL(service.url).port
+    assert port
+    head = (
+        "POST /v1/api/model/near/stream HTTP/1.1\r\nHost: x\r\n"
+        f"traceparent: 00-{trace}-{PARENT}-01\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    line = json.dumps({"x": next(_NUMBERS)}) + "\n"
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.sendall(f"{head}{len(line):x}\r\n{line}\r\n".encode())
+        received = b""
+        while b'"status":"ok"' not in received:
+            received += connection.recv(1 << 16)
+    request, inside = spans(collector, trace)
+    assert request.attributes["gomlx.lines"] == 1
+    assert [one.name for one in inside] == ["look up L1", "queue", "run"]
 
 
 def test_errors_are_told(service: Service, collector: Collector) -> None:

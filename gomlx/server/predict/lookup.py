@@ -1,10 +1,13 @@
 """From the texts of requests for one live version to the answers that are cached."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from gomlx.contract.answer import joined
 from gomlx.contract.echoes import completed
 from gomlx.models.serving.current import RESPONSE, LiveVersion
+from gomlx.server.body import BodyParts
+from gomlx.server.parsing import COLLECTOR
 from gomlx.server.predict.parse import (
     EchoParser,
     ParsedRequest,
@@ -13,6 +16,7 @@ from gomlx.server.predict.parse import (
 )
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply, hit_status
+from gomlx.server.predict.request import ParsingRequest
 
 _KEPT_ROWS = 8  # of a request whose text is remembered
 
@@ -84,6 +88,36 @@ class VersionLookup:
             data = joined(answers)
         body = RESPONSE % (self._envelope, self._microseconds, data)
         return Reply(200, body, status, self.digest)
+
+
+def parse_large(
+    parsing: ParsingRequest, lookup: VersionLookup
+) -> ParsedRequest | Exception | None:
+    """Parse a request's text, in a thread; None if no caller waits for it by now."""
+    if not parsing.is_awaited():
+        return None
+    text = parsing.requester.text
+    with COLLECTOR.paused():
+        if isinstance(text, BodyParts):
+            return lookup.parser.parse_large(text.joined())
+        hash(text)  # a text keeps it, and the look-up among recent texts needs it
+        return lookup.parser.parse_large(text)
+
+
+class Watches(Protocol):
+    """Watches the steps of one request."""
+
+    def parsed(self, started: float) -> None:
+        """Note that a large text is parsed now, by a thread that it has waited for."""
+
+    def looked_up(self, tier: str, started: float, rows: int, hits: int) -> None:
+        """Note a look-up in this host's memory, which has just ended."""
+
+    def version(self, live: LiveVersion) -> LiveVersion:
+        """Return a version whose runs are noted."""
+
+    def lookup(self, lookup: VersionLookup) -> VersionLookup:
+        """Return a look-up whose shared tiers are watched."""
 
 
 def _parser_of(live: LiveVersion) -> type[RequestParser]:

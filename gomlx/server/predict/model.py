@@ -16,14 +16,14 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from gomlx.errors import DeadlineExceeded, GomlxError, InternalError
 from gomlx.models.serving.current import LiveVersion, Slot
 from gomlx.server.body import LARGE_BYTES, BodyParts
-from gomlx.server.parsing import COLLECTOR, RestingThread
+from gomlx.server.parsing import RestingThread
 from gomlx.server.predict.counts import ModelCounts
-from gomlx.server.predict.lookup import VersionLookup
+from gomlx.server.predict.lookup import VersionLookup, Watches, parse_large
 from gomlx.server.predict.misses import Misses
 from gomlx.server.predict.parse import LENGTHY, ParsedRequest
 from gomlx.server.predict.policy import CachePolicy
@@ -33,19 +33,6 @@ from gomlx.server.predict.request import ParsingRequest, PendingRequest, Request
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-class Watches(Protocol):
-    """Watches the steps of one request."""
-
-    def looked_up(self, tier: str, started: float, rows: int, hits: int) -> None:
-        """Note a look-up in this host's memory, which has just ended."""
-
-    def version(self, live: LiveVersion) -> LiveVersion:
-        """Return a version whose runs are noted."""
-
-    def lookup(self, lookup: VersionLookup) -> VersionLookup:
-        """Return a look-up whose shared tiers are watched."""
 
 
 class ModelPredictor:
@@ -93,36 +80,28 @@ class ModelPredictor:
         self._answer(live, lookup, pairs, cached)
 
     def predict_watched(self, requester: Requester, watch: Watches) -> None:
-        """Answer one request, and have its steps watched.
-
-        Of a large text, which a thread parses, only the end is.
-        """
+        """Answer one request, and have its steps watched."""
         if len(requester.text) >= LARGE_BYTES:
-            self.predict_large(requester)
+            self.predict_large(requester, watch)
             return
         try:
-            live = self._slot.live
-            if live is None:
-                raise self._slot.not_ready()
             lookup = self._live_lookup()
             (one,) = lookup.parser.parse([requester.text])  # type: ignore[list-item]
-            started = perf_counter()
-            cached = lookup.cached([one])
         except Exception as error:
             self._refuse(requester, error)
             return
-        if isinstance(one, ParsedRequest) and one.keys:
-            watch.looked_up(lookup.detail, started, len(one.keys), len(cached))
-        pairs = [(requester, one)]
-        self._answer(watch.version(live), watch.lookup(lookup), pairs, cached)
+        if one is LENGTHY:
+            self.predict_large(requester, watch)
+        else:
+            self._answer_one(lookup, requester, one, watch)
 
-    def predict_large(self, requester: Requester) -> None:
+    def predict_large(self, requester: Requester, watch: Watches | None = None) -> None:
         """Answer a request whose text would block the event loop for milliseconds."""
         requester.pending = parsing = ParsingRequest(self._name, requester)
         try:
             lookup = self._live_lookup()
-            done = self._parser.start(_parse, parsing, lookup)
-            done.add_done_callback(partial(self._parsed, parsing, lookup))
+            done = self._parser.start(parse_large, parsing, lookup)
+            done.add_done_callback(partial(self._parsed, parsing, lookup, watch))
         except Exception as error:
             requester.pending = None
             self._refuse(requester, error)
@@ -159,6 +138,7 @@ class ModelPredictor:
         self,
         parsing: ParsingRequest,
         lookup: VersionLookup,
+        watch: Watches | None,
         done: "asyncio.Future[ParsedRequest | Exception | None]",
     ) -> None:
         """Go on with a request that a thread has parsed."""
@@ -172,16 +152,38 @@ class ModelPredictor:
             if one is None:
                 raise DeadlineExceeded.of(self._name)
             if self._live_lookup() is not lookup:  # of a version that is gone
-                self.predict_large(requester)
+                self.predict_large(requester, watch)
                 return
-            self._release(requester)
-            live = self._slot.live
-            assert live is not None  # it has a lookup
-            cached = lookup.cached([one])
         except Exception as error:
             self._refuse(requester, error)
             return
-        self._answer(live, lookup, [(requester, one)], cached)
+        self._release(requester)
+        if watch is not None:
+            watch.parsed(requester.arrived)
+        self._answer_one(lookup, requester, one, watch)
+
+    def _answer_one(
+        self,
+        lookup: VersionLookup,
+        requester: Requester,
+        parsed: ParsedRequest | Exception,
+        watch: Watches | None,
+    ) -> None:
+        """Answer a request of the live version, whose look-up is given."""
+        live = self._slot.live
+        assert live is not None  # it has a look-up
+        started = perf_counter()
+        try:
+            cached = lookup.cached([parsed])
+        except Exception as error:
+            self._refuse(requester, error)
+            return
+        if watch is not None:
+            if isinstance(parsed, ParsedRequest) and parsed.keys:
+                watch.looked_up(lookup.detail, started, len(parsed.keys), len(cached))
+            live = watch.version(live)
+            lookup = watch.lookup(lookup)
+        self._answer(live, lookup, [(requester, parsed)], cached)
 
     def _live_lookup(self) -> VersionLookup:
         """Return the look-up of the live version. Raises NotReady."""
@@ -287,20 +289,6 @@ class ModelPredictor:
             requester.reply(reply)
         except Exception as error:  # a requester's bug must not affect the others
             _log_bug(self._name, error)
-
-
-def _parse(
-    parsing: ParsingRequest, lookup: VersionLookup
-) -> ParsedRequest | Exception | None:
-    """Parse a request's text, in a thread; None if no caller waits for it by now."""
-    if not parsing.is_awaited():
-        return None
-    text = parsing.requester.text
-    with COLLECTOR.paused():
-        if isinstance(text, BodyParts):
-            return lookup.parser.parse_large(text.joined())
-        hash(text)  # a text keeps it, and the look-up among recent texts needs it
-        return lookup.parser.parse_large(text)
 
 
 def _log_bug(name: str, error: Exception) -> None:

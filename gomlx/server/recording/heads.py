@@ -29,7 +29,17 @@ _DIGITS = b"0123456789abcdef-"
 _USUAL_FORM = b"\r\n%b: " % TRACEPARENT
 _FIELD = re.compile(rb"\r\n%b:[ \t]*([!-~]*)[ \t]*(?=\r\n)" % TRACEPARENT, re.I)
 _MOST_FORMS = 8
-_ROUTE = "/v1/api/model/{name}/eval"
+_ROUTE = "/v1/api/model/{name}"
+
+
+class AnswersLines(Protocol):
+    """What answers the lines of a recorded stream."""
+
+    def predict(self, requester: Requester, /) -> None:
+        """Answer a line."""
+
+    def end(self) -> None:
+        """Send what is recorded: the stream has ended."""
 
 
 class RecordsRequests(Protocol):
@@ -44,6 +54,15 @@ class RecordsRequests(Protocol):
         /,
     ) -> None:
         """Answer a request for a model that is there. about: what its span tells."""
+
+    def stream(
+        self,
+        name: str,
+        parent: Parent | None,
+        about: dict[str, str | int | float | bool],
+        /,
+    ) -> AnswersLines:
+        """Return what answers the lines of a stream for a model that is there."""
 
     async def close(self) -> None:
         """Send what is recorded, for a moment."""
@@ -76,13 +95,23 @@ class SpanStart:
 
     def predict(self, model: str, requester: Requester, method: str) -> None:
         """Have a request answered, and recorded."""
-        about: dict[str, str | int | float | bool] = {
+        about = self._about(model, method, "eval")
+        self.recorder.predict(model, requester, self.parent, about)
+
+    def stream(self, model: str) -> AnswersLines:
+        """Return what answers the lines of a stream, and records them."""
+        about = self._about(model, "POST", "stream")
+        return self.recorder.stream(model, self.parent, about)
+
+    def _about(
+        self, model: str, method: str, route: str
+    ) -> dict[str, str | int | float | bool]:
+        return {
             "http.request.method": method,
-            "http.route": _ROUTE,
+            "http.route": f"{_ROUTE}/{route}",
             "network.protocol.version": self.protocol,
             "gomlx.model": model,
         }
-        self.recorder.predict(model, requester, self.parent, about)
 
 
 class Recording:

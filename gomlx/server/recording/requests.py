@@ -7,26 +7,18 @@ times are wanted: the batcher and the shared tiers. What is not recorded meets n
                           └► WatchedVersion, WatchedLookups ─► Trace ◄┘
 """
 
-from collections.abc import Collection, Mapping
-from copy import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, Protocol, cast
+from typing import Protocol
 
-from gomlx.cache.remote.lookups import FindsNames
-from gomlx.cache.remote.tier import Remote
-from gomlx.cache.remote.validation import IsAnswer
-from gomlx.contract.tensor import Row
-from gomlx.models.batching.batcher import Batcher
-from gomlx.models.batching.run import Job, RowResult
-from gomlx.models.serving.current import LiveVersion
 from gomlx.server.body import BodyParts
-from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.model import ModelPredictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import PendingRequest, Requester, WaitingRequest
+from gomlx.server.recording.watching import Watch
 from gomlx.tracing.parent import Parent
-from gomlx.tracing.trace import Attributes, Step, Trace
+from gomlx.tracing.trace import Attributes, Trace
 
 
 class ExportsTraces(Protocol):
@@ -62,6 +54,13 @@ class Recorder:
         trace = Trace(parent)
         recorded = RecordedRequester(requester, trace, self.exporter, about)
         self.models[name].predict_watched(recorded, Watch(trace, self.tiers))
+
+    def stream(
+        self, name: str, parent: Parent | None, about: Attributes
+    ) -> "RecordedLines":
+        """Return what answers the lines of a stream for a model that is there."""
+        watch = Watch(Trace(parent), self.tiers)
+        return RecordedLines(self.models[name], watch, self.exporter, about)
 
     async def close(self) -> None:
         """Send what is queued, for a moment: this process is about to end."""
@@ -113,133 +112,44 @@ class RecordedRequester:
             outcome["gomlx.rows"] = len(pending.answers)
             outcome["gomlx.collapsed_rows"] = pending.collapsed
         self._requester.reply(reply)
-        times = (self.arrived, perf_counter())
-        name = f"{outcome['http.request.method']} {outcome['http.route']}"
-        self._exporter.export(self._trace, name, times, outcome)
+        _export(self._exporter, self._trace, self.arrived, outcome)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Watches the steps of one request.
+class RecordedLines:
+    """Answers the lines of one stream, and records what they do in one trace."""
 
-    tiers: what its span says of each shared tier, by name.
-    """
+    def __init__(
+        self,
+        model: ModelPredictor,
+        watch: Watch,
+        exporter: ExportsTraces,
+        about: Attributes,
+    ) -> None:
+        self._model = model
+        self._watch = watch
+        self._exporter = exporter
+        self._about = about
+        self._began = perf_counter()
+        self._lines = 0
 
-    trace: Trace
-    tiers: Mapping[str, Attributes]
+    def predict(self, requester: Requester) -> None:
+        """Answer a line."""
+        self._lines += 1
+        self._model.predict_watched(requester, self._watch)
 
-    def looked_up(self, tier: str, started: float, rows: int, hits: int) -> None:
-        """Note a look-up in this host's memory, which has just ended."""
-        if not tier:  # there are shared ones only
-            return
-        about: dict[str, str | int | float | bool] = {
-            "gomlx.tier": tier,
-            "gomlx.rows": rows,
-            "gomlx.hits": hits,
+    def end(self) -> None:
+        """Send the spans: the stream has ended."""
+        outcome = {
+            **self._about,
+            "http.response.status_code": 200,  # sent before the first line is read
+            "gomlx.lines": self._lines,
         }
-        ended = perf_counter()
-        self.trace.add(Step(f"look up {tier}", started, ended, "internal", about))
-
-    def version(self, live: LiveVersion) -> LiveVersion:
-        """Return a version whose runs are noted."""
-        return cast(LiveVersion, WatchedVersion(live, self.trace))
-
-    def lookup(self, lookup: VersionLookup) -> VersionLookup:
-        """Return a look-up whose shared tiers are watched."""
-        cache = lookup.policy.cache
-        if cache is None or not cache.remotes:
-            return lookup
-        watched = copy(lookup)
-        tiers = cache.with_remotes([self._remote(one) for one in cache.remotes])
-        watched.policy = lookup.policy._replace(cache=tiers)
-        return watched
-
-    def _remote(self, remote: Remote) -> Remote:
-        watched = copy(remote)
-        about = {**self.tiers.get(remote.name, {}), "gomlx.tier": remote.name}
-        watched.lookups = WatchedLookups(remote.name, remote.lookups, self.trace, about)
-        return watched
+        _export(self._exporter, self._watch.trace, self._began, outcome)
 
 
-class _Delegate:
-    """Has all that another object has, but what is its own."""
-
-    def __init__(self, other: object) -> None:
-        self._other = other
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._other, name)
-
-
-class WatchedVersion(_Delegate):
-    """A LiveVersion whose batcher is watched."""
-
-    def __init__(self, live: LiveVersion, trace: Trace) -> None:
-        super().__init__(live)
-        self.batcher = WatchedBatcher(live.batcher, trace)
-
-
-class WatchedBatcher(_Delegate):
-    """A Batcher that notes the jobs of one request."""
-
-    def __init__(self, batcher: Batcher, trace: Trace) -> None:
-        super().__init__(batcher)
-        self._add = batcher.add
-        self._trace = trace
-
-    def add(self, row: Row, job: Job) -> None:
-        """Have a row run, and noted when."""
-        self._add(row, WatchedJob(job, self._trace))
-
-
-class WatchedJob:
-    """A job that notes when its run starts and ends."""
-
-    __slots__ = ("_added", "_job", "_started", "_trace")
-
-    def __init__(self, job: Job, trace: Trace) -> None:
-        self._job = job
-        self._trace = trace
-        self._added = perf_counter()
-        self._started = 0.0
-
-    def is_awaited(self, now: float) -> bool:
-        """The queue asks when the run starts; of a row that it keeps, it asks again."""
-        self._started = now
-        return self._job.is_awaited(now)
-
-    def complete(self, outcome: RowResult) -> None:
-        """Note the run, unless the row was dropped, and pass on the outcome."""
-        if self._started:
-            self._trace.ran(self._added, self._started, perf_counter())
-        self._job.complete(outcome)
-
-
-@dataclass(frozen=True)
-class WatchedLookups:
-    """Look-ups in a shared tier that are noted."""
-
-    name: str
-    lookups: FindsNames
-    trace: Trace
-    about: Attributes
-
-    async def get_many(
-        self, names: Collection[bytes], is_answer: IsAnswer
-    ) -> Mapping[bytes, bytes]:
-        """Return what the tier finds."""
-        started = perf_counter()
-        found = await self.lookups.get_many(names, is_answer)
-        hits = sum(name in found for name in names)
-        about = {
-            **self.about,
-            "db.operation.batch.size": len(names),
-            "gomlx.hits": hits,
-        }
-        step = Step(f"MGET {self.name}", started, perf_counter(), "client", about)
-        self.trace.add(step)
-        return found
-
-    def skip(self, rows: int) -> None:
-        """Count rows that are not looked up."""
-        self.lookups.skip(rows)
+def _export(
+    exporter: ExportsTraces, trace: Trace, began: float, outcome: Attributes
+) -> None:
+    """Send the span of a request that ends now, and those of its steps."""
+    name = f"{outcome['http.request.method']} {outcome['http.route']}"
+    exporter.export(trace, name, (began, perf_counter()), outcome)

@@ -55,7 +55,7 @@ class EvalRoute:
         seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         on_reply = partial(_resolve, reply)
-        start = self._start_of(request)
+        start = span_start(self._recording, request)
         if start is None or name not in self._predictor.models:
             pending = self._predictor.submit(name, text, on_reply, seconds)
         else:
@@ -69,11 +69,11 @@ class EvalRoute:
                 self._predictor.abandon(pending)
             raise
 
-    def _start_of(self, request: falcon.asgi.Request) -> SpanStart | None:
-        """Return who asks for the request to be recorded, if anybody does."""
-        value = request.get_header("traceparent", default="").encode("latin-1")
-        version = request.scope["http_version"]
-        return self._recording.start_of(value, version)
+
+def span_start(recording: Recording, request: falcon.asgi.Request) -> SpanStart | None:
+    """Return who wants a request recorded; None: it is not."""
+    value = request.get_header("traceparent", default="").encode("latin-1")
+    return recording.start_of(value, request.scope["http_version"])
 
 
 async def read_body(

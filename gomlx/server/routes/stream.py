@@ -22,6 +22,9 @@ from gomlx.server.http.coding import check_transfer, coding_of
 from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
+from gomlx.server.recording.heads import Recording
+from gomlx.server.recording.streams import RecordedStream, recording_predictor
+from gomlx.server.routes.eval import span_start
 from gomlx.server.routes.lines import LineSplitter, as_line
 from gomlx.server.routes.window import Line, StreamWindow
 
@@ -73,9 +76,13 @@ class RequestBody(Protocol):
 class StreamRoute:
     """Streams for each model."""
 
-    def __init__(self, predictor: Predictor, limits: StreamLimits) -> None:
+    def __init__(
+        self, predictor: Predictor, limits: StreamLimits, recording: Recording
+    ) -> None:
+        """recording: decides which streams are recorded."""
         self._predictor = predictor
         self._limits = limits
+        self._recording = recording
 
     async def on_post(
         self, request: falcon.asgi.Request, response: falcon.asgi.Response, name: str
@@ -83,9 +90,20 @@ class StreamRoute:
         check_transfer(request.get_header("Transfer-Encoding"))
         coding_of(request.get_header("Content-Encoding"), "identity")
         self._predictor.check(name)
-        response.stream = Stream(self._predictor, name, request.stream, self._limits)
+        response.stream = self._stream(request, name)
         response.content_type = "application/x-ndjson"
         response.set_header("X-Accel-Buffering", "no")  # or nginx holds answers back
+
+    def _stream(
+        self, request: falcon.asgi.Request, name: str
+    ) -> "Stream | RecordedStream":
+        start = span_start(self._recording, request)
+        if start is None:
+            return Stream(self._predictor, name, request.stream, self._limits)
+        lines = start.stream(name)
+        predictor = recording_predictor(self._predictor, lines)
+        stream = Stream(predictor, name, request.stream, self._limits)
+        return RecordedStream(stream, lines)
 
 
 class Stream:

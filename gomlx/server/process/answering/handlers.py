@@ -18,7 +18,8 @@ from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
-from gomlx.server.process.stores import Store, memory_metrics
+from gomlx.server.process.stores import Store
+from gomlx.server.process.tier_usage import TierUsages
 from gomlx.server.recording.heads import Recording
 from gomlx.server.routes.app import Handlers
 from gomlx.server.routes.eval import EvalRoute
@@ -52,8 +53,8 @@ class WorkerParts:
 def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handlers:
     """Return what the routes need, as plain values and typed settings."""
     manifest = partial(Manifest.read, rundir.manifest)
-    memory = partial(memory_metrics, parts.stores)
-    service = ServiceState(config.workers, rundir.draining.exists, memory)
+    usages = TierUsages(parts.stores, rundir.metrics)
+    service = ServiceState(config.workers, rundir.draining.exists, usages.metrics)
     states = StateMetrics(parts.current, manifest, service, parts.certificates)
     tiers = partial(_tier_details, parts.stores)
     health = Health(
@@ -63,7 +64,7 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
         health,
         parts.current,
         parts.metrics,
-        partial(_datastores, parts.stores),
+        usages.read,
         {model.id: model.datastore for model in config.models},
         RecentPoints(rundir.metrics),
     )
@@ -72,7 +73,9 @@ def build_handlers(config: Config, rundir: RunDir, parts: WorkerParts) -> Handle
         predictor=parts.predictor,
         eval=EvalRoute(parts.predictor, parts.limits, parts.recording),
         stream=StreamRoute(
-            parts.predictor, _stream_limits(config.endpoint, parts.limits.bodies)
+            parts.predictor,
+            _stream_limits(config.endpoint, parts.limits.bodies),
+            parts.recording,
         ),
         meta=_meta_routes(config, parts),
         health=health,
@@ -133,11 +136,6 @@ def _model_settings(config: Config) -> dict[str, ModelSettings]:
         )
         for model in config.models
     }
-
-
-def _datastores(stores: Mapping[str, Store]) -> dict[str, Any]:
-    """Return what each datastore holds."""
-    return {name: store.stats() for name, store in stores.items()}
 
 
 def _tier_details(stores: Mapping[str, Store]) -> dict[str, Any]:
