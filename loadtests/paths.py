@@ -23,7 +23,7 @@ from typing import Any
 
 import gomlx
 from gomlx.server.access.caller import Caller, with_caller
-from gomlx.server.access.certificate import NOBODY
+from gomlx.server.access.certificate import ANONYMOUS
 from loadtests.code.tracer import Trace, Tracer
 
 ROOT = Path(gomlx.__file__).parent
@@ -120,7 +120,7 @@ class _Caller:
         async def send(message: dict[str, Any]) -> None:
             """Drop it."""
 
-        scope = with_caller(_SCOPE, Caller("127.0.0.1", NOBODY))
+        scope = with_caller(_SCOPE, Caller("127.0.0.1", ANONYMOUS))
         await self._service.app(scope, receive, send)
 
 

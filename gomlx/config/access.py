@@ -95,9 +95,10 @@ def _admin_exposures(endpoint: Endpoint, admin: Admin) -> Iterator[str]:
 
 
 def hidden(endpoint: Endpoint) -> Iterator[str]:
-    """Yield what nobody may see although somebody may want to."""
+    """Yield what no client may see although some may want to."""
     if endpoint.auth and endpoint.admin is None:
-        yield f"with endpoint.auth alone nobody may see {_DETAILS}: set endpoint.admin"
+        hidden_ones = f"no client may see {_DETAILS}"
+        yield f"with endpoint.auth alone {hidden_ones}: set endpoint.admin"
 
 
 def token_files(endpoint: Endpoint) -> Iterator[tuple[str, str]]:

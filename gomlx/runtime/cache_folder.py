@@ -1,7 +1,7 @@
 """Where a service that names no run directory has it: in the user's cache folder.
 
 Cleaners of old files (systemd-tmpfiles, tmpreaper) delete in the temporary directory
-what nobody has read for days, such as the files of a model that runs for weeks.
+what has not been read for days, such as the files of a model that runs for weeks.
 """
 
 import logging

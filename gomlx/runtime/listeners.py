@@ -164,7 +164,7 @@ def bound_to_path(path: Path, mode: int, is_shared: bool = False) -> BoundSocket
     def end() -> None:
         temporary.unlink(missing_ok=True)
         with suppress(OSError):
-            if os.path.samestat(path.lstat(), made):  # nobody else's by now
+            if os.path.samestat(path.lstat(), made):  # no other's by now
                 path.unlink()
 
     def appear() -> None:
@@ -245,7 +245,7 @@ def _queued(listening: socket.socket) -> int:
 
 
 def allow_reuse(bound: socket.socket) -> None:
-    """Have the port of a socket free as soon as nobody listens on it any more.
+    """Have the port of a socket free as soon as no socket listens on it any more.
 
     Call it right before listening: two services could bind a port with it.
     """

@@ -92,7 +92,7 @@ class DescriptorHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        with suppress(OSError):  # nobody reads it, and nothing can be said about that
+        with suppress(OSError):  # it has no reader, and nothing can be said about that
             while rest:
                 rest = rest[os.write(self.descriptor, rest) :]
 

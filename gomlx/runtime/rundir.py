@@ -175,7 +175,7 @@ class Lease:
 
 
 def _check_owners(rundir: RunDir) -> None:
-    """Raise RunDirUnsafe unless all of it is this user's and nobody else can write.
+    """Raise RunDirUnsafe unless all of it is this user's and no other can write.
 
     A staged version is code, and the file `lock` is truncated: what others have put
     there must be neither loaded nor followed.

@@ -1,4 +1,4 @@
-"""Files of keys or tokens that nobody else may read, one a line."""
+"""Files of keys or tokens that no other user may read, one a line."""
 
 import os
 import stat

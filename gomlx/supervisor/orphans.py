@@ -1,7 +1,7 @@
 """Processes of services whose supervisor was killed: they end, but not at once.
 
-A killed supervisor has its Gunicorn told to stop (by the kernel, see
-`runtime.process.die_with_parent`). Until the workers have answered what is under way,
+The kernel stops the Gunicorn of a killed supervisor
+(`runtime.process.die_with_parent`). Until the workers have answered what is under way,
 they hold the sockets, and a start on the same port would fail.
 """
 

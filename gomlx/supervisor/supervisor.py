@@ -209,7 +209,7 @@ class Supervisor:
             log.info("listening at %s", url)
 
     async def _read_again(self) -> None:
-        """Read the config again each time it is asked for."""
+        """Read the config again after each SIGHUP."""
         while True:
             await self._hung_up.wait()
             self._hung_up.clear()

@@ -42,7 +42,7 @@ class TraceExporter:
     """Makes spans of recorded requests, and has them sent. For one process."""
 
     def __init__(self, processor: SpanProcessor, resource: Resource) -> None:
-        # What is recorded was decided before: no sampler of the SDK is asked.
+        # What is recorded was decided before: the SDK samples nothing.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False
         )

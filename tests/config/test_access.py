@@ -51,7 +51,7 @@ def test_contradictions(path: Path, line: str, problem: str) -> None:
         (["host: 0.0.0.0"], ["may ask for predictions", "may see metrics"]),
         (
             ["host: 0.0.0.0", client("token_file: t")],
-            ["in the clear", "nobody may see metrics"],
+            ["in the clear", "no client may see metrics"],
         ),
         (["host: '::'", "admin: {token_file: t}"], ["predictions", "in the clear"]),
         (["admin: {port: 9090}"], []),

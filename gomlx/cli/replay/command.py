@@ -67,7 +67,7 @@ def replay(
 ) -> None:
     """Send logged rows again, and compare; HELP has the rest."""
     options = client_options(settings, timeout_seconds=timeout)
-    # The service is to answer, not this process; a refused row is asked again.
+    # The service is to answer, not this process; a refused row is sent again.
     options = replace(options, ttl_seconds=0.0, negative_seconds=0.0)
     hosts = host_urls(host)
     pace = ReplayPace(_speed(speed), concurrency)

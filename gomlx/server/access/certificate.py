@@ -38,17 +38,17 @@ class Certificate(NamedTuple):
 
         A TLS session that is resumed has its client's certificate verified no more.
         """
-        return self.names if time.time() < self.expires else NOBODY.names
+        return self.names if time.time() < self.expires else ANONYMOUS.names
 
 
-NOBODY = Certificate(frozenset(), 0.0)
+ANONYMOUS = Certificate(frozenset(), 0.0)
 
 
 def certificate_of(tls: ssl.SSLObject | None) -> Certificate:
-    """Return the certificate of a connection's client; NOBODY's if it has none."""
+    """Return the certificate of a connection's client; ANONYMOUS if it has none."""
     fields: dict[str, Any] = (tls and tls.getpeercert()) or {}
     if not fields:
-        return NOBODY
+        return ANONYMOUS
     expires = ssl.cert_time_to_seconds(fields["notAfter"])
     return Certificate(frozenset(_names(fields)), expires)
 

@@ -76,7 +76,7 @@ class Owner(Protocol):
 class ParsingRequest:
     """A request whose text a thread parses. For the event loop, but `is_awaited`.
 
-    name: the model's. deadline: by `perf_counter`. is_abandoned: nobody waits for it
+    name: the model's. deadline: by `perf_counter`. is_abandoned: no client waits for it
     any more.
     """
 

@@ -24,7 +24,7 @@ class WorkerHooks:
     the worker stop gracefully, and another one take its place. spawner makes the
     processes of isolated models, if there are any. is_draining tells whether the
     service is about to stop. change_limits: of what hand_over makes from now on.
-    proxies: those whose headers are believed.
+    proxies: those whose headers are trusted.
     """
 
     certificates: Certificates | None

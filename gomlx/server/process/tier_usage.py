@@ -100,7 +100,7 @@ class TierUsages:
         return document["datastores"] if is_known else {}
 
     async def _usage(self, remote: Remote) -> Json:
-        """Return what a tier says; one that refuses to say so is not asked again.
+        """Return what a tier says; one that refuses to say so gets no other request.
 
         Redis notes each command that it refuses a user.
         """

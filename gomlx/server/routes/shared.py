@@ -28,7 +28,7 @@ class SharedWork(Generic[Result]):
 
     async def _after(self, last: "asyncio.Task[Result] | None") -> Result:
         if last is not None:
-            with suppress(Exception):  # is for those who asked for it
+            with suppress(Exception):  # is for those who wait for it
                 await asyncio.shield(last)
         self._last = self._next
         self._next = None

@@ -40,7 +40,7 @@ class Explanations:
         self._current = current
         self._settings = settings
         self._documents = KeptDocuments()
-        self._turn = asyncio.Lock()  # one at a time: nobody serves by it
+        self._turn = asyncio.Lock()  # one at a time: no prediction needs it
 
     async def document(self, name: str) -> KeptDocument:
         """Return what is known of the live version. Raises ModelNotFound, NotReady."""

@@ -36,7 +36,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # kept, and asked for by ETag each time
+    "Cache-Control": "no-cache",  # kept, and compared by ETag each time
     "Vary": "Accept-Encoding",
 }
 

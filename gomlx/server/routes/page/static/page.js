@@ -520,7 +520,7 @@ function hitRateOf(window, tiers) {
 
 const inspected = new Map(); // model and version → what meta/inspect says
 
-/** Return what is known of a model's live version; null while it is asked for. */
+/** Return what is known of a model's live version; null while it is being read. */
 function inspection(name) {
   const key = `${name} ${service.state.models[name]?.version}`;
   if (!inspected.has(key)) {
