@@ -19,6 +19,7 @@ import httpx
 import pytest
 import yaml
 
+from gomlx.runtime.rundir import RunDir
 from tests.deploy.tools import program
 from tests.docs.blocks import ROOT
 from tests.support import saved_models
@@ -26,6 +27,7 @@ from tests.support.service import wait_for
 
 FILE = ROOT / "deploy" / "Containerfile"
 USER = 65532
+RUN_DIR = "/run/gomlx/state"
 # What tells this machine's pip which index to ask, and whom to trust.
 _MOUNTED = ("/etc/pip.conf", "/etc/ssl/certs")
 _SECONDS = 420
@@ -168,7 +170,7 @@ def test_it_serves_and_stops(
     buildah: Buildah, image: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     config = {
-        "run_dir": "/run/gomlx/state",
+        "run_dir": RUN_DIR,
         "endpoint": {"port": 0, "workers": 1, "drain_seconds": 0.5},
         "models": [{"id": "m", "url": "/models/m", "datastore": "a"}],
         "datastores": [{"id": "a", "memory_mb": 16}],
@@ -209,3 +211,7 @@ def test_it_serves_and_stops(
         for pid in supervisors_of(USER, settings["Entrypoint"][0]):
             os.kill(pid, signal.SIGKILL)
         buildah.run("rm", container)
+        # It is this machine's /dev/shm, which keeps stores for the next start.
+        ours = RunDir(Path(RUN_DIR)).shared
+        name = ours.name.replace(f"-{os.getuid()}-", f"-{USER}-")
+        shutil.rmtree(ours.with_name(name), ignore_errors=True)
