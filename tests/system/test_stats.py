@@ -143,12 +143,17 @@ def test_one_worker_keeps_the_last_minutes_for_all(service: Service) -> None:
     assert "history" not in service.get("/v1/api/stats").json()
 
 
+SCRIPT = "text/javascript; charset=utf-8"
+MODULES = (
+    *("chart", "elements", "fields", "keys", "models", "page", "results"),
+    *("service", "tiers", "traffic", "try", "units", "windows"),
+)
 FILES = {
     "/ui": "text/html; charset=utf-8",
-    "/ui/page.js": "text/javascript; charset=utf-8",
+    **{f"/ui/{name}.js": SCRIPT for name in MODULES},
     "/ui/page.css": "text/css; charset=utf-8",
     "/ui/icon.svg": "image/svg+xml",
-    "/ui/uplot.js": "text/javascript; charset=utf-8",
+    "/ui/uplot.js": SCRIPT,
     "/ui/uplot.css": "text/css; charset=utf-8",
 }
 
@@ -179,11 +184,25 @@ def test_the_page_lets_nothing_in_from_elsewhere(service: Service) -> None:
     }
     texts = {path: service.get(path).text for path in FILES}
     assert not re.search(r"<(script|style)[^>]*>[^<]|\sstyle=|\son\w+=", texts["/ui"])
-    for path in ("/ui", "/ui/page.js"):
+    for path in ("/ui", *[f"/ui/{name}.js" for name in MODULES]):
         found = re.findall(
             r"innerHTML|outerHTML|document\.write|\beval\(|://", texts[path]
         )
         assert not found
+
+
+def test_modules_of_the_page_import_what_others_export(service: Service) -> None:
+    texts = {name: service.get(f"/ui/{name}.js").text for name in MODULES}
+    exports = {
+        name: set(re.findall(r"^export (?:async )?\w+ (\w+)", text, re.M))
+        for name, text in texts.items()
+    }
+    for text in texts.values():
+        for names, module in re.findall(
+            r'^import \{ (.*) \} from "\./(\w+)\.js"', text, re.M
+        ):
+            assert exports[module] >= {*names.split(", ")}
+    assert not exports["page"]
 
 
 def test_each_link_of_the_page_is_a_file_of_it(service: Service) -> None:

@@ -15,12 +15,12 @@ from gomlx.server.routes.response import MIN_GZIP_BYTES, accepts_gzip
 
 _FOLDER = Path(__file__).parent / "static"
 _PAGE = "/ui"
+_SCRIPT = "text/javascript; charset=utf-8"
 _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
-    "/uplot.js": ("uplot/uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+    "/uplot.js": ("uplot/uPlot.iife.min.js", _SCRIPT),
     "/uplot.css": ("uplot/uPlot.min.css", "text/css; charset=utf-8"),
 }
 # Scripts, styles, images and requests of this origin only; nothing inline. No text can
@@ -43,9 +43,10 @@ _HEADERS = {
 
 def page_routes() -> dict[str, Any]:
     """Return the routes of the page, by path."""
+    modules = {f"/{path.name}": (path.name, _SCRIPT) for path in _FOLDER.glob("*.js")}
     routes: dict[str, Any] = {
         f"{_PAGE}{path}": FileRoute(_FOLDER / name, kind)
-        for path, (name, kind) in _FILES.items()
+        for path, (name, kind) in (_FILES | modules).items()
     }
     return routes | {f"{_PAGE}/": _Moved()}
 
