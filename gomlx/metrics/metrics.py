@@ -8,10 +8,12 @@ file of this worker's slot a few times a second. The files are named by slot, no
 process, so that they do not pile up as workers are recycled.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gomlx.metrics.declarations import HISTOGRAMS
+from gomlx.metrics.distinct import RecentValues, distinct_values
 from gomlx.metrics.exposition import ScrapedMetric, exposition
 from gomlx.metrics.instruments import Counter, Gauge, Histogram
 from gomlx.metrics.processes import process_metrics
@@ -20,10 +22,14 @@ from gomlx.metrics.tally import NONE, Counts, Series, SeriesKey, Sums, Tally, re
 
 
 class Metrics:
-    """The metrics of one worker process. directory holds the files of all slots."""
+    """The metrics of one worker process. directory holds the files of all slots.
+
+    values: a sample of those of rows that missed.
+    """
 
     def __init__(self, directory: Path, slot: int) -> None:
         self._directory = directory
+        self.values = RecentValues(directory, slot)
         self._tally = Tally(directory, slot)
         self._counters: dict[SeriesKey, Counter] = {}
         self._histograms: dict[SeriesKey, Histogram] = {}
@@ -96,6 +102,10 @@ class Metrics:
     def counts(self) -> Counts:
         """Return all that all workers have flushed."""
         return read_all(self._directory)
+
+    def distinct_values(self, versions: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """Return what all workers have sampled of these versions of models."""
+        return distinct_values(self._directory, versions)
 
     def exposition(self, scraped: Iterable[ScrapedMetric]) -> bytes:
         """Return the text format of all workers' metrics and the scraped ones."""

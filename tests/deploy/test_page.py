@@ -11,6 +11,7 @@ import pytest
 
 from gomlx.config.load import load_config
 from gomlx.errors import ConfigInvalid
+from gomlx.metrics.distinct import RecentValues
 from tests.deploy.shown import (
     MARKUP,
     VIEWS,
@@ -166,13 +167,18 @@ def test_the_key_space_is_that_of_inspect(page: Any, service: Service) -> None:
     found = service.get("/v1/api/model/flights/meta/inspect").json()
     cards = page.locator("#keys-inputs article")
     assert cards.count() == len(found["inputs"])
-    widest = cards.first.inner_text()
-    assert "distance" in widest  # the widest is the first
+    widest = page.locator("#keys-inputs article", has_text="distance").inner_text()
     assert "15 values" in widest
     assert f"{found['key_space']:,} keys" in page.locator("#keys-lead").inner_text()
     page.select_option("#keys-model", "scale")
     page.wait_for_selector("#keys-lead:has-text('x costs most hits')")
     assert "no bound" in cards.first.inner_text()
+    sample = RecentValues(service.files.metrics, 99)  # as of one more worker
+    for n in range(30):
+        sample.add("scale", service.version("scale"), ["x"], [n])
+    sample.write(sample.changes() or {})
+    page.wait_for_selector("#keys-lead:has-text('rows that missed')")
+    assert "rows that missed lately" in cards.first.inner_text()
 
 
 def test_a_prediction_is_tried_and_two_rows_are_compared(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ METRICS = {
 }
 MEMORY = 1 << 20
 BATCH = 500
+_STARTS = count(1_000_000, BATCH)  # of rows that nobody has asked for
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +150,20 @@ MODULES = (
     *("chart", "elements", "fields", "keys", "models", "page", "results"),
     *("service", "tiers", "traffic", "try", "units", "windows"),
 )
+
+
+def test_values_of_rows_that_missed_are_counted(service: Service) -> None:
+    def missed() -> dict[str, Any]:
+        write(service, next(_STARTS))
+        model = service.get_anew("/v1/api/stats").json()["models"]["scale"]
+        found: dict[str, Any] = model.get("missed", {"rows": 0})
+        return found
+
+    wait_for(lambda: missed()["rows"] > 1)
+    found = missed()
+    assert found["distinct"] == {"x": found["rows"]}
+
+
 FILES = {
     "/ui": "text/html; charset=utf-8",
     **{f"/ui/{name}.js": SCRIPT for name in MODULES},

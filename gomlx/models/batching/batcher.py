@@ -174,6 +174,12 @@ class Batcher:
         """Whether a run goes on in a thread."""
         return self._threads.busy > 0
 
+    def take_row(self) -> Row | None:
+        """Return a row that ran since the last call; None if none has."""
+        row = self._runner.last_row
+        self._runner.last_row = None
+        return row
+
     def close(self) -> None:
         """Release the threads; the queue must be empty."""
         self._threads.close()

@@ -62,6 +62,7 @@ class Runner:
         retry: Callable[[Sequence[JobBatch]], None],
     ) -> None:
         self.last_rows = 0
+        self.last_row: Row | None = None  # one of those that ran last
         self._attempt = attempt
         self._threads = threads
         self._cost = cost
@@ -122,6 +123,7 @@ class Runner:
         self, batch: JobBatch, rows: int, run: Run, is_in_line: bool, is_due: bool
     ) -> None:
         self.last_rows = rows
+        self.last_row = batch[0][0]
         metrics = self._metrics
         wall = run.timing.wall
         metrics.runs.n += 1

@@ -1,6 +1,7 @@
 """What a worker has to do at the moment: looked at once a second.
 
-Nothing of it costs a request anything: it is read where it is kept anyway. And how late
+Nothing of it costs a request anything: it is read where it is kept anyway. So is a row
+of those that missed, once a second: which inputs have many values? And how late
 the event loop is: whatever blocks it delays every connection.
 """
 
@@ -8,11 +9,14 @@ import asyncio
 import os
 import resource
 from time import perf_counter
+from typing import Any
+from zlib import crc32
 
+from gomlx.contract.tensor import Block, Value
 from gomlx.metrics.instruments import Histogram
 from gomlx.metrics.metrics import Metrics
 from gomlx.metrics.processes import label_of
-from gomlx.models.serving.current import Current
+from gomlx.models.serving.current import Current, LiveVersion
 from gomlx.server.asgi.forms import BodyBytes
 from gomlx.server.http.connections import Connections
 
@@ -20,6 +24,7 @@ _LOOK_SECONDS = 1.0
 _FILES = "/proc/self/fd"
 # To count 10,000 open files takes some milliseconds.
 _LOOKS_PER_COUNT = 10
+_MOST_TEXT = 4096  # of a value, of which a checksum is made
 # Whatever blocks the loop for twice as long delays a beat, whenever the block begins.
 BEAT_SECONDS = 0.01
 _MIN_LAG_SECONDS = 0.001  # less is a timer's own; an idle worker counts nothing
@@ -45,6 +50,9 @@ class WorkerLoad:
         """Look until cancelled."""
         while True:
             self.look()
+            if self._looks % _LOOKS_PER_COUNT == 1:
+                if (changes := self._metrics.values.changes()) is not None:
+                    await asyncio.to_thread(self._metrics.values.write, changes)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def look(self) -> None:
@@ -53,6 +61,7 @@ class WorkerLoad:
         for name in names:
             self._look_at(name)
         self._metrics.keep_models(names)
+        self._metrics.values.keep_models(names)
         self._open.value = self._connections.places.count(0)
         self._take_bytes()
         if self._looks % _LOOKS_PER_COUNT == 0:
@@ -68,6 +77,20 @@ class WorkerLoad:
         gauge("gomlx_requests_in_flight", name).value = in_flight
         gauge("gomlx_queue_rows", name).value = rows
         gauge("gomlx_queue_seconds", name).value = seconds
+        if live is not None:
+            self._sample(name, live)
+
+    def _sample(self, name: str, live: LiveVersion) -> None:
+        """Note the values of a row that ran, of those inputs that are in the key."""
+        row = live.batcher.take_row()
+        if row is None:
+            return
+        if live.answers_together:
+            (row, *_) = row  # of the request's rows
+        fields = zip(live.signature.names, live.dictionary.kinds, row, strict=True)
+        keyed = {name: value for name, kind, value in fields if kind.distinct != 1}
+        checksums = [*map(_checksum, keyed.values())]
+        self._metrics.values.add(name, live.digest, [*keyed], checksums)
 
     def _take_bytes(self) -> None:
         """Count the bytes of the turns since the last look."""
@@ -76,6 +99,14 @@ class WorkerLoad:
         self._bytes.sent.n += carried.sent_bytes
         carried.received_bytes = 0
         carried.sent_bytes = 0
+
+
+def _checksum(value: Value) -> int:
+    """Return what tells a value from others, of which the beginning is looked at."""
+    shape = value.shape if isinstance(value, Block) else ()
+    part: Any = value.elements if isinstance(value, Block) else value
+    part = part[:_MOST_TEXT] if isinstance(part, str | bytes | tuple) else part
+    return crc32(f"{shape} {part!r}".encode(errors="surrogatepass"))
 
 
 def body_bytes(metrics: Metrics) -> BodyBytes:

@@ -64,8 +64,20 @@ class Stats:
         self._metrics.flush()
         state = self._state()
         names = [*self._current.names]
-        now = await asyncio.to_thread(self._point, names)
+        now, missed = await asyncio.to_thread(self._read, names, self._versions())
+        for name, sample in missed.items():
+            state["models"][name]["missed"] = sample
         return b'%b,"now":%b}' % (orjson.dumps(state)[:-1], now)
+
+    def _versions(self) -> dict[str, str]:
+        lives = {name: self._current.get(name) for name in self._current.names}
+        return {name: live.digest for name, live in lives.items() if live is not None}
+
+    def _read(
+        self, names: list[str], versions: dict[str, str]
+    ) -> tuple[bytes, dict[str, Json]]:
+        """Return a point, and the samples of what has missed. In a thread, too."""
+        return self._point(names), self._metrics.distinct_values(versions)
 
     def _point(self, names: list[str]) -> bytes:
         """Return the JSON of a point. Reads the files of all workers: in a thread."""
