@@ -42,6 +42,7 @@ ARROWS = {
     "cache": {"cache", "runtime.masking", "errors", "metrics", "runtime.randomness"},
     "cache.redis": {
         "cache.redis",
+        "cache.tier",
         "runtime.masking",
         "runtime.secret_file",
         "errors",

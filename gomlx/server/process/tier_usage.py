@@ -23,7 +23,7 @@ from gomlx.server.process.stores import Store
 
 log = logging.getLogger(__name__)
 
-Json = dict[str, Any]
+_Json = dict[str, Any]
 
 _PERIOD_SECONDS = 15.0
 _KNOWN_SECONDS = 60.0  # what is older is not shown
@@ -71,7 +71,7 @@ class TierUsages:
         except OSError as error:
             log.debug("cannot note how much shared tiers hold: %s", error)
 
-    def read(self) -> dict[str, Json]:
+    def read(self) -> dict[str, _Json]:
         """Return the tiers of each datastore, as /v1/api/stats has them.
 
         Shared ones are missing while it is not known: for a moment after the start.
@@ -91,7 +91,7 @@ class TierUsages:
                     metrics[field].add(numbers[field], store, tier)
         return [*metrics.values()]
 
-    def _shared(self) -> dict[str, Json]:
+    def _shared(self) -> dict[str, _Json]:
         try:
             document = orjson.loads(self._path.read_bytes())
         except (OSError, ValueError):
@@ -99,7 +99,7 @@ class TierUsages:
         is_known = self._clock() - document["time"] < _KNOWN_SECONDS
         return document["datastores"] if is_known else {}
 
-    async def _usage(self, remote: Remote) -> Json:
+    async def _usage(self, remote: Remote) -> _Json:
         """Return what a tier says; one that refuses to say so gets no other request.
 
         Redis notes each command that it refuses a user.

@@ -22,7 +22,7 @@ class ClosesStream(Protocol):
         """End it, complete or not."""
 
 
-class RecordedStream:
+class StreamRecording:
     """A stream whose span ends with it."""
 
     def __init__(self, stream: ClosesStream, lines: AnswersLines) -> None:

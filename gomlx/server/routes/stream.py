@@ -23,7 +23,7 @@ from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
 from gomlx.server.recording.heads import Recording
-from gomlx.server.recording.streams import RecordedStream, recording_predictor
+from gomlx.server.recording.streams import StreamRecording, recording_predictor
 from gomlx.server.routes.eval import span_start
 from gomlx.server.routes.lines import LineSplitter, as_line
 from gomlx.server.routes.window import Line, StreamWindow
@@ -96,14 +96,14 @@ class StreamRoute:
 
     def _stream(
         self, request: falcon.asgi.Request, name: str
-    ) -> "Stream | RecordedStream":
+    ) -> "Stream | StreamRecording":
         start = span_start(self._recording, request)
         if start is None:
             return Stream(self._predictor, name, request.stream, self._limits)
         lines = start.stream(name)
         predictor = recording_predictor(self._predictor, lines)
         stream = Stream(predictor, name, request.stream, self._limits)
-        return RecordedStream(stream, lines)
+        return StreamRecording(stream, lines)
 
 
 class Stream:
