@@ -82,11 +82,11 @@ class WorkerLoad:
 
     def _sample(self, name: str, live: LiveVersion) -> None:
         """Note the values of a row that ran, of those inputs that are in the key."""
-        row = live.batcher.take_row()
+        row: Any = live.batcher.take_row()
         if row is None:
             return
         if live.answers_together:
-            (row, *_) = row  # of the request's rows
+            row = row[0]  # of the request's rows
         fields = zip(live.signature.names, live.dictionary.kinds, row, strict=True)
         keyed = {name: value for name, kind, value in fields if kind.distinct != 1}
         checksums = [*map(_checksum, keyed.values())]
