@@ -101,6 +101,12 @@ def test_probes_are_answered_while_a_model_is_staged(tmp_path: Path) -> None:
         with service.connect() as client:
             assert client.get("/livez").status_code == 200
             assert client.get("/readyz").status_code == 503
+            answered = 0
+            while "model m: version" not in service.text():  # staged and imported
+                with service.connect() as prober:
+                    assert prober.get("/readyz").status_code == 503
+                answered += 1
+            assert answered > 10
             refused = client.post("/v1/api/model/late/eval", json={"x": 1.0})
             assert refused.status_code == 503
         service.process.terminate()

@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import importlib
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
@@ -25,30 +23,6 @@ if TYPE_CHECKING:
     from gomlx.models.serving.servable import LoadGraph
 
 log = logging.getLogger(__name__)
-
-_SERVABLE = "gomlx.models.serving.servable"
-# PERF: A request of 4,096 rows makes some 20,000 lists, tuples and jobs, none of them
-# in a cycle. With Python's 700 it brings a collection of all that models hold, which
-# keeps the loop for 20 to 100 ms (python -m loadtests.blocking). With 50,000, what
-# Falcon and Gunicorn leave of rare requests is collected for 20 ms at once
-# (python -m loadtests.attack --only readiness).
-_YOUNG_OBJECTS = 25_000
-# Or all sessions of the process would use the threads of the first one.
-_THREADS_OF_SESSIONS = "TF_OVERRIDE_GLOBAL_THREADPOOL"
-
-
-async def import_tensorflow() -> None:
-    """Import TensorFlow in a thread: the event loop runs on for these seconds.
-
-    What is in memory then stays, TensorFlow's modules first of all: it is frozen, or a
-    garbage collection would look at it, and block the loop for 100 ms. Models come and
-    go, so they are loaded later.
-    """
-    os.environ.setdefault(_THREADS_OF_SESSIONS, "1")
-    await asyncio.to_thread(importlib.import_module, _SERVABLE)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 class VersionLoads(Protocol):

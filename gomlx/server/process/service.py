@@ -49,9 +49,10 @@ from gomlx.server.process.configuring import (
     row_limits_of,
 )
 from gomlx.server.process.hooks import WorkerHooks
+from gomlx.server.process.importing import import_tensorflow
 from gomlx.server.process.isolated import isolated_loads
 from gomlx.server.process.load import WorkerLoad, watch_loop_lag
-from gomlx.server.process.loading import Loads, VersionLoader, import_tensorflow
+from gomlx.server.process.loading import Loads, VersionLoader
 from gomlx.server.process.reload import Reloader
 from gomlx.server.process.run_watch import RunWatch
 from gomlx.server.process.stores import (
@@ -168,7 +169,7 @@ class Service:
         """Announce it at once, and load what is staged meanwhile."""
 
         async def follow() -> None:
-            await self._reloader.has_something_to_load()  # the import blocks the loop
+            await self._reloader.has_something_to_load()  # the import takes a core
             await self._prepare()
             await self._reloader.follow()
 

@@ -105,7 +105,7 @@ COLLECTIONS = """
 import asyncio, gc, json
 from gomlx.contract.signature import Signature
 from gomlx.contract.tensor import Tensor
-from gomlx.server.process.loading import import_tensorflow
+from gomlx.server.process.importing import import_tensorflow
 
 asyncio.run(import_tensorflow())
 signature = Signature((Tensor("x", "float32", (2,)),), ())
@@ -114,12 +114,12 @@ signature.check({"x": [1.5, 2]})
 seen = []
 gc.callbacks.append(lambda phase, info: seen.append(info["generation"]))
 found = signature.check(json.loads(body))
-print(len(found.rows), seen)
+print(len(found.rows), 2 in seen)
 """
 
 
-def test_no_garbage_is_collected_for_a_large_request() -> None:
-    """A collection would look at all that models hold, and block the loop."""
+def test_only_young_garbage_is_collected_for_a_large_request() -> None:
+    """A full collection would look at all that models hold, and block the loop."""
     command = [sys.executable, "-c", COLLECTIONS]
     printed = subprocess.check_output(command, text=True, timeout=100)
-    assert printed.splitlines()[-1] == "4096 []"
+    assert printed.splitlines()[-1] == "4096 False"
