@@ -63,7 +63,7 @@ class BoundSocket:
         if not self.is_lent:
             ends = time.monotonic() + _EMPTYING_SECONDS
             with suppress(OSError):  # it has never listened
-                while self.is_listening and _queued(self.socket):
+                while self.is_listening and queued(self.socket):
                     if time.monotonic() > ends:
                         break
                     time.sleep(_QUEUE_SECONDS)
@@ -235,13 +235,13 @@ def _prefer_newer(listening: socket.socket) -> None:
         listening.setsockopt(socket.SOL_SOCKET, _ATTACH_REUSEPORT_CBPF, program)
 
 
-def _queued(listening: socket.socket) -> int:
+def queued(listening: socket.socket) -> int:
     """Return how many connections of a socket of TCP wait to be accepted."""
     if listening.family == socket.AF_UNIX:
         return 0  # not known
     info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
-    queued: int = _INFO.unpack(info)[-1]
-    return queued
+    count: int = _INFO.unpack(info)[-1]
+    return count
 
 
 def allow_reuse(bound: socket.socket) -> None:

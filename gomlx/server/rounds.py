@@ -38,9 +38,8 @@ class Rounds:
         self._called = 0  # in this turn
         self._spent = 0.0
         self._will_renew = False
-        self._waiting: dict[
-            str, deque[PeerCall]
-        ] = {}  # the address whose turn it is first
+        # The address whose turn it is is the first.
+        self._waiting: dict[str, deque[PeerCall]] = {}
 
     def call(self, address: str, call: PeerCall) -> None:
         """Call at once if nobody waits and this turn has time, or else in a later one.

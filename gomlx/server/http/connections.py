@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.recording.heads import TracingHeadParser
+from gomlx.server.rounds import Rounds
 
 _LAST_LOOK_SECONDS = 0.1
 
@@ -31,13 +32,15 @@ class Successors:
 
     gunicorn: for every request. http2: for connections of HTTP/2; None: they are
     Gunicorn's, too. may_use_h2c: whether the peer with an address may use it in the
-    clear. application: the ASGI application that both call.
+    clear. application: the ASGI application that both call. rounds: when connections
+    are opened, and Gunicorn's protocols take over and read on.
     """
 
     gunicorn: "Callable[[Connections], asyncio.Protocol]"
     http2: "Callable[[Connections], asyncio.Protocol] | None"
     may_use_h2c: Callable[[Any], bool]
     application: Any = None
+    rounds: Rounds = field(default_factory=Rounds)
 
 
 class Connections:

@@ -20,12 +20,17 @@ The states of a connection:
            │                                                             ▼
            ├─ a timeout, a refusal, a stop, the peer's end ──────────► CLOSING
            │                                                             │
-           └─ a request for another protocol ──► OVER ◄── disconnected ──┘
-                                                  ▲
-                         disconnected in any other state
+           └─ a request for another protocol                            │
+                          ▼                                              │
+                       WAITING ─── its turn ──► OVER ◄── disconnected ───┘
+                                                 ▲
+                        disconnected in any other state
 
 What the peer does (half-closed, paused, blocked) is the Peer's state. While the peer is
 blocked, an IDLE connection begins no request.
+
+A request for another protocol costs ten times as much as a hit. Those of one turn are
+handed over in the next ones, a few in each (server/rounds.py): hits go first.
 """
 
 import asyncio
@@ -66,6 +71,7 @@ class ConnectionState(Enum):
 
     IDLE = "no request is being answered"
     ANSWERING = "one is"
+    WAITING = "the next one is for another protocol, which takes over at its turn"
     CLOSING = "the rest of the answers is being written; nothing more is read"
     OVER = "nothing: the peer has disconnected, or another protocol has taken over"
 
@@ -73,6 +79,8 @@ class ConnectionState(Enum):
 # PERF: a global is looked up faster than a member.
 _IDLE: Final = ConnectionState.IDLE
 _ANSWERING: Final = ConnectionState.ANSWERING
+_WAITING: Final = ConnectionState.WAITING
+_RECEIVING: Final = (_IDLE, _ANSWERING, _WAITING)  # what the peer sends is kept
 _PAUSED: Final = Inflow.PAUSED
 _ENDED: Final = Inflow.ENDED
 
@@ -150,7 +158,7 @@ class HotProtocol(asyncio.Protocol):
             if request is not None:
                 self._begin(request)
                 return
-        if self._state is _IDLE or self._state is _ANSWERING:
+        if self._state in _RECEIVING:
             if not reader.buffer:
                 self._since = self._connections.now
             reader.receive(data)
@@ -198,7 +206,9 @@ class HotProtocol(asyncio.Protocol):
                 else:
                     self._begin(event)
             elif event is NOT_OURS:
-                self._hand_over()
+                self._state = _WAITING
+                rounds = self._connections.successors.rounds
+                rounds.call(self.address, self._hand_over)
             elif event is not NEED_DATA:
                 self._refuse(event)
         if peer.inflow is _PAUSED:
@@ -260,8 +270,8 @@ class HotProtocol(asyncio.Protocol):
 
     def _bound_buffer(self) -> None:
         """Stop reading from a peer that sends faster than it reads answers."""
-        if self._state is _IDLE or self._state is _ANSWERING:
-            waits = self._state is _ANSWERING or self._peer.is_blocked
+        if self._state in _RECEIVING:
+            waits = self._state is not _IDLE or self._peer.is_blocked
             self._peer.set_reading(not (waits and self._reader.is_full))
 
     # --- the end ---
@@ -286,7 +296,7 @@ class HotProtocol(asyncio.Protocol):
 
     def waits_since(self) -> float | None:
         """When the connection began to wait for its peer, if it does."""
-        if self._state is _IDLE or (
+        if self._state in (_IDLE, _WAITING) or (
             self._state is ConnectionState.CLOSING and self._peer.is_blocked
         ):
             return self._since
@@ -313,6 +323,8 @@ class HotProtocol(asyncio.Protocol):
 
     def _hand_over(self) -> None:
         """Give the connection, from the unanswered request on, to another protocol."""
+        if self._state in (ConnectionState.CLOSING, ConnectionState.OVER):
+            return  # it has not waited for its turn
         rest = self._reader.rest
         self._peer.send()
         self._leave()

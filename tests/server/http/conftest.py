@@ -53,7 +53,9 @@ class Observed(HotProtocol):
         return self.transport.get_write_buffer_size() > most
 
 
-SUCCESSORS = Successors(lambda _: Fallback(), None, lambda peer: False)
+def handing_over() -> Successors:
+    """Return what hands every connection over to a Fallback."""
+    return Successors(lambda _: Fallback(), None, lambda peer: False)
 
 
 class Server:
@@ -67,7 +69,7 @@ class Server:
         self,
         path: Path_,
         cors: Cors | None = None,
-        successors: Successors = SUCCESSORS,
+        successors: Successors | None = None,
     ) -> None:
         self.accepted: list[Observed] = []
         self.counted: list[int] = []
@@ -78,7 +80,7 @@ class Server:
             {EVAL: "m"},
             path.predictor,
             LIMITS,
-            successors,
+            successors or handing_over(),
             places,
             CorsRules(cors),
         )

@@ -10,7 +10,7 @@ from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.places import Places
 from gomlx.server.http.protocol import HotProtocol
 from tests.server.conftest import Path_
-from tests.server.http.conftest import LIMITS, SUCCESSORS, Fallback
+from tests.server.http.conftest import LIMITS, Fallback, handing_over
 from tests.server.http.messages import EVAL, OTHERS, post, ys
 from tests.server.http.transport import Transport
 
@@ -24,7 +24,7 @@ class Connection:
         self.transport = Transport()
         places = Places(LIMITS.connections, int, lambda address: False)
         self.connections = Connections(
-            {EVAL: "m"}, path.predictor, LIMITS, SUCCESSORS, places, CorsRules(None)
+            {EVAL: "m"}, path.predictor, LIMITS, handing_over(), places, CorsRules(None)
         )
         self.protocol = HotProtocol(self.connections)
         self.protocol.connection_made(self.transport)
@@ -108,3 +108,64 @@ async def test_a_paused_connection_is_handed_over_for_reading(
     assert connection.transport.calls == ["pause", "resume", "close"]
     assert isinstance(connection.transport.protocol, Fallback)
     assert not connection.connections.open
+
+
+class Crowd:
+    """Connections whose requests for another route come in one turn."""
+
+    def __init__(self, path: Path_) -> None:
+        self.connections = Connection(path).connections
+        self.transports = [Transport() for _ in range(20)]
+        self.protocols = [HotProtocol(self.connections) for _ in self.transports]
+        for transport, protocol in zip(self.transports, self.protocols, strict=True):
+            protocol.connection_made(transport)
+            protocol.data_received(OTHERS["another path"][:25])
+
+    @property
+    def handed_over(self) -> int:
+        return sum(bool(transport.written) for transport in self.transports)
+
+    async def turns(self) -> None:
+        for _ in range(40):
+            await asyncio.sleep(0)
+
+
+async def test_other_requests_of_a_turn_wait_and_hits_do_not(path: Path_) -> None:
+    crowd = Crowd(path)
+    hit = HotProtocol(crowd.connections)
+    transport = Transport()
+    hit.connection_made(transport)
+    hit.data_received(post(b'{"x":1}'))
+    while not transport.written:
+        await asyncio.sleep(0)
+    assert ys(transport.written) == [2.0]
+    assert 0 < crowd.handed_over < len(crowd.transports)
+    await crowd.turns()
+    assert crowd.handed_over == len(crowd.transports)
+
+
+async def test_what_comes_before_its_turn_goes_on_with_it(path: Path_) -> None:
+    crowd = Crowd(path)
+    request = OTHERS["another path"]
+    crowd.protocols[-1].data_received(request[25:])
+    await crowd.turns()
+    assert crowd.transports[-1].written == b"HANDED OVER:" + request
+
+
+async def test_one_that_is_lost_before_its_turn_is_not_handed_over(
+    path: Path_,
+) -> None:
+    crowd = Crowd(path)
+    crowd.protocols[-1].connection_lost(None)
+    await crowd.turns()
+    assert not crowd.transports[-1].written
+    assert crowd.handed_over == len(crowd.transports) - 1
+
+
+async def test_one_that_waits_for_its_turn_can_make_room(path: Path_) -> None:
+    crowd = Crowd(path)
+    last = crowd.protocols[-1]
+    assert last.waits_since() is not None
+    last.make_room()
+    await crowd.turns()
+    assert b"too many connections" in crowd.transports[-1].written

@@ -1,6 +1,7 @@
 """Connections that the hot protocol has handed to Gunicorn, and that come back."""
 
 import time
+from functools import partial
 from typing import Any
 
 from gunicorn.http2 import negotiation
@@ -10,8 +11,10 @@ from gomlx.server.http.connections import Connections
 from gomlx.server.http.http2.upgrade import UpgradeRequest, fields_of, settings_of
 from gomlx.server.http.idle import WatchedConnection
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.rounds import PeerCall
 
 _GOAWAY_SECONDS = 2  # for HTTP/2 to close an idle connection itself
+_AHEAD_BYTES = 1 << 18  # that wait for their turn, until no more is read
 
 
 class PassingConnection(WatchedConnection):
@@ -20,6 +23,8 @@ class PassingConnection(WatchedConnection):
     That is the hot protocol once a request for a hot route begins, behind an answer;
     and HTTP/2 where a request asks for it and its library is there. connections: of its
     listener, on protocols of ours.
+
+    What it receives, and its end, wait for their turn among all that were handed over.
     """
 
     transport: Any
@@ -29,6 +34,8 @@ class PassingConnection(WatchedConnection):
         self, worker: ASGIWorker, watched: "HandedOver", connections: Connections
     ) -> None:
         super().__init__(worker, watched, connections.limits)
+        self._unread: list[bytes] = []  # received; its turn will come
+        self._has_turn = True  # as it has taken over
         self.connections = connections
         self._application = connections.successors.application
 
@@ -36,13 +43,47 @@ class PassingConnection(WatchedConnection):
     def is_draining(self) -> bool:
         return self.connections.is_draining
 
+    @property
+    def is_idle(self) -> bool:
+        return super().is_idle and not self._unread
+
     def data_received(self, data: bytes) -> None:
+        unread = self._unread
+        unread.append(data)
+        if self._has_turn:
+            self._has_turn = False
+            self._read()
+        elif len(unread) == 1:
+            self._at_its_turn(self._read)
+        elif sum(map(len, unread)) > _AHEAD_BYTES:
+            self._pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._unread.clear()  # nobody waits for an answer
+        self._at_its_turn(partial(super().connection_lost, error))
+
+    def _at_its_turn(self, call: PeerCall) -> None:
+        self.connections.successors.rounds.call(self.address, call)
+
+    def _read(self) -> None:
+        """Read what has been received up to now."""
+        data = self._take_unread()
+        if not data:
+            return
         is_between = self._is_between and self._awaiting_request
         self._is_between = False
         if is_between and self.connections.is_hot(data, self._names):
+            self._resume_reading()
             self._pass_on(data)
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        if len(data) > _AHEAD_BYTES:
+            self._maybe_resume_reading()
+
+    def _take_unread(self) -> bytes:
+        unread = b"".join(self._unread)
+        self._unread.clear()
+        return unread
 
     async def _serve_http_request(self, request: Any, *addresses: Any) -> bool:
         goes_on = await super()._serve_http_request(request, *addresses)
@@ -54,7 +95,7 @@ class PassingConnection(WatchedConnection):
             return True
         self._task = None  # it ends by itself
         self._resume_reading()
-        self._pass_on(rest)
+        self._pass_on(rest + self._take_unread())
         return False
 
     def _is_at_end(self) -> bool:
@@ -92,7 +133,7 @@ class PassingConnection(WatchedConnection):
             fields_of(request.method, target, request.headers_bytes),
             bytes(self._h2c_upgrade_body),
         )
-        received = bytes(self.reader._buffer)
+        received = bytes(self.reader._buffer) + self._take_unread()
         self._task = None  # it ends by itself
         transport = self._give_up_transport()
         transport.write(negotiation.UPGRADE_101)
@@ -105,7 +146,7 @@ class PassingConnection(WatchedConnection):
         """End as if the peer had disconnected, and return the open transport."""
         transport = self.transport
         self.transport = None
-        self.connection_lost(None)
+        super().connection_lost(None)
         return transport
 
 

@@ -16,7 +16,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 
 from gomlx.config.schema import Config
 from gomlx.models.isolation.spawner import Spawner
-from gomlx.runtime.listeners import BACKLOG, allow_reuse
+from gomlx.runtime.listeners import allow_reuse
 from gomlx.runtime.networks import Networks
 from gomlx.runtime.sandbox import confine
 from gomlx.server.http.connections import Connections
@@ -29,6 +29,7 @@ from gomlx.server.peers.proxied import (
 )
 from gomlx.server.process.answering.doors import Door
 from gomlx.server.process.answering.handlers import http_limits
+from gomlx.server.process.gunicorn.accepting import Acceptor, most_waiting
 from gomlx.server.process.gunicorn.handed_over import HandedOver
 from gomlx.server.process.heartbeat import BEAT_SECONDS, Heartbeat
 from gomlx.server.process.hooks import WorkerHooks
@@ -77,7 +78,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             first = asyncio.FIRST_COMPLETED
             await asyncio.wait({tried, heartbeat}, return_when=first)
             tried.cancel()
-            await self._listen(service, service.doors[:1])
+            self._listen(service, service.doors[:1])
         await heartbeat
         service.stop_accepting()
         await self._shutdown()
@@ -85,19 +86,16 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
         # Not sys.exit: it waits for all threads, also for a run that does not end.
         os._exit(0)
 
-    async def _listen(self, service: Service, doors: Sequence[Door]) -> None:
+    def _listen(self, service: Service, doors: Sequence[Door]) -> None:
         """Take connections at some doors, unless this worker has to stop already."""
         hot = service.logs.hot_protocol()
         for door in doors if self.alive else ():
             protocols = self._protocols(door, hot)
+            rounds = door.connections.successors.rounds
+            most = most_waiting(door.connections.limits.connections)
             for listener in self._sockets(door):
                 allow_reuse(listener)
-                is_path = listener.family == socket.AF_UNIX
-                create = (
-                    self.loop.create_unix_server if is_path else self.loop.create_server
-                )
-                server = await create(protocols, sock=listener, backlog=BACKLOG)
-                self.servers.append(server)
+                self.servers.append(Acceptor(listener, protocols, rounds, most))
 
     def _sockets(self, door: Door) -> Sequence[socket.socket]:
         """Return the sockets of a door: that of admins is the last, if there is one."""
@@ -131,7 +129,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
             doors = self.service.doors
             at_once = doors if self.config.endpoint.listen == "at_once" else doors[1:]
             if at_once:
-                await self._listen(self.service, at_once)
+                self._listen(self.service, at_once)
                 self.service.start_loading()
             else:
                 await self.service.startup()
