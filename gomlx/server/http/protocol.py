@@ -42,10 +42,11 @@ from typing import Final, cast
 from gomlx.errors import GomlxError, InternalError
 from gomlx.server.body import BodyParts
 from gomlx.server.http.connections import Connections
-from gomlx.server.http.head import CLOSE, Head
+from gomlx.server.http.head import CLOSE, HEAD_END, Head
 from gomlx.server.http.peer import Inflow, Peer
 from gomlx.server.http.reader import NEED_DATA, NOT_OURS, CompleteRequest, Reader
 from gomlx.server.http.response import (
+    HeadTooLarge,
     ReceiveTimeout,
     TooManyConnections,
     response,
@@ -326,6 +327,10 @@ class HotProtocol(asyncio.Protocol):
         if self._state in (ConnectionState.CLOSING, ConnectionState.OVER):
             return  # it has not waited for its turn
         rest = self._reader.rest
+        limit = self._connections.limits.header_bytes
+        if len(rest) > limit and rest.find(HEAD_END, 0, limit) < 0:
+            self._refuse(HeadTooLarge(limit))
+            return
         self._peer.send()
         self._leave()
         protocol = self._successor(rest)

@@ -152,6 +152,13 @@ async def test_what_comes_before_its_turn_goes_on_with_it(path: Path_) -> None:
     assert crowd.transports[-1].written == b"HANDED OVER:" + request
 
 
+async def test_a_head_over_the_limit_is_not_handed_over(path: Path_) -> None:
+    crowd = Crowd(path)
+    crowd.protocols[-1].data_received(b"x: y\r\n" * LIMITS.header_bytes)
+    await crowd.turns()
+    assert crowd.transports[-1].written.startswith(b"HTTP/1.1 431 ")
+
+
 async def test_one_that_is_lost_before_its_turn_is_not_handed_over(
     path: Path_,
 ) -> None:

@@ -33,6 +33,8 @@ from gomlx.server.routes.mly_operations import Operations
 from gomlx.server.routes.page.stats import Stats
 from gomlx.server.routes.stream import StreamLimits, StreamRoute
 
+_LINES_SECONDS = 0.001  # of a turn for lines of streams: hits wait for one of them
+
 
 @dataclass(frozen=True)
 class WorkerParts:
@@ -123,7 +125,7 @@ def _stream_limits(endpoint: Endpoint, bodies: BodyBudget) -> StreamLimits:
         receive_seconds=endpoint.receive_seconds,
         idle_seconds=endpoint.stream_idle_seconds,
         bodies=bodies,
-        pace=Pace(),
+        pace=Pace(_LINES_SECONDS),
     )
 
 
