@@ -189,6 +189,7 @@ ARROWS = {
         "errors",
         "server.recording.heads",
         "server.rounds",
+        "runtime.randomness",
     },
     "server.recording": {
         "server.body",
@@ -224,6 +225,7 @@ ARROWS = {
         "models.serving",
         "models.version",
         "runtime.logs",
+        "runtime.networks",
     },
     "server.routes": {
         "server.access",

@@ -110,6 +110,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     worker_timeout_seconds: Positive = 60  # a worker without a heartbeat is replaced
     max_requests: Annotated[int, Meta(ge=0)] = 0  # then a worker is recycled; 0: never
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # may use h2c
+    # X-Request-Id: answers have that of their request; or each has one; or none.
+    request_id: Literal["echo", "make", "off"] = "echo"
     # Whether they may tell whose connection it is, with the PROXY protocol.
     proxy_protocol: bool = False
     tls: Tls | None = None  # None: cleartext

@@ -23,8 +23,8 @@ class Networks:
     def __init__(self, given: Iterable[str]) -> None:
         self._networks = [network_of(text) for text in given]
 
-    def __contains__(self, peer: str) -> bool:
-        address = address_of_text(peer)
+    def __contains__(self, peer: object) -> bool:
+        address = address_of_text(peer) if isinstance(peer, str) else None
         return address is not None and any(address in one for one in self._networks)
 
 

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from gomlx.server.http.cors import CorsRules, as_lines
 from gomlx.server.http.head import HEAD_END, may_begin_hot_request
+from gomlx.server.http.ids.field import REQUEST_ID, RequestIds, without_id
 from gomlx.server.http.limits import HttpLimits
+from gomlx.server.http.peer import Peer
 from gomlx.server.http.places import PlaceHolder, Places
 from gomlx.server.http.turn import Turn
 from gomlx.server.predict.predictor import Predictor
@@ -26,6 +28,13 @@ class HotConnection(PlaceHolder, Protocol):
         """Close it if its time is up; called once a second."""
 
 
+class GoesOn(Protocol):
+    """A protocol for connections that another one of ours has begun."""
+
+    def go_on(self, peer: Peer, rest: bytes, /) -> None:
+        """Go on from what the peer has sent, and is not answered."""
+
+
 @dataclass(frozen=True)
 class Successors:
     """Makes the protocols that connections are handed over to.
@@ -33,7 +42,8 @@ class Successors:
     gunicorn: for every request. http2: for connections of HTTP/2; None: they are
     Gunicorn's, too. may_use_h2c: whether the peer with an address may use it in the
     clear. application: the ASGI application that both call. rounds: when connections
-    are opened, and Gunicorn's protocols take over and read on.
+    are opened, and Gunicorn's protocols take over and read on. identifying: for
+    requests of HTTP/1.1 that have an id. ids: decides which; None: none has one.
     """
 
     gunicorn: "Callable[[Connections], asyncio.Protocol]"
@@ -41,6 +51,8 @@ class Successors:
     may_use_h2c: Callable[[Any], bool]
     application: Any = None
     rounds: Rounds = field(default_factory=Rounds)
+    identifying: "Callable[[Connections], GoesOn] | None" = None
+    ids: RequestIds | None = None
 
 
 class Connections:
@@ -63,6 +75,8 @@ class Connections:
         self.parse = TracingHeadParser(
             routes, limits.body_bytes, limits.request_seconds, not cors.varies
         )
+        if successors.ids is not None:
+            self.parse.unusual |= {REQUEST_ID}
         self.limits = limits
         self.successors = successors
         self.places = places
@@ -103,7 +117,7 @@ class Connections:
         if end < len(HEAD_END):
             return may_begin_hot_request(data)
         parser = self.parse.certified(names)
-        head = data[:end]
+        head = without_id(data[:end]) if self.successors.ids else data[:end]
         return parser(head) is not None or parser.read(head) is not None
 
     def configure(self, limits: HttpLimits, is_served: Callable[[str], bool]) -> None:

@@ -4,7 +4,7 @@ A pure function of the bytes, so its result can be kept: a client sends the same
 again and again, and then the strict parser (llhttp) runs once.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol
@@ -23,6 +23,7 @@ _UNUSUAL = frozenset(
     {b"transfer-encoding", b"expect", b"upgrade", b"content-encoding", TRACEPARENT}
 )
 _ORIGIN = frozenset({b"origin"})
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for"})  # by which proxies
 _TIMEOUT = deadlines.HEADER.lower().encode()
 _ONCE = frozenset({b"host", b"content-type", b"authorization", _TIMEOUT})
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
@@ -37,6 +38,8 @@ _NOBODY = frozenset[str]()
 # names of its client's certificate.
 Admits = Callable[[str, str | None, frozenset[str]], bool]
 NameFilter = Callable[[frozenset[str]], frozenset[str]]
+# The address that the headers which proxies add name as that of the client, or "".
+ClientOf = Callable[[Sequence[tuple[bytes, bytes]]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Head:
     query: None for a POST. length: the bytes of its body. connection: what the answer
     says of the connection: CLOSE, or that it goes on, which is "" over HTTP/1.1 and
     KEEP_ALIVE over HTTP/1.0. timeout_seconds: how long the request waits for its
-    answer.
+    answer. client: whose request it is, if it comes from a trusted proxy, where that
+    is told at all.
     """
 
     model: str
@@ -55,6 +59,7 @@ class Head:
     connection: str
     timeout_seconds: float
     is_http_1_0: bool = False
+    client: str = ""
 
 
 ParseHead = Callable[[bytes], Head | None]
@@ -104,6 +109,7 @@ class HeadParser:
         self.short = lru_cache(_KEPT_HEADS)(self._parse)
         self._admits: Admits | None = None  # None: all
         self._known: NameFilter | None = None
+        self._client_of: ClientOf | None = None
         self._names = _NOBODY  # of the certificate of its connections' clients
         self._certified: dict[frozenset[str], HeadParser] = {}
         self._forgets: list[Callable[[], None]] = []
@@ -127,6 +133,15 @@ class HeadParser:
         self._known = known
         self.forget()
 
+    def tell_clients(self, client_of: ClientOf) -> None:
+        """Have each Head tell whose request it is, as its headers have it."""
+        self._client_of = client_of
+        self.forget()
+
+    def client_of(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
+        """Return whose request it is by its headers, where that is told."""
+        return self._client_of(headers) if self._client_of and headers else ""
+
     def certified(self, names: frozenset[str]) -> "HeadParser":
         """Return the parser for connections whose client's certificate has names."""
         names = self._known(names) if self._known else _NOBODY
@@ -137,6 +152,7 @@ class HeadParser:
             parser = self._anew()
             parser.unusual = self.unusual
             parser._admits = self._admits
+            parser._client_of = self._client_of
             parser._names = names
             self._certified[names] = parser
             self.when_forgotten(parser.forget)
@@ -220,8 +236,11 @@ class HeadParser:
             return None
         text = line[1].partition(b"?")[2].decode("latin-1") if is_get else None
         connection = headers.connection
+        client = self.client_of(headers.forwarded)
         return Head(
-            model, text, headers.length, connection, seconds, headers.is_http_1_0
+            *(model, text, headers.length, connection, seconds),
+            headers.is_http_1_0,
+            client,
         )
 
 
@@ -238,6 +257,7 @@ class _Headers:
         self.is_http_1_0 = is_http_1_0
         self.timeout: str | None = None
         self.authorization: str | None = None
+        self.forwarded: list[tuple[bytes, bytes]] = []
         self._unusual = unusual
         self._is_unusual = False
         self._names: set[bytes] = set()
@@ -259,6 +279,8 @@ class _Headers:
             self.timeout = value.decode("latin-1")
         elif name == b"authorization":
             self.authorization = value.decode("latin-1")
+        elif name in FORWARDED:
+            self.forwarded.append((name, value))
         elif name == b"host":
             self._is_unusual = self._is_unusual or not is_host(value)
 

@@ -111,6 +111,10 @@ class Peer:
         self.send()
         self._transport.close()
 
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """Have another protocol of ours go on, which knows all that this knows."""
+        self._transport.set_protocol(protocol)
+
     def hand_over(self, protocol: asyncio.Protocol) -> None:
         """Give the transport to another protocol."""
         self.set_reading(True)

@@ -41,8 +41,9 @@ from typing import Final, cast
 
 from gomlx.errors import GomlxError, InternalError
 from gomlx.server.body import BodyParts
-from gomlx.server.http.connections import Connections
-from gomlx.server.http.head import CLOSE, HEAD_END, Head
+from gomlx.server.http.connections import Connections, GoesOn
+from gomlx.server.http.head import CLOSE, HEAD_END, Head, HeadParser, ParsesHeads
+from gomlx.server.http.ids.field import has_id
 from gomlx.server.http.peer import Inflow, Peer
 from gomlx.server.http.reader import NEED_DATA, NOT_OURS, CompleteRequest, Reader
 from gomlx.server.http.response import (
@@ -98,8 +99,7 @@ class HotProtocol(asyncio.Protocol):
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._turn = connections.turn
-        parser = connections.parse.for_connection()
-        self._reader = Reader(parser, connections.limits)
+        self._reader = Reader(self._heads_of(connections.parse), connections.limits)
         self._state = _IDLE
         # When the last request was answered, or an incomplete one began.
         self._since = connections.now
@@ -116,6 +116,11 @@ class HotProtocol(asyncio.Protocol):
     def timeout_seconds(self) -> float:
         """How long the request waits for its answer."""
         return self.head.timeout_seconds
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request that is being answered: it has none here."""
+        return ""
 
     # --- asyncio's calls ---
 
@@ -144,12 +149,24 @@ class HotProtocol(asyncio.Protocol):
         if rest:
             self.data_received(rest)
 
+    def go_on(self, peer: Peer, rest: bytes) -> None:
+        """Go on for another hot protocol, from a request that it has not answered."""
+        self._peer = peer
+        self._identify()
+        self._connections.join(self)
+        peer.set_protocol(self)
+        self.data_received(rest)
+
     def _identify(self) -> None:
         """Parse for who the client is by its certificate, if that matters."""
         parse = self._connections.parse
         if parse.tells_certificates:
             names = self._peer.caller.certificate.valid_names
-            self._reader.use(parse.certified(names).for_connection())
+            self._reader.use(self._heads_of(parse.certified(names)))
+
+    def _heads_of(self, parser: HeadParser) -> ParsesHeads:
+        """Return what parses the heads of this connection."""
+        return parser.for_connection()
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader
@@ -231,8 +248,8 @@ class HotProtocol(asyncio.Protocol):
         self.arrived = perf_counter()
         self._turn.call_at_end(partial(head.predict, self))
 
-    def reply(self, reply: Reply) -> None:
-        """Send the answer, and begin the next request."""
+    def reply(self, reply: Reply, more: bytes = b"") -> None:
+        """Send the answer, and begin the next request. more: lines of its head."""
         if self._state is not _ANSWERING:
             return  # the peer has disconnected
         connections = self._connections
@@ -245,7 +262,8 @@ class HotProtocol(asyncio.Protocol):
         self.text = b""
         self.pending = None
         connection = CLOSE if connections.is_draining else head.connection
-        answer = response(reply, connections.lines, connection)
+        lines = connections.lines
+        answer = response(reply, lines + more if more else lines, connection)
         self._turn.will_send(answer, self._peer)
         if connection is CLOSE:
             self._close()
@@ -260,12 +278,12 @@ class HotProtocol(asyncio.Protocol):
             predictor = self._turn.predictor
             self.reply(predictor.refusal(self.head.model, InternalError()))
 
-    def _refuse(self, error: GomlxError) -> None:
-        """Reply with the error, and close."""
+    def _refuse(self, error: GomlxError, more: bytes = b"") -> None:
+        """Reply with the error, and close. more: lines of the answer's head."""
         connections = self._connections
         reply = connections.turn.predictor.refusal("", error)
         self._since = connections.now
-        answer = response(reply, connections.lines, CLOSE)
+        answer = response(reply, connections.lines + more, CLOSE)
         self._turn.will_send(answer, self._peer)
         self._close()
 
@@ -333,10 +351,21 @@ class HotProtocol(asyncio.Protocol):
             return
         self._peer.send()
         self._leave()
+        identifying = self._identifying(rest)
+        if identifying is not None:
+            identifying.go_on(self._peer, rest)
+            return
         protocol = self._successor(rest)
         self._peer.hand_over(protocol)
         if rest:
             protocol.data_received(rest)
+
+    def _identifying(self, rest: bytes) -> GoesOn | None:
+        """Return what goes on from a request with an id; None: it has none."""
+        identifying = self._connections.successors.identifying
+        if identifying is None or not has_id(rest):
+            return None
+        return identifying(self._connections)
 
     def _successor(self, rest: bytes) -> asyncio.Protocol:
         successors = self._connections.successors

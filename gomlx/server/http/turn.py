@@ -233,7 +233,9 @@ class Turn:
                 # PERF: a hot route is one of a model that the predictor has.
                 self._models[model].predict(of_model)
             except Exception as error:  # one model's bug is not another's
-                log.error("model %s: a bug", model, exc_info=error)
+                ids = [one.request_id for one in of_model if one.request_id]
+                where = f", requests {' '.join(ids)}" if ids else ""
+                log.error("model %s%s: a bug", model, where, exc_info=error)
                 for requester in of_model:
                     requester.fail()
 

@@ -1,7 +1,7 @@
 """The access log: one JSON object for each sampled request."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import lru_cache
 from time import time
 from typing import NamedTuple
@@ -48,7 +48,8 @@ class Origin(NamedTuple):
 class Access(NamedTuple):
     """A request and its response; seconds: from its last byte to the response.
 
-    method and target are "" where the request was refused before it was read.
+    method and target are "" where the request was refused before it was read. client:
+    whose request its headers say that it is; "": they do not.
     """
 
     peer: str
@@ -60,6 +61,7 @@ class Access(NamedTuple):
     model: str = ""
     cache_status: str = ""
     request_id: str = ""
+    client: str = ""
 
 
 class AccessRecorder:
@@ -68,7 +70,7 @@ class AccessRecorder:
     PERF: the protocols count the gap down themselves.
     """
 
-    __slots__ = ("_sampler", "_shows_queries", "_writer", "counts", "gap")
+    __slots__ = ("_proxies", "_sampler", "_shows_queries", "_writer", "counts", "gap")
 
     def __init__(
         self,
@@ -76,12 +78,15 @@ class AccessRecorder:
         writer: LineWriter,
         counts: LineCounts,
         shows_queries: bool,
+        proxies: Container[str] = (),
     ) -> None:
+        """proxies: whose word is taken for whose request it is."""
         self.gap = sampler.gap
         self.counts = counts
         self._sampler = sampler
         self._writer = writer
         self._shows_queries = shows_queries
+        self._proxies = proxies
 
     def chosen(self) -> None:
         """Begin the next gap: a request is chosen."""
@@ -94,10 +99,15 @@ class AccessRecorder:
         """
         ended = time()
         self._writer.put(
-            lambda: [access_line(make(), ended, self._shows_queries)],
+            lambda: [access_line(self._told(make()), ended, self._shows_queries)],
             _LINE_BYTES + size,
             self.counts,
         )
+
+    def _told(self, access: Access) -> Access:
+        """Return a request with the peer that a trusted proxy has told."""
+        is_told = access.client and (not access.peer or access.peer in self._proxies)
+        return access._replace(peer=access.client) if is_told else access
 
 
 _origin = lru_cache(256)(Origin.of)

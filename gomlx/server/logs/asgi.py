@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from typing import Any
 
+from gomlx.server.http.ids.asgi import request_id_of
 from gomlx.server.logs.access import Access, AccessRecorder
 
 _Application = Callable[..., Awaitable[None]]
@@ -41,30 +42,26 @@ class LoggedApp:
 
 
 class _ObservedResponse:
-    """Passes a response on; its status, the bytes of its body, and two headers."""
+    """Passes a response on; its status, the bytes of its body, and Cache-Status."""
 
     def __init__(self, send: _Send) -> None:
         self.status = 0
         self.size = 0
         self.cache_status = ""
-        self.request_id = ""
         self._send = send
 
     async def __call__(self, message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = message.get("headers", ())
-            self.cache_status = header(headers, b"cache-status")
-            self.request_id = header(headers, b"x-request-id")
+            self.cache_status = _cache_status(message.get("headers", ()))
         else:
             self.size += len(message.get("body", b""))
         await self._send(message)
 
 
-def header(headers: Any, wanted: bytes) -> str:
-    """Return the value of a header, or ""."""
+def _cache_status(headers: Any) -> str:
     for name, value in headers:
-        if name.lower() == wanted:
+        if name.lower() == b"cache-status":
             return str(value.decode("latin-1"))
     return ""
 
@@ -84,5 +81,5 @@ def _access_of(scope: Any, response: _ObservedResponse, seconds: float) -> Acces
         seconds,
         model[1].decode("latin-1") if model else "",
         response.cache_status,
-        response.request_id or header(scope["headers"], b"x-request-id"),
+        request_id_of(scope),
     )

@@ -7,7 +7,7 @@ from typing import Any
 from gomlx.errors import GomlxError
 from gomlx.models.serving.current import LiveVersion
 from gomlx.models.version import model_of
-from gomlx.server.logs.rows import RowRecorder, VersionFacts
+from gomlx.server.logs.rows import AnsweredRequest, RowRecorder, VersionFacts
 from gomlx.server.predict.lookup import VersionLookup
 from gomlx.server.predict.model import ModelPredictor
 from gomlx.server.predict.parse import ParsedRequest
@@ -45,16 +45,15 @@ class RecordingModelPredictor(ModelPredictor):
 
     def ended(self, pending: PendingRequest, error: GomlxError | None) -> None:
         """Reply to a request that had to wait, and log rows of it."""
-        text = pending.requester.text  # a requester has the next one soon
-        super().ended(pending, error)
+        recorder = self._recorder
         if error is None:
-            answers: list[bytes] = pending.answers  # type: ignore[assignment] # none is None
-            recorder = self._recorder
-            recorder.gap -= len(answers)
-            if recorder.gap < 0:
-                facts = VersionFacts.of(pending.live)
-                status = pending.cache_status()
-                recorder.record(facts, text, pending.parsed, answers, status)
+            recorder.gap -= len(pending.answers)
+        if error is None and recorder.gap < 0:
+            answered = _answered(pending)  # now: a requester has the next one soon
+            super().ended(pending, error)
+            recorder.record(answered)
+        else:
+            super().ended(pending, error)
 
     def _version_lookup(self, live: LiveVersion, policy: CachePolicy) -> VersionLookup:
         return RecordingLookup(self._recorder, live, policy, self._max_rows)
@@ -83,15 +82,34 @@ class RecordingLookup(VersionLookup):
 
     def hit(
         self,
-        text: bytes | str,
+        requester: Requester,
         parsed: ParsedRequest,
         seconds: float,
         answers: Sequence[bytes],
     ) -> Reply:
         """Return the reply where all rows are cached; log rows of it."""
-        reply = _hit(self, text, parsed, seconds, answers)
+        reply = _hit(self, requester, parsed, seconds, answers)
         recorder = self._recorder
         recorder.gap -= len(answers)
         if recorder.gap < 0:
-            recorder.record(self._facts, text, parsed, answers, reply.cache_status)
+            text = requester.text
+            called = requester.request_id
+            status = reply.cache_status
+            recorder.record(
+                AnsweredRequest(self._facts, text, parsed, answers, status, called)
+            )
         return reply
+
+
+def _answered(pending: PendingRequest) -> AnsweredRequest:
+    """Return a request that had to wait, and has all answers."""
+    answers: list[bytes] = pending.answers  # type: ignore[assignment] # none is None
+    requester = pending.requester
+    return AnsweredRequest(
+        VersionFacts.of(pending.live),
+        requester.text,
+        pending.parsed,
+        answers,
+        pending.cache_status(),
+        requester.request_id,
+    )

@@ -43,13 +43,14 @@ class VersionFacts(NamedTuple):
 
 
 class AnsweredRequest(NamedTuple):
-    """A request and its answers. text: of a POST (bytes), or a GET's query."""
+    """A request and its answers. text: of a POST, or a GET's query (str)."""
 
     version: VersionFacts
-    text: bytes | str
+    text: bytes | str | BodyParts
     parsed: ParsedRequest
     answers: Sequence[bytes]
     cache_status: str
+    request_id: str = ""
 
 
 class RowRecorder:
@@ -82,15 +83,9 @@ class RowRecorder:
         outputs = {tensor.name for tensor in signature.answered}
         return {*(self._fields or ())} - {*signature.names} - outputs
 
-    def record(
-        self,
-        version: VersionFacts,
-        text: bytes | str | BodyParts,
-        parsed: ParsedRequest,
-        answers: Sequence[bytes],
-        cache_status: str,
-    ) -> None:
+    def record(self, request: AnsweredRequest) -> None:
         """Log rows of a request, for whose rows the gap was counted down below 0."""
+        answers = request.answers
         rows = len(answers)
         place = rows + self.gap
         places = []
@@ -98,12 +93,12 @@ class RowRecorder:
             places.append(place)
             place += 1 + self._sampler.next()
         self.gap = place - rows
-        whole = text.joined() if isinstance(text, BodyParts) else text
-        request = AnsweredRequest(version, whole, parsed, answers, cache_status)
+        if isinstance(request.text, BodyParts):  # whose parts are dropped soon
+            request = request._replace(text=request.text.joined())
         answered = time()
         self._writer.put(
             lambda: row_lines(request, places, answered, self._fields),
-            len(whole) + sum(len(answers[i]) + _LINE_BYTES for i in places),
+            len(request.text) + sum(len(answers[i]) + _LINE_BYTES for i in places),
             self._counts,
         )
 
@@ -136,10 +131,14 @@ def row_lines(
             "row": _allowed(row, fields),
             "answer": _allowed_answer(answers[place], fields),
         }
+        if request.request_id:
+            fields_of_line["request_id"] = request.request_id
         yield orjson.dumps(fields_of_line, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _decoded(text: bytes | str, signature: Signature) -> Any:
+def _decoded(text: bytes | str | BodyParts, signature: Signature) -> Any:
+    if isinstance(text, BodyParts):
+        text = text.joined()
     if isinstance(text, str):
         return signature.parse(parse_qsl(text, keep_blank_values=True))
     try:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from gomlx.config.schema import AccessLog, Config, LineFile, RequestLog
 from gomlx.metrics.instruments import Counter
+from gomlx.runtime.networks import Networks
 from gomlx.server.http.connections import Connections
+from gomlx.server.http.ids.field import RequestIds
+from gomlx.server.http.ids.protocol import IdentifyingProtocol
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.logs.access import AccessRecorder
 from gomlx.server.logs.asgi import LoggedApp
-from gomlx.server.logs.hot import LoggedProtocol
+from gomlx.server.logs.hot import LoggedIdentifyingProtocol, LoggedProtocol
 from gomlx.server.logs.rows import RowRecorder
 from gomlx.server.logs.sampling import Sampler
 from gomlx.server.logs.sinks import RotatingFile, SharedOutput, Sink
@@ -42,6 +45,7 @@ class WorkerLogs:
         """slot: the worker's number. shared: a folder that all workers have."""
         self._slot = slot
         self._lock = shared / "stdout.lock"
+        self._proxies = Networks(config.endpoint.trusted_proxies)
         self._metrics = metrics
         self._writers: dict[str, LineWriter] = {}
         self._counts: list[LineCounts] = []
@@ -53,8 +57,21 @@ class WorkerLogs:
         }
 
     def hot_protocol(self) -> Callable[[Connections], HotProtocol]:
-        """Return what makes the first protocol of a connection."""
+        """Return what makes the protocol of a connection whose requests have no ids."""
         return partial(LoggedProtocol, self._access) if self._access else HotProtocol
+
+    def identifying_protocol(
+        self, ids: RequestIds
+    ) -> Callable[[Connections], HotProtocol]:
+        """Return what makes the protocol of one whose requests have ids."""
+        if self._access:
+            return partial(LoggedIdentifyingProtocol, self._access, ids)
+        return partial(IdentifyingProtocol, ids)
+
+    @property
+    def tell_peers(self) -> bool:
+        """Whether it matters whose request it is."""
+        return self._access is not None
 
     def http2_requests(self) -> "MakeRequests":
         """Return what makes the requests of a connection of HTTP/2."""
@@ -84,6 +101,7 @@ class WorkerLogs:
             self._writer(options),
             self._line_counts("access", ""),
             options.queries,
+            self._proxies,
         )
 
     def _row_recorder(self, model: str, options: RequestLog) -> RowRecorder:

@@ -16,7 +16,7 @@ from gomlx.server.predict.parse import (
 )
 from gomlx.server.predict.policy import CachePolicy
 from gomlx.server.predict.reply import Reply, hit_status
-from gomlx.server.predict.request import ParsingRequest
+from gomlx.server.predict.request import ParsingRequest, Requester
 
 _KEPT_ROWS = 8  # of a request whose text is remembered
 
@@ -64,7 +64,7 @@ class VersionLookup:
 
     def hit(
         self,
-        text: bytes | str,
+        requester: Requester,
         parsed: ParsedRequest,
         seconds: float,
         answers: Sequence[bytes],
@@ -74,6 +74,7 @@ class VersionLookup:
         Its text is likely to come again, and is then not parsed again. Texts that miss
         are not remembered: most come once, and would push out those that recur.
         """
+        text: bytes | str = requester.text  # type: ignore[assignment] # it is parsed
         if text not in self._recent.newer and len(answers) <= _KEPT_ROWS:
             self._recent.remember(text, parsed)
         if seconds != self._seconds:  # PERF: most requests have come in one turn

@@ -242,7 +242,7 @@ class ModelPredictor:
             counts.ok.n += 1
             counts.seconds.add(seconds)
             # PERF: none of them is None, but cast() is a call.
-            reply = lookup.hit(requester.text, one, seconds, answers)  # type: ignore[arg-type]
+            reply = lookup.hit(requester, one, seconds, answers)  # type: ignore[arg-type]
             self._reply(requester, reply)
 
     def _start(
@@ -279,7 +279,7 @@ class ModelPredictor:
 
     def _refuse(self, requester: Requester, error: Exception) -> None:
         if not isinstance(error, GomlxError):
-            _log_bug(self._name, error)
+            _log_bug(self._name, requester, error)
             error = InternalError()
         seconds = perf_counter() - requester.arrived
         self._reply(requester, self._counts.refusals.refusal(error, seconds))
@@ -288,9 +288,10 @@ class ModelPredictor:
         try:
             requester.reply(reply)
         except Exception as error:  # a requester's bug must not affect the others
-            _log_bug(self._name, error)
+            _log_bug(self._name, requester, error)
 
 
-def _log_bug(name: str, error: Exception) -> None:
+def _log_bug(name: str, requester: Requester, error: Exception) -> None:
     """Log an exception that is not a GomlxError, with its traceback."""
-    log.error("model %s: a bug", name, exc_info=error)
+    where = f", request {requester.request_id}" if requester.request_id else ""
+    log.error("model %s%s: a bug", name, where, exc_info=error)

@@ -141,12 +141,16 @@ class Predictor:
         text: bytes | str | BodyParts,
         on_reply: OnReply,
         timeout_seconds: float = inf,
+        request_id: str = "",
     ) -> WaitingRequest | None:
         """Answer one JSON body or query string (str), and call on_reply.
 
         Returns what `abandon` needs; None when on_reply was called already.
         """
-        requester = CallbackRequester(text, on_reply, perf_counter(), timeout_seconds)
+        arrived = perf_counter()
+        requester = CallbackRequester(
+            text, on_reply, arrived, timeout_seconds, request_id
+        )
         if len(text) >= LARGE_BYTES and name in self.models:
             self.models[name].predict_large(requester)
         else:

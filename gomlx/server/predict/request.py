@@ -51,6 +51,10 @@ class Requester(Protocol):
     def timeout_seconds(self) -> float:
         """How long the request waits for its answers, from its arrival."""
 
+    @property
+    def request_id(self) -> str:
+        """What it is called in logs and traces; "": nothing."""
+
     def reply(self, reply: Reply, /) -> None:
         """Send the reply. Called once, at once or later; never once abandoned."""
 
@@ -63,6 +67,7 @@ class CallbackRequester:
     reply: OnReply
     arrived: float
     timeout_seconds: float
+    request_id: str = ""
     pending: "WaitingRequest | None" = None
 
 

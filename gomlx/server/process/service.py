@@ -39,6 +39,7 @@ from gomlx.server.process.answering.handlers import (
     WorkerParts,
     build_handlers,
     http_limits,
+    request_ids,
 )
 from gomlx.server.process.configuring import (
     ConfigFollower,
@@ -92,7 +93,11 @@ class Service:
         accesses = ServicePermissions(config.endpoint)
         parts = _parts(config, hooks, metrics, self._stores, logs, accesses.is_open)
         handlers = build_handlers(config, rundir, parts)
-        maker = DoorMaker(hooks, parts, handlers, logs)
+        ids = request_ids(config.endpoint)
+        self.hot_protocol = logs.hot_protocol()  # the first one of a connection
+        if ids and ids.makes:
+            self.hot_protocol = logs.identifying_protocol(ids)
+        maker = DoorMaker(hooks, parts, handlers, logs, ids)
         self.doors = maker.doors(accesses, config)
         for door in self.doors:
             door.connections.parse.record(parts.recording)

@@ -90,6 +90,11 @@ class RecordedRequester:
         return self._requester.timeout_seconds
 
     @property
+    def request_id(self) -> str:
+        """What it is called in logs and traces."""
+        return self._requester.request_id
+
+    @property
     def pending(self) -> WaitingRequest | None:
         """What it waits for."""
         return self._requester.pending
@@ -104,6 +109,8 @@ class RecordedRequester:
             **self._about,
             "http.response.status_code": reply.status,
         }
+        if request_id := self._requester.request_id:
+            outcome["gomlx.request_id"] = request_id
         if reply.version:
             outcome["gomlx.version"] = reply.version
             outcome["gomlx.cache_status"] = reply.cache_status

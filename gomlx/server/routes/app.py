@@ -14,6 +14,7 @@ from gomlx.errors import GomlxError, InternalError, Unauthorized
 from gomlx.models.serving.current import Current
 from gomlx.server.access.permissions import OPEN, Permissions
 from gomlx.server.http.coding import UnsupportedCoding
+from gomlx.server.http.ids.asgi import request_id_of
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.routes.eval import EvalRoute
 from gomlx.server.routes.gate import ForAdmins, Gate
@@ -181,7 +182,9 @@ class _Errors:
         params: dict[str, Any],
     ) -> None:
         """Any other exception is a bug: its message is only for the log."""
-        log.error("unexpected", exc_info=error)
+        called = request_id_of(request.scope)
+        where = f", request {called}" if called else ""
+        log.error("unexpected%s", where, exc_info=error)
         send(response, self._predictor.refusal("", InternalError()))
 
     async def not_found(self, req: falcon.asgi.Request, resp: Any, **_: Any) -> None:

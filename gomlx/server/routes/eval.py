@@ -9,6 +9,7 @@ import falcon.asgi
 from gomlx.errors import TooLarge
 from gomlx.server.body import BodyParts
 from gomlx.server.http.coding import check_transfer, coding_of, unpacked
+from gomlx.server.http.ids.asgi import request_id_of
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict import deadlines
@@ -55,11 +56,12 @@ class EvalRoute:
         seconds = deadlines.timeout_seconds(header, self._limits.request_seconds)
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         on_reply = partial(_resolve, reply)
+        called = request_id_of(request.scope)
         start = span_start(self._recording, request)
         if start is None or name not in self._predictor.models:
-            pending = self._predictor.submit(name, text, on_reply, seconds)
+            pending = self._predictor.submit(name, text, on_reply, seconds, called)
         else:
-            one = CallbackRequester(text, on_reply, perf_counter(), seconds)
+            one = CallbackRequester(text, on_reply, perf_counter(), seconds, called)
             start.predict(name, one, request.method)
             pending = one.pending
         try:

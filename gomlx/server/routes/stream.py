@@ -19,6 +19,7 @@ import falcon.asgi
 from gomlx.errors import GomlxError, TooLarge
 from gomlx.server.body import BodyBudget, BodyParts, TooManyBodies
 from gomlx.server.http.coding import check_transfer, coding_of
+from gomlx.server.http.ids.asgi import request_id_of
 from gomlx.server.pace import Pace
 from gomlx.server.predict.predictor import Predictor
 from gomlx.server.predict.reply import Reply
@@ -97,12 +98,13 @@ class StreamRoute:
     def _stream(
         self, request: falcon.asgi.Request, name: str
     ) -> "Stream | StreamRecording":
+        called = request_id_of(request.scope)
         start = span_start(self._recording, request)
         if start is None:
-            return Stream(self._predictor, name, request.stream, self._limits)
+            return Stream(self._predictor, name, request.stream, self._limits, called)
         lines = start.stream(name)
         predictor = recording_predictor(self._predictor, lines)
-        stream = Stream(predictor, name, request.stream, self._limits)
+        stream = Stream(predictor, name, request.stream, self._limits, called)
         return StreamRecording(stream, lines)
 
 
@@ -110,8 +112,15 @@ class Stream:
     """One stream: iterate for the response's body, then close."""
 
     def __init__(
-        self, predictor: Predictor, name: str, body: RequestBody, limits: StreamLimits
+        self,
+        predictor: Predictor,
+        name: str,
+        body: RequestBody,
+        limits: StreamLimits,
+        request_id: str = "",
     ) -> None:
+        """request_id: that of all its lines."""
+        self._request_id = request_id
         self._predictor = predictor
         self._name = name
         self._body = body
@@ -219,7 +228,7 @@ class Stream:
         line = self._window.open(len(text))
         completed = partial(self._complete, line)
         pending = self._predictor.submit(
-            self._name, text, completed, self._limits.line_seconds
+            self._name, text, completed, self._limits.line_seconds, self._request_id
         )
         self._window.submitted(line, pending)
         self._limits.pace.spend(time.perf_counter() - started)

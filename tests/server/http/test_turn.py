@@ -25,6 +25,7 @@ class Requester:
         self.text: Any = b""
         self.arrived = 0.0
         self.timeout_seconds = 5.0
+        self.request_id = ""
         self.pending: WaitingRequest | None = None
         self.unsent: list[bytes] = []
         self.sent: list[bytes] = []

@@ -138,6 +138,7 @@ class FakeRequester:
     text: bytes | str | BodyParts = b""
     arrived: float = field(default_factory=perf_counter)
     timeout_seconds: float = 30.0
+    request_id: str = ""
     pending: WaitingRequest | None = None
     replies: list[Reply] = field(default_factory=list)
 

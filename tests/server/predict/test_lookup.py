@@ -10,6 +10,7 @@ from tests.server.predict.fakes import (
     DIGEST,
     FakeBatcher,
     FakeCache,
+    FakeRequester,
     live_version,
     parsed_of,
 )
@@ -45,12 +46,12 @@ def test_without_a_cache_there_are_no_hits() -> None:
 
 def test_a_hit() -> None:
     lookup, _ = cached_lookup()
-    reply = lookup.hit(b"text", parsed_of(1), 0.0015, [ANSWER])
+    reply = lookup.hit(FakeRequester(b"text"), parsed_of(1), 0.0015, [ANSWER])
     begin = b'{"status":"ok","dictHash":7,"serviceTimeMcs":'
     assert reply.body == begin + b'1500,"data":' + ANSWER + b"}"
     assert reply.cache_status == "gomlx; hit; detail=L1"
     assert reply.version == DIGEST
-    batch = lookup.hit(b"texts", parsed_of(1, 2), 0.002, [ANSWER] * 2)
+    batch = lookup.hit(FakeRequester(b"texts"), parsed_of(1, 2), 0.002, [ANSWER] * 2)
     data = b"[" + ANSWER + b"," + ANSWER + b"]"
     assert batch.body == begin + b'2000,"data":' + data + b"}"
     assert batch.cache_status == 'gomlx; hit; detail="rows=2,hits=2"'
@@ -58,6 +59,6 @@ def test_a_hit() -> None:
 
 def test_the_texts_of_hits_are_not_parsed_again() -> None:
     lookup, _ = cached_lookup()
-    lookup.hit(b"eight", parsed_of(*range(8)), 0.0, [ANSWER] * 8)
-    lookup.hit(b"nine", parsed_of(*range(9)), 0.0, [ANSWER] * 9)
+    lookup.hit(FakeRequester(b"eight"), parsed_of(*range(8)), 0.0, [ANSWER] * 8)
+    lookup.hit(FakeRequester(b"nine"), parsed_of(*range(9)), 0.0, [ANSWER] * 9)
     assert lookup.parser.recent.newer == {b"eight": parsed_of(*range(8))}

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from gomlx.errors import InvalidInput
-from gomlx.server.http.head import KEPT_BYTES, TRACEPARENT, Head
+from gomlx.server.http.head import FORWARDED, KEPT_BYTES, TRACEPARENT, Head
 from gomlx.server.http.http2.engine import Header
+from gomlx.server.http.ids.field import MOST_BYTES, REQUEST_ID, RequestIds
 from gomlx.server.http.target import is_host
 from gomlx.server.predict import deadlines
 from gomlx.server.predict.reply import Reply
@@ -25,10 +27,16 @@ class FieldsParser:
     What parses the heads of HTTP/1.1 decides alike: the same routes, the same limits.
     """
 
-    def __init__(self, parser: TracingHeadParser, max_bytes: int) -> None:
-        """max_bytes: of all fields."""
+    def __init__(
+        self,
+        parser: TracingHeadParser,
+        max_bytes: int,
+        ids: RequestIds | None = None,
+    ) -> None:
+        """max_bytes: of all fields. ids: decides which id a request has, if it can."""
         self.max_bytes = max_bytes
         self._parser = parser
+        self._ids = ids
         self._kept: dict[HeaderFields, Head | None] = {}
         self._certified: dict[TracingHeadParser, FieldsParser] = {}
         parser.when_forgotten(self._kept.clear)
@@ -37,18 +45,24 @@ class FieldsParser:
         """Return the parser for connections whose client's certificate has names."""
         parser = self._parser.certified(names)
         if parser not in self._certified:
-            found = FieldsParser(parser, self.max_bytes)
+            found = type(self)(parser, self.max_bytes, self._ids)
             self._certified[parser] = self if parser is self._parser else found
         return self._certified[parser]
 
-    def __call__(self, fields: HeaderFields) -> Head | None:
+    def __call__(self, fields: HeaderFields) -> "Head | IdentifiedHead | None":
         # PERF: a client sends the same fields again and again.
         try:
             return self._kept[fields]
         except KeyError:
-            if _is_traced(fields):
-                return self._traced(fields)
-            head = self._parse(fields)
+            if self._ids is not None and (at := _place(fields, REQUEST_ID)) is not None:
+                return self._identified(self._ids, fields, at)
+            return self._new(fields)
+
+    def _new(self, fields: HeaderFields) -> Head | None:
+        """Parse fields that are not kept, and keep them."""
+        if _place(fields, TRACEPARENT) is not None:
+            return self._traced(fields)
+        head = self._parse(fields)
         # What is for no hot route may be for one that comes with another version.
         if head is not None and size_of(fields) <= KEPT_BYTES:
             if len(self._kept) >= _KEPT_HEADS:
@@ -56,11 +70,30 @@ class FieldsParser:
             self._kept[fields] = head
         return head
 
+    def _identified(
+        self, ids: RequestIds, fields: HeaderFields, at: int
+    ) -> "IdentifiedHead | None":
+        """Return the Head of a request with an id, which no other has."""
+        head = self._anonymous(fields[:at] + fields[at + 1 :])
+        if head is None:
+            return None
+        value = fields[at][1]
+        # PERF: as nearly all are.
+        is_usual = value.isalnum() and len(value) <= MOST_BYTES
+        return IdentifiedHead(head, value if is_usual else ids.of([value.strip()]))
+
+    def _anonymous(self, fields: HeaderFields) -> Head | None:
+        """Return the Head of a request, but for its id."""
+        try:
+            return self._kept[fields]
+        except KeyError:
+            return self._new(fields)
+
     def _traced(self, fields: HeaderFields) -> Head | None:
         """Return the Head of a request with a traceparent, which no other has."""
         values = [value for name, value in fields if name == TRACEPARENT]
         rest = tuple(field for field in fields if field[0] != TRACEPARENT)
-        head = self(rest)
+        head = self._anonymous(rest)
         recording = self._parser.recording
         if head is None or len(values) > 1:
             return head
@@ -87,7 +120,9 @@ class FieldsParser:
         if not parser.admits(model, given):
             return None
         query = target.partition(b"?")[2].decode("latin-1") if is_get else None
-        return Head(model, query, length, "", seconds)
+        forwarded = [field for field in fields if field[0] in FORWARDED]
+        client = parser.client_of(forwarded)
+        return Head(model, query, length, "", seconds, client=client)
 
     def _is_usual(self, fields: HeaderFields, values: Mapping[bytes, bytes]) -> bool:
         return (
@@ -98,6 +133,30 @@ class FieldsParser:
             and size_of(fields) <= self.max_bytes
             and self._parser.unusual.isdisjoint(values)
         )
+
+
+class MakingFieldsParser(FieldsParser):
+    """One where every request has an id: its own, or a fresh one."""
+
+    def __call__(self, fields: HeaderFields) -> "Head | IdentifiedHead | None":
+        assert self._ids is not None  # it makes them
+        at = _place(fields, REQUEST_ID)
+        if at is not None:
+            return self._identified(self._ids, fields, at)
+        head = self._anonymous(fields)
+        return head and IdentifiedHead(head, self._ids.fresh())
+
+
+class IdentifiedHead(NamedTuple):
+    """The Head of a request, and its id."""
+
+    head: Head
+    request_id: bytes
+
+    @property
+    def query(self) -> str | None:
+        """That of the Head."""
+        return self.head.query
 
 
 def size_of(fields: HeaderFields) -> int:
@@ -145,11 +204,14 @@ def _shared(
     return tuple(fields)
 
 
-def _is_traced(fields: HeaderFields) -> bool:
+def _place(fields: HeaderFields, wanted: bytes) -> int | None:
+    """Return where a field is first."""
+    at = 0
     for name, _ in fields:  # PERF: any() over a generator takes four times as long
-        if name == TRACEPARENT:
-            return True
-    return False
+        if name == wanted:
+            return at
+        at += 1
+    return None
 
 
 def _repeats(fields: HeaderFields) -> bool:

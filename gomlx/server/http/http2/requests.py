@@ -7,13 +7,14 @@
 Each stream ends on its own: answered, or reset by the peer, which abandons its request.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Any, Protocol
 
 from gomlx.server.access.caller import with_caller
 from gomlx.server.http.connections import Connections
+from gomlx.server.http.head import Head
 from gomlx.server.http.http2.bridge import AsgiApplication, BridgedStream, scope_of
 from gomlx.server.http.http2.engine import (
     ConnectionClosed,
@@ -22,6 +23,7 @@ from gomlx.server.http.http2.engine import (
     EngineFailed,
     ErrorCode,
     Event,
+    Header,
     PingAcknowledged,
     RequestReceived,
     StreamClosed,
@@ -31,15 +33,21 @@ from gomlx.server.http.http2.engine import (
 from gomlx.server.http.http2.fields import (
     FieldsParser,
     HeaderFields,
+    IdentifiedHead,
+    MakingFieldsParser,
     response_fields,
     size_of,
 )
-from gomlx.server.http.http2.stream import HotStream, RecordedStream
+from gomlx.server.http.http2.stream import (
+    HotStream,
+    IdentifiedStream,
+    RecordedStream,
+)
 from gomlx.server.http.http2.traffic import Traffic
 from gomlx.server.http.peer import Peer
 from gomlx.server.http.response import HeadTooLarge
 from gomlx.server.predict.reply import Reply
-from gomlx.server.recording.heads import RecordedHead
+from gomlx.server.recording.heads import RecordedHead, Recording
 from gomlx.server.rounds import PeerCall, Rounds
 
 _READING_CALLS = 64
@@ -61,8 +69,9 @@ class Http2Routes:
         application: AsgiApplication,
         requests: "MakeRequests",
     ) -> None:
-        limits = connections.limits
-        self.parse = FieldsParser(connections.parse, limits.header_bytes)
+        ids = connections.successors.ids
+        kind = MakingFieldsParser if ids and ids.makes else FieldsParser
+        self.parse = kind(connections.parse, connections.limits.header_bytes, ids)
         self.application = application
         self.requests = requests
         self.reading = Rounds(_READING_CALLS, _READING_SECONDS)
@@ -170,12 +179,33 @@ class Requests:
             return
         recording = self.connections.parse.recording
         if recording.is_by_chance and recording.is_next():
-            head = recording.taken(head, "2")
-        kind = RecordedStream if type(head) is RecordedHead else HotStream
-        stream = kind(self, number, head)
+            stream = self._chosen(recording, number, head)
+        elif type(head) is Head:
+            stream = HotStream(self, number, head)
+        else:
+            stream = self._special(number, head)
         self.streams[number] = stream
         if is_whole:
             stream.complete(head.query if head.query is not None else b"")
+
+    def _chosen(
+        self, recording: Recording, number: int, head: Head | IdentifiedHead
+    ) -> HotStream:
+        """Return the stream of a request that chance has recorded."""
+        if isinstance(head, IdentifiedHead):
+            return self._special(
+                number, head._replace(head=recording.taken(head.head, "2"))
+            )
+        return self._special(number, recording.taken(head, "2"))
+
+    def _special(self, number: int, found: Head | IdentifiedHead) -> HotStream:
+        """Return the stream of a request that has an id, or is recorded, or both."""
+        request_id = b""
+        head = found
+        if isinstance(head, IdentifiedHead):
+            head, request_id = head
+        kind = RecordedStream if type(head) is RecordedHead else IdentifiedStream
+        return kind(self, number, head, request_id)
 
     def _bridge(self, number: int, fields: HeaderFields, is_whole: bool) -> None:
         """Have the application answer a request."""
@@ -214,11 +244,13 @@ class Requests:
 
     # --- what the peer is sent ---
 
-    def respond(self, stream: HotStream, reply: Reply) -> None:
-        """Send a reply, if the stream still waits for one."""
+    def respond(
+        self, stream: HotStream, reply: Reply, more: Sequence[Header] = ()
+    ) -> None:
+        """Send a reply, if the stream still waits for one. more: fields of its head."""
         if self.streams.pop(stream.number, None) is not None:
             self.traffic.since = self.connections.now
-            self._answer(stream.number, reply)
+            self._answer(stream.number, reply, more)
 
     def leaves_body(self, stream: int) -> None:
         """Stop the peer from sending more of a body, once the answer is sent."""
@@ -232,8 +264,10 @@ class Requests:
                 self.unread.add(stream.number)
             self.will_flush()
 
-    def _answer(self, number: int, reply: Reply) -> None:
+    def _answer(self, number: int, reply: Reply, more: Sequence[Header] = ()) -> None:
         fields = response_fields(reply, self.connections.lines)
+        if more:
+            fields += more
         self.engine.respond(number, fields, reply.body)
         self.will_flush()
 

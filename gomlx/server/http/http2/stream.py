@@ -1,5 +1,6 @@
 """One request for a hot route, over HTTP/2: a stream."""
 
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
 from typing import Protocol
@@ -8,7 +9,8 @@ from gomlx.errors import GomlxError, InternalError, TooLarge
 from gomlx.server.body import BodyParts, TooManyBodies
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.head import Head
-from gomlx.server.http.http2.engine import Engine
+from gomlx.server.http.http2.engine import Engine, Header
+from gomlx.server.http.ids.field import REQUEST_ID
 from gomlx.server.http.response import ReceiveTimeout
 from gomlx.server.predict.reply import Reply
 from gomlx.server.predict.request import WaitingRequest
@@ -21,8 +23,10 @@ class StreamOwner(Protocol):
     connections: Connections
     engine: Engine
 
-    def respond(self, stream: "HotStream", reply: Reply) -> None:
-        """Send a reply, if the stream still waits for one."""
+    def respond(
+        self, stream: "HotStream", reply: Reply, more: Sequence[Header] = ()
+    ) -> None:
+        """Send a reply, if the stream still waits for one. more: fields of its head."""
 
     def leaves_body(self, stream: int) -> None:
         """Stop the peer from sending more of a body, once the answer is sent."""
@@ -61,6 +65,11 @@ class HotStream:
     def timeout_seconds(self) -> float:
         """How long the request waits for its answer."""
         return self.head.timeout_seconds
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request: it has none here."""
+        return ""
 
     def complete(self, text: bytes | str | BodyParts) -> None:
         """Have the request answered at the end of this turn."""
@@ -126,11 +135,34 @@ class HotStream:
         """Reply with an error before the request has arrived."""
         predictor = self._owner.connections.turn.predictor
         self._body = None
-        self._owner.respond(self, predictor.refusal(self.head.model, error))
+        self.reply(predictor.refusal(self.head.model, error))
         self._owner.leaves_body(self.number)
 
 
-class RecordedStream(HotStream):
+class IdentifiedStream(HotStream):
+    """A HotStream whose request has an id; b"" if it has none all the same."""
+
+    __slots__ = ("_request_id",)
+
+    def __init__(
+        self, owner: StreamOwner, number: int, head: Head, request_id: bytes
+    ) -> None:
+        super().__init__(owner, number, head)
+        self._request_id = request_id
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request."""
+        return self._request_id.decode()
+
+    def reply(self, reply: Reply) -> None:
+        """Send the answer, which has the id."""
+        request_id = self._request_id
+        more = ((REQUEST_ID, request_id),) if request_id else ()
+        self._owner.respond(self, reply, more)
+
+
+class RecordedStream(IdentifiedStream):
     """A HotStream whose request is recorded."""
 
     __slots__ = ()

@@ -12,10 +12,12 @@ from gomlx.server.asgi.pacing import PacedApp
 from gomlx.server.http.connections import Connections, Successors
 from gomlx.server.http.cors import CorsRules
 from gomlx.server.http.head import NameFilter
+from gomlx.server.http.ids.asgi import IdentifiedApp
+from gomlx.server.http.ids.field import RequestIds
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.places import admin_places
 from gomlx.server.logs.worker import WorkerLogs
-from gomlx.server.peers.forwarded import BehindProxies
+from gomlx.server.peers.forwarded import BehindProxies, client_of
 from gomlx.server.process.answering.handlers import WorkerParts
 from gomlx.server.process.configuring import route_of
 from gomlx.server.process.hooks import WorkerHooks
@@ -57,7 +59,10 @@ class DoorMaker:
         parts: WorkerParts,
         handlers: Handlers,
         logs: WorkerLogs,
+        ids: RequestIds | None,
     ) -> None:
+        """ids: decides which id each request has; None: none has one."""
+        self._ids = ids
         self._hooks = hooks
         self._parts = parts
         self._handlers = handlers
@@ -79,9 +84,11 @@ class DoorMaker:
         hooks = self._hooks
         counts = body_bytes(self._parts.metrics)
         make = partial(_application, access, cors, counts)
+        ids = self._ids
 
         def answering(handlers: Handlers) -> Asgi:
-            return BehindProxies(self._logs.logged(make(handlers)), hooks.proxies)
+            app = self._logs.logged(make(handlers))
+            return BehindProxies(IdentifiedApp(app, ids) if ids else app, hooks.proxies)
 
         app = PacedApp(answering(self._handlers))
         http2 = _http2_protocols(app, self._logs)
@@ -89,12 +96,21 @@ class DoorMaker:
             hot,
             self._parts.predictor,
             self._parts.limits,
-            Successors(hooks.hand_over, http2, hooks.may_use_h2c, app),
+            Successors(
+                hooks.hand_over,
+                http2,
+                hooks.may_use_h2c,
+                app,
+                self._logs.identifying_protocol(ids) if ids else None,
+                ids,
+            ),
             admin_places() if access.is_for_admins else hooks.places,
             cors,
         )
         if access.clients:
             connections.parse.restrict(access.may_predict, _known_names(access))
+        if self._logs.tell_peers:
+            connections.parse.tell_clients(partial(client_of, trusted=hooks.proxies))
         is_admins = access.is_for_admins
         return Door(connections, app, answering, is_admins, access.speaks_tls)
 

@@ -14,6 +14,7 @@ from gomlx.models.version import Manifest
 from gomlx.runtime.process import most_connections
 from gomlx.runtime.rundir import RunDir
 from gomlx.server.body import BodyBudget
+from gomlx.server.http.ids.field import RequestIds
 from gomlx.server.http.limits import HttpLimits
 from gomlx.server.http.tls.certificates import Certificates
 from gomlx.server.pace import Pace
@@ -115,6 +116,13 @@ def http_limits(endpoint: Endpoint) -> HttpLimits:
         connections=min(endpoint.max_connections, most_connections()),
         bodies=BodyBudget(max(endpoint.max_bodies_mb << 20, endpoint.max_body_bytes)),
     )
+
+
+def request_ids(endpoint: Endpoint) -> RequestIds | None:
+    """Return what decides which id each request has; None: none has one."""
+    if endpoint.request_id == "off":
+        return None
+    return RequestIds(makes=endpoint.request_id == "make")
 
 
 def _stream_limits(endpoint: Endpoint, bodies: BodyBudget) -> StreamLimits:

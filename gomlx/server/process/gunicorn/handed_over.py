@@ -116,8 +116,7 @@ class PassingConnection(WatchedConnection):
         """Have the hot protocol go on, from bytes that have come."""
         is_blocked = self._flow_control.write_paused
         transport = self._give_up_transport()
-        hot = self.worker.service.logs.hot_protocol()
-        protocol = hot(self.connections)
+        protocol = self.worker.service.hot_protocol(self.connections)
         protocol.take_back(transport, rest, is_blocked)
 
     async def _handle_h2c_upgrade(self, request: Any) -> None:

@@ -88,7 +88,7 @@ class Worker(ASGIWorker):  # type: ignore[misc]  # Gunicorn has no types
 
     def _listen(self, service: Service, doors: Sequence[Door]) -> None:
         """Take connections at some doors, unless this worker has to stop already."""
-        hot = service.logs.hot_protocol()
+        hot = service.hot_protocol
         for door in doors if self.alive else ():
             protocols = self._protocols(door, hot)
             rounds = door.connections.successors.rounds

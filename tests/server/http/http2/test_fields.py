@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gomlx.errors import Overloaded
+from gomlx.server.http.head import Head
 from gomlx.server.http.http2.fields import FieldsParser, date_of, response_fields
 from gomlx.server.http.response import response
 from gomlx.server.predict.reply import Reply, refusal
@@ -80,7 +81,7 @@ def test_what_is_remembered_is_bounded() -> None:
     for n in range(3000):
         target = b"/v1/api/model/m/eval?x=%d" % n
         head = parse(((b":method", b"GET"), (b":path", target)))
-        assert head is not None
+        assert isinstance(head, Head)
         assert head.query == f"x={n}"
         large = ((b":method", b"GET"), (b":path", target), (b"x", b"y" * 2000))
         assert parse(large) == replace(head)
