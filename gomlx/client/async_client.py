@@ -32,6 +32,7 @@ class AsyncClient(ClientBase):
         /,
         *,
         timeout_seconds: float | None = None,
+        request_id: str | None = None,
         **inputs: Any,
     ) -> Answer:
         """Return the answer of one row; see Client.predict."""
@@ -43,10 +44,16 @@ class AsyncClient(ClientBase):
         if answer is not None:
             return answer
         await self.start()
-        return (await self._core.answers(columns_of_row(row), timeout_seconds))[0]
+        inputs_of_row = columns_of_row(row)
+        return (await self._core.answers(inputs_of_row, timeout_seconds, request_id))[0]
 
     async def predict_batch(
-        self, columns: Any, /, *, timeout_seconds: float | None = None
+        self,
+        columns: Any,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        request_id: str | None = None,
     ) -> list[Answer]:
         """Return the answers of many rows, in order; see Client.predict_batch."""
         inputs = columns_of_batch(columns)
@@ -54,7 +61,7 @@ class AsyncClient(ClientBase):
         if answers:
             return answers
         await self.start()
-        return await self._core.answers(inputs, timeout_seconds)
+        return await self._core.answers(inputs, timeout_seconds, request_id)
 
     @overload
     def stream(

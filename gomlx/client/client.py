@@ -63,9 +63,12 @@ class Client(ClientBase):
         /,
         *,
         timeout_seconds: float | None = None,
+        request_id: str | None = None,
         **inputs: Any,
     ) -> Answer:
         """Return the answer of one row, given by keywords, as a mapping, or by both.
+
+        request_id: what a request for it is called in logs, if there has to be one.
 
         Raises InvalidInput, ModelNotFound, TooLarge, Overloaded, RunFailed and NotReady
         as the service does; NoHost, BadResponse or DeadlineExceeded when none of the
@@ -78,10 +81,15 @@ class Client(ClientBase):
         answer = self._core.lookup(row)
         if answer is not None:
             return answer
-        return self._wait(columns_of_row(row), timeout_seconds)[0]
+        return self._wait(columns_of_row(row), timeout_seconds, request_id)[0]
 
     def predict_batch(
-        self, columns: Any, /, *, timeout_seconds: float | None = None
+        self,
+        columns: Any,
+        /,
+        *,
+        timeout_seconds: float | None = None,
+        request_id: str | None = None,
     ) -> list[Answer]:
         """Return the answers of many rows, in order.
 
@@ -92,7 +100,7 @@ class Client(ClientBase):
         """
         inputs = columns_of_batch(columns)
         answers = self._core.lookup_many(inputs)
-        return answers or self._wait(inputs, timeout_seconds)
+        return answers or self._wait(inputs, timeout_seconds, request_id)
 
     @overload
     def stream(
@@ -180,11 +188,14 @@ class Client(ClientBase):
         self.close()
 
     def _wait(
-        self, inputs: InputColumns, timeout_seconds: float | None
+        self,
+        inputs: InputColumns,
+        timeout_seconds: float | None,
+        request_id: str | None,
     ) -> list[Answer]:
         try:
             thread = self._thread or self._started()
-            return thread.run(self._core.answers(inputs, timeout_seconds))
+            return thread.run(self._core.answers(inputs, timeout_seconds, request_id))
         except CancelledError:
             raise ConnectionFailed("the client was closed meanwhile") from None
 

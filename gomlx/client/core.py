@@ -27,6 +27,7 @@ from gomlx.client.network.session import ModelAddress, Session
 from gomlx.client.network.shared_reader import SharedReader
 from gomlx.client.network.transport import Transport
 from gomlx.client.options import Options
+from gomlx.client.request_id import named
 from gomlx.contract.document import Contract
 from gomlx.errors import ConnectionFailed, InvalidInput
 
@@ -109,9 +110,18 @@ class Core:
             await session.close()
 
     async def answers(
-        self, inputs: InputColumns, timeout_seconds: float | None
+        self,
+        inputs: InputColumns,
+        timeout_seconds: float | None,
+        request_id: str | None = None,
     ) -> list[Answer]:
         """Return the answers of a request. Raises as `Client.predict` does."""
+        with named(request_id):
+            return await self._answers(inputs, timeout_seconds)
+
+    async def _answers(
+        self, inputs: InputColumns, timeout_seconds: float | None
+    ) -> list[Answer]:
         if not inputs.size:
             return []
         started = perf_counter()

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,14 @@ request = function()
   n = n + 1
   local body = table.concat(templates[n %% #templates + 1], n)
   return head .. "Content-Length: " .. #body .. "\\r\\n\\r\\n" .. body
+end
+"""
+_IN_TURN = """\
+local requests, at = { %s }, 0
+
+request = function()
+  at = at %% #requests + 1
+  return requests[at]
 end
 """
 _CONSTANT = """\
@@ -84,12 +93,24 @@ def wrk(url: str, traffic: Traffic, connections: int, seconds: float) -> Closed:
 
     A single recurring row is sent without a call of Lua, as fast as wrk can.
     """
+    return _run(url + traffic.path, _script(traffic), connections, seconds)
+
+
+def in_turn(
+    url: str, requests: Sequence[bytes], connections: int, seconds: float
+) -> Closed:
+    """Send whole requests one after the other, and again from the first on."""
+    script = _IN_TURN % ", ".join(map(_quoted, requests)) + _DONE
+    return _run(url, script, connections, seconds)
+
+
+def _run(url: str, text: str, connections: int, seconds: float) -> Closed:
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(_script(traffic))
+        script.write(text)
         script.flush()
         sizes = ["-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s"]
         command = ["wrk", *sizes, "--timeout", "10s", "-s", script.name]
-        command.append(url + traffic.path)
+        command.append(url)
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout[done.stdout.index("{") :])
     times = {name: found[name] / 1000 for name in ("p50", "p90", "p99", "most")}

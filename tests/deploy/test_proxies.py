@@ -106,6 +106,12 @@ def test_what_passes(proxy: Proxy, ports: dict[str, int]) -> None:
             assert found.json()["data"] == {"y": 2.0 * x}
         lines = client.post(f"{path}/stream", content=b'{"x":1}\n{"x":2}\n')
         assert [line.count('"y"') for line in lines.text.splitlines()] == [1, 1]
+        own = client.post(
+            f"{path}/eval", json={"x": 1}, headers={"X-Request-Id": "a-1"}
+        )
+        assert own.headers.get_list("x-request-id") == ["a-1"]
+        ids = {client.get(f"{path}/eval?x=1").headers["x-request-id"] for _ in range(3)}
+        assert len(ids) == 3
         for hidden in ("/metrics", "/v1/api/config", "/readyz", "/"):
             assert client.get(hidden).status_code == 404
 

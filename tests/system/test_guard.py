@@ -24,6 +24,7 @@ CLIENT = "token-of-a-client-with-no-limits"
 WRONG = "token-that-nobody-has-got"
 NEAR = "127.1.0.5"
 FAR = "127.10.0.1"
+PROXY = "127.0.0.1"  # one of the trusted proxies
 EVAL = "/v1/api/model/m/eval?word=a"
 CONTRACT = "/v1/api/model/m/meta/contract"
 DETAILS = [
@@ -111,6 +112,25 @@ ATTEMPTS = {
     ),
     "a spoofed address that may not": Attempt(
         "/metrics", 200, headers=spoofed(X_Forwarded_For=FAR)
+    ),
+    # A trusted proxy that may see details tells whose request it passes on.
+    "by a proxy, of who may": Attempt(
+        "/metrics", 200, source=PROXY, headers=spoofed(X_Forwarded_For=NEAR)
+    ),
+    "by a proxy, of who may not": Attempt(
+        "/metrics", 403, source=PROXY, headers=spoofed(X_Forwarded_For=FAR)
+    ),
+    "by a proxy, of who says that another one asks": Attempt(
+        "/metrics", 403, source=PROXY, headers=spoofed(X_Forwarded_For=f"{NEAR}, {FAR}")
+    ),
+    "by a proxy, of who says that the proxy asks": Attempt(
+        "/metrics", 403, source=PROXY, headers=spoofed(X_Forwarded_For=f"::1, {FAR}")
+    ),
+    "by a proxy, in both headers": Attempt(
+        "/metrics",
+        403,
+        source=PROXY,
+        headers=spoofed(Forwarded=f"for={FAR}", X_Forwarded_For=NEAR),
     ),
     "no token": Attempt("/metrics", 401, token=None),
     "a wrong token": Attempt("/metrics", 401, token=WRONG),

@@ -43,7 +43,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("proxied")
     saved_models.scale(folder / "m", 2.0)
     tls = Endpoint(folder)
-    with running(folder, config(tls=tls.config()), trust=tls.trust()) as service:
+    settings = config(tls=tls.config(), request_id="off")
+    with running(folder, settings, trust=tls.trust()) as service:
         yield service
 
 
@@ -131,11 +132,31 @@ def test_a_forwarded_address(service: Service, name: str) -> None:
     wait_for(lambda: logged(service, client) == 1)
 
 
+@pytest.mark.parametrize("path", ["/livez", "/v1/api/model/m/eval?x=1"])
+def test_ids_can_be_off(service: Service, path: str) -> None:
+    answer = service.client.get(path, headers={"X-Request-Id": "nothing"})
+    assert answer.status_code == 200
+    assert "x-request-id" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded"])
+def test_a_forwarded_address_of_a_prediction(service: Service, name: str) -> None:
+    client = f"10.3.0.{len(name)}"
+    value = f"for=10.9.9.9, for={client}" if name == "Forwarded" else client
+    for n in range(3):
+        path = f"/v1/api/model/m/eval?x={n}"
+        assert service.client.get(path, headers={name: value}).status_code == 200
+        assert service.client.get(path).status_code == 200
+    wait_for(lambda: logged(service, client) == 3)
+    assert not logged(service, "10.9.9.9")
+
+
 def test_others_are_not_believed(tmp_path: Path) -> None:
     saved_models.scale(tmp_path / "m", 2.0)
     with running(tmp_path, config(trusted_proxies=["192.0.2.1"])) as service:
         spoofed = {"X-Forwarded-For": "10.1.2.3", "Forwarded": "for=10.1.2.3"}
-        assert service.client.get("/livez", headers=spoofed).status_code == 200
+        for path in ("/livez", "/v1/api/model/m/eval?x=1"):
+            assert service.client.get(path, headers=spoofed).status_code == 200
         with connected(service) as connection:
             request = b"GET /livez HTTP/1.1\r\nhost: h\r\n\r\n"
             connection.sendall(line(b"10.1.2.3") + request)

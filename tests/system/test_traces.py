@@ -89,6 +89,24 @@ def spans(
     return request, inside
 
 
+def test_a_span_has_the_id_of_its_request(
+    service: Service, collector: Collector
+) -> None:
+    named = {"X-Request-Id": "traced-1"}
+    found = []
+    for path in ("eval?x=1", "eval?x=1", "eval?%78=1"):  # the last one is Falcon's
+        trace = new_trace()
+        headers = sampled(trace) | named
+        answer = service.client.get(f"/v1/api/model/near/{path}", headers=headers)
+        assert answer.headers["x-request-id"] == "traced-1"
+        request, _ = spans(collector, trace)
+        found.append(request.attributes["gomlx.request_id"])
+    assert found == ["traced-1"] * 3
+    trace = new_trace()
+    ask(service, "near", {"x": 1}, trace)
+    assert "gomlx.request_id" not in spans(collector, trace)[0].attributes
+
+
 def ask(
     service: Service,
     model: str,

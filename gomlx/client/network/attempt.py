@@ -11,6 +11,7 @@ from gomlx.client.metrics import ClientMetrics
 from gomlx.client.network.hosts import Host, Hosts, Latencies
 from gomlx.client.network.refusals import accepted
 from gomlx.client.network.transport import Request, Response, Transport
+from gomlx.client.request_id import id_headers
 from gomlx.errors import (
     BadResponse,
     ConnectionFailed,
@@ -109,7 +110,7 @@ class Attempts:
     async def _response(self, request: Request, host: Host, seconds: float) -> Response:
         milliseconds = int(min(seconds, _LONGEST_TIMEOUT) * 1000)
         timeout = {"Request-Timeout-Ms": str(max(milliseconds, 1))}
-        headers = {**request.headers, **timeout, **trace_headers()}
+        headers = {**request.headers, **timeout, **trace_headers(), **id_headers()}
         whole = Request(f"{host.url}{request.url}", headers, request.body)
         try:
             async with asyncio.timeout(seconds):

@@ -7,7 +7,7 @@ again and again, and then the strict parser (llhttp) runs once.
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import httptools
 
@@ -82,11 +82,24 @@ class ParsesHeads(Protocol):
         """Return what a head says, which others may not have in common with it."""
 
 
+class _HeadRules(NamedTuple):
+    """What a parser of heads does only if it is told to.
+
+    admits: None: all requests. known: the names of a certificate that matter; None:
+    none does. client_of: None: a Head does not tell whose request it is.
+    """
+
+    admits: Admits | None = None
+    known: NameFilter | None = None
+    client_of: ClientOf | None = None
+
+
 class HeadParser:
     """Parses a whole head, with the empty line that ends it.
 
     The result is None where the request is not for a hot route, unusual or malformed,
     or not admitted. `short` is for heads of up to KEPT_BYTES, and keeps its results.
+    generation: how often they were forgotten.
     """
 
     def __init__(
@@ -107,9 +120,8 @@ class HeadParser:
         self.max_seconds = max_seconds
         self._routes = routes
         self.short = lru_cache(_KEPT_HEADS)(self._parse)
-        self._admits: Admits | None = None  # None: all
-        self._known: NameFilter | None = None
-        self._client_of: ClientOf | None = None
+        self.generation = 0
+        self._rules = _HeadRules()
         self._names = _NOBODY  # of the certificate of its connections' clients
         self._certified: dict[frozenset[str], HeadParser] = {}
         self._forgets: list[Callable[[], None]] = []
@@ -122,37 +134,37 @@ class HeadParser:
     @property
     def tells_certificates(self) -> bool:
         """Whether it matters who a connection's client is by its certificate."""
-        return self._known is not None
+        return self._rules.known is not None
 
     def restrict(self, admits: Admits, known: NameFilter | None) -> None:
         """Admit certain requests only, which is part of what is kept of a head.
 
         known: the names of a certificate that matter; None: none does.
         """
-        self._admits = admits
-        self._known = known
+        self._rules = self._rules._replace(admits=admits, known=known)
         self.forget()
 
     def tell_clients(self, client_of: ClientOf) -> None:
         """Have each Head tell whose request it is, as its headers have it."""
-        self._client_of = client_of
+        self._rules = self._rules._replace(client_of=client_of)
         self.forget()
 
     def client_of(self, headers: Sequence[tuple[bytes, bytes]]) -> str:
         """Return whose request it is by its headers, where that is told."""
-        return self._client_of(headers) if self._client_of and headers else ""
+        client_of = self._rules.client_of
+        return client_of(headers) if client_of and headers else ""
 
     def certified(self, names: frozenset[str]) -> "HeadParser":
         """Return the parser for connections whose client's certificate has names."""
-        names = self._known(names) if self._known else _NOBODY
+        known = self._rules.known
+        names = known(names) if known else _NOBODY
         if not names:
             return self
         parser = self._certified.get(names)
         if parser is None:
             parser = self._anew()
             parser.unusual = self.unusual
-            parser._admits = self._admits
-            parser._client_of = self._client_of
+            parser._rules = self._rules._replace(known=None)
             parser._names = names
             self._certified[names] = parser
             self.when_forgotten(parser.forget)
@@ -175,15 +187,21 @@ class HeadParser:
 
     def admits(self, model: str, authorization: str | None) -> bool:
         """Whether a request for a model is admitted."""
-        admits = self._admits
+        admits = self._rules.admits
         return admits is None or admits(model, authorization, self._names)
 
     def when_forgotten(self, forget: Callable[[], None]) -> None:
         """Have this called whenever what is kept of requests is not valid any more."""
         self._forgets.append(forget)
 
+    @property
+    def keeps_heads(self) -> bool:
+        """Whether the same head says the same until it is forgotten."""
+        return True
+
     def forget(self) -> None:
         """Parse every head anew: other routes are hot, or other tokens are known."""
+        self.generation += 1
         self.short.cache_clear()
         for forget in self._forgets:
             forget()

@@ -43,7 +43,7 @@ from gomlx.errors import GomlxError, InternalError
 from gomlx.server.body import BodyParts
 from gomlx.server.http.connections import Connections, GoesOn
 from gomlx.server.http.head import CLOSE, HEAD_END, Head, HeadParser, ParsesHeads
-from gomlx.server.http.ids.field import has_id
+from gomlx.server.http.ids.field import has_id, with_id
 from gomlx.server.http.peer import Inflow, Peer
 from gomlx.server.http.reader import NEED_DATA, NOT_OURS, CompleteRequest, Reader
 from gomlx.server.http.response import (
@@ -248,8 +248,8 @@ class HotProtocol(asyncio.Protocol):
         self.arrived = perf_counter()
         self._turn.call_at_end(partial(head.predict, self))
 
-    def reply(self, reply: Reply, more: bytes = b"") -> None:
-        """Send the answer, and begin the next request. more: lines of its head."""
+    def reply(self, reply: Reply, request_id: bytes = b"") -> None:
+        """Send the answer, with the id of its request, and begin the next one."""
         if self._state is not _ANSWERING:
             return  # the peer has disconnected
         connections = self._connections
@@ -263,7 +263,9 @@ class HotProtocol(asyncio.Protocol):
         self.pending = None
         connection = CLOSE if connections.is_draining else head.connection
         lines = connections.lines
-        answer = response(reply, lines + more if more else lines, connection)
+        if request_id:  # PERF: no call otherwise
+            lines = with_id(lines, request_id)
+        answer = response(reply, lines, connection)
         self._turn.will_send(answer, self._peer)
         if connection is CLOSE:
             self._close()
@@ -278,12 +280,13 @@ class HotProtocol(asyncio.Protocol):
             predictor = self._turn.predictor
             self.reply(predictor.refusal(self.head.model, InternalError()))
 
-    def _refuse(self, error: GomlxError, more: bytes = b"") -> None:
-        """Reply with the error, and close. more: lines of the answer's head."""
+    def _refuse(self, error: GomlxError, request_id: bytes = b"") -> None:
+        """Reply with the error, and close."""
         connections = self._connections
         reply = connections.turn.predictor.refusal("", error)
         self._since = connections.now
-        answer = response(reply, connections.lines + more, CLOSE)
+        lines = with_id(connections.lines, request_id)
+        answer = response(reply, lines, CLOSE)
         self._turn.will_send(answer, self._peer)
         self._close()
 

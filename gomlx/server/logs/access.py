@@ -117,20 +117,25 @@ def access_line(access: Access, ended: float, shows_query: bool) -> bytes:
     """Return the line of a request that was answered at a time since the epoch."""
     origin = _origin(access.cache_status)
     path, _, query = access.target.partition("?")
-    fields = {
+    fields: dict[str, str | int | float] = {
         "time": rfc_3339(ended),
         "logger": "access",
         "peer": access.peer,
-        "method": access.method or None,
-        "path": path or None,
-        "query": query if shows_query else None,
-        "status": access.status,
-        "bytes": access.size,
-        "seconds": round(access.seconds, 6),
-        "model": access.model or None,
-        "cache": origin.cache,
-        "tier": origin.tier,
-        "request_id": access.request_id or None,
     }
-    given = {name: value for name, value in fields.items() if value is not None}
-    return orjson.dumps(given, option=orjson.OPT_APPEND_NEWLINE)
+    if access.method:
+        fields["method"] = access.method
+        fields["path"] = path
+        if shows_query:
+            fields["query"] = query
+    fields["status"] = access.status
+    fields["bytes"] = access.size
+    fields["seconds"] = round(access.seconds, 6)
+    if access.model:
+        fields["model"] = access.model
+    if origin.cache:
+        fields["cache"] = origin.cache
+    if origin.tier:
+        fields["tier"] = origin.tier
+    if access.request_id:
+        fields["request_id"] = access.request_id
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)

@@ -25,17 +25,17 @@ class LoggedProtocol(HotProtocol):
         super().__init__(connections)
         self._access = access
 
-    def reply(self, reply: Reply, more: bytes = b"") -> None:
+    def reply(self, reply: Reply, request_id: bytes = b"") -> None:
         """Send the answer, and begin the next request."""
         access = self._access
         access.gap -= 1
         if access.gap < 0 and self._state is _ANSWERING:
             _record(access, self, reply)
-        _reply(self, reply, more)
+        _reply(self, reply, request_id)
 
-    def _refuse(self, error: GomlxError, more: bytes = b"") -> None:
+    def _refuse(self, error: GomlxError, request_id: bytes = b"") -> None:
         _record_refusal(self._access, self, error)
-        super()._refuse(error, more)
+        super()._refuse(error, request_id)
 
 
 class LoggedIdentifyingProtocol(IdentifyingProtocol):
@@ -47,17 +47,17 @@ class LoggedIdentifyingProtocol(IdentifyingProtocol):
         super().__init__(ids, connections)
         self._access = access
 
-    def reply(self, reply: Reply, more: bytes = b"") -> None:
+    def reply(self, reply: Reply, request_id: bytes = b"") -> None:
         """Send the answer, and begin the next request."""
         access = self._access
         access.gap -= 1
         if access.gap < 0 and self._state is _ANSWERING:
             _record(access, self, reply)
-        _reply_identified(self, reply, more)
+        _reply_identified(self, reply, request_id)
 
-    def _refuse(self, error: GomlxError, more: bytes = b"") -> None:
+    def _refuse(self, error: GomlxError, request_id: bytes = b"") -> None:
         _record_refusal(self._access, self, error)
-        super()._refuse(error, more)
+        super()._refuse(error, request_id)
 
 
 def _record(access: AccessRecorder, connection: HotProtocol, reply: Reply) -> None:

@@ -201,6 +201,10 @@ class TracingHeadParser(HeadParser):
         """Have requests recorded. Called before there are connections."""
         self.recording = recording
 
+    @property
+    def keeps_heads(self) -> bool:
+        return not self.recording.is_by_chance
+
     def certified(self, names: frozenset[str]) -> "TracingHeadParser":
         """Return the parser for connections whose client's certificate has names."""
         parser = super().certified(names)

@@ -65,8 +65,12 @@ class _RecordingPredictor:
         text: bytes | str | BodyParts,
         on_reply: OnReply,
         timeout_seconds: float = inf,
+        request_id: str = "",
     ) -> WaitingRequest | None:
         """Do what `Predictor.submit` does, and record it."""
-        requester = CallbackRequester(text, on_reply, perf_counter(), timeout_seconds)
+        arrived = perf_counter()
+        requester = CallbackRequester(
+            text, on_reply, arrived, timeout_seconds, request_id
+        )
         self._lines.predict(requester)
         return requester.pending

@@ -55,6 +55,13 @@ class StreamLimits(NamedTuple):
     pace: Pace
 
 
+class _StreamRequest(NamedTuple):
+    """What a stream is for, and what all its lines are called in logs."""
+
+    model: str
+    request_id: str
+
+
 class StreamTimeout(GomlxError):
     """A stream whose next line does not begin, or end, in time."""
 
@@ -120,9 +127,8 @@ class Stream:
         request_id: str = "",
     ) -> None:
         """request_id: that of all its lines."""
-        self._request_id = request_id
         self._predictor = predictor
-        self._name = name
+        self._request = _StreamRequest(name, request_id)
         self._body = body
         self._limits = limits
         self._since = time.monotonic()  # the last line, or what has arrived of one
@@ -165,7 +171,7 @@ class Stream:
             if not self._predictor.stopping.is_set():
                 await self._submit(self._splitter.last())
         except (TooLarge, TooManyBodies, StreamTimeout) as error:
-            refusal = self._predictor.refusal(self._name, error)
+            refusal = self._predictor.refusal(self._request.model, error)
             self._complete(self._window.open(0), refusal)
             self._splitter.close()
         with suppress(TimeoutError):
@@ -227,8 +233,9 @@ class Stream:
         started = time.perf_counter()
         line = self._window.open(len(text))
         completed = partial(self._complete, line)
+        model, request_id = self._request
         pending = self._predictor.submit(
-            self._name, text, completed, self._limits.line_seconds, self._request_id
+            model, text, completed, self._limits.line_seconds, request_id
         )
         self._window.submitted(line, pending)
         self._limits.pace.spend(time.perf_counter() - started)
@@ -240,7 +247,9 @@ class Stream:
         """
         if self._window.is_full():
             return True
-        return self._window.has_rows and not self._predictor.has_room(self._name)
+        return self._window.has_rows and not self._predictor.has_room(
+            self._request.model
+        )
 
     def _complete(self, line: Line, reply: Reply) -> None:
         self._window.complete(line, as_line(reply))

@@ -82,6 +82,6 @@ def without_id(head: bytes) -> bytes:
     return head if found is None else found.rest
 
 
-def line_of(request_id: bytes) -> bytes:
-    """Return the header as a line of an answer; b"" without an id."""
-    return b"%b: %b\r\n" % (REQUEST_ID, request_id) if request_id else b""
+def with_id(lines: bytes, request_id: bytes) -> bytes:
+    """Return lines of an answer's head, and the header if there is an id."""
+    return b"%bx-request-id: %b\r\n" % (lines, request_id) if request_id else lines

@@ -7,8 +7,8 @@ do not look for it.
 from gomlx.errors import GomlxError
 from gomlx.server.http.connections import Connections
 from gomlx.server.http.head import HeadParser, ParsesHeads
-from gomlx.server.http.ids.field import RequestIds, line_of
-from gomlx.server.http.ids.heads import IdentifiedHeads
+from gomlx.server.http.ids.field import RequestIds
+from gomlx.server.http.ids.heads import IdentifiedHeads, IdentifiedReader
 from gomlx.server.http.protocol import HotProtocol
 from gomlx.server.http.reader import ReaderState
 from gomlx.server.predict.reply import Reply
@@ -23,25 +23,26 @@ class IdentifyingProtocol(HotProtocol):
     def __init__(self, ids: RequestIds, connections: Connections) -> None:
         self._heads = IdentifiedHeads(connections.parse, ids)
         super().__init__(connections)
+        self._reader = IdentifiedReader(self._heads, connections.limits)
 
     @property
     def request_id(self) -> str:
         """The id of the request that is being answered."""
         return self._heads.request_id.decode()
 
-    def reply(self, reply: Reply, more: bytes = b"") -> None:
+    def reply(self, reply: Reply, request_id: bytes = b"") -> None:
         """Send the answer, and begin the next request."""
-        _reply(self, reply, line_of(self._heads.request_id))
+        _reply(self, reply, self._heads.request_id)
 
     def _heads_of(self, parser: HeadParser) -> ParsesHeads:
-        self._heads.use(parser.for_connection())
+        self._heads.use(parser)
         return self._heads
 
-    def _refuse(self, error: GomlxError, more: bytes = b"") -> None:
+    def _refuse(self, error: GomlxError, request_id: bytes = b"") -> None:
         # Else the request whose head was parsed last is answered already.
         if self._reader.state in _OF_A_REQUEST:
-            more = line_of(self._heads.request_id)
-        super()._refuse(error, more)
+            request_id = self._heads.request_id
+        super()._refuse(error, request_id)
 
     def _identifying(self, rest: bytes) -> None:
         """Others are asked next: what this cannot parse, nor can another one."""
