@@ -94,6 +94,30 @@ def test_no_other_field_is_taken_out(field: bytes) -> None:
         assert parsed(made, with_field(field)) is None
 
 
+def test_heads_of_one_size_are_told_apart() -> None:
+    made = parser(Recording(Recorder()))
+    usual = with_field(b"traceparent: " + UNSAMPLED)
+    hidden = b"0" * 26 + b"\r\nX: " + b"0" * 24
+    others = {
+        usual.replace(UNSAMPLED, SAMPLED): None,
+        usual.replace(UNSAMPLED, UNSAMPLED.replace(b"4", b"5")): HEAD,
+        usual.replace(UNSAMPLED, UNSAMPLED.replace(b"4", b"\r")): None,
+        usual.replace(UNSAMPLED, hidden): None,
+        usual.replace(b"Host", b"Hast"): None,
+        usual.replace(b": 3", b": 4"): replace(HEAD, length=4),
+        usual.replace(b"/m/", b"/n/"): None,
+    }
+    short = made.short_for(usual)
+    assert short
+    for other, head in others.items():
+        assert len(other) == len(usual)
+        for _ in range(2):
+            assert short(usual) == HEAD
+            assert short(other) == head
+    made.configure(lambda model: False, 1000, 5.0)
+    assert short(usual) is None
+
+
 def test_chance_chooses_about_as_many_as_it_should() -> None:
     made = parser(Recording(Recorder(), 0.05, Random(1)))
     heads = [parsed(made, PLAIN) for _ in range(10_000)]

@@ -29,6 +29,11 @@ _DIGITS = b"0123456789abcdef-"
 _USUAL_FORM = b"\r\n%b: " % TRACEPARENT
 _FIELD = re.compile(rb"\r\n%b:[ \t]*([!-~]*)[ \t]*(?=\r\n)" % TRACEPARENT, re.I)
 _MOST_FORMS = 8
+_MOST_SIZES = 64  # of heads, for each form
+# What a head has around its traceparent: the bytes before and after it; where it begins
+# and ends; what the head says; the generation of the parser when it said so.
+_Around = tuple[bytes, bytes, int, int, Head | None, int]
+_NOTHING: _Around = (b"\0", b"", 0, 0, None, 0)
 _ROUTE = "/v1/api/model/{name}"
 
 
@@ -247,29 +252,59 @@ class TracingHeadParser(HeadParser):
 
     def _short_with(self, form: bytes) -> ParseHead:
         """Return what parses short heads whose traceparent begins like this."""
-        parse = self.short
-        value_at = len(form)
-        size = value_at + _VALUE_BYTES
-        records = self.recording.recorder is not None
-        is_next = self.recording.is_next if self.recording.is_by_chance else None
+        return _TracedHeads(self, self.recording, form).short
 
-        # PERF: of each request on a connection that has sent a traceparent.
-        def short(head: bytes) -> Head | None:
-            at = head.find(form)
-            if at >= 0:
-                end = at + size
-                if head[at + value_at : end].translate(None, _DIGITS):
-                    return None  # another field might be in it
-                if head[end] != _RETURN:
-                    return None
-                if records and head[end - 1] in _SAMPLED_DIGITS:
-                    return None
-                head = head[:at] + head[end:]
-            elif is_next is not None and is_next():
-                return None
-            return parse(head)
 
-        return short
+class _TracedHeads:
+    """Parses short heads whose traceparent, if they have one, begins with a form.
+
+    The result is None for requests that are recorded, and for what is not plain.
+    """
+
+    def __init__(self, parser: HeadParser, recording: Recording, form: bytes) -> None:
+        self._parser = parser
+        self._parse = parser.short
+        self._form = form
+        self._records = recording.recorder is not None
+        self._is_next = recording.is_next if recording.is_by_chance else None
+        self._around: dict[int, _Around] = {}  # by the size of a head
+
+    def short(self, head: bytes) -> Head | None:
+        """Parse a head.
+
+        PERF: of each request on a connection that has sent a traceparent. Heads of one
+        size are alike, as a rule, in all but the value.
+        """
+        known = self._around.get(len(head), _NOTHING)
+        before, after, begin, end, found, generation = known
+        if (
+            head.startswith(before)
+            and head.startswith(after, end)
+            and not head[begin:end].translate(None, _DIGITS)
+            and not (self._records and head[end - 1] in _SAMPLED_DIGITS)
+            and generation == self._parser.generation
+        ):
+            return found
+        return self._parse_other(head)
+
+    def _parse_other(self, head: bytes) -> Head | None:
+        at = head.find(self._form)
+        if at < 0:
+            is_next = self._is_next
+            return None if is_next is not None and is_next() else self._parse(head)
+        begin = at + len(self._form)
+        end = begin + _VALUE_BYTES
+        if head[begin:end].translate(None, _DIGITS) or head[end] != _RETURN:
+            return None  # another field might be in it
+        if self._records and head[end - 1] in _SAMPLED_DIGITS:
+            return None
+        found = self._parse(head[:at] + head[end:])
+        if len(self._around) >= _MOST_SIZES:
+            self._around.clear()
+        generation = self._parser.generation
+        known = (head[:begin], head[end:], begin, end, found, generation)
+        self._around[len(head)] = known
+        return found
 
 
 @dataclass(frozen=True)
