@@ -159,10 +159,15 @@ async def test_a_requester_that_fails_hurts_no_other(
 
     model = Model()
     model.store(1)
-    requesters = [Broken(ONE), Broken(b"{"), FakeRequester(ONE)]
+    requesters = [
+        Broken(ONE, request_id="r-1"),
+        Broken(b"{"),
+        FakeRequester(ONE),
+    ]
     model.predictor.predict(requesters)
     assert statuses(requesters) == [[], [], [200]]
-    assert len(caplog.records) == 2
+    texts = [record.getMessage() for record in caplog.records]
+    assert texts == ["model m, request r-1: a bug", "model m: a bug"]
 
 
 async def test_nothing_is_live() -> None:
