@@ -111,7 +111,7 @@ def test_it_reaches_no_answer_of_a_client(poisoned: Poisoned, value: str) -> Non
     with Client("m", poisoned.service.url, redis=redis, options=options) as client:
         client.predict(x=3.0)  # connects
         poisoned.poison(value)
-        assert client.predict(**ROW) == ANSWER
+        assert client.predict(ROW) == ANSWER
 
 
 def test_a_valid_answer_is_accepted(poisoned: Poisoned) -> None:
