@@ -169,6 +169,33 @@ def scenario(
 
 
 @app.command()
+def swap(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Short runs, in two minutes; not saved.")
+    ] = False,
+    demo_rate: Annotated[
+        float, typer.Option(min=1, help="Requests a second: half of the knee.")
+    ] = 8000,
+    large_rate: Annotated[
+        float, typer.Option(min=1, help="Of the large model.")
+    ] = 6000,
+) -> None:
+    """Replace models again and again under load, and write loadtests/results/swap.md.
+
+    `python -m loadtests swap --quick`
+
+    The demo's model and one of 400 MB: latencies, hits, memory and disk by half
+    seconds. The service is on the first core, the load on the others.
+    """
+    from loadtests.swaps.run import measured, save
+
+    found = measured(quick, demo_rate, large_rate)
+    console.print(found.page, markup=False)
+    if not quick:
+        save(found)
+
+
+@app.command()
 def profile(
     context: typer.Context,
     names: Annotated[

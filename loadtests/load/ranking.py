@@ -117,13 +117,13 @@ def build(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def flights(path: Path) -> None:
+def flights(path: Path, seed: int = 1) -> None:
     """Export the demo's model, untrained: it costs as much as a trained model."""
     from keras import utils
 
     from gomlx.demo.flights import build, flights
 
-    utils.set_random_seed(1)
+    utils.set_random_seed(seed)
     build(flights()).export(str(path), verbose=False)
 
 

@@ -1,0 +1,1 @@
+"""Models are replaced again and again under load: python -m loadtests swap."""
