@@ -9,13 +9,15 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _NICEST = 19
 _PATIENT = 5
+_LASTING = 10  # where it cannot be taken back: not to starve
+_CAP_SYS_NICE = 23  # capabilities(7)
 _OOM_SCORE = 500  # of 1000: it is ended before what serves
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}  # system calls
 _OF_GROUP = 2  # IOPRIO_WHO_PGRP
@@ -39,7 +41,11 @@ def make_guest(group: int) -> None:
     group: its id, if it leads a session of its own. It is also the first that the
     kernel ends when memory runs out.
     """
-    _set_nice(group, _NICEST)
+    nice = _NICEST if _may_take_back() else _LASTING
+    with _refusable(f"nice {nice}"):
+        os.setpriority(os.PRIO_PGRP, group, nice)
+    with _refusable(f"nice {_NICEST} for its session"):
+        _set_session_nice(group, _NICEST)
     with _refusable("an idle priority for disks"):
         _set_idle_io(group)
     with _refusable("oom_score_adj"):
@@ -47,20 +53,38 @@ def make_guest(group: int) -> None:
         path.write_text(str(max(int(path.read_text()), _OOM_SCORE)))
 
 
-def relieve(group: int) -> None:
-    """Let a guest have a little more: a processor that is never idle starves it."""
-    _set_nice(group, _PATIENT)
+def relieve(group: int) -> bool:
+    """Let a guest have a little more: a processor that is never idle starves it.
 
-
-def _set_nice(group: int, nice: int) -> None:
-    """Set it for the threads of a process group, and for its session.
-
-    The kernel shares a processor among sessions first (sched(7), autogroup).
+    Returns whether that is settled: the kernel may ask to try again in 0.1 s.
     """
-    with _refusable(f"nice {nice}"):
-        os.setpriority(os.PRIO_PGRP, group, nice)
-    with _refusable(f"nice {nice} for its session"):
-        Path(f"/proc/{group}/autogroup").write_text(str(nice))
+    with _refusable(f"nice {_PATIENT}"):
+        os.setpriority(os.PRIO_PGRP, group, _PATIENT)
+    with _refusable(f"nice {_PATIENT} for its session"):
+        try:
+            _set_session_nice(group, _PATIENT)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _may_take_back() -> bool:
+    """Whether this process may make others less nice again."""
+    status = Path("/proc/self/status")
+    with suppress(OSError):
+        for line in status.read_text().splitlines():
+            if line.startswith("CapEff:"):
+                capabilities = int(line.split()[1], 16)
+                return bool(capabilities >> _CAP_SYS_NICE & 1)
+    return False
+
+
+def _set_session_nice(group: int, nice: int) -> None:
+    """Set it for a session: the kernel shares a processor among these first.
+
+    sched(7), autogroup. Raises OSError.
+    """
+    Path(f"/proc/{group}/autogroup").write_text(str(nice))
 
 
 def _set_idle_io(group: int) -> None:

@@ -22,6 +22,7 @@ from gomlx.supervisor.watcher import Observation
 
 _SHARE_SECONDS = 60.0
 _OUT_OF_MEMORY = re.compile(r"OOM when allocating|MemoryError|bad_alloc")
+_AGAIN_SECONDS = 0.2
 _LONGEST_LINE = 1 << 24  # that a staging process prints
 _KEYS = {"begun", "phase", "version", "error"}  # each the first of a line of ours
 
@@ -113,12 +114,17 @@ class Stager:
             yield
             return
         make_guest(group)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._guests.patient_seconds, relieve, group)
+        relieving = asyncio.create_task(self._relieve(group))
         try:
             yield
         finally:
-            timer.cancel()
+            relieving.cancel()
+
+    async def _relieve(self, group: int) -> None:
+        """Give a guest a little more after a while."""
+        await asyncio.sleep(self._guests.patient_seconds)
+        while not relieve(group):  # noqa: ASYNC110  # the kernel tells nobody when
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _result(
         self, process: asyncio.subprocess.Process, request: StageRequest

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gomlx.supervisor.guest import make_guest, relieve
+from tests.support.service import wait_for
 
 _IOPRIO_GET = {"x86_64": 252, "aarch64": 31}
 _OF_PROCESS = 1
@@ -47,8 +48,9 @@ def may_be_less_nice() -> bool:
 
 
 def test_a_guest_has_what_others_leave(group: int) -> None:
+    """Where that cannot be taken back, it has a little more from the start."""
     make_guest(group)
-    assert nice_of(group) == 19
+    assert nice_of(group) == (19 if may_be_less_nice() else max(10, os.nice(0)))
     adjusted = int(Path(f"/proc/{group}/oom_score_adj").read_text())
     assert adjusted == max(500, int(Path("/proc/self/oom_score_adj").read_text()))
 
@@ -67,14 +69,21 @@ def test_the_disks_serve_others_first(group: int) -> None:
     not Path("/proc/self/autogroup").exists(), reason="this kernel has no autogroups"
 )
 def test_a_session_has_a_nice_value_too(group: int) -> None:
-    make_guest(group)
-    assert session_nice_of(group) == "19"
+    """The kernel takes a change of one in a tenth of a second, whoever makes it."""
+
+    def is_nice() -> bool:
+        make_guest(group)
+        return session_nice_of(group) == "19"
+
+    wait_for(is_nice, 30)
+    wait_for(lambda: relieve(group), 30)
+    assert session_nice_of(group) == "5"
 
 
 def test_a_guest_that_starves_gets_more(group: int) -> None:
     make_guest(group)
-    relieve(group)
-    assert nice_of(group) == (5 if may_be_less_nice() else 19)
+    wait_for(lambda: relieve(group), 30)
+    assert nice_of(group) == (5 if may_be_less_nice() else max(10, os.nice(0)))
 
 
 def test_what_is_refused_is_told_to_those_who_look_closely(
@@ -84,6 +93,6 @@ def test_what_is_refused_is_told_to_those_who_look_closely(
         process.wait()
         with caplog.at_level(logging.DEBUG):
             make_guest(process.pid)
-    assert "a staging process goes on without nice 19: " in caplog.text
+    assert "a staging process goes on without nice 1" in caplog.text
     assert "a staging process goes on without oom_score_adj: " in caplog.text
     assert {record.levelno for record in caplog.records} == {logging.DEBUG}
