@@ -38,16 +38,18 @@ def opened(
 
 
 def _is_told(operation: Any, found: Restored) -> bool:
-    """Whether it is known what an operation is filled with, if it is by restoring."""
+    """Whether it is known what fills an operation: the checkpoint, or initialization.
+
+    Two operations may be handles of one variable, and only one of them be restored.
+    """
     if operation.type in REFERENCES or is_unknown(operation):
         return False
     name = operation.name
-    if operation.type not in FILLED or name not in found.used:
+    if operation.type not in FILLED or name in found.tables:
         return True
-    saved = found.variables.get(name)
-    if operation.type == "VarHandleOp":
-        return bool(saved and saved.dtype == operation.get_attr("dtype").name)
-    return name in found.tables
+    if saved := found.variables.get(name):
+        return bool(saved.dtype == operation.get_attr("dtype").name)
+    return name in found.initialized and name not in found.reached
 
 
 class Direct:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from gomlx.models.graph import dependencies, restore_op
+from gomlx.models.graph import dependencies, init_op, needed_nodes, restore_op
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 TABLES = frozenset(
@@ -44,12 +44,14 @@ class SavedTable(NamedTuple):
 class Restored:
     """What restoring fills: name of an operation → what of the checkpoint it gets.
 
-    used: the variables and tables that restoring uses, also in ways that are not known.
+    reached: the names of all that restoring depends on. initialized: of all that the
+    initialization does.
     """
 
     variables: dict[str, Saved]
     tables: dict[str, SavedTable]
-    used: frozenset[str]
+    reached: frozenset[str]
+    initialized: frozenset[str]
 
 
 class _Output(NamedTuple):
@@ -66,11 +68,7 @@ class _Scope:
 
     nodes: dict[str, Any]
     arguments: dict[str, _Output | None] = field(default_factory=dict)
-
-    @property
-    def is_call(self) -> bool:
-        """Whether it is the call of a function."""
-        return bool(self.arguments)
+    is_call: bool = False
 
     def output(self, name: str) -> _Output | None:
         """Return where an input comes from, beyond identities; None: not known."""
@@ -95,17 +93,21 @@ def restored(meta_graph: Any) -> Restored:
     functions = {one.signature.name: one for one in library.function}
     graph = _Scope({node.name: node for node in meta_graph.graph_def.node})
     reached = list(dependencies(graph.nodes, restore_op(meta_graph)))
+    file = meta_graph.saver_def.filename_tensor_name.partition(":")[0]
     uses: dict[str, list[Saved | SavedTable | None]] = {}
     for scope, node in _all_nodes(graph, reached, functions):
         sources = scope.outputs(node)
         for handle in sources if node.op not in _CALLS else ():
             if handle and not handle.scope.is_call and handle.node.op in FILLED:
-                uses.setdefault(handle.node.name, []).append(_assigned(node, sources))
+                uses.setdefault(handle.node.name, []).append(
+                    _assigned(node, sources, file)
+                )
     known = {name: of[0] for name, of in uses.items() if len(of) == 1}
     return Restored(
         {name: one for name, one in known.items() if isinstance(one, Saved)},
         {name: one for name, one in known.items() if isinstance(one, SavedTable)},
-        frozenset(uses),
+        frozenset(node.name for node in reached),
+        frozenset(needed_nodes(meta_graph, init_op(meta_graph))),
     )
 
 
@@ -119,13 +121,20 @@ def _all_nodes(
             function = functions[node.attr["f"].func.name]
             names = [argument.name for argument in function.signature.input_arg]
             arguments = dict(zip(names, scope.outputs(node), strict=True))
-            inner = _Scope({one.name: one for one in function.node_def}, arguments)
+            nodes_of = {one.name: one for one in function.node_def}
+            inner = _Scope(nodes_of, arguments, is_call=True)
             yield from _all_nodes(inner, function.node_def, functions)
 
 
-def _assigned(node: Any, sources: list[_Output | None]) -> Saved | SavedTable | None:
-    """Return what an operation assigns to its handle, if that is known."""
-    saved = [one for one in map(_saved, sources[1:]) if one]
+def _assigned(
+    node: Any, sources: list[_Output | None], file: str
+) -> Saved | SavedTable | None:
+    """Return what an operation assigns to its handle, if that is known.
+
+    file: the node that names the checkpoint.
+    """
+    found = (_saved(source, file) for source in sources[1:])
+    saved = [one for one in found if one]
     if node.op == "AssignVariableOp" and len(saved) == 1:
         return saved[0]
     if node.op == "LookupTableImportV2" and len(saved) == 2:
@@ -133,11 +142,14 @@ def _assigned(node: Any, sources: list[_Output | None]) -> Saved | SavedTable | 
     return None
 
 
-def _saved(output: _Output | None) -> Saved | None:
+def _saved(output: _Output | None, file: str) -> Saved | None:
     """Return which tensor of the checkpoint an output is, if it is one."""
     if output is None or output.node.op != "RestoreV2":
         return None
-    _, keys, slices = map(_constant, output.scope.outputs(output.node))
+    prefix, *constants = output.scope.outputs(output.node)
+    if prefix is None or prefix.scope.is_call or prefix.node.name != file:
+        return None  # of another checkpoint
+    keys, slices = map(_constant, constants)
     if keys is None or slices is None:
         return None
     dtype = tf.as_dtype(output.node.attr["dtypes"].list.type[output.place]).name

@@ -160,6 +160,24 @@ def test_partitions_of_a_variable(tmp_path: Path, staged: Stage) -> None:
     assert b"".join(one.tobytes() for one in found.values()) == values.tobytes()
 
 
+def test_two_handles_of_one_variable(tmp_path: Path, staged: Stage) -> None:
+    """What serving reads is not what is restored, though it is the same variable."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        weight = v1.get_variable("weight", initializer=[2.5], use_resource=True)
+        again = tf.raw_ops.VarHandleOp(
+            dtype=tf.float32, shape=[1], shared_name="weight", name="again"
+        )
+        x = v1.placeholder(tf.float32, [None], "x")
+        y = x * tf.raw_ops.ReadVariableOp(resource=again, dtype=tf.float32)
+        session.run(weight.initializer)
+        v1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y})
+    servable = Servable(staged(tmp_path / "m"))
+    rows = servable.signature.check({"x": 2.0}).rows
+    (found,) = servable.outputs(rows)
+    assert found.tolist() == [5.0]
+
+
 def two_tables(path: Path, first: Any, second: Any) -> Path:
     """A model with two variables of megabytes."""
     variables = [tf.Variable(first, name="first"), tf.Variable(second, name="second")]
