@@ -22,7 +22,7 @@ class Waiting:
         self.abandoned: list[object] = []
 
     def submit(
-        self, name: str, text: object, on_reply: Callable[[Reply], None], _: float
+        self, name: str, text: object, on_reply: Callable[[Reply], None], *_: object
     ) -> object:
         self.on_reply = on_reply
         return self
