@@ -270,7 +270,7 @@ def test_a_key_comes_with_what_collapsed_and_rows_are_compared(
         ("keras", [], 400, "1 to 16 rows"),
         ("large", [{"word": "a"}] * 17, 400, "1 to 16 rows"),
         ("large", {"word": ["a", "b"], "batch_size": 2}, 400, "one row"),
-        ("large", {"word": "a" * 70_000}, 413, "larger than 65535"),
+        ("large", {"word": "a" * 70_000}, 413, "larger than 32767"),
         ("nothing", {}, 404, "nothing"),
     ],
 )
