@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from gomlx.server.body import LARGE_BYTES
 from loadtests.blocking.models import HIT, TEXTS
 from loadtests.fuzz.frames import frame, hpack
 
-SMALL = (1 << 16) - 64  # bytes of a body that is parsed on the event loop
+SMALL = LARGE_BYTES - 64  # bytes of a body that is parsed on the event loop
 LARGE = (1 << 20) - 64  # of the largest that is admitted
 _ROWS = 4096
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -18,8 +18,8 @@ from gomlx.runtime.rundir import RunDir
 VARIABLE = "TESTS_RUN_BY"  # in the environment; also a file in its folder
 _NAMESPACES = Path("/run/netns")
 _NAMES = Path("/etc/netns")  # of hosts in a namespace
-# Ends with this process, and not before.
-_OWN = b"multiprocessing.resource_tracker"
+# They end with this process, and not before.
+_OWN = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 
 
 def mark_of(pid: int) -> str:
@@ -43,7 +43,8 @@ def marked(wanted: Callable[[str], bool]) -> dict[int, str]:
         with suppress(OSError):
             command = (path / "cmdline").read_bytes()
             mark = _mark_in((path / "environ").read_bytes())
-            if mark and _OWN not in command and wanted(mark):
+            is_own = any(name in command for name in _OWN)
+            if mark and not is_own and wanted(mark):
                 found[int(path.name)] = command.replace(b"\0", b" ").decode()
     return found
 

@@ -62,7 +62,7 @@ def test_stats_begin_empty_fill_and_tell_what_is_overwritten(service: Service) -
     wait_for(lambda: stats(service)["bytes"] >= 40 * BATCH)  # 32 and "{"y":0.0}"
     first = stats(service)
     assert first["overwritten_bytes"] == 0
-    assert first["entries"] == pytest.approx(BATCH, rel=0.3)  # of a sample
+    assert first["entries"] == pytest.approx(BATCH, rel=0.6)  # of a sample: 4 sigma
     entry_bytes = first["bytes"] / BATCH
     for start in range(BATCH, 40_000, BATCH):
         write(service, start)

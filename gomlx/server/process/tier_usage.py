@@ -18,6 +18,7 @@ import orjson
 from gomlx.cache.remote.tier import Remote
 from gomlx.errors import TierFailed
 from gomlx.metrics.exposition import ScrapedMetric
+from gomlx.runtime.masking import without_folders
 from gomlx.runtime.rundir import replace_privately
 from gomlx.server.process.stores import Store
 
@@ -109,8 +110,8 @@ class TierUsages:
                 usage = await remote.usage()
             except TierFailed as error:
                 if error.fault != "permission":
-                    return {"problem": str(error)}
-                self._refused[remote] = str(error)
+                    return {"problem": without_folders(str(error))}
+                self._refused[remote] = without_folders(str(error))
                 log.info("%s: how much it holds is not known: %s", remote.name, error)
             else:
                 return {name: n for name, n in usage._asdict().items() if n is not None}
