@@ -159,9 +159,10 @@ def test_values_of_rows_that_missed_are_counted(service: Service) -> None:
         found: dict[str, Any] = model.get("missed", {"rows": 0})
         return found
 
-    wait_for(lambda: missed()["rows"] > 1)
+    wait_for(lambda: missed()["rows"] > 4)
     found = missed()
-    assert found["distinct"] == {"x": found["rows"]}
+    # One row of another test may have missed in both workers.
+    assert found["rows"] - found["distinct"]["x"] in (0, 1)
 
 
 FILES = {
